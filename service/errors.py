@@ -1,0 +1,92 @@
+"""The family of errors, and the flow of a request that they map.
+
+    receive     TooLarge 413 · Malformed 400 · UnknownMediaType 415 · SlowRequest 408
+    decode      NotAPicture 415 · TooLarge 413 · Unusable 422
+    queue       Overloaded 503
+    infer       DeadlineExceeded 504
+    start       ModelError (never a response: the process ends with exit code 3)
+
+An error raised anywhere goes straight to the one handler in `service.app`, which answers `application/problem+json`
+(RFC 9457). Each carries a sentence a person can act on, and the limit that was passed where there is one. It knows
+nothing of HTTP beyond its status code.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """A refusal of one request (or of one picture in it): a status code, a bounded reason, a sentence, maybe a limit."""
+
+    status = 500
+    reason = "internal"
+
+    def __init__(self, detail: str, *, reason: str | None = None, limit: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.limit = limit
+        if reason is not None:
+            self.reason = reason
+
+
+class Malformed(ServiceError):
+    """The body is not what its Content-Type or its shape says."""
+
+    status = 400
+    reason = "malformed"
+
+
+class SlowRequest(ServiceError):
+    """The body did not arrive within the time to answer."""
+
+    status = 408
+    reason = "slow_request"
+
+
+class TooLarge(ServiceError):
+    """Body, pixels, files or batch over a limit; always quotes the limit."""
+
+    status = 413
+    reason = "too_large"
+
+
+class NotAPicture(ServiceError):
+    """The bytes are not a picture that we read: another format, or damaged."""
+
+    status = 415
+    reason = "not_a_picture"
+
+
+class UnknownMediaType(ServiceError):
+    """The Content-Type is none of those that `/predict` takes."""
+
+    status = 415
+    reason = "unknown_media_type"
+
+
+class Unusable(ServiceError):
+    """A readable picture or array that no digit can be read from."""
+
+    status = 422
+    reason = "unusable"
+
+
+class Overloaded(ServiceError):
+    """The queue is full; `retry_after_s` says when to come back, in whole seconds."""
+
+    status = 503
+    reason = "queue_full"
+
+    def __init__(self, detail: str, *, limit: float, retry_after_s: int) -> None:
+        super().__init__(detail, limit=limit)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(ServiceError):
+    """The answer was not ready within the time to answer."""
+
+    status = 504
+    reason = "deadline_exceeded"
+
+
+class ModelError(Exception):
+    """A model version that must not serve: names the file, what was expected and what was found."""
