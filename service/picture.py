@@ -1,0 +1,164 @@
+"""From the bytes of a PNG or JPEG to upright pixels: `uint8[H, W]` grey, or `uint8[H, W, 3]` RGB where it has colours.
+
+In: bytes that somebody sent. Out: a `Picture`. It knows formats, header limits, modes, transparency and orientation;
+it does not know what ink is, nor digits, nor networks.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from service.errors import NotAPicture, TooLarge, Unusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Pixels = NDArray[np.uint8]
+
+MIN_SIDE = 5  # pixels; the smallest digits of bitmap fonts are 5 high
+WORK_SIDE = 1000  # pixels; no digit needs more, and a JPEG of any size decodes straight to about this
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {_TURNS[value] for value in (5, 6, 7, 8)}
+# All that Pillow's two openers raise on damaged bytes.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+
+
+class Picture(NamedTuple):
+    """Upright pixels, `uint8[H, W]` or `uint8[H, W, 3]`, and the upright size that was sent, before any reduction."""
+
+    pixels: Pixels
+    width: int
+    height: int
+
+
+def decode(data: bytes, *, max_pixels: int) -> Picture:
+    """Decode PNG or JPEG (the first frame of a phone's MPO) of at most `max_pixels`, read from the header.
+
+    Raises `NotAPicture` for other formats and damage, `TooLarge` over `max_pixels`, `Unusable` under `MIN_SIDE`.
+    """
+    opener = _opener(data)
+    try:
+        image = opener(io.BytesIO(data))
+    except _DAMAGE as error:
+        raise NotAPicture("The picture's header is damaged; export it again as PNG or JPEG.") from error
+    _check_size(image, max_pixels)
+    try:
+        return _upright(image, data)
+    except _DAMAGE as error:
+        raise NotAPicture(
+            "The picture is damaged or was cut off on its way; export it again, and send the whole file."
+        ) from error
+
+
+def _opener(data: bytes) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    """Pillow's opener for these bytes; called directly, because `Image.open` warns of bombs through global state."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImageFile
+    if data.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile  # reads the first frame of an MPO and leaves the others alone
+    raise NotAPicture("The bytes are neither a PNG nor a JPEG; convert the picture to one of these.")
+
+
+def _check_size(image: ImageFile.ImageFile, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise TooLarge(
+            f"The picture has {width} x {height} = {width * height} pixels; at most {max_pixels} are read. "
+            "Send it smaller: 300 x 300 is plenty for a digit.",
+            reason="too_many_pixels",
+            limit=max_pixels,
+        )
+    if min(width, height) < MIN_SIDE:
+        raise Unusable(
+            f"The picture is {width} x {height} pixels; a digit needs at least {MIN_SIDE} x {MIN_SIDE}.",
+            reason="too_small",
+            limit=MIN_SIDE,
+        )
+
+
+def _upright(image: ImageFile.ImageFile, data: bytes) -> Picture:
+    width, height = image.size
+    if isinstance(image, JpegImageFile):
+        # The decoder itself halves the picture up to three times, as long as it stays over the size asked for.
+        image.draft(image.mode, _within(width, height, WORK_SIDE // 2))
+    elif b"IEND" not in data[-64:] and b"IEND" not in data:
+        raise NotAPicture("The PNG was cut off before its end; send the whole file.")
+    image.load()
+    plain = _plain(image)
+    turn = _turn(image)
+    if turn is not None:
+        plain = plain.transpose(turn)
+    if turn in _SIDEWAYS:
+        width, height = height, width
+    return Picture(np.asarray(plain), width, height)
+
+
+def _within(width: int, height: int, side: int) -> tuple[int, int]:
+    shrink = max(1.0, max(width, height) / side)
+    return max(1, round(width / shrink)), max(1, round(height / shrink))
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Any mode as L or RGB, no larger than needed."""
+    if image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if image.has_transparency_data:
+        return _composite(_reduced(image.convert("RGBA")))
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    return _reduced(image)
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    factor = max(image.size) // WORK_SIDE
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The high byte of 16-bit grey; of its used range, where cameras leave the high bits empty."""
+    deep = np.asarray(image).astype(np.int64)
+    while deep.max(initial=0) > 255:
+        deep >>= 1
+    return Image.fromarray(deep.clip(0).astype(np.uint8))
+
+
+def _composite(image: Image.Image) -> Image.Image:
+    """Put a transparent picture on the ground that shows it: its own where it is mostly opaque, else the contrast."""
+    pixels = np.asarray(image)  # uint8[H, W, 4]
+    alpha = pixels[..., 3]
+    opaque = float(alpha.mean()) / 255
+    if opaque in (0.0, 1.0):
+        return image.convert("RGB")
+    visible = np.average(pixels[..., :3].mean(-1), weights=alpha)
+    # A sheet with round corners is mostly opaque, and goes on a ground like itself; strokes go on what contrasts.
+    dark_ground = visible < 128 if opaque > 0.5 else visible >= 128
+    ground = Image.new("RGBA", image.size, "black" if dark_ground else "white")
+    return Image.alpha_composite(ground, image).convert("RGB")
+
+
+def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
+    """What undoes the camera's orientation; EXIF that can't be read is no reason to refuse a picture that can."""
+    if not {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"} & image.info.keys():
+        return None
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except _DAMAGE:
+        return None

@@ -1,0 +1,166 @@
+"""The bytes people send, through `service.picture.decode`: formats, modes, orientation, limits, damage."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.errors import NotAPicture, TooLarge, Unusable
+from service.picture import MIN_SIDE, decode
+
+LIMIT = 40_000_000
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def corner(mode: str = "RGB") -> Image.Image:
+    """A white 40 x 20 sheet with a black block in its upper left corner."""
+    image = Image.new("RGB", (40, 20), "white")
+    image.paste("black", (0, 0, 10, 5))
+    return image.convert(mode)
+
+
+def header_only_png(width: int, height: int) -> bytes:
+    """A few bytes that claim to be a PNG of this size."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(4000))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "1", "P", "LA", "RGBA", "I;16"])
+def test_png_of_every_mode_shows_the_same_picture(mode: str) -> None:
+    """A black block on white stays black on white in every mode a PNG can have."""
+    image = Image.fromarray(np.asarray(corner("L")).astype(np.uint16) * 257) if mode == "I;16" else corner(mode)
+    pixels = decode(encode(image), max_pixels=LIMIT).pixels
+    assert pixels.shape[:2] == (20, 40)
+    assert pixels[:5, :10].max() <= 2
+    assert pixels[6:, 11:].min() >= 253
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_jpeg_of_every_mode_shows_the_same_picture(mode: str) -> None:
+    """A black block on white stays black on white in every mode a JPEG can have."""
+    pixels = decode(encode(corner(mode), "JPEG", quality=95), max_pixels=LIMIT).pixels
+    assert pixels[1:4, 1:8].max() <= 40
+    assert pixels[8:, 16:].min() >= 240
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_a_phone_is_undone(orientation: int) -> None:
+    """Whatever way the phone was held, the picture comes out upright, in its upright size."""
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation → PIL's Transpose
+    inverse = {0: 0, 1: 1, 2: 4, 3: 3, 4: 2, 5: 5, 6: 6}
+    image = corner()
+    if orientation > 1:
+        image = image.transpose(Image.Transpose(inverse[undo[orientation]]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = decode(encode(image, "JPEG", quality=95, exif=exif.tobytes()), max_pixels=LIMIT)
+    assert (picture.width, picture.height) == (40, 20)
+    assert picture.pixels[1:4, 1:8].max() <= 40
+    assert picture.pixels[8:, 16:].min() >= 240
+
+
+def test_orientation_in_a_png_is_undone_too() -> None:
+    """EXIF in a PNG counts like EXIF in a JPEG."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    data = encode(corner().transpose(Image.Transpose.ROTATE_180), exif=exif.tobytes())
+    assert decode(data, max_pixels=LIMIT).pixels[:5, :10].max() == 0
+
+
+def test_unreadable_exif_does_not_spoil_a_good_picture() -> None:
+    """Garbage in EXIF is ignored; the picture is read as it lies."""
+    data = encode(corner(), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff garbage")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert decode(data, max_pixels=LIMIT).pixels.shape == (20, 40, 3)
+
+
+def test_multi_picture_file_of_a_phone_gives_its_first_picture() -> None:
+    """An MPO, which phones save as .jpg, is read like a JPEG: the first frame, nothing of the others."""
+    data = encode(corner(), "MPO", save_all=True, append_images=[Image.new("RGB", (40, 20), "red")], quality=95)
+    assert decode(data, max_pixels=LIMIT).pixels[1:4, 1:8].max() <= 40
+
+
+@pytest.mark.parametrize(("stroke", "ground"), [("black", 255), ("white", 0)])
+def test_transparent_ground_contrasts_with_the_strokes(stroke: str, ground: int) -> None:
+    """Strokes on nothing are put on the ground that shows them."""
+    image = Image.new("RGBA", (40, 20), (0, 0, 0, 0))
+    image.paste(stroke, (0, 0, 10, 5))
+    pixels = decode(encode(image), max_pixels=LIMIT).pixels
+    assert (pixels[10:] == ground).all()
+    assert (pixels[:5, :10] == 255 - ground).all()
+
+
+def test_round_corners_of_an_opaque_sheet_stay_paper() -> None:
+    """A mostly opaque white sheet with transparent corners is white to the corners."""
+    image = corner().convert("RGBA")
+    image.putpixel((39, 19), (0, 0, 0, 0))
+    assert (decode(encode(image), max_pixels=LIMIT).pixels[19, 39] == 255).all()
+
+
+def test_palette_with_a_transparent_colour_is_read() -> None:
+    """A palette PNG with transparency, as design programs save it, keeps its strokes."""
+    image = corner("L").convert("P")
+    pixels = decode(encode(image, transparency=255), max_pixels=LIMIT).pixels
+    assert pixels[:5, :10].max() <= 2
+    assert pixels[10:].min() >= 253
+
+
+def test_bomb_is_refused_from_its_header() -> None:
+    """A PNG of a few kB that claims 50,000 x 50,000 pixels is refused before anything is decoded, quoting the limit."""
+    with pytest.raises(TooLarge, match=str(LIMIT)) as caught:
+        decode(header_only_png(50_000, 50_000), max_pixels=LIMIT)
+    assert caught.value.limit == LIMIT
+
+
+@pytest.mark.parametrize("size", [(1, 1), (MIN_SIDE - 1, 100)])
+def test_picture_too_small_for_a_digit_says_the_minimum(size: tuple[int, int]) -> None:
+    """One pixel is readable, and no digit: the refusal says how many are needed."""
+    with pytest.raises(Unusable, match=f"at least {MIN_SIDE} x {MIN_SIDE}"):
+        decode(encode(Image.new("L", size)), max_pixels=LIMIT)
+
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8))
+DAMAGED = {
+    "empty": b"",
+    "text": b"hello, I am a picture",
+    "text as PNG": b"\x89PNG\r\n\x1a\nhello, I am a picture",
+    "text as JPEG": b"\xff\xd8\xffhello, I am a picture",
+    "GIF": encode(NOISE, "GIF"),
+    "half a PNG": encode(NOISE)[: len(encode(NOISE)) // 2],
+    "PNG without its last chunk": encode(NOISE)[:-12],
+    "half a JPEG": encode(NOISE, "JPEG")[:1500],
+    "PNG with a flipped bit": encode(NOISE)[:500] + b"\x00\xff\x00" + encode(NOISE)[503:],
+    "PNG of another size than its header": header_only_png(1000, 1000),
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
+def test_damaged_and_foreign_bytes_are_refused_with_advice(data: bytes) -> None:
+    """What is no whole PNG or JPEG is refused with a sentence, never with a stack."""
+    with pytest.raises(NotAPicture) as caught:
+        decode(data, max_pixels=LIMIT)
+    assert caught.value.detail.endswith(".")
+
+
+def test_big_photo_is_decoded_small() -> None:
+    """A 12-megapixel JPEG costs a few hundred kB of pixels, and keeps the size that was sent."""
+    picture = decode(encode(Image.new("RGB", (4000, 3000), "white"), "JPEG"), max_pixels=LIMIT)
+    assert max(picture.pixels.shape) <= 1000
+    assert (picture.width, picture.height) == (4000, 3000)
