@@ -1,0 +1,91 @@
+"""MNIST as tensors: gathered, parsed, split.
+
+In: a folder, or nothing. Out: a `Dataset` of uint8 images and int64 labels. It knows the two file formats, and nothing of
+where files come from or of training.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training import sources
+
+SMALL_WARNING: Final = (
+    "only 5,000 of MNIST's 70,000 digits could be had: trained on fewer than 4,000 and tested on 1,000, so the accuracy "
+    "is lower and less certain; give the folder of the four whole files with --data-dir"
+)
+
+
+class Digits(NamedTuple):
+    """Images uint8[N,1,28,28], light ink on dark as MNIST stores it, and labels int64[N]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def take(self, indices: Tensor) -> Digits:
+        """The digits at `indices` int64[M]."""
+        return Digits(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Digits to train on and digits to test on, with what the card says of them."""
+
+    train: Digits
+    test: Digits
+    source: str
+    checksums: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+def load(folder: Path | None) -> Dataset:
+    """All digits: 60,000 and 10,000, or 4,000 and 1,000 with a warning where no source has more.
+
+    Raises `DataError`, as `sources.gather` does.
+    """
+    source, contents = sources.gather(folder)
+    if source.files is sources.SMALL_FILES:
+        return Dataset(*_parse_csv(contents), source.name, source.files, (SMALL_WARNING,))
+    return Dataset(*_parse_idx(contents), source.name, source.files)
+
+
+def split(digits: Digits, share: float, seed: int) -> tuple[Digits, Digits]:
+    """The digits without a random `share` of them, and that share; which, follows from the seed."""
+    order = torch.randperm(len(digits.labels), generator=torch.Generator().manual_seed(seed))
+    apart = max(1, round(share * len(order)))
+    return digits.take(order[apart:]), digits.take(order[:apart])
+
+
+def _parse_idx(contents: sources.Contents) -> tuple[Digits, Digits]:
+    """The four IDX files: big-endian header (magic, count, sides), then one byte per pixel or label."""
+    images, labels, test_images, test_labels = (_idx(contents[name]) for name in sources.FILES)
+    return _digits(images, labels), _digits(test_images, test_labels)
+
+
+def _idx(content: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    dimensions = content[3]
+    shape = struct.unpack_from(f">{dimensions}I", content, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def _parse_csv(contents: sources.Contents) -> tuple[Digits, Digits]:
+    """784 pixels and the label on each of 5,000 lines, 500 of each class in order: every fifth digit is a test digit."""
+    (content,) = contents.values()
+    rows = np.loadtxt(io.BytesIO(content), delimiter=",", dtype=np.uint8)
+    tested = np.arange(len(rows)) % 5 == 0
+    train, test = rows[~tested], rows[tested]
+    return _digits(train[:, :-1], train[:, -1]), _digits(test[:, :-1], test[:, -1])
+
+
+def _digits(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], labels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Digits:
+    # A copy: the bytes of a file are read-only, and tensors are not.
+    return Digits(torch.tensor(images).reshape(-1, 1, 28, 28), torch.tensor(labels, dtype=torch.int64))

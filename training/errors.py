@@ -1,0 +1,30 @@
+"""The ways a training job ends early, and the exit code of each; `training.__main__` prints the sentence and nothing else.
+
+    data        DataError 1     no source holds the digits, or a file is not what it says it is
+    flags       UsageError 2    a knob has a value that cannot work
+    export      GateError 3     the model is not good enough, or ONNX Runtime and PyTorch disagree
+"""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """A training job that ends early: one sentence a person can act on, and the exit code."""
+
+    exit_code = 1
+
+
+class DataError(TrainingError):
+    """The digits cannot be had: names the file or the source, what was expected and what was found."""
+
+
+class UsageError(TrainingError):
+    """A knob has a value that cannot work: names the flag and the value."""
+
+    exit_code = 2
+
+
+class GateError(TrainingError):
+    """The model must not be published: names the gate, its limit and what was measured."""
+
+    exit_code = 3

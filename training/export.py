@@ -1,0 +1,119 @@
+"""From a trained network to the one file that ships, and the proof that it says what PyTorch says.
+
+In: a `Network`, and digits to prove it on. Out: the bytes of model.onnx, the same bytes for the same weights; ONNX Runtime's
+probabilities; the bytes of golden.npz. It knows nothing of folders or cards.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from training.data import Digits
+from training.errors import GateError
+from training.evaluate import CHUNK, Metrics
+from training.network import Network, fold
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it is read when the library is loaded
+import onnxruntime  # noqa: E402
+
+OPSET: Final = 20  # the first in which GELU is one node
+TOLERANCE: Final = 1e-5  # between two probabilities for the same pixels
+GOLDEN_PER_CLASS: Final = 3
+
+
+@dataclass(frozen=True)
+class Parity:
+    """PyTorch against ONNX Runtime: on how many images, and how far apart two probabilities were at most."""
+
+    images: int
+    max_difference: float
+
+
+def to_onnx(network: Network) -> bytes:
+    """The folded network as one ONNX file: `images` uint8[N,1,28,28] to `probabilities` float32[N,10], N dynamic.
+
+    The same weights give the same bytes, wherever and whenever: what the exporter notes of this machine is left out.
+    """
+    example = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells at length that torchvision is not installed
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
+        program = torch.onnx.export(
+            fold(network).eval(),
+            (example,),
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["probabilities"],
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101
+    model = _anonymous(program.model_proto)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without stack traces, paths and other notes, and with attributes in a fixed order."""
+    graph = model.graph
+    graph.ClearField("value_info")
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for node in graph.node:
+        node.attribute.sort(key=lambda attribute: attribute.name)
+    return model
+
+
+def run_onnx(model: bytes, images: Tensor) -> Tensor:
+    """ONNX Runtime's probabilities float32[N,10] of images uint8[N,1,28,28]."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    chunks = [session.run(None, {"images": chunk.numpy()})[0] for chunk in images.split(CHUNK)]
+    return torch.from_numpy(np.concatenate(chunks))
+
+
+def prove(expected: Tensor, found: Tensor) -> Parity:
+    """Compare PyTorch's and ONNX Runtime's probabilities float32[N,10] of the same images.
+
+    Raises `GateError` if any differs by `TOLERANCE` or more, or if any image gets another digit.
+    """
+    difference = (expected - found).abs().max().item()
+    changed = int((expected.argmax(dim=1) != found.argmax(dim=1)).sum())
+    if changed or not difference < TOLERANCE:
+        raise GateError(
+            f"PyTorch and ONNX Runtime disagree: probabilities differ by up to {difference:.2g} "
+            f"(the limit is {TOLERANCE:g}), and {changed} of {len(expected)} digits are read differently"
+        )
+    return Parity(len(expected), difference)
+
+
+def require_accuracy(metrics: Metrics, minimum: float) -> None:
+    """Raise `GateError` unless the accuracy is at least `minimum`."""
+    if metrics.accuracy < minimum:
+        raise GateError(f"not published: test accuracy {metrics.accuracy:.2%} is below --min-accuracy {minimum:.2%}")
+
+
+def golden(digits: Digits, probabilities: Tensor) -> bytes:
+    """An npz of the first digits of each class: `images` uint8[M,1,28,28], `labels` int64[M], and the `probabilities`
+    float32[M,10] that PyTorch gave for them.
+    """
+    firsts = [torch.nonzero(digits.labels == label)[:GOLDEN_PER_CLASS, 0] for label in range(10)]
+    chosen = torch.cat(firsts)
+    images, labels = digits.take(chosen)
+    file = io.BytesIO()
+    np.savez_compressed(file, images=images.numpy(), labels=labels.numpy(), probabilities=probabilities[chosen].numpy())
+    return file.getvalue()

@@ -1,0 +1,77 @@
+"""The loop: epochs of shuffled batches, warped, through the network, and back.
+
+In: a `Network`, digits, a `Config`. Out: the network, trained in place, and an `Epoch` of facts after each epoch.
+The data is one tensor in memory, and a batch is an index into it. It knows nothing of files or screens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import OneCycleLR
+
+from training.augment import Augment
+from training.config import Config
+from training.data import Digits
+from training.evaluate import outputs
+from training.network import LOSSES, Network, cross_entropy
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The facts of one epoch; `seconds` are those of the loop so far, validation included."""
+
+    epoch: int
+    loss: float
+    validation_nll: float
+    validation_accuracy: float
+    seconds: float
+
+
+def fit(network: Network, train: Digits, validation: Digits, config: Config) -> Iterator[Epoch]:
+    """Train `network` in place; yields after each epoch.
+
+    The order and the warps of an epoch follow from the seed and the epoch's number alone.
+    """
+    steps = max(1, len(train.labels) // config.batch_size)
+    optimizer = make_optimizer(network, config)
+    schedule = OneCycleLR(optimizer, config.learning_rate, total_steps=steps * config.epochs)
+    started = time.perf_counter()  # here: the first optimizer makes PyTorch import its compiler, and imports are no training
+    augment = Augment(config.rotation, config.scale, config.shear, config.shift, config.elastic)
+    for epoch in range(1, config.epochs + 1):
+        network.train()
+        random = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+        total = 0.0
+        for batch in _batches(len(train.labels), config.batch_size, steps, random):
+            loss = LOSSES[config.loss](network(augment(train.images[batch], random)), train.labels[batch])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            total += loss.item()
+        network.eval()
+        logits = outputs(network, validation.images)
+        nll = cross_entropy(logits, validation.labels).item()
+        accuracy = (logits.argmax(dim=1) == validation.labels).float().mean().item()
+        yield Epoch(epoch, total / steps, nll, accuracy, time.perf_counter() - started)
+
+
+def make_optimizer(network: Network, config: Config) -> torch.optim.Optimizer:
+    """The optimizer by its name, in PyTorch's fused form: one pass over the weights a step."""
+    parameters, rate, decay = network.parameters(), config.learning_rate, config.weight_decay
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=True)
+    momentum = 0.9 if config.optimizer == "momentum" else 0.0
+    nesterov = config.optimizer == "momentum"
+    return torch.optim.SGD(parameters, rate, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True)
+
+
+def _batches(count: int, size: int, steps: int, random: torch.Generator) -> Iterator[Tensor]:
+    """Indices int64[size], shuffled; the few digits that fill no batch wait for another epoch."""
+    order = torch.randperm(count, generator=random)
+    for step in range(steps):
+        yield order[step * size : (step + 1) * size]
