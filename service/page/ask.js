@@ -1,0 +1,135 @@
+// @ts-check
+// In: bytes of a picture. Out: the service's answer, or a Trouble in words. Knows HTTP and patience, nothing of the page.
+
+/** @typedef {{image: string, heatmap: string, polarity: string, box: number[] | null}} Explain */
+/** @typedef {{digit: number, confidence: number, probabilities: number[], warnings: string[], explain?: Explain}} Prediction */
+/** @typedef {{model: {name: string, version: string}, prediction: Prediction, ms: number, blob: Blob}} Answer */
+/** @typedef {() => Promise<Blob>} Source */
+
+const GAP_MS = 50; // between two questions while a line grows
+const PATIENCE_MS = 10_000;
+
+/** Why there is no answer, in words, and the HTTP status where there was one. */
+export class Trouble extends Error {
+  /** @param {string} words @param {number} [status] @param {number} [seconds] when the service wants to be asked again */
+  constructor(words, status = 0, seconds = 0) {
+    super(words);
+    this.status = status;
+    this.seconds = seconds;
+  }
+
+  /** Whether the same question may be answered later. */
+  get passing() { return [0, 408, 429, 502, 503, 504].includes(this.status); }
+}
+
+/** One question at a time, about the newest picture only. */
+export class Asker {
+  /** @type {Source | null} */
+  #wanted = null;
+  /** @type {AbortController | null} */
+  #underway = null;
+  #timer = 0;
+  #asked = 0;
+  #failures = 0;
+
+  /** @param {(answer: Answer) => void} onAnswer @param {(trouble: Trouble) => void} onTrouble */
+  constructor(onAnswer, onTrouble) {
+    this.onAnswer = onAnswer;
+    this.onTrouble = onTrouble;
+  }
+
+  /** The picture grows. The question under way is let finish: on a slow line there would never be an answer otherwise.
+   *  @param {Source} source */
+  soon(source) {
+    this.#wanted = source;
+    if (!this.#underway && !this.#failures) this.#schedule(this.#asked + GAP_MS - performance.now());
+  }
+
+  /** The picture is another one: what was asked before is outdated. @param {Source} source */
+  now(source) {
+    this.stop();
+    this.#wanted = source;
+    this.#ask();
+  }
+
+  stop() {
+    this.#underway?.abort();
+    this.#underway = this.#wanted = null;
+    this.#failures = 0;
+    clearTimeout(this.#timer);
+  }
+
+  /** @param {number} ms */
+  #schedule(ms) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#ask(), ms);
+  }
+
+  async #ask() {
+    const source = this.#wanted;
+    if (!source) return;
+    const turn = (this.#underway = new AbortController());
+    this.#wanted = null;
+    this.#asked = performance.now();
+    const outcome = await send(source, turn.signal).catch((error) => error);
+    if (turn !== this.#underway) return; // outdated
+    this.#underway = null;
+    if (outcome instanceof Error) this.#fail(source, outcome);
+    else this.#succeed(outcome);
+  }
+
+  /** @param {Answer} answer */
+  #succeed(answer) {
+    this.#failures = 0;
+    this.onAnswer(answer);
+    if (this.#wanted) this.soon(this.#wanted);
+  }
+
+  /** @param {Source} source @param {Error} error */
+  #fail(source, error) {
+    const trouble = error instanceof Trouble ? error : new Trouble(`The page could not ask: ${error.message}`, 400);
+    this.onTrouble(trouble);
+    if (trouble.passing) {
+      this.#wanted ??= source;
+      this.#schedule(1000 * (trouble.seconds || Math.min(8, 2 ** this.#failures)));
+      this.#failures++;
+    } else if (this.#wanted) this.soon(this.#wanted);
+  }
+}
+
+/** @param {Source} source @param {AbortSignal} signal @returns {Promise<Answer>} */
+async function send(source, signal) {
+  const blob = await source();
+  const start = performance.now();
+  const body = await talk("/predict?explain=1", {
+    method: "POST",
+    body: blob,
+    signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
+  });
+  return { model: body.model, prediction: body.predictions[0], ms: performance.now() - start, blob };
+}
+
+/** The card of the version that answers: its name, version and accuracy. @returns {Promise<any>} */
+export const card = () => talk("/model", { signal: AbortSignal.timeout(PATIENCE_MS) });
+
+/** JSON from the service. @param {string} path @param {RequestInit} options @returns {Promise<any>} */
+async function talk(path, options) {
+  try {
+    const reply = await fetch(path, options);
+    const body = await reply.json().catch((error) => (error.name === "SyntaxError" ? {} : Promise.reject(error)));
+    if (reply.ok) return body;
+    const words = body.detail || body.title || `The service answered with status ${reply.status}.`;
+    throw new Trouble(words, reply.status, Number(reply.headers.get("Retry-After")) || 0);
+  } catch (error) {
+    throw error instanceof TypeError ? new Trouble(unreachable()) : late(error);
+  }
+}
+
+/** @param {any} error */
+const late = (error) =>
+  error.name === "TimeoutError" ? new Trouble(`No answer within ${PATIENCE_MS / 1000} seconds. Trying again.`) : error;
+
+const unreachable = () =>
+  navigator.onLine
+    ? `The service at ${location.host} can’t be reached. Your picture is kept; trying again.`
+    : "You are offline. Your picture is kept; the answer comes when the connection is back.";

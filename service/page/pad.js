@@ -1,0 +1,204 @@
+// @ts-check
+// In: a pen (mouse, touch, stylus or arrow keys) or a picture. Out: what stands on the sheet, as a PNG or the picture's own
+// bytes, and the two events "grow" (a line gets longer) and "change" (the sheet is another one). Knows no network.
+
+import { blank, brush, encode } from "./canvas.js";
+
+/** @typedef {[number, number][]} Stroke */
+/** @typedef {{blob: Blob, bitmap: ImageBitmap | null}} Picture */
+/** @typedef {{strokes: Stroke[], picture: Picture | null}} Sheet */
+
+const SIDE = 280; // the sheet's own units, and the side of the PNG that is sent
+const PEN = 20; // MNIST's strokes are about a tenth of a digit wide
+const STEP = 7; // one press of an arrow key
+
+/** @type {Sheet} */
+const BLANK = { strokes: [], picture: null };
+
+export class Pad extends EventTarget {
+  /** @type {Sheet[]} every sheet before this one, so that a clear can be undone too */
+  #past = [];
+  #sheet = BLANK;
+  /** @type {number | null} the pointer that draws; a resting palm is another one */
+  #pointer = null;
+  #frame = 0;
+  #cursor = { x: SIDE / 2, y: SIDE / 2, down: false };
+
+  /** @param {HTMLCanvasElement} canvas */
+  constructor(canvas) {
+    super();
+    this.canvas = canvas;
+    canvas.addEventListener("pointerdown", (event) => this.#press(event));
+    canvas.addEventListener("pointermove", (event) => this.#move(event));
+    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (event) => this.#lift(event));
+    canvas.addEventListener("keydown", (event) => this.#key(event));
+    for (const shown of ["focus", "blur"]) canvas.addEventListener(shown, () => this.#repaint());
+    new ResizeObserver(() => this.#repaint()).observe(canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#repaint());
+  }
+
+  get empty() { return !this.#sheet.picture && !this.#sheet.strokes.length; }
+  get undoable() { return this.#past.length > 0; }
+  get drawing() { return this.#pointer !== null; }
+
+  undo() {
+    const before = this.#past.pop();
+    if (before) this.#turn(before);
+  }
+
+  clear() { if (!this.empty) this.#next(BLANK); }
+
+  /** @param {Picture} picture */
+  show(picture) { this.#next({ strokes: [], picture }); }
+
+  /** The bytes to ask about: a picture as it came, a drawing as black ink on white, whatever the theme. */
+  bytes() {
+    const { picture, strokes } = this.#sheet;
+    if (picture) return Promise.resolve(picture.blob);
+    const context = blank(SIDE, SIDE);
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, SIDE, SIDE);
+    ink(context, strokes, "#000");
+    return encode(context.canvas, "image/png");
+  }
+
+  /** @param {Sheet} sheet */
+  #next(sheet) {
+    this.#past.push(this.#sheet);
+    this.#turn(sheet);
+  }
+
+  /** @param {Sheet} sheet */
+  #turn(sheet) {
+    this.#pointer = null;
+    this.#cursor.down = false;
+    this.#sheet = sheet;
+    this.#tell("change");
+  }
+
+  /** @param {"grow" | "change"} name */
+  #tell(name) {
+    this.#repaint();
+    this.dispatchEvent(new Event(name));
+  }
+
+  /** @param {number} x @param {number} y */
+  #begin(x, y) {
+    this.#past.push(this.#sheet);
+    this.#sheet = { strokes: [...this.#sheet.strokes, [[x, y]]], picture: null };
+    this.#tell("grow");
+  }
+
+  /** @param {[number, number][]} points */
+  #extend(points) {
+    this.#sheet.strokes.at(-1)?.push(...points);
+    this.#tell("grow");
+  }
+
+  /** @param {PointerEvent} event */
+  #press(event) {
+    if (this.#pointer !== null || event.button !== 0) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.#begin(...this.#place(event));
+    this.#pointer = event.pointerId;
+    this.#cursor.down = false;
+  }
+
+  /** @param {PointerEvent} event */
+  #move(event) {
+    if (event.pointerId !== this.#pointer) return;
+    const all = event.getCoalescedEvents?.() ?? [];
+    this.#extend((all.length ? all : [event]).map((one) => this.#place(one)));
+  }
+
+  /** @param {Event} event */
+  #lift(event) {
+    if (/** @type {PointerEvent} */ (event).pointerId !== this.#pointer) return;
+    this.#pointer = null;
+    this.#tell("change");
+  }
+
+  /** @param {PointerEvent} event @returns {[number, number]} */
+  #place(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return [((event.clientX - box.left) / box.width) * SIDE, ((event.clientY - box.top) / box.height) * SIDE];
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], " ": [0, 0] }[event.key];
+    if (!way || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    if (event.key === " ") this.#tap();
+    else this.#steer(way);
+  }
+
+  #tap() {
+    this.#cursor.down = !this.#cursor.down;
+    if (this.#cursor.down) this.#begin(this.#cursor.x, this.#cursor.y);
+    else this.#tell("change");
+  }
+
+  /** @param {number[]} way */
+  #steer([x, y]) {
+    const inside = (/** @type {number} */ value) => Math.min(SIDE - PEN, Math.max(PEN, value));
+    this.#cursor.x = inside(this.#cursor.x + x * STEP);
+    this.#cursor.y = inside(this.#cursor.y + y * STEP);
+    if (this.#cursor.down) this.#extend([[this.#cursor.x, this.#cursor.y]]);
+    else this.#repaint();
+  }
+
+  #repaint() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#paint();
+    });
+  }
+
+  #paint() {
+    const { canvas } = this;
+    const pixels = Math.round(canvas.clientWidth * devicePixelRatio);
+    if (canvas.width !== pixels) canvas.width = canvas.height = pixels;
+    const context = brush(canvas);
+    context.setTransform(pixels / SIDE, 0, 0, pixels / SIDE, 0, 0);
+    context.clearRect(0, 0, SIDE, SIDE);
+    if (this.#sheet.picture?.bitmap) fit(context, this.#sheet.picture.bitmap);
+    ink(context, this.#sheet.strokes, getComputedStyle(canvas).color);
+    if (canvas.matches(":focus-visible")) this.#aim(context);
+  }
+
+  /** The pen of the keyboard: a ring, filled while it is down. @param {CanvasRenderingContext2D} context */
+  #aim(context) {
+    context.beginPath();
+    context.arc(this.#cursor.x, this.#cursor.y, PEN / 2 + 3, 0, 7);
+    context.strokeStyle = getComputedStyle(this.canvas).outlineColor;
+    context.lineWidth = this.#cursor.down ? 4 : 1.5;
+    context.stroke();
+  }
+}
+
+/** Lines through the midpoints of what the pen reported, so that they bend instead of breaking.
+ *  @param {CanvasRenderingContext2D} context @param {Stroke[]} strokes @param {string} colour */
+function ink(context, strokes, colour) {
+  Object.assign(context, { strokeStyle: colour, lineWidth: PEN, lineCap: "round", lineJoin: "round" });
+  for (const stroke of strokes) {
+    const [[x, y]] = stroke;
+    context.beginPath();
+    context.moveTo(x, y);
+    for (let i = 1; i < stroke.length - 1; i++) {
+      const [[px, py], [qx, qy]] = [stroke[i], stroke[i + 1]];
+      context.quadraticCurveTo(px, py, (px + qx) / 2, (py + qy) / 2);
+    }
+    const [ex, ey] = stroke[stroke.length - 1];
+    context.lineTo(ex, ey + 0.01); // a line of no length would leave no dot
+    context.stroke();
+  }
+}
+
+/** The whole picture, as large as the sheet lets it be. @param {CanvasRenderingContext2D} context @param {ImageBitmap} bitmap */
+function fit(context, bitmap) {
+  const scale = Math.min(SIDE / bitmap.width, SIDE / bitmap.height);
+  const [width, height] = [bitmap.width * scale, bitmap.height * scale];
+  context.imageSmoothingEnabled = scale < 3; // tiny pictures show their pixels
+  context.drawImage(bitmap, (SIDE - width) / 2, (SIDE - height) / 2, width, height);
+}

@@ -1,0 +1,105 @@
+// @ts-check
+// In: the document. Out: a page that works: pens and pictures → the pad → questions → answers. Knows every part, does no part's work.
+
+import { at, forget, introduce, say, show } from "./answer.js";
+import { Asker, card } from "./ask.js";
+import { Pad } from "./pad.js";
+import { camera, chooser, photograph, read, welcome } from "./pictures.js";
+
+/** @typedef {import("./ask.js").Answer} Answer */
+/** @typedef {import("./ask.js").Trouble} Trouble */
+
+const pad = new Pad(at("pad"));
+const asker = new Asker(answered, troubled);
+const main = /** @type {HTMLElement} */ (document.querySelector("main"));
+const source = () => pad.bytes();
+let version = "";
+
+pad.addEventListener("grow", () => { refresh(); asker.soon(source); });
+pad.addEventListener("change", () => { refresh(); ask(); });
+
+/** What the buttons can do now, and whether there is anything to answer. */
+function refresh() {
+  at("undo").toggleAttribute("disabled", !pad.undoable);
+  at("clear").toggleAttribute("disabled", pad.empty);
+  if (pad.empty || main.dataset.state === "empty") main.dataset.state = pad.empty ? "empty" : "asking";
+}
+
+function ask() {
+  quieten();
+  if (!pad.empty) return asker.now(source);
+  asker.stop();
+  forget("no ink yet");
+}
+
+/** @param {Answer} answer */
+function answered(answer) {
+  quieten();
+  main.dataset.state = "answered";
+  show(answer);
+  if (!pad.drawing) say(answer.prediction);
+  if (answer.model.version !== version) meet();
+}
+
+/** @param {Trouble} trouble */
+function troubled(trouble) {
+  forget("no answer");
+  main.dataset.state = "trouble";
+  if (at("trouble").textContent !== trouble.message) at("trouble").textContent = trouble.message;
+  at("again").hidden = !trouble.passing;
+}
+
+function quieten() {
+  at("trouble").textContent = "";
+  at("again").hidden = true;
+}
+
+/** Which model answers; it may change while the page is open. */
+async function meet() {
+  const model = await card().catch(() => null);
+  if (!model) return;
+  version = model.version;
+  introduce(model);
+}
+
+/** @param {Blob | null | undefined} file */
+async function take(file) {
+  try {
+    if (file === undefined) throw new Error("That isn’t a file. Drop a picture that is saved on this device.");
+    if (file) pad.show(await read(file));
+  } catch (error) {
+    at("trouble").textContent = /** @type {Error} */ (error).message;
+  }
+}
+
+async function takePhoto() {
+  const photo = photograph(at("booth")).catch(() => {
+    throw new Error("The camera can’t be used. Allow it in the browser’s settings, or choose a picture.");
+  });
+  take(await photo.catch((error) => { at("trouble").textContent = error.message; return null; }));
+}
+
+/** @param {KeyboardEvent} event */
+function shortcut(event) {
+  if (/** @type {HTMLElement} */ (event.target).matches("input, dialog, dialog *")) return;
+  const command = event.ctrlKey || event.metaKey;
+  const act = { "z!": () => pad.undo(), Escape: () => pad.clear(), o: () => at("choose").click() }[event.key + (command ? "!" : "")];
+  if (!act || event.altKey || event.shiftKey) return;
+  event.preventDefault();
+  act();
+}
+
+addEventListener("keydown", shortcut);
+addEventListener("online", ask);
+at("undo").addEventListener("click", () => pad.undo());
+at("clear").addEventListener("click", () => pad.clear());
+at("again").addEventListener("click", ask);
+at("curl").textContent += ` ${location.origin}/predict`;
+welcome(take);
+chooser(at("choose"), at("file"), take);
+camera().then((way) => {
+  at("camera").hidden = !way;
+  if (way === "app") chooser(at("camera"), at("snapshot"), take);
+  else at("camera").addEventListener("click", takePhoto);
+});
+meet();

@@ -1,0 +1,92 @@
+// @ts-check
+// In: what people choose, drop, paste or photograph. Out: a picture's bytes, with what the screen needs to show it.
+// Knows no pad and no service.
+
+import { blank, encode } from "./canvas.js";
+
+/** @typedef {import("./pad.js").Picture} Picture */
+
+const LONGEST = 2048; // pixels of a picture that has to be encoded again
+
+/** PNG and JPEG go as they are, whatever their name says; what else the browser reads becomes a PNG.
+ *  @param {Blob} file @returns {Promise<Picture>} */
+export async function read(file) {
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  const type = await kind(file);
+  if (type) return { blob: new Blob([file], { type }), bitmap };
+  if (!bitmap) throw new Error("That file isn’t a picture that this browser can read.");
+  return { blob: await encode(cut(bitmap, 0, 0, bitmap.width, bitmap.height), "image/png"), bitmap };
+}
+
+/** What the first bytes say. @param {Blob} file */
+async function kind(file) {
+  const [a, b, c] = new Uint8Array(await file.slice(0, 3).arrayBuffer());
+  if (a === 0x89 && b === 0x50) return "image/png";
+  return a === 0xff && b === 0xd8 && c === 0xff ? "image/jpeg" : "";
+}
+
+/** @param {CanvasImageSource} source @param {number} x @param {number} y @param {number} width @param {number} height */
+function cut(source, x, y, width, height) {
+  const scale = Math.min(1, LONGEST / Math.max(width, height));
+  const context = blank(width * scale, height * scale);
+  context.drawImage(source, x, y, width, height, 0, 0, width * scale, height * scale);
+  return context.canvas;
+}
+
+/** Files that are dropped anywhere on the page or pasted into it. @param {(file: Blob | undefined) => void} take */
+export function welcome(take) {
+  const root = document.documentElement;
+  const hover = (/** @type {boolean} */ over) => root.classList.toggle("dropping", over);
+  addEventListener("dragover", (event) => { event.preventDefault(); hover(true); });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) hover(false); });
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    hover(false);
+    take(event.dataTransfer?.files[0]);
+  });
+  addEventListener("paste", (event) => {
+    const [file] = event.clipboardData?.files ?? [];
+    if (file) take(file);
+  });
+}
+
+/** A button that opens an input for files. @param {HTMLElement} button @param {HTMLInputElement} input @param {(file: Blob) => void} take */
+export function chooser(button, input, take) {
+  button.addEventListener("click", () => input.click());
+  input.addEventListener("change", () => {
+    if (input.files?.[0]) take(input.files[0]);
+    input.value = ""; // the same file can be chosen again
+  });
+}
+
+/** Whether there is a camera, and how to reach it: a phone has a better app for it than this page; a desktop has none.
+ *  @returns {Promise<"app" | "page" | "">} */
+export async function camera() {
+  if (matchMedia("(pointer: coarse)").matches) return "app";
+  const devices = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
+  return devices.some((device) => device.kind === "videoinput") ? "page" : "";
+}
+
+/** The middle square of the camera's picture, or null when people change their mind.
+ *  @param {HTMLDialogElement} booth @returns {Promise<Blob | null>} */
+export async function photograph(booth) {
+  const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  const video = /** @type {HTMLVideoElement} */ (booth.querySelector("video"));
+  const shutter = /** @type {HTMLButtonElement} */ (booth.querySelector("[value=take]"));
+  try {
+    shutter.disabled = true;
+    video.srcObject = stream;
+    booth.returnValue = "";
+    booth.showModal();
+    video.onplaying = () => { shutter.disabled = false; };
+    await video.play();
+    await new Promise((resolve) => booth.addEventListener("close", resolve, { once: true }));
+    const [width, height] = [video.videoWidth, video.videoHeight];
+    const side = Math.min(width, height);
+    const square = () => cut(video, (width - side) / 2, (height - side) / 2, side, side);
+    return booth.returnValue === "take" ? await encode(square(), "image/jpeg") : null;
+  } finally {
+    for (const track of stream.getTracks()) track.stop();
+    video.srcObject = null;
+  }
+}
