@@ -13,9 +13,11 @@ nothing of HTTP beyond its status code.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ServiceError(Exception):
-    """A refusal of one request (or of one picture in it): a status code, a bounded reason, a sentence, maybe a limit."""
+    """A refusal of one request, or of one picture in it: a status code, a bounded reason, a sentence, maybe a limit."""
 
     status = 500
     reason = "internal"
@@ -26,6 +28,13 @@ class ServiceError(Exception):
         self.limit = limit
         if reason is not None:
             self.reason = reason
+
+    def members(self) -> dict[str, Any]:
+        """The error as members of a problem (RFC 9457 section 3); in a batch they stand in the picture's place."""
+        problem: dict[str, Any] = {"status": self.status, "detail": self.detail, "reason": self.reason}
+        if self.limit is not None:
+            problem["limit"] = self.limit
+        return problem
 
 
 class Malformed(ServiceError):

@@ -1,0 +1,76 @@
+# make up    on a fresh machine: environment, data, training, export, service
+# make test  on a fresh machine: environment, lint, types, every test
+
+VENV ?= .venv
+PYTHON ?= python3
+PY := $(VENV)/bin/python
+# pip installs into the environment from outside, so that no venv package beyond Python's own is needed.
+INSTALL = $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-check
+MODELS := models/mnist-mlp
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up train serve bench test check lint types lock clean
+
+help: ## What there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+up: $(VENV)/.training runs/up/published.json ## Environment, data, quick training, export, and the service
+	@$(PY) -m service $(ARGS)
+
+runs/up/published.json:
+	@$(PY) -m training --recipe quick --run-dir runs/up
+
+train: $(VENV)/.training ## The training job alone: make train ARGS="--recipe good"
+	$(PY) -m training $(ARGS)
+
+serve: $(VENV)/.serving ## The service alone, with the newest version in models/
+	@$(PY) -m service $(ARGS)
+
+bench: $(VENV)/.dev ## One PNG a request: this service beside a textbook one
+	$(PY) -m benchmarks.serving $(ARGS)
+
+test: $(VENV)/.dev ## Environment, lint, types, every test
+	@$(MAKE) --no-print-directory check
+
+check: lint types ## The same in the environment that is there
+	$(PY) -m pytest $(ARGS)
+
+lint:
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types:
+	$(PY) -m mypy
+
+$(PY):
+	@echo "making the environment in $(VENV) …"
+	@$(PYTHON) -m venv --without-pip $(VENV)
+
+$(VENV)/.serving: requirements/serving.txt | $(PY)
+	@$(INSTALL) -r requirements/serving.txt
+	@touch $@
+
+# torch is named first and alone: what comes after must find it there and not choose another build.
+$(VENV)/.training: requirements/torch.txt requirements/training.txt | $(PY)
+	@echo "installing torch and the rest (a minute or two) …"
+	@$(INSTALL) -r requirements/torch.txt
+	@$(INSTALL) -r requirements/training.txt
+	@touch $@ $(VENV)/.serving
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.training
+	@$(INSTALL) -r requirements/dev.txt
+	@touch $@
+
+# torch stays out of the hashed locks: its build (CPU, CUDA, ROCm) is the machine's choice, its version is ours.
+COMPILE = $(PY) -m piptools compile --quiet --strip-extras --generate-hashes --unsafe-package torch \
+	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
+
+lock: $(VENV)/.dev ## Pins again, from pyproject.toml
+	@$(INSTALL) pip-tools
+	$(COMPILE) --output-file requirements/serving.txt
+	$(COMPILE) --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
+	$(COMPILE) --output-file requirements/dev.txt --constraint requirements/training.txt --extra training --extra dev
+
+clean: ## Removes the environment and the runs
+	rm -rf $(VENV) runs

@@ -1,0 +1,157 @@
+"""`python -m service`: read the settings, check the model, run uvicorn.
+
+On stdout: where to find what, for people. On stderr: JSON lines, for collectors. Exit codes: 0 ended by a signal, 2 a
+setting that cannot be used, 3 a model that must not serve, 4 an address that cannot be listened on; each with one
+clear line on stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service import settings as settings_module
+from service.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import uvicorn
+
+    from service.settings import Settings
+
+BACKLOG = 2048
+WELCOME = """\
+mnist-mlp version {version} answers at
+
+  page     {url}/
+  API      {url}/docs
+  metrics  {metrics_url}/metrics
+
+  curl -s {url}/page/seven.png | curl --data-binary @- {url}/predict
+
+Ctrl-C ends it."""
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "service.observe.JsonFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Serves until a signal comes; returns the exit code."""
+    try:
+        settings = settings_module.load(arguments)
+        with contextlib.closing(_listen(settings)) as listener, _metrics_folder(settings):
+            _run(settings, listener)
+    except settings_module.SettingsError as error:
+        return _complain(error, 2)
+    except ModelError as error:
+        return _complain(error, 3)
+    except OSError as error:
+        return _complain(error, 4)
+    return 0
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"service: {error}", file=sys.stderr)
+    return code
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket, bound before anything else so that a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        # From here on connections wait instead of being refused, also while the workers start.
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OSError(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+@contextlib.contextmanager
+def _metrics_folder(settings: Settings) -> Iterator[None]:
+    """With several workers: a folder in memory where they share their metrics, gone when the service ends."""
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    if settings.workers == 1:
+        yield
+        return
+    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name and is ours alone
+    where = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="mnist-metrics-", dir=where) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
+    # Imported here: prometheus_client looks for its folder when it is imported.
+    import prometheus_client
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from service import app, metrics
+    from service.classifier import Classifier
+
+    # Checked here for all workers: one line and one exit code, before any process is started.
+    classifier = Classifier.load(settings.model_dir, settings.model_version)
+    print(_welcome(settings, listener, classifier.version), flush=True)
+    # uvicorn raises the signal again that it ended for; it has done its work by then.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    if settings.workers == 1:
+        registry = metrics.registry()
+        if settings.metrics_port is not None:
+            prometheus_client.start_http_server(settings.metrics_port, settings.host, registry)
+        config = _uvicorn(settings, app.create_app(settings, classifier, registry))
+        uvicorn.Server(config).run([listener])
+        return
+    if settings.metrics_port is not None:
+        folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+        prometheus_client.start_http_server(settings.metrics_port, settings.host, metrics.all_workers(folder))
+    config = _uvicorn(settings, functools.partial(app.worker_app, settings), factory=True)
+    Multiprocess(config, sockets=[listener]).run()
+
+
+def _welcome(settings: Settings, listener: socket.socket, version: str) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    metrics_url = url if settings.metrics_port is None else f"http://{host}:{settings.metrics_port}"
+    return WELCOME.format(version=version, url=url, metrics_url=metrics_url)
+
+
+def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvicorn.Config:
+    import uvicorn
+
+    LOGGING["root"]["level"] = settings.log_level.upper()  # type: ignore[index]
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        factory=factory,
+        workers=settings.workers,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        log_config=LOGGING,
+        log_level="warning",
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,195 @@
+"""The app: every route and what it takes to open and close them, in one place.
+
+In: settings and a verified classifier. Out: a FastAPI app. It knows who answers what; how an answer comes about is
+`service.predict`'s, and how an error looks over HTTP is `service.problems`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from fastapi import FastAPI, Request  # noqa: TC002 - FastAPI reads the annotations of routes at run time
+from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, Response
+
+import service
+from service import metrics, openapi, problems
+from service.batcher import Batcher
+from service.classifier import Classifier
+from service.errors import DeadlineExceeded, Malformed, SlowRequest, TooLarge
+from service.observe import Observe, start_access_log
+from service.predict import Predictor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from prometheus_client import CollectorRegistry
+
+    from service.settings import Settings
+
+PAGE = Path(__file__).parent / "page"
+# The page may load and ask only what comes from here; pictures that it makes itself are data: and blob:.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+log = logging.getLogger("service")
+
+
+def worker_app(settings: Settings) -> FastAPI:
+    """The app of one of several workers: each loads the model for itself; raises `ModelError`."""
+    classifier = Classifier.load(settings.model_dir, settings.model_version)
+    return create_app(settings, classifier, metrics.registry())
+
+
+def create_app(settings: Settings, classifier: Classifier, registry: CollectorRegistry) -> FastAPI:
+    """The service: `classifier` answers within the limits of `settings`, and `registry` takes its metrics."""
+    watched = metrics.Metrics(registry)
+    batcher = Batcher(classifier, watched, max_batch=settings.max_images, max_queue=settings.max_queue)
+    predictor = Predictor(classifier, batcher, watched, settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        listener = start_access_log()
+        watched.build_info.labels(service.__version__, classifier.version, classifier.sha256).set(1)
+        watched.model_loaded.set(time.time())
+        watched.reloads["success"].inc()
+        app.state.ready = True
+        log.info("serving model %s version %s", classifier.name, classifier.version)
+        yield
+        app.state.ready = False
+        predictor.close()
+        listener.stop()
+
+    app = FastAPIOffline(
+        title="mnist-mlp",
+        version=service.__version__,
+        description="Pictures of handwritten digits in, digits out.",
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    problems.install(app, watched)
+    _add_predict(app, predictor, settings)
+    _add_operation(app, classifier)
+    if settings.metrics_port is None:
+        _add_metrics(app, registry)
+    _add_page(app)
+    app.add_middleware(Observe, metrics=watched, routes=_routes(app), access_log_share=settings.access_log)
+    return app
+
+
+def _routes(app: FastAPI) -> list[tuple[str, str]]:
+    """The route templates that exist, each with its methods."""
+    return [(route.path, method) for route in app.routes if hasattr(route, "path") for method in _methods(route)]
+
+
+def _methods(route: object) -> set[str]:
+    return getattr(route, "methods", None) or {"GET"}
+
+
+def _add_predict(app: FastAPI, predictor: Predictor, settings: Settings) -> None:
+    @app.post(
+        "/predict",
+        summary="Which digits do these pictures show?",
+        tags=["predict"],
+        response_model=None,
+        responses=openapi.predict_responses(settings),
+        openapi_extra=openapi.predict_extra(settings),
+    )
+    async def predict(request: Request) -> Response:
+        """Answers pictures in any of the forms below. `?explain=1` adds what the network saw and why."""
+        seconds = settings.timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                data = await _receive(request, settings.max_body_bytes)
+        except TimeoutError:
+            raise SlowRequest(f"the body did not arrive within {seconds:g} s", limit=seconds) from None
+        explained = request.query_params.get("explain", "0") not in {"", "0", "false"}
+        content_type = request.headers.get("content-type", "")
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await predictor.answer(content_type, data, explained=explained)
+        except TimeoutError:
+            raise DeadlineExceeded(f"the answer was not ready within {seconds:g} s", limit=seconds) from None
+        return Response(answer, media_type="application/json")
+
+
+async def _receive(request: Request, limit: int) -> bytes:
+    """The whole body, never more than `limit` bytes of it in memory.
+
+    Starlette's own `max_body_size` answers in plain text and without the limit's value, so the count is kept here.
+    """
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > limit:
+        raise TooLarge(f"the body has {int(length):,} bytes; the limit is {limit:,}", limit=limit)
+    body = bytearray()
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Malformed("the connection was closed before the body had arrived")
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise TooLarge(f"the body has more than {limit:,} bytes, which is the limit", limit=limit)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _add_operation(app: FastAPI, classifier: Classifier) -> None:
+    card = orjson.dumps(classifier.card)
+    not_ready: dict[int | str, dict[str, Any]] = {503: {"description": "Not ready, with the reason."}}
+
+    def health(ready: bool) -> Response:
+        status = {"status": "ready" if ready else "the service is starting or shutting down"}
+        return Response(orjson.dumps(status), 200 if ready else 503, media_type="application/json")
+
+    @app.get("/livez", summary="Is the process alive?", tags=["operation"])
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", summary="May requests be sent here?", tags=["operation"], responses=not_ready)
+    async def readyz() -> Response:
+        return health(app.state.ready)
+
+    @app.get("/healthz", summary="The same as /readyz", tags=["operation"], responses=not_ready)
+    async def healthz() -> Response:
+        return health(app.state.ready)
+
+    @app.get("/model", summary="The card of the version that answers", tags=["predict"])
+    async def model() -> Response:
+        return Response(card, media_type="application/json")
+
+
+def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+    @app.get("/metrics", summary="Prometheus metrics, right over all workers", tags=["operation"])
+    async def scrape(request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        text, content_type = await run_in_threadpool(metrics.exposition, registry, accept)
+        return Response(text, headers={"Content-Type": content_type})
+
+
+def _add_page(app: FastAPI) -> None:
+    class PageFiles(StaticFiles):
+        """The page's files, with headers that let the page use nothing from elsewhere."""
+
+        def file_response(self, *args: object, **kwargs: object) -> Response:
+            response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+            response.headers.update(PAGE_HEADERS)
+            return response
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
+
+    app.mount("/page", PageFiles(directory=PAGE), name="page")

@@ -1,0 +1,179 @@
+"""A model version, verified: a folder `<model_dir>/<n>/` in, the bytes to serve and their card out.
+
+In: `model.onnx`, `model.json`, `golden.npz`. Out: an `Artefact`, or one `ModelError` that names the file, what was
+expected and what was found. The checksum is taken over the very bytes that are then given to the runtime.
+It knows the contract (models/README.md) and ONNX's wire format; it does not run the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from service.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from service.picture import Pixels
+
+    Probabilities = NDArray[np.float32]
+
+SCHEMA = 1
+MAX_FILE_BYTES = 256 * 2**20
+# What an exported MLP is made of, quantised or not. Anything else is not ours, and is refused before it runs.
+ALLOWED_OPS = frozenset(
+    "Add Cast Clip Constant DequantizeLinear Div DynamicQuantizeLinear Erf Flatten Gelu Gemm LeakyRelu MatMul "
+    "MatMulInteger Mul QGemm QLinearMatMul QuantizeLinear ReduceSum Relu Reshape Sigmoid Softmax Squeeze Sub Tanh "
+    "Unsqueeze".split()
+)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A version whose files agree with each other."""
+
+    name: str
+    version: str
+    sha256: str
+    model: bytes
+    card: dict[str, Any]
+    golden_images: Pixels  # uint8[M,1,28,28]
+    golden_probabilities: Probabilities  # float32[M,10]
+
+
+def read(model_dir: Path, version: str = "latest") -> Artefact:
+    """Reads and checks `model_dir/version`; `latest` is the highest number there. Raises `ModelError`."""
+    folder = model_dir / (version if version != "latest" else _latest(model_dir))
+    card = _card(folder)
+    model = _hashed(folder / "model.onnx", card["sha256"])
+    _check_ops(folder / "model.onnx", model)
+    golden = _hashed(folder / "golden.npz", card["golden_sha256"])
+    images, probabilities = _golden(folder / "golden.npz", golden)
+    return Artefact(card["name"], card["version"], card["sha256"], model, card, images, probabilities)
+
+
+def _latest(model_dir: Path) -> str:
+    try:
+        versions = [int(p.name) for p in model_dir.iterdir() if p.name.isdigit() and p.is_dir()]
+    except OSError as error:
+        raise ModelError(f"{model_dir}: expected a folder of model versions, found {error.strerror}") from None
+    if not versions:
+        raise ModelError(f"{model_dir}: expected numbered version folders (1, 2, …), found none")
+    return str(max(versions))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ModelError(f"{path}: expected at most {MAX_FILE_BYTES:,} bytes, found {size:,}")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: expected a readable file, found {error.strerror}") from None
+
+
+def _hashed(path: Path, expected: str) -> bytes:
+    data = _bytes(path)
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise ModelError(
+            f"{path}: expected sha256 {expected} (model.json), found {found} over {len(data):,} bytes: "
+            "the file is truncated or altered"
+        )
+    return data
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    path = folder / "model.json"
+    try:
+        card = orjson.loads(_bytes(path))
+    except orjson.JSONDecodeError as error:
+        raise ModelError(f"{path}: expected JSON, found {error}") from None
+    if not isinstance(card, dict) or card.get("schema") != SCHEMA:
+        found = card.get("schema") if isinstance(card, dict) else type(card).__name__
+        raise ModelError(f"{path}: expected schema {SCHEMA!r}, found {found!r}")
+    for key in ("name", "version", "sha256", "golden_sha256"):
+        if not isinstance(card.get(key), str):
+            raise ModelError(f"{path}: expected {key} to be a text, found {card.get(key)!r}")
+    if card["version"] != folder.name:
+        raise ModelError(f"{path}: expected version {folder.name} (its folder), found {card['version']}")
+    return card
+
+
+def _golden(path: Path, data: bytes) -> tuple[Pixels, Probabilities]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            images, probabilities = arrays["images"], arrays["probabilities"]
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: expected arrays images and probabilities, found {error}") from None
+    count = len(images)
+    if count == 0 or images.dtype != np.uint8 or images.shape != (count, 1, 28, 28):
+        raise ModelError(f"{path}: expected images uint8[M,1,28,28], found {images.dtype}{list(images.shape)}")
+    if probabilities.shape != (count, 10):
+        raise ModelError(f"{path}: expected probabilities [{count},10], found {list(probabilities.shape)}")
+    return images, probabilities.astype(np.float32)
+
+
+def _check_ops(path: Path, model: bytes) -> None:
+    try:
+        for op in _ops(memoryview(model), _MODEL):
+            if op not in ALLOWED_OPS:
+                raise ModelError(f"{path}: expected only operators of an MLP, found {op!r}")
+    except (IndexError, ValueError) as error:
+        raise ModelError(f"{path}: expected an ONNX model, found {error}") from None
+
+
+# Where operators and tensors can hide in a model: field number → message (onnx.proto, IR version 13). A text is what
+# stands there in models that reach outside of plain operators; it is yielded like one, and so refused.
+_TENSOR: dict[int, Any] = {13: "external data"}
+_ATTRIBUTE: dict[int, Any] = {5: _TENSOR, 10: _TENSOR, 6: "subgraph", 11: "subgraph"}
+_NODE: dict[int, Any] = {4: str, 5: _ATTRIBUTE, 7: "operator domain"}
+_GRAPH: dict[int, Any] = {1: _NODE, 5: _TENSOR, 15: {1: _TENSOR, 2: _TENSOR}}
+_MODEL: dict[int, Any] = {7: _GRAPH, 20: "training info", 25: "local function"}
+
+
+def _ops(message: memoryview, schema: dict[int, Any]) -> Iterator[str]:
+    """The operators below a protobuf message, depth first (protobuf.dev/programming-guides/encoding)."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        number, wire = key >> 3, key & 7
+        if wire == 0:
+            _, position = _varint(message, position)
+        elif wire in (1, 5):
+            position += 8 if wire == 1 else 4
+        elif wire == 2:
+            size, position = _varint(message, position)
+            value, position = message[position : position + size], position + size
+            match schema.get(number):
+                case dict() as inner:
+                    yield from _ops(value, inner)
+                case str() as forbidden if size:
+                    yield forbidden
+                case type():
+                    yield bytes(value).decode()
+        else:
+            raise ValueError(f"wire type {wire}")
+    if position != len(message):
+        raise ValueError("a message that ends early")
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError("a number of more than ten bytes")

@@ -1,0 +1,158 @@
+"""A request's body → the pictures in it.
+
+In: content type and bytes. Out: `Pictures`: per picture its encoded bytes, its 28×28 numbers, or the error that is its
+alone; and whether the request was about one picture (an error is the request's) or several (an error is the item's).
+It knows the forms that `/predict` takes, not what a picture shows.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+import orjson
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from service.errors import Malformed, NotAPicture, ServiceError, TooLarge, UnknownMediaType, Unusable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from service.picture import Pixels
+
+Picture: TypeAlias = "bytes | Pixels | ServiceError"  # PNG or JPEG; uint8[28,28]; or why it is neither
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
+FORM = "multipart/form-data"
+DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
+
+
+class Pictures(NamedTuple):
+    """What a body held."""
+
+    items: list[Picture]
+    several: bool  # the request was written for several pictures, even if it held just one
+
+
+async def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
+    """The pictures in a body; raises `Malformed`, `UnknownMediaType`, `TooLarge` or `Unusable`."""
+    if not body:
+        raise Malformed(f"the body is empty; send {ACCEPTED}")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == FORM:
+        return await _form(content_type, body, max_images)
+    if kind == "application/json" or kind.endswith("+json"):
+        return _json(body, max_images)
+    # curl's --data-binary names no picture type: the bytes themselves say it.
+    if kind.startswith("image/") or body.startswith((PNG, JPEG)):
+        return Pictures([body], several=False)
+    if kind == "application/octet-stream":
+        return _raw(body, max_images)
+    raise UnknownMediaType(f"Content-Type {kind or '(none)'} is not one that is read here; send {ACCEPTED}")
+
+
+def _raw(body: bytes, max_images: int) -> Pictures:
+    count, rest = divmod(len(body), 784)
+    if rest:
+        raise Malformed(f"application/octet-stream takes N·784 bytes (uint8[N,28,28]); {len(body):,} were sent")
+    _check_count(count, max_images)
+    return Pictures(list(np.frombuffer(body, np.uint8).reshape(count, 28, 28)), several=count > 1)
+
+
+async def _form(content_type: str, body: bytes, max_images: int) -> Pictures:
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+
+    headers = Headers({"content-type": content_type})
+    parser = MultiPartParser(headers, stream(), max_files=float("inf"), max_fields=float("inf"))  # type: ignore[arg-type]
+    # The whole body is in memory and bounded already: a file on disk would only cost time.
+    parser.spool_max_size = len(body) + 1
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+        raise Malformed(f"the multipart body cannot be read: {error}") from None
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    if not files:
+        raise Malformed("the form holds no file; send each picture as a file (curl: -F image=@digit.png)")
+    _check_count(len(files), max_images)
+    return Pictures([await file.read() for file in files], several=len(files) > 1)
+
+
+def _json(body: bytes, max_images: int) -> Pictures:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"the body is not JSON: {error}") from None
+    match document:
+        case {"image": image, **others} if "images" not in others:
+            return Pictures([_picture(image)], several=False)
+        case {"images": list() as images, **others} if images and "image" not in others:
+            _check_count(len(images), max_images)
+            return Pictures([_item(image) for image in images], several=True)
+    raise Malformed('expected {"image": …} or {"images": […, …]} with at least one picture')
+
+
+def _item(image: object) -> Picture:
+    try:
+        return _picture(image)
+    except ServiceError as error:
+        return error
+
+
+def _picture(image: object) -> Picture:
+    if isinstance(image, str):
+        return _base64(image)
+    if isinstance(image, list):
+        return _numbers(image)
+    raise Malformed(
+        "a picture in JSON is a base64 string, a data URL, 28 rows of 28 numbers, or 784 numbers; "
+        f"found {type(image).__name__}"
+    )
+
+
+def _base64(text: str) -> bytes:
+    if text.startswith("data:"):
+        header = DATA_URL.match(text)
+        if header is None:
+            raise Malformed("the data URL is not of the form data:image/png;base64,…")
+        text = text[header.end() :]
+    try:
+        picture = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Malformed(f"the picture's text is not base64: {error}") from None
+    if not picture:
+        raise NotAPicture("the picture's text holds no bytes")
+    return picture
+
+
+def _numbers(rows: list[object]) -> Pixels:
+    flat = rows
+    if len(rows) == 28:
+        flat = [number for row in rows if isinstance(row, list) and len(row) == 28 for number in row]
+    if len(flat) != 784:
+        raise Malformed(f"expected 28 rows of 28 numbers, or 784 numbers; found a list of {len(rows)}")
+    try:
+        return np.frombuffer(bytes(flat), np.uint8).reshape(28, 28)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # not whole, not numbers, or outside 0..255
+        return _rounded(flat)
+
+
+def _rounded(flat: list[object]) -> Pixels:
+    if not all(isinstance(number, int | float) for number in flat):
+        raise Malformed("expected 784 numbers; found another type among them")
+    values = np.array(flat, np.float64)
+    if values.min() < 0 or values.max() > 255:
+        raise Unusable(f"pixels are numbers from 0 to 255; found {values.min():g} to {values.max():g}", limit=255)
+    if values.max() <= 1:
+        raise Unusable("pixels are numbers from 0 to 255; these look scaled to 0..1: multiply them by 255", limit=255)
+    return np.rint(values).astype(np.uint8).reshape(28, 28)
+
+
+def _check_count(count: int, limit: int) -> None:
+    if count > limit:
+        raise TooLarge(f"{count:,} pictures in one request; the limit is {limit}", limit=limit)

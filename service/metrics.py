@@ -1,0 +1,125 @@
+"""Every metric, declared once, with its labels and buckets; and their exposition.
+
+In: what the other modules observe. Out: Prometheus text, right over all workers. It watches and decides nothing.
+
+With one worker the numbers live in memory. With several, `prometheus_client` keeps them in files that every worker
+writes and the scrape adds up; `PROMETHEUS_MULTIPROC_DIR` (set by `service.__main__` before this module is imported)
+says where. A dead worker's counters stay in the sum, so that counters never go backwards; its gauges leave it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Seconds, from a small model's 50 µs to the default time to answer; the objectives 1, 10 and 100 ms are edges.
+SECONDS = (50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1, 2.5, 10)
+STAGES = ("decode", "queue", "inference", "encode")
+POLARITIES = ("light_on_dark", "dark_on_light")
+REJECTIONS = ("malformed", "not_a_picture", "too_large", "unusable")
+SHED = ("queue_full", "deadline_exceeded")
+
+
+class Metrics:
+    """The service's metrics; children with known labels are bound beforehand, and so exist as zeros."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"mnist_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str, over_workers: str) -> Gauge:
+            return Gauge(f"mnist_{name}", text, labels, registry=registry, multiprocess_mode=over_workers)  # type: ignore[arg-type]
+
+        def histogram(name: str, text: str, *labels: str, buckets: Iterable[float] = SECONDS) -> Histogram:
+            return Histogram(f"mnist_{name}", text, labels, registry=registry, buckets=tuple(buckets))
+
+        self.build_info = gauge(
+            "build_info",
+            "Always 1; the labels say what runs.",
+            "version",
+            "model_version",
+            "model_sha256",
+            over_workers="livemax",
+        )
+        self.requests = counter(
+            "http_requests_total", "Requests answered, by route template.", "route", "method", "code"
+        )
+        self.duration = histogram("http_request_duration_seconds", "From request line to last byte.", "route")
+        self.in_progress = gauge("http_requests_in_progress", "Requests being answered.", over_workers="livesum")
+        stage = histogram("stage_duration_seconds", "Time of one stage of a prediction.", "stage")
+        self.stages = {name: stage.labels(name) for name in STAGES}
+        self.batch_size = histogram(
+            "batch_size", "Pictures in one run of the model.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
+        )
+        self.queue_depth = gauge("queue_depth", "Pictures waiting for the model.", over_workers="livesum")
+        digits = counter("predictions_total", "Digits answered.", "digit")
+        self.digits = [digits.labels(str(digit)) for digit in range(10)]
+        self.confidence = histogram(
+            "prediction_confidence",
+            "Probability of the answered digit.",
+            buckets=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1),
+        )
+        self.ink_ratio = histogram(
+            "input_ink_ratio",
+            "Share of a picture's pixels that are ink.",
+            buckets=(0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1),
+        )
+        polarity = counter("input_polarity_total", "Pictures by what their ink is like.", "polarity")
+        self.polarities = {name: polarity.labels(name) for name in POLARITIES}
+        rejected = counter("rejected_images_total", "Pictures refused.", "reason")
+        self.rejected = {reason: rejected.labels(reason) for reason in REJECTIONS}
+        shed = counter("shed_requests_total", "Requests given up to protect the others.", "reason")
+        self.shed = {reason: shed.labels(reason) for reason in SHED}
+        self.model_loaded = gauge(
+            "model_load_timestamp_seconds", "When the served model was loaded, Unix time.", over_workers="livemax"
+        )
+        reloads = counter("model_reloads_total", "Loads of a model version.", "result")
+        self.reloads = {result: reloads.labels(result) for result in ("success", "failure")}
+
+
+def registry() -> CollectorRegistry:
+    """A registry for one worker's metrics; with one worker it also tells memory, CPU and descriptors."""
+    collectors = CollectorRegistry()
+    if _shared_folder() is None:
+        ProcessCollector(registry=collectors)
+    return collectors
+
+
+def exposition(own: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
+    """The text of all workers' metrics and its content type, in the format the `Accept` header asks for."""
+    encode, content_type = choose_encoder(accept)
+    folder = _shared_folder()
+    if folder is None:
+        return encode(own), content_type
+    forget_dead_workers(folder)
+    return encode(all_workers(folder)), content_type
+
+
+def all_workers(folder: Path) -> CollectorRegistry:
+    """A registry that adds up the files of all workers whenever it is scraped."""
+    collectors = CollectorRegistry()
+    MultiProcessCollector(collectors, path=str(folder))  # type: ignore[no-untyped-call]
+    return collectors
+
+
+def forget_dead_workers(folder: Path) -> None:
+    """Removes the gauges of processes that are gone (a worker that was killed could not do so itself)."""
+    for path in folder.glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        if not Path(f"/proc/{pid}").exists():
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+
+def _shared_folder() -> Path | None:
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(folder) if folder else None

@@ -1,0 +1,129 @@
+"""The one middleware: watches every request and gives it an id.
+
+In: ASGI messages. Out: the same, with `X-Request-ID` on the answer; metrics by route template; and for a sampled share
+of requests a JSON line on stderr, formatted and written by a thread of its own. It changes no answer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import logging.handlers
+import os
+import queue
+import random
+import re
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from service.metrics import Metrics
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+access_log = logging.getLogger("service.access")
+
+
+class Observe:
+    """Plain ASGI middleware; `routes` are the templates that exist, with their methods, exported as zeros."""
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, routes: Iterable[tuple[str, str]], access_log_share: float
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._share = access_log_share
+        # An id is cheap and unique: a random start for each process, then a count.
+        self._prefix = os.urandom(6).hex()
+        self._count = itertools.count()
+        for route, method in routes:
+            metrics.requests.labels(route, method, "200")
+            metrics.duration.labels(route)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request through the app."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = scope["request_id"] = self._request_id(scope)
+        status = 500  # what uvicorn answers when the app raises before it answers
+
+        async def send_observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        self._metrics.in_progress.inc()
+        try:
+            await self._app(scope, receive, send_observed)
+        finally:
+            self._metrics.in_progress.dec()
+            self._record(scope, status, time.perf_counter() - started)
+
+    def _request_id(self, scope: Scope) -> bytes:
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+                return bytes(value)
+        return f"{self._prefix}-{next(self._count):x}".encode()
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        self._metrics.duration.labels(route).observe(seconds)
+        if self._share and random.random() < self._share:  # noqa: S311 - a sample, not a secret
+            client = scope.get("client")
+            access_log.info(
+                "request",
+                extra={
+                    "fields": {
+                        "request_id": scope["request_id"].decode(),
+                        "method": method,
+                        "route": route,
+                        "status": status,
+                        "ms": round(seconds * 1e3, 3),
+                        "client": client[0] if client else None,
+                    }
+                },
+            )
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and what `extra={"fields": …}` adds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line for a record."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def start_access_log() -> logging.handlers.QueueListener:
+    """Lets the access log's lines be written by a thread, so that a request pays for a queue's put alone."""
+    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    writer = logging.StreamHandler()
+    writer.setFormatter(JsonFormatter())
+    access_log.handlers = [logging.handlers.QueueHandler(lines)]
+    access_log.propagate = False
+    access_log.setLevel(logging.INFO)
+    listener = logging.handlers.QueueListener(lines, writer)
+    listener.start()
+    return listener

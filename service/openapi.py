@@ -1,0 +1,176 @@
+"""What `/openapi.json` says of `/predict`: every input form with an example, every status code with its problem.
+
+In: the settings whose limits the texts quote. Out: plain OpenAPI objects. It describes; `service.body` reads and
+`service.app` answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+_WARNINGS = ["no_ink", "too_faint", "several_shapes", "unlike_a_digit", "low_confidence"]
+
+
+def _object(properties: dict[str, Any], *, required: list[str] | None = None) -> dict[str, Any]:
+    names = list(properties) if required is None else required
+    return {"type": "object", "properties": properties, "required": names}
+
+
+PROBLEM = _object(
+    {
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "A sentence that a person can act on."},
+        "reason": {"type": "string", "description": "The same, for programs."},
+        "limit": {"type": "number", "description": "The limit that was passed, where there is one."},
+        "request_id": {"type": "string"},
+    },
+    required=["title", "status", "detail", "reason", "request_id"],
+)
+_EXPLANATION = _object(
+    {
+        "image": {"type": "string", "contentEncoding": "base64", "description": "PNG, 28×28: what the network saw."},
+        "heatmap": {
+            "type": "string",
+            "contentEncoding": "base64",
+            "description": "PNG, 28×28: lighter where covering the ink costs the answer more of its probability.",
+        },
+        "polarity": {"enum": ["light_on_dark", "dark_on_light"]},
+        "box": {
+            "type": ["array", "null"],
+            "items": {"type": "integer"},
+            "description": "Left, top, right, bottom of the digit in the upright picture.",
+        },
+    }
+)
+_PREDICTION = _object(
+    {
+        "digit": {"type": "integer", "minimum": 0, "maximum": 9},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "probabilities": {"type": "array", "items": {"type": "number"}, "minItems": 10, "maxItems": 10},
+        "warnings": {"type": "array", "items": {"enum": _WARNINGS}},
+        "explain": _EXPLANATION,
+    },
+    required=["digit", "confidence", "probabilities", "warnings"],
+)
+_FAILED = _object(
+    {"error": _object({k: v for k, v in PROBLEM["properties"].items() if k in {"status", "detail", "reason"}})}
+)
+ANSWER = _object(
+    {
+        "model": _object({"name": {"type": "string"}, "version": {"type": "string"}}),
+        "predictions": {"type": "array", "items": {"anyOf": [_PREDICTION, _FAILED]}},
+    }
+)
+_EXAMPLE_ANSWER = {
+    "model": {"name": "mnist-mlp", "version": "1"},
+    "predictions": [
+        {
+            "digit": 1,
+            "confidence": 0.998,
+            "probabilities": [0, 0.998, 0.001, 0, 0, 0, 0, 0.001, 0, 0],
+            "warnings": [],
+        }
+    ],
+}
+
+
+def predict_extra(settings: Settings) -> dict[str, Any]:
+    """The request body of `/predict`, and its query parameter."""
+    picture = _example_picture()
+    text = base64.b64encode(picture).decode()
+    numbers = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 255}}
+    image = {
+        "anyOf": [
+            {"type": "string", "description": "A PNG or JPEG in base64, or as a data URL."},
+            {**numbers, "minItems": 784, "maxItems": 784},
+            {"type": "array", "items": {**numbers, "minItems": 28, "maxItems": 28}, "minItems": 28, "maxItems": 28},
+        ]
+    }
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    several = {"type": "array", "items": image, "minItems": 1, "maxItems": settings.max_images}
+    return {
+        "requestBody": {
+            "required": True,
+            "description": f"At most {settings.max_body_bytes:,} bytes and {settings.max_images} pictures.",
+            "content": {
+                "image/png": binary,
+                "image/jpeg": binary,
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "description": "Each file of the form is a picture, whatever its field is called.",
+                        "additionalProperties": {"type": "string", "format": "binary"},
+                        "minProperties": 1,
+                    }
+                },
+                "application/octet-stream": {
+                    "schema": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "uint8[N,28,28], row by row: N·784 bytes.",
+                    }
+                },
+                "application/json": {
+                    "schema": {"anyOf": [_object({"image": image}), _object({"images": several})]},
+                    "examples": {
+                        "base64": {"value": {"image": text}},
+                        "data URL": {"value": {"image": f"data:image/png;base64,{text}"}},
+                        "28 rows of numbers": {"value": {"image": _example_rows()}},
+                        "several": {"value": {"images": [text, text]}},
+                    },
+                },
+            },
+        }
+    }
+
+
+def predict_responses(settings: Settings) -> dict[int | str, dict[str, Any]]:
+    """Every answer of `/predict`, by status code."""
+    seconds = f"{settings.timeout_seconds:g} s"
+    problems = {
+        400: "Malformed: an empty body, not JSON, not base64, or of another shape.",
+        408: f"The body did not arrive within {seconds}.",
+        413: f"Over {settings.max_body_bytes:,} bytes, {settings.max_pixels:,} pixels or {settings.max_images} files.",
+        415: "Not a picture that is read here, or a Content-Type that is not.",
+        422: "Readable, but no digit can be in it.",
+        500: "A fault of the service.",
+        503: "Too many pictures are waiting; `Retry-After` says when to come back.",
+        504: f"Not answered within {seconds}.",
+    }
+    responses: dict[int | str, dict[str, Any]] = {
+        200: {
+            "description": "One prediction per picture, in order; in a batch, a bad picture is that item's `error`.",
+            "content": {"application/json": {"schema": ANSWER, "example": _EXAMPLE_ANSWER}},
+        }
+    }
+    return responses | {code: problem(text) for code, text in problems.items()}
+
+
+def problem(description: str) -> dict[str, Any]:
+    """A response of type application/problem+json (RFC 9457)."""
+    return {"description": description, "content": {"application/problem+json": {"schema": PROBLEM}}}
+
+
+def _example() -> Image.Image:
+    picture = Image.new("L", (28, 28))
+    ImageDraw.Draw(picture).line([(10, 9), (15, 5), (15, 23)], fill=255, width=3)
+    return picture
+
+
+def _example_picture() -> bytes:
+    buffer = io.BytesIO()
+    _example().save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _example_rows() -> list[list[int]]:
+    pixels = list(_example().tobytes())
+    return [pixels[row * 28 : row * 28 + 28] for row in range(28)]

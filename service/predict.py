@@ -1,0 +1,144 @@
+"""The journey of an uploaded picture: body → pictures → prepared → probabilities → JSON.
+
+In: content type and body. Out: the bytes of the answer. An error of a single picture is raised; in a batch it is that
+item's `error`. It knows the order of the stages and times them; each stage knows itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from service import body, explain, image
+from service.errors import ServiceError
+from service.image import Prepared
+
+if TYPE_CHECKING:
+    from service.artefact import Probabilities
+    from service.batcher import Batcher
+    from service.body import Picture, Pictures
+    from service.classifier import Classifier
+    from service.metrics import Metrics
+    from service.picture import Pixels
+    from service.settings import Settings
+
+# A body this small is a 28×28 picture or nearly so: decoding it costs less than handing it to a thread.
+INLINE_BYTES = 2048
+# Large pictures being decoded at once: bounds memory at this many times `max_pixels`.
+DECODE_THREADS = 2
+# Below this, the second digit is nearly as likely as the first.
+LOW_CONFIDENCE = 0.6
+
+
+class Predictor:
+    """Answers request bodies with one classifier."""
+
+    def __init__(self, classifier: Classifier, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
+        self._batcher = batcher
+        self._metrics = metrics
+        self._settings = settings
+        self._model = {"name": classifier.name, "version": classifier.version}
+        self._pool = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """Ends the decoding threads; what they have begun is finished."""
+        self._pool.shutdown()
+
+    async def answer(self, content_type: str, data: bytes, *, explained: bool = False) -> bytes:
+        """The JSON answer to one body of `/predict`; raises `ServiceError`."""
+        started = time.perf_counter()
+        try:
+            pictures = await body.parse(content_type, data, max_images=self._settings.max_images)
+            prepared = await self._prepare(pictures)
+        except ServiceError as error:
+            self._reject(error)
+            raise
+        self._metrics.stages["decode"].observe(time.perf_counter() - started)
+        good = [item for item in prepared if not isinstance(item, ServiceError)]
+        probabilities = await self._classify(good)
+        started = time.perf_counter()
+        results = iter([self._result(*pair) for pair in zip(good, probabilities, strict=True)])
+        predictions = [
+            {"error": item.members()} if isinstance(item, ServiceError) else next(results) for item in prepared
+        ]
+        if explained:
+            await self._explain(prepared, predictions)
+        encoded = orjson.dumps({"model": self._model, "predictions": predictions}, option=orjson.OPT_SERIALIZE_NUMPY)
+        self._metrics.stages["encode"].observe(time.perf_counter() - started)
+        return encoded
+
+    async def _prepare(self, pictures: Pictures) -> list[Prepared | ServiceError]:
+        """Each picture as the network will see it; a single picture's error is raised, a batch's returned."""
+        unchanged = _in_mnist_form(pictures.items)
+        prepared = await asyncio.gather(
+            *(self._prepare_one(item, whole) for item, whole in zip(pictures.items, unchanged, strict=True)),
+            return_exceptions=True,
+        )
+        items: list[Prepared | ServiceError] = []
+        for item in prepared:
+            if isinstance(item, ServiceError) and pictures.several:
+                self._reject(item)
+            elif isinstance(item, BaseException):
+                raise item
+            items.append(item)
+        return items
+
+    async def _prepare_one(self, picture: Picture, mnist_form: bool) -> Prepared:
+        if isinstance(picture, ServiceError):
+            raise picture
+        if isinstance(picture, np.ndarray):
+            return _unchanged(picture) if mnist_form else image.prepare(picture)
+        if len(picture) <= INLINE_BYTES:
+            return image.read(picture, max_pixels=self._settings.max_pixels)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: image.read(picture, max_pixels=self._settings.max_pixels))
+
+    async def _classify(self, good: list[Prepared]) -> Probabilities:
+        if not good:
+            return np.empty((0, 10), np.float32)
+        return await self._batcher.predict(np.stack([item.pixels for item in good])[:, None])
+
+    def _result(self, prepared: Prepared, probabilities: Probabilities) -> dict[str, Any]:
+        digit = int(probabilities.argmax())
+        confidence = float(probabilities[digit])
+        self._metrics.digits[digit].inc()
+        self._metrics.confidence.observe(confidence)
+        self._metrics.ink_ratio.observe(prepared.ink_ratio)
+        self._metrics.polarities[prepared.polarity].inc()
+        warnings = list(prepared.warnings)
+        if confidence < LOW_CONFIDENCE:
+            warnings.append("low_confidence")
+        return {"digit": digit, "confidence": confidence, "probabilities": probabilities, "warnings": warnings}
+
+    async def _explain(self, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]) -> None:
+        for item, prediction in zip(prepared, predictions, strict=True):
+            if not isinstance(item, ServiceError):
+                heat = await explain.heat_map(item.pixels, prediction["digit"], self._batcher.predict)
+                prediction["explain"] = {
+                    "image": explain.png(item.pixels),
+                    "heatmap": explain.png(heat),
+                    "polarity": item.polarity,
+                    "box": item.box,
+                }
+
+    def _reject(self, error: ServiceError) -> None:
+        if type(error).reason in self._metrics.rejected:
+            self._metrics.rejected[type(error).reason].inc()
+
+
+def _unchanged(pixels: Pixels) -> Prepared:
+    return Prepared(pixels, "light_on_dark", np.count_nonzero(pixels > 127) / pixels.size, None, ())
+
+
+def _in_mnist_form(items: list[Picture]) -> list[bool]:
+    """Which items are numbers in MNIST's own form already; asked of all at once, since one question costs as much."""
+    arrays: list[Pixels] = [item for item in items if isinstance(item, np.ndarray)]
+    if not arrays:
+        return [False] * len(items)
+    answers = iter(image.is_mnist_form(np.stack(arrays)).tolist())
+    return [isinstance(item, np.ndarray) and next(answers) for item in items]

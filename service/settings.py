@@ -1,0 +1,89 @@
+"""Everything that can be configured, read once, at the edge.
+
+In: environment variables `MNIST_*` (plain `PORT` too), a `.env` file, command-line flags. Out: one frozen `Settings`.
+It knows no other module; a bad value is a `SettingsError` that names its key and the value.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d*)$")]
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used: the message names its key, the value and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """The service's settings; each is `MNIST_<NAME>` in the environment and `--<name>` on the command line."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MNIST_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
+        protected_namespaces=(),
+        cli_prog_name="python -m service",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    port: Port = Field(
+        # Platforms that hand a process its port call it PORT; it is a default, so MNIST_PORT wins.
+        default_factory=lambda: int(os.environ.get("PORT", "8000")),
+        description="Port to listen on; plain PORT is understood too; 0 takes a free one.",
+    )
+    workers: int = Field(
+        default_factory=lambda: len(os.sched_getaffinity(0)),
+        ge=1,
+        le=256,
+        description="Processes that share the port; default: the cores this process may use.",
+    )
+    model_dir: Path = Field(Path("models/mnist-mlp"), description="Folder that holds the numbered versions of a model.")
+    model_version: Version = Field("latest", description="Version to serve: a number, or latest.")
+    metrics_port: Port | None = Field(
+        None, description="Moves /metrics to a port of its own; unset: on the service's port."
+    )
+    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body, in bytes.")
+    max_pixels: int = Field(
+        50_000_000, ge=784, description="Largest picture, in pixels, read from its header before decoding."
+    )
+    max_images: int = Field(64, ge=1, le=4096, description="Most pictures in one request.")
+    max_queue: int = Field(1024, ge=1, description="Most pictures waiting for the model in one worker.")
+    timeout_seconds: float = Field(
+        10.0, gt=0, description="Time to receive a request, and again to answer it, in seconds."
+    )
+    shutdown_seconds: int = Field(
+        30, ge=0, description="Time that open requests get to finish after SIGTERM, in seconds."
+    )
+    access_log: float = Field(
+        0.0, ge=0, le=1, description="Share of requests written to the JSON access log (stderr): 0 none, 1 all."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+
+
+def load(arguments: list[str] | None = None) -> Settings:
+    """Settings from flags, then environment, then `.env`, then defaults; raises `SettingsError`."""
+    try:
+        return Settings(_cli_parse_args=arguments if arguments is not None else False)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
+    except ValueError as error:  # PORT that is no number fails in its default factory
+        raise SettingsError(f"PORT: {error}") from None
+
+
+def _sentence(error: dict[str, object]) -> str:
+    location = error["loc"]
+    assert isinstance(location, tuple)
+    key = "MNIST_" + str(location[0]).upper()
+    return f"{key}: {error['msg']} (found {error['input']!r})"

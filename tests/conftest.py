@@ -1,0 +1,78 @@
+"""What several tests share: the committed model, real digits, and a real service in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+MODELS = ROOT / "models" / "mnist-mlp"
+
+
+@dataclass
+class Service:
+    """A running `python -m service`."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def stop(self) -> int:
+        """Ends it as an operator would; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+@contextlib.contextmanager
+def running_service(**settings: object) -> Iterator[Service]:
+    """Starts the service on a free port with `MNIST_<name>` settings, waits until it is ready, and ends it."""
+    settings = {"port": 0, "workers": 1, "model_dir": MODELS, "model_version": "1"} | settings
+    environment = os.environ | {f"MNIST_{name.upper()}": str(value) for name, value in settings.items()}
+    command = [sys.executable, "-m", "service"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if found := re.search(r"page +(http://\S+)/$", line):
+                    service = Service(found[1], process)
+                    break
+            else:
+                pytest.fail(f"the service ended with exit code {process.wait()}")
+            httpx.get(f"{service.url}/readyz", timeout=20).raise_for_status()
+            yield service
+            service.stop()
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Service]:
+    """One service for all tests that only ask; it serves the committed model."""
+    with running_service() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def server_url(server: Service) -> str:
+    """The base URL of the shared service."""
+    return server.url
+
+
+@pytest.fixture(scope="session")
+def client(server_url: str) -> Iterator[httpx.Client]:
+    """A keep-alive client of the shared service."""
+    with httpx.Client(base_url=server_url, timeout=30) as client:
+        yield client
