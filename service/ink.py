@@ -1,7 +1,7 @@
-"""Ink against paper: which pixels of a picture are the digit.
+"""Ink against paper: where the digit is in a picture, and which pixels are its strokes.
 
-In: upright pixels, `uint8[H, W]` or `uint8[H, W, 3]`. Out: an `Ink`, the digit cropped, light on dark. It does not know
-file formats, nor the network's 28 x 28.
+In: upright pixels, `uint8[H, W]` or `uint8[H, W, 3]`. Out: an `Ink`, the digit's strokes cropped. It looks twice: once at the
+whole picture, small; then closer, where the digit is. It does not know file formats, nor the network's 28 x 28.
 """
 
 from __future__ import annotations
@@ -9,38 +9,125 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from PIL import Image
+
+from service.ground import Colours, relief
+from service.shapes import Mask, digit_of, label
 
 if TYPE_CHECKING:
+    from service.ground import Relief
     from service.picture import Pixels
+
+LOOK = 144  # pixels of the longer side at which a picture is looked at; a stroke of the digit is then 3 to 20 wide
+SMALLEST_LOOK = 84  # smaller pictures are enlarged to this, so that strokes have smooth edges
+CLOSER = 0.55  # of the look: a digit that is smaller is looked at again from near
+MARGIN = 0.3  # of the digit's size: ground around it on the second look
+MIN_CONTRAST = 9  # grey levels; less is the noise of a camera or a decoder
+FAINT = 24  # grey levels; less is read, with a warning
+CERTAIN, POSSIBLE = 0.5, 0.25  # of the ink's level: ink for certain; and ink if certain ink is connected to it
+OVER_NOISE = 4.5  # deviations of the ground's noise that ink must stand out
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom exclusive
 
 
 class Ink(NamedTuple):
     """The digit as found in a picture."""
 
-    digit: Pixels  # uint8[h, w], light on dark, cropped to the digit
+    strokes: Mask  # bool[h, w], cropped to the digit, at most LOOK pixels long
     polarity: str  # "light_on_dark" | "dark_on_light", of the picture
-    ratio: float  # share of the picture's pixels that are ink
-    box: tuple[int, int, int, int] | None  # left, top, right, bottom in the picture; None: no ink
+    ratio: float  # share of the picture's pixels that are the digit's ink
+    box: Box | None  # in the picture; None: no ink
     warnings: tuple[str, ...]  # of "no_ink", "too_faint", "several_shapes"
 
 
-NO_DIGIT = np.zeros((1, 1), np.uint8)
-MIN_CONTRAST = 8  # grey levels; less is the noise of a camera or a decoder
+class _Look(NamedTuple):
+    """What one look at pixels finds, in the pixels it was given."""
+
+    digit: Mask  # bool[h, w] at the size of the look
+    box: tuple[float, float, float, float]  # shares of the width and height
+    level: float  # contrast of the ink, grey levels
+    rivals: bool
+    light: bool
 
 
 def find_ink(pixels: Pixels) -> Ink:
     """Find the digit; without any ink the box is None and the warnings say `no_ink`."""
-    grey = pixels.astype(np.float32) if pixels.ndim == 2 else pixels @ np.array([0.299, 0.587, 0.114], np.float32)
-    ring = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    ground = float(np.median(ring))
-    light = bool(grey.max() - ground > ground - grey.min())
-    polarity = "light_on_dark" if light else "dark_on_light"
-    strength = np.clip(grey - ground if light else ground - grey, 0, 255)
-    peak = float(strength.max())
-    if peak < MIN_CONTRAST:
-        return Ink(NO_DIGIT, polarity, 0.0, None, ("no_ink",))
-    inked = strength > peak / 2
-    rows, columns = np.flatnonzero(inked.any(1)), np.flatnonzero(inked.any(0))
-    left, top, right, bottom = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-    digit = (strength[top:bottom, left:right] * (255 / peak)).astype(np.uint8)
-    return Ink(digit, polarity, float(inked.mean()), (left, top, right, bottom), ())
+    first = _look(pixels)
+    if first is None:
+        return Ink(np.zeros((1, 1), np.bool_), "dark_on_light", 0.0, None, ("no_ink",))
+    height, width = pixels.shape[:2]
+    look, (left, top, right, bottom) = first, _around(first.box, width, height, 0.0)
+    if max(right - left, bottom - top) < CLOSER * max(width, height):
+        near = _around(first.box, width, height, MARGIN)
+        second = _look(pixels[near[1] : near[3], near[0] : near[2]])
+        if second is not None and second.light == first.light:
+            inside = _around(second.box, near[2] - near[0], near[3] - near[1], 0.0)
+            left, top, right, bottom = (a + b for a, b in zip(inside, (near[0], near[1]) * 2, strict=True))
+            look = second._replace(rivals=first.rivals)
+    warnings = ("too_faint",) * (look.level < FAINT) + ("several_shapes",) * look.rivals
+    polarity = "light_on_dark" if first.light else "dark_on_light"
+    return Ink(_cropped(look.digit), polarity, float(first.digit.mean()), (left, top, right, bottom), warnings)
+
+
+def _look(pixels: Pixels) -> _Look | None:
+    """Look at pixels at a middling size; None where there is no ink."""
+    colours = _resized(pixels)
+    seen = relief(colours)
+    level = _level(seen)
+    if level < max(MIN_CONTRAST, OVER_NOISE * seen.noise):
+        return None
+    digit, rivals = digit_of(_inked(seen, level), seen.strength)
+    rows, columns = np.flatnonzero(digit.any(1)), np.flatnonzero(digit.any(0))
+    if not len(rows):
+        return None
+    height, width = digit.shape
+    box = columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
+    return _Look(digit, box, level, rivals, seen.light)
+
+
+def _resized(pixels: Pixels) -> Colours:
+    """Pixels at the size of a look, by area averaging or smooth enlargement: float32[h, w, C]."""
+    height, width = pixels.shape[:2]
+    longer = max(height, width)
+    scale = min(1.0, LOOK / longer) if longer > SMALLEST_LOOK else SMALLEST_LOOK / longer
+    size = max(3, round(width * scale)), max(3, round(height * scale))
+    way = Image.Resampling.BOX if scale <= 1 else Image.Resampling.BICUBIC
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if size != image.size:
+        image = image.resize(size, way)
+    return np.asarray(image, np.float32).reshape(size[1], size[0], -1)
+
+
+def _level(seen: Relief) -> float:
+    """How far ink stands out: the mean strength of what is over the noise, weighted by its own strength."""
+    strong = seen.strength[seen.strength > OVER_NOISE * seen.noise].astype(np.float64)
+    return float((strong**3).sum() / (strong**2).sum()) if strong.size else 0.0
+
+
+def _inked(seen: Relief, level: float) -> Mask:
+    """What is ink for certain, and what possibly is and touches it."""
+    floor = OVER_NOISE * seen.noise
+    possible = seen.strength > max(POSSIBLE * level, 0.6 * floor)
+    certain = seen.strength > max(CERTAIN * level, floor)
+    labels = label(possible)
+    chosen = np.zeros(int(labels.max(initial=-1)) + 2, np.bool_)
+    chosen[labels[certain & possible]] = True
+    chosen[-1] = False
+    return np.asarray(chosen[labels], np.bool_)
+
+
+def _around(box: tuple[float, float, float, float], width: int, height: int, margin: float) -> Box:
+    """A box of shares as pixels of a picture, wider by `margin` of its longer side, inside the picture."""
+    left, top, right, bottom = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    room = margin * max(right - left, bottom - top) + (3 if margin else 0)
+    return (
+        max(0, int(left - room)),
+        max(0, int(top - room)),
+        min(width, int(np.ceil(right + room))),
+        min(height, int(np.ceil(bottom + room))),
+    )
+
+
+def _cropped(mask: Mask) -> Mask:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

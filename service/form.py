@@ -1,0 +1,99 @@
+"""MNIST's own form: 28 x 28, light on dark, the digit 20 pixels long with its centre of mass in the middle.
+
+In: a digit's strokes, `bool[h, w]`. Out: `uint8[28, 28]`, as LeCun made MNIST (yann.lecun.com/exdb/mnist) and with strokes
+about as thick as there. It does not know where the strokes came from.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from service.morphology import thicken, thin
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from service.picture import Pixels
+    from service.shapes import Mask
+
+SIDE = 28  # pixels of the network's input
+DIGIT_SIDE = 20  # pixels of the digit's longer side in it
+THINNEST, THICKEST = 2.1, 3.6  # pixels of a stroke; half of MNIST's are within
+
+
+def is_mnist_form(pixels: Pixels) -> NDArray[np.bool_]:
+    """Which of `uint8[N, 28, 28]` are in MNIST's own form: bool[N].
+
+    As measured over all 70,000 digits: the box of non-zero pixels has a longer side of 19 or 20, the centre of mass is
+    within 13.48..14.50 on both axes, at least 55 % of the pixels are exactly 0, and the lightest is at least 254.
+    """
+    inked = pixels != 0
+    rows, columns = inked.any(2), inked.any(1)  # bool[N, 28]
+    longer = np.maximum(_extent(rows), _extent(columns))
+    sums_y, sums_x = pixels.sum(2, dtype=np.int64), pixels.sum(1, dtype=np.int64)  # int64[N, 28]
+    mass = np.maximum(sums_y.sum(1), 1)
+    steps = np.arange(SIDE)
+    fits = (longer == DIGIT_SIDE) | (longer == DIGIT_SIDE - 1)
+    for sums in (sums_y, sums_x):
+        centre = sums @ steps / mass
+        fits &= (centre > 13.48) & (centre < 14.501)
+    zeros = SIDE * SIDE - inked.sum((1, 2))
+    return np.asarray(fits & (zeros >= 0.55 * SIDE * SIDE) & (pixels.max((1, 2)) >= 254), np.bool_)
+
+
+def _extent(used: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """From the first used to the last of each row, bool[N, 28] → int64[N]; nonsense for rows without any."""
+    return np.asarray(SIDE - used.argmax(1) - used[:, ::-1].argmax(1))
+
+
+def of_strokes(strokes: Mask) -> Pixels:
+    """Strokes, cropped to the digit, in MNIST's form."""
+    return _centred(_fitted(_like_mnist(strokes)))
+
+
+def thickness(strokes: Mask) -> float:
+    """Mean thickness of strokes in pixels: twice the area over the length of the outline, as Cauchy and Crofton count."""
+    padded = np.pad(strokes, 1)
+    crossings = np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1])
+    return 2 * np.count_nonzero(strokes) / max(1.0, crossings * np.pi / 4)
+
+
+def _like_mnist(strokes: Mask) -> Mask:
+    """Thicker or thinner, where a stroke would be out of MNIST's range at 20 pixels."""
+    unit = max(strokes.shape) / DIGIT_SIDE
+    thick = thickness(strokes) / unit
+    if thick < THINNEST:
+        return _cropped(thicken(strokes, (THINNEST - thick) / 2 * unit))
+    if thick > THICKEST:
+        thinner = thin(strokes, (thick - THICKEST) / 2 * unit)
+        return _cropped(thinner) if thinner.any() else strokes
+    return strokes
+
+
+def _cropped(mask: Mask) -> Mask:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _fitted(strokes: Mask) -> Pixels:
+    """The longer side at 20 pixels, by area averaging."""
+    height, width = strokes.shape
+    shrink = DIGIT_SIDE / max(height, width)
+    size = max(1, round(width * shrink)), max(1, round(height * shrink))
+    fitted = np.asarray(Image.fromarray(strokes.astype(np.float32)).resize(size, Image.Resampling.BOX))
+    return (fitted * (255 / max(1e-3, float(fitted.max())))).round().astype(np.uint8)
+
+
+def _centred(digit: Pixels) -> Pixels:
+    """On a 28 x 28 ground with the centre of mass at (14, 14) to half a pixel, as far as the border lets it."""
+    height, width = digit.shape
+    mass = float(digit.sum())
+    top = round(14 - float(digit.sum(1) @ np.arange(height)) / mass)
+    left = round(14 - float(digit.sum(0) @ np.arange(width)) / mass)
+    top, left = min(max(top, 0), SIDE - height), min(max(left, 0), SIDE - width)
+    canvas = np.zeros((SIDE, SIDE), np.uint8)
+    canvas[top : top + height, left : left + width] = digit
+    return canvas

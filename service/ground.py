@@ -1,0 +1,136 @@
+"""How far each pixel stands out from the ground it lies on: paper, board or canvas, under whatever light.
+
+In: pixels, `float32[H, W, C]`, C 1 or 3. Out: a `Relief`: strength, noise and polarity. Colour counts: yellow on white
+stands out in blue alone, and the strength is measured along the ink's own colour. It does not know what a digit is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.morphology import dilate_square, erode_square, smooth
+
+Field = NDArray[np.float32]  # [H, W]
+Colours = NDArray[np.float32]  # [H, W, C]
+
+_SAMPLES = 40  # a side of the grid of pixels that the ground is fitted to
+_UNEVEN = 0.03  # of the contrast: light that the surface did not follow, so the ground is taken locally
+_QUANTISED = 1.0  # grey levels; no ground is known better
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class Relief(NamedTuple):
+    """Ink stands out upwards from a ground at 0."""
+
+    strength: Field  # grey levels over the ground along the ink's colour
+    noise: float  # deviation of the bare ground, grey levels
+    light: bool  # whether the ink is lighter than the ground
+
+
+def relief(colours: Colours) -> Relief:
+    """Fit the ground, find which way the ink differs from it, and measure every pixel that way.
+
+    A surface is enough for canvases, scans and soft light. Where it leaves much of the ground unexplained (shadows with
+    edges, tables beside the page), the ground is taken locally.
+    """
+    seen = _along_ink(colours - _surface(colours))
+    if seen.noise > _UNEVEN * float(np.quantile(seen.strength, 0.99)):
+        seen = _along_ink(colours - _local(colours))
+    return seen
+
+
+def _along_ink(apart: Colours) -> Relief:
+    direction = _ink_direction(apart)  # [C]
+    strength = smooth(apart @ direction, 1)
+    strength -= np.median(strength)
+    light = float(direction @ _LUMA) > 0 if len(direction) == 3 else float(direction[0]) > 0
+    return Relief(strength, max(_spread(strength), _QUANTISED), light)
+
+
+def _surface(colours: Colours) -> Colours:
+    """A quadratic surface through the pixels that most others agree with: float32[H, W, C].
+
+    Iteratively reweighted least squares with Geman-McClure weights, from the median outwards, so that ink, tables
+    beside the page and specks have no say.
+    """
+    height, width, _ = colours.shape
+    rows = np.linspace(0, height - 1, min(height, _SAMPLES)).astype(int)
+    columns = np.linspace(0, width - 1, min(width, _SAMPLES)).astype(int)
+    values = colours[np.ix_(rows, columns)].reshape(-1, colours.shape[2])
+    basis = _basis(rows / height, columns / width)  # [P, 6]
+    # Ink rarely lies on the border: its pixels count for more.
+    say = 1 + 2 * _border(len(rows), len(columns)).ravel()
+    far = np.abs(values - _median(values, say)).sum(1)
+    for terms in (1, 3, 3, 6, 6, 6):
+        reach = max(6.0, 3 * float(np.median(far)))
+        weights = say / (1 + (far / reach) ** 2) ** 2
+        used = basis[:, :terms]
+        weighted = used * weights[:, None]
+        # The tiny ridge keeps a nearly empty direction from blowing up.
+        solved = np.linalg.solve(weighted.T @ used + 1e-3 * np.eye(terms), weighted.T @ values)
+        far = np.abs(values - used @ solved).sum(1)
+    everywhere = _basis(np.arange(height) / height, np.arange(width) / width)
+    return np.asarray((everywhere @ solved).reshape(colours.shape), np.float32)
+
+
+def _basis(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float32]:
+    """1, x, y, x², xy, y² of every grid point, about the middle: float32[Y · X, 6]."""
+    down, across = (axis.ravel() for axis in np.meshgrid(y - 0.5, x - 0.5, indexing="ij"))
+    return np.stack([np.ones_like(across), across, down, across**2, across * down, down**2], 1).astype(np.float32)
+
+
+def _border(height: int, width: int) -> NDArray[np.bool_]:
+    border = np.ones((height, width), np.bool_)
+    border[1:-1, 1:-1] = False
+    return border
+
+
+def _median(values: Colours, say: NDArray[np.float64]) -> Colours:
+    """The weighted median of each column of float32[P, C]."""
+    order = values.argsort(0)
+    half = say[order].cumsum(0) >= say.sum() / 2  # bool[P, C]
+    return np.take_along_axis(np.take_along_axis(values, order, 0), half.argmax(0)[None], 0)
+
+
+def _ink_direction(apart: Colours) -> NDArray[np.float32]:
+    """The unit vector along which the strongest pixels differ from the ground; what lies at the border counts less."""
+    height, width, _ = apart.shape
+    power = (apart**2).sum(2) * depth(height, width).clip(0.02, 0.15)
+    total = np.einsum("hw,hwc->c", power, apart)
+    return np.asarray(total / max(1e-6, float(np.linalg.norm(total))), np.float32)
+
+
+def depth(height: int, width: int) -> Field:
+    """How far inside each pixel lies, as a share of the shorter side: 0 at the border, 0.5 in the middle."""
+    down = np.minimum(np.arange(height), np.arange(height)[::-1])
+    across = np.minimum(np.arange(width), np.arange(width)[::-1])
+    return (np.minimum(down[:, None], across[None, :]) / min(height, width)).astype(np.float32)
+
+
+def _spread(strength: Field) -> float:
+    """The deviation of most pixels, by the median of their distance from the median."""
+    return 1.4826 * float(np.median(np.abs(strength - np.median(strength))))
+
+
+def _local(colours: Colours) -> Colours:
+    """The ground around each pixel: what remains when all that is narrower than a third of the picture is taken away."""
+    height, width, channels = colours.shape
+    reach = max(1, min(height, width) // 6)
+    levels = [smooth(np.ascontiguousarray(colours[..., c]), 1) for c in range(channels)]
+    luma = np.asarray(sum(w * level for w, level in zip(_LUMA, levels, strict=True)) if channels == 3 else levels[0])
+    # Strokes are the minority around them: less the local mean, they are the long tail. Both sides of a shadow's edge
+    # stand out alike.
+    tail = float((depth(height, width).clip(0.02, 0.15) * (luma - smooth(luma, reach)) ** 3).sum())
+    wipe = _opened if tail > 0 else _closed
+    return np.stack([smooth(wipe(level, reach), reach // 2) for level in levels], 2)
+
+
+def _opened(level: Field, reach: int) -> Field:
+    return dilate_square(erode_square(level, reach), reach)
+
+
+def _closed(level: Field, reach: int) -> Field:
+    return erode_square(dilate_square(level, reach), reach)

@@ -1,0 +1,67 @@
+"""Straight lines of the paper in a mask of ink: grids, rules and frames, which are no part of a digit.
+
+In: a mask, `bool[H, W]`. Out: the mask less what runs straight from border to border. Strokes that cross a line stay
+whole. It does not know paper, colours nor digits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service.morphology import dilate, erode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from service.shapes import Mask
+
+STRAIGHT = 0.5  # of the picture's side: a run this long, leaning by a pixel or two, is straight
+THICKEST = 0.12  # of the picture's side: a thicker band is no line
+BORDER = 0.04  # of the picture's side: a line comes this near to the border at both its ends
+
+
+def without_lines(mask: Mask) -> Mask:
+    """The mask less its lines; untouched where what remains says that it is a digit cropped to its box."""
+    level, upright = _level(mask), _level(mask.T).T
+    rest = mask & ~level & ~upright
+    for lines, turned in ((level, False), (upright, True)):
+        if lines.any():
+            mask = _erased(mask.T, lines.T, rest.T).T if turned else _erased(mask, lines, rest)
+    return mask
+
+
+def _level(mask: Mask) -> Mask:
+    """The pixels of near-horizontal lines from the left border to the right."""
+    height, width = mask.shape
+    reach = int(STRAIGHT * width) // 2
+    runs = dilate(erode(dilate(mask, 1, 0), reach, 1), reach, 1) & mask
+    lines = np.zeros_like(mask)
+    for top, bottom in _bands(runs.any(1)):
+        columns = np.flatnonzero(runs[top:bottom].any(0))
+        spans = columns[0] <= BORDER * width and columns[-1] >= (1 - BORDER) * width - 1
+        if spans and bottom - top <= max(3, THICKEST * height):
+            lines[top:bottom] = runs[top:bottom]
+    return lines
+
+
+def _bands(rows: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The runs of true rows, as first and one past the last."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def _erased(mask: Mask, lines: Mask, rest: Mask) -> Mask:
+    """The mask without its horizontal lines, except where a stroke goes on above and below."""
+    height, cleared = len(mask), mask.copy()
+    for top, bottom in _bands(lines.any(1)):
+        above, below = rest[:top], rest[bottom:]
+        # The bars of a cropped 4, 5 or 7 go from side to side as well; the rest of it reaches the borders.
+        first, last = bool(rest[:2].any()), bool(rest[-2:].any())
+        near_top, near_bottom = top <= 0.1 * height, bottom >= 0.9 * height
+        if (last if near_top else first if near_bottom else first and last) or not rest.any():
+            continue
+        crossing = dilate(above[-2:].any(0)[None], 1, 1) & dilate(below[:2].any(0)[None], 1, 1)
+        cleared[top:bottom] &= ~lines[top:bottom] | crossing
+    return cleared

@@ -1,0 +1,83 @@
+"""Filters on arrays, in NumPy: smoothing, dilation and erosion. Each costs a few passes over the array, whatever its reach.
+
+In and out: arrays `[H, W]` of the same shape. It knows nothing of pictures.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = TypeVar("Values", NDArray[np.float32], NDArray[np.bool_])
+
+
+def smooth(values: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
+    """The mean of each pixel's square of side 2 · reach + 1, the border repeated."""
+    if reach < 1:
+        return values
+    for axis in (0, 1):
+        padded = np.pad(values, [(reach + 1, reach) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
+        total = np.cumsum(padded, axis, dtype=np.float64)
+        length = values.shape[axis]
+        ahead = np.take(total, np.arange(2 * reach + 1, 2 * reach + 1 + length), axis)
+        behind = np.take(total, np.arange(length), axis)
+        values = ((ahead - behind) / (2 * reach + 1)).astype(np.float32)
+    return values
+
+
+def dilate_square(values: Values, reach: int) -> Values:
+    """The maximum over each pixel's square of side 2 · reach + 1."""
+    return dilate(dilate(values, reach, 0), reach, 1)
+
+
+def erode_square(values: Values, reach: int) -> Values:
+    """The minimum over each pixel's square of side 2 · reach + 1."""
+    return erode(erode(values, reach, 0), reach, 1)
+
+
+def dilate(values: Values, reach: int, axis: int) -> Values:
+    """The maximum over a line of 2 · reach + 1 pixels along the axis, by doubling: log2(reach) passes."""
+    return _slide(values, reach, axis, np.maximum)
+
+
+def erode(values: Values, reach: int, axis: int) -> Values:
+    """The minimum over a line of 2 · reach + 1 pixels along the axis."""
+    return _slide(values, reach, axis, np.minimum)
+
+
+def _slide(values: Values, reach: int, axis: int, pick: np.ufunc) -> Values:
+    if reach < 1:
+        return values
+    window, length = 2 * reach + 1, values.shape[axis]
+    best = np.pad(values, [(reach, reach) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
+    best = best if axis == 0 else best.T
+    seen = 1
+    while seen < window:
+        step = min(seen, window - seen)
+        best = pick(best[: len(best) - step], best[step:])
+        seen += step
+    best = best[:length]
+    return best if axis == 0 else best.T
+
+
+def thicken(mask: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    """Dilation by a disc of this radius; the result is larger by its whole pixels on every side."""
+    margin = int(np.ceil(reach))
+    height, width = mask.shape
+    grown = np.zeros((height + 2 * margin, width + 2 * margin), np.bool_)
+    for down in range(-margin, margin + 1):
+        span = int(np.sqrt(max(0.0, reach * reach - down * down)))
+        if abs(down) > reach:
+            continue
+        row = np.pad(mask, ((0, 0), (margin, margin)))
+        grown[margin + down : margin + down + height] |= dilate(row, span, 1)
+    return grown
+
+
+def thin(mask: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    """Erosion by a disc of this radius, the ground around taken as empty; same shape."""
+    margin = int(np.ceil(reach))
+    outside = thicken(np.pad(~mask, margin, constant_values=True), reach)
+    return ~outside[2 * margin : -2 * margin or None, 2 * margin : -2 * margin or None]
