@@ -1,7 +1,7 @@
-"""Warps of whole batches: each digit turned, scaled, sheared, shifted and bent a little, differently each time.
+"""Whole batches drawn anew: each digit turned, scaled, sheared, shifted, bent, thickened or blurred a little.
 
-In: images uint8[N,1,28,28]. Out: float32 of the same shape, still 0 to 255. All of a batch's warps are one matrix product
-that makes the sampling grid, and one `grid_sample`. It never ships, and it knows nothing of labels or networks.
+In: images uint8[N,1,28,28]. Out: float32 of the same shape, still 0 to 255. All warps of a batch are one matrix
+product, which makes the sampling grid, and one `grid_sample`. It never ships. It knows nothing of labels or networks.
 """
 
 from __future__ import annotations
@@ -15,54 +15,92 @@ from torch import Tensor
 from torch.nn import functional
 
 SIDE: Final = 28
-CONTROLS: Final = 7  # control points of the elastic displacement, each way: one for every 4 pixels
-PIXEL: Final = 2 / SIDE  # a pixel in grid_sample's units, which run from -1 to 1 over the side
+PIXEL: Final = 2 / SIDE  # in grid_sample's units, which run from -1 to 1 over the side
+CONTROLS: Final = 7  # points of the elastic displacement, each way: one every 4 pixels or so
 
 
 @dataclass(frozen=True)
 class Augment:
-    """How much to warp; the knobs of the same names in `Config` say what each means."""
+    """How much of each; the knobs of the same names in `Config` say what they mean."""
 
-    rotation: float
-    scale: float
-    shear: float
-    shift: float
-    elastic: float
+    rotation: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+    shift: float = 0.0
+    elastic: float = 0.0
+    stroke: float = 0.0
+    blur: float = 0.0
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Warped images float32[N,1,28,28] of images uint8[N,1,28,28]; what leaves the frame is lost, ground comes in."""
-        return functional.grid_sample(images.float(), self.grid(len(images), generator), align_corners=False)
+    def __call__(self, images: Tensor, random: torch.Generator) -> Tensor:
+        """Images float32[N,1,28,28], drawn from images uint8[N,1,28,28]; beyond the frame there is ground."""
+        count = len(images)
+        drawn = functional.grid_sample(images.float(), self.grid(count, random), align_corners=False)
+        if self.stroke:
+            drawn = change_stroke(drawn, self.stroke * _uniform(count, random))
+        if self.blur:
+            drawn = soften(drawn, self.blur * _uniform(count, random).abs())
+        return drawn
 
-    def grid(self, count: int, generator: torch.Generator) -> Tensor:
-        """Where each pixel of each digit is read: float32[count,28,28,2], x then y, in grid_sample's units."""
-        noise = torch.randn(count, 2, CONTROLS**2, generator=generator) * (self.elastic * PIXEL)
-        coefficients = torch.cat([self._affine(count, generator), noise], dim=2)  # [count, 2, 3 + controls]
-        return (coefficients @ _BASIS).reshape(count, 2, SIDE, SIDE).permute(0, 2, 3, 1)
+    def grid(self, count: int, random: torch.Generator) -> Tensor:
+        """Where each pixel is read, x then y in grid_sample's units: float32[count,28,28,2].
 
-    def _affine(self, count: int, generator: torch.Generator) -> Tensor:
-        """Random matrices [count,2,3] that take (x, y, 1) of the result to where it is read."""
-        angle, zoom, slant, right, down = torch.rand(5, count, generator=generator) * 2 - 1
-        angle = angle * math.radians(self.rotation)
-        zoom = 1 + zoom * self.scale
-        cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-        slant, right, down = slant * self.shear, right * self.shift * PIXEL, down * self.shift * PIXEL
-        rows = [cos, cos * slant - sin, right, sin, sin * slant + cos, down]
-        return torch.stack(rows, dim=1).reshape(count, 2, 3)
+        An affine map, and a smooth displacement of independent random bumps (after Simard, Steinkraus and Platt 2003).
+        """
+        bumps = torch.randn(count, 2, CONTROLS**2, generator=random) * (self.elastic * PIXEL)
+        weights = torch.cat([self._affine(count, random), bumps], dim=2)  # [count, 2, 3 + CONTROLS²]
+        return (weights @ _BASIS).reshape(count, 2, SIDE, SIDE).permute(0, 2, 3, 1)
+
+    def _affine(self, count: int, random: torch.Generator) -> Tensor:
+        """Matrices float32[count,2,3] that take a pixel's (x, y, 1) to where it is read."""
+        turn, zoom, slant, right, down = torch.rand(5, count, generator=random) * 2 - 1
+        turn, zoom, slant = turn * math.radians(self.rotation), 1 + zoom * self.scale, slant * self.shear
+        right, down = right * self.shift * PIXEL, down * self.shift * PIXEL
+        cos, sin = torch.cos(turn) * zoom, torch.sin(turn) * zoom
+        matrix = [cos, cos * slant - sin, right, sin, sin * slant + cos, down]
+        return torch.stack(matrix, dim=1).reshape(count, 2, 3)
+
+
+def change_stroke(images: Tensor, amounts: Tensor) -> Tensor:
+    """Mix each image [N,1,28,28] with its dilation by a pixel (amounts [N,1,1,1] above 0) or its erosion (below 0)."""
+    signs = amounts.sign()
+    # The erosion of a picture is the dilation of its negative.
+    signed = functional.pad(images * signs, (1, 1, 1, 1))
+    across = torch.maximum(signed[..., 1:-1, :-2], signed[..., 1:-1, 2:])
+    along = torch.maximum(signed[..., :-2, 1:-1], signed[..., 2:, 1:-1])
+    widest = torch.maximum(torch.maximum(across, along), signed[..., 1:-1, 1:-1]) * signs
+    return torch.lerp(images, widest, amounts.abs())
+
+
+def soften(images: Tensor, amounts: Tensor) -> Tensor:
+    """Mix each image [N,1,28,28] with its blur by (1, 2, 1) / 4 both ways, by amounts [N,1,1,1] of 0 to 1."""
+    return torch.lerp(images, _BINOMIAL @ images @ _BINOMIAL, amounts)
+
+
+def _uniform(count: int, random: torch.Generator) -> Tensor:
+    """-1 to 1, one for each image: float32[count,1,1,1]."""
+    return torch.rand(count, 1, 1, 1, generator=random) * 2 - 1
 
 
 def _basis() -> Tensor:
-    """x, y, 1 and a smooth bump around each control point, at every pixel: float32[3 + CONTROLS², 28²].
+    """x, y, 1, and a bump around each control point, at every pixel: float32[3 + CONTROLS², 28²].
 
-    The bumps are Gaussians as wide as their distance; scaled so that independent standard normal weights give a displacement
-    of standard deviation 1 at every pixel.
+    The bumps are Gaussians as wide as they are apart, scaled so that independent standard normal weights give a
+    displacement of standard deviation 1 at every pixel.
     """
     axis = (torch.arange(SIDE) + 0.5) * PIXEL - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    centres = torch.linspace(-1, 1, CONTROLS)
-    bumps = torch.exp(-0.5 * ((axis - centres[:, None]) * (CONTROLS - 1) / 2) ** 2)  # [CONTROLS, 28]
-    bumps = torch.einsum("ay,bx->abyx", bumps, bumps).reshape(CONTROLS**2, -1)
-    affine = torch.stack([x, y, torch.ones_like(x)]).reshape(3, -1)
+    apart = 2 / (CONTROLS - 1)
+    bumps = torch.exp(-0.5 * ((axis - torch.linspace(-1, 1, CONTROLS)[:, None]) / apart) ** 2)  # [CONTROLS, 28]
+    bumps = torch.einsum("ay,bx->abyx", bumps, bumps).reshape(CONTROLS**2, SIDE**2)
+    affine = torch.stack([x, y, torch.ones_like(x)]).reshape(3, SIDE**2)
     return torch.cat([affine, bumps / bumps.square().sum(dim=0).sqrt()])
 
 
+def _binomial() -> Tensor:
+    """The matrix float32[28,28] that blurs a line of pixels by (1, 2, 1) / 4."""
+    beside = torch.ones(SIDE - 1) / 4
+    return torch.eye(SIDE) / 2 + torch.diag(beside, 1) + torch.diag(beside, -1)
+
+
 _BASIS: Final = _basis()
+_BINOMIAL: Final = _binomial()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from training.errors import UsageError
 
@@ -16,83 +16,83 @@ Activation = Literal["relu", "leaky_relu", "gelu", "tanh", "sigmoid"]
 Loss = Literal["cross_entropy", "mse"]
 Optimizer = Literal["sgd", "momentum", "adamw"]
 
-T = TypeVar("T")
-
-
-def knob(default: T, reason: str) -> T:
-    """A field with its default and its reason; the reason is the flag's help as well, so that it is written once."""
-    field: T = dataclasses.field(default=default, metadata={"help": reason})
-    return field
-
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One training job. Raises `UsageError` for a value that cannot work, naming its flag."""
+    """One training job. Each knob carries its reason, which is its flag's help as well.
 
-    recipe: str = knob("quick", "the recipe whose values the other flags change")
+    Raises `UsageError` for a value that cannot work, naming its flag.
+    """
 
-    # Where things are; the only knobs that the card leaves out, because they belong to the machine.
-    data_dir: Path | None = knob(None, "folder of the four MNIST files, .gz or not; without it: the cache, then fetched")
-    run_dir: Path | None = knob(None, "folder for this run's facts, new for each run; without it: runs/<UTC time>")
-    models_dir: Path = knob(Path("models"), "the new version is published below this folder")
-    name: str = knob("mnist-mlp", "the model's name: versions are models-dir/name/1, 2, …")
+    recipe: Annotated[str, "the values that the other flags start from"] = "quick"
+
+    # Where things are: the knobs that the card leaves out, because they belong to this machine.
+    data_dir: Annotated[Path | None, "folder of the four MNIST files, .gz or not; else cache or fetched"] = None
+    run_dir: Annotated[Path | None, "new folder for the facts of this run; else runs/<UTC time>"] = None
+    models_dir: Annotated[Path, "the version is published below this folder"] = Path("models")
+    name: Annotated[str, "of the model: its versions are MODELS_DIR/NAME/1, 2, …"] = "mnist-mlp"
 
     # The network.
-    hidden: tuple[int, ...] = knob((512, 256), "sizes of the hidden layers: 60 µs an answer, the best of 20 s of training")
-    activation: Activation = knob("relu", "the fastest to train and to serve; GELU bought nothing with warps on")
-    batch_norm: bool = knob(True, "trains in fewer epochs, and costs nothing to serve: folded into the weights at export")
+    hidden: Annotated[tuple[int, ...], "sizes of the hidden layers; these are the best of 20 s"] = (512, 256)
+    activation: Annotated[Activation, "relu is the fastest, and the others bought nothing with warps on"] = "relu"
+    batch_norm: Annotated[bool, "fewer epochs for the same accuracy, and folded away at export"] = True
 
     # The loop.
-    loss: Loss = knob("cross_entropy", "mse is the Brier score of the softmax: slower to train, as well calibrated")
-    optimizer: Optimizer = knob("adamw", "needs the least tuning; sgd is plain, momentum is Nesterov's")
-    learning_rate: float = knob(4e-3, "peak of the one-cycle schedule, chosen on validation for adamw and batch norm")
-    weight_decay: float = knob(0.01, "hardly matters with warps on; keeps the weights small where nothing else does")
-    epochs: int = knob(8, "what fits into 20 s on two cores")
-    batch_size: int = knob(256, "small enough for many steps an epoch, big enough for the matrix product to be efficient")
-    validation_share: float = knob(1 / 12, "5,000 of the 60,000: choices and the temperature are made on these")
-    seed: int = knob(0, "split, weights, order and warps follow from it: same command, same machine, same bits")
-    threads: int = knob(2, "of PyTorch; part of the bits, since sums are split between threads")
+    loss: Annotated[Loss, "mse is the Brier score of the softmax; cross_entropy learns faster"] = "cross_entropy"
+    optimizer: Annotated[Optimizer, "adamw needs the least tuning; momentum is Nesterov's"] = "adamw"
+    learning_rate: Annotated[float, "peak of the one-cycle schedule; this one is for adamw"] = 4e-3
+    weight_decay: Annotated[float, "hardly matters with warps on"] = 0.01
+    epochs: Annotated[int, "what fits into 20 s on two cores"] = 8
+    batch_size: Annotated[int, "many steps an epoch, and matrix products still efficient"] = 256
+    validation_share: Annotated[float, "5,000 of the 60,000: temperature and choices are made on these"] = 1 / 12
+    seed: Annotated[int, "same command, same machine: same bits"] = 0
+    threads: Annotated[int, "of PyTorch; sums are split between threads, so they are part of the bits"] = 2
 
-    # Augmentation, drawn anew for each digit and epoch; never ships.
-    rotation: float = knob(8.0, "degrees, uniform in ±: more turns 4 into 9 and 1 into 7")
-    scale: float = knob(0.10, "relative size, uniform in ±")
-    shear: float = knob(0.10, "slant, uniform in ±: writers differ most in this")
-    shift: float = knob(1.0, "pixels, uniform in ±: digits are centred, at training and at serving")
-    elastic: float = knob(0.8, "pixels, standard deviation of a smooth random displacement (Simard et al. 2003)")
+    # Augmentation, drawn anew for every digit and epoch; it never ships.
+    rotation: Annotated[float, "degrees, uniform in ±; more makes sevens of ones"] = 8.0
+    scale: Annotated[float, "relative size, uniform in ±"] = 0.1
+    shear: Annotated[float, "slant, uniform in ±: where hands differ most"] = 0.1
+    shift: Annotated[float, "pixels, uniform in ±: digits are centred, here and when served"] = 1.0
+    elastic: Annotated[float, "pixels, standard deviation of a smooth displacement"] = 0.8
+    stroke: Annotated[float, "0 to 1, uniform in ±: how far to a stroke 2 pixels thicker or thinner"] = 0.0
+    blur: Annotated[float, "0 to 1, uniform from 0: how far to a 3-pixel binomial blur"] = 0.0
 
-    # Gates: what a version must pass to be published.
-    min_accuracy: float = knob(0.95, "on the test digits: every recipe passes it, a broken run does not")
+    min_accuracy: Annotated[float, "on the test digits, or nothing is published: broken runs miss it"] = 0.9
 
     def __post_init__(self) -> None:
-        for name, low, high in _BOUNDS:
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{_flag(name)} must be between {low:g} and {high:g}, not {getattr(self, name):g}")
+        for name, (low, high) in _BOUNDS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise UsageError(f"{_flag(name)} must be between {low:g} and {high:g}, not {value:g}")
         if not self.hidden or min(self.hidden) < 1:
-            raise UsageError(f"--hidden must be sizes of at least 1, like 512,256, not {self.hidden}")
-        if not self.name or set(self.name) & set("/\\\0") or self.name.startswith("."):
-            raise UsageError(f"--name must be a plain folder name, not {self.name!r}")
+            raise UsageError(
+                f"--hidden must be sizes of 1 or more, like 512,256, not {_text(self.hidden) or 'nothing'}"
+            )
+        if not self.name or self.name.startswith(".") or set(self.name) & set("/\\\0"):
+            raise UsageError(f"--name must be the plain name of a folder, not {self.name!r}")
 
     def knobs(self) -> dict[str, Any]:
         """Every knob but the places of this machine, as JSON values."""
-        values = dataclasses.asdict(self)
-        return {key: value for key, value in values.items() if not key.endswith("_dir")}
+        return {key: value for key, value in dataclasses.asdict(self).items() if not key.endswith("_dir")}
 
 
-_BOUNDS: tuple[tuple[str, float, float], ...] = (
-    ("learning_rate", 1e-8, 100),
-    ("weight_decay", 0, 10),
-    ("epochs", 1, 100_000),
-    ("batch_size", 2, 60_000),
-    ("validation_share", 0.001, 0.9),
-    ("seed", 0, 2**31 - 1),
-    ("threads", 1, 1024),
-    ("rotation", 0, 180),
-    ("scale", 0, 0.9),
-    ("shear", 0, 1),
-    ("shift", 0, 14),
-    ("elastic", 0, 14),
-    ("min_accuracy", 0, 1),
-)
+_BOUNDS = {
+    "learning_rate": (1e-8, 100),
+    "weight_decay": (0, 10),
+    "epochs": (1, 100_000),
+    "batch_size": (2, 60_000),
+    "validation_share": (0.001, 0.9),
+    "seed": (0, 2**31 - 1),
+    "threads": (1, 1024),
+    "rotation": (0, 180),
+    "scale": (0, 0.9),
+    "shear": (0, 1),
+    "shift": (0, 14),
+    "elastic": (0, 14),
+    "stroke": (0, 1),
+    "blur": (0, 1),
+    "min_accuracy": (0, 1),
+}
 
 RECIPES = {
     "quick": Config(),
@@ -101,15 +101,20 @@ RECIPES = {
 
 
 def parse(words: list[str]) -> Config:
-    """The `Config` of a command line; argparse ends the process with code 2 and one line where it cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m training", description="Train, export and publish one model version.")
-    hints = get_type_hints(Config)
+    """The `Config` of a command line: a recipe's values, changed by the other flags.
+
+    Words that cannot be read end the process with code 2 and one line, as argparse does; bad values raise `UsageError`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description="Train, prove and publish one model version.", allow_abbrev=False
+    )
+    hints = get_type_hints(Config, include_extras=True)
     for field in dataclasses.fields(Config):
-        text = f"{field.metadata['help']} [{_text(field.default)}]".replace("%", "%%")
-        parser.add_argument(_flag(field.name), help=text, default=argparse.SUPPRESS, **_reader(field.name, hints[field.name]))
+        kind, reason = get_args(hints[field.name])
+        text = f"{reason} [{_text(field.default)}]".replace("%", "%%")
+        parser.add_argument(_flag(field.name), help=text, default=argparse.SUPPRESS, **_reader(field.name, kind))
     given = vars(parser.parse_args(words))
-    recipe = RECIPES[given.get("recipe", "quick")]
-    return dataclasses.replace(recipe, **given)
+    return dataclasses.replace(RECIPES[given.get("recipe", "quick")], **given)
 
 
 def _flag(name: str) -> str:
@@ -120,17 +125,17 @@ def _text(default: object) -> str:
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
-def _reader(name: str, hint: Any) -> dict[str, Any]:
+def _reader(name: str, kind: Any) -> dict[str, Any]:
     """How argparse reads a field of this type."""
     if name == "recipe":
-        return {"choices": sorted(RECIPES)}
-    if get_origin(hint) is Literal:
-        return {"choices": get_args(hint)}
-    if hint is bool:
+        return {"choices": list(RECIPES)}
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind)}
+    if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
-    if hint == tuple[int, ...]:
+    if kind == tuple[int, ...]:
         return {"type": _sizes, "metavar": "N,N"}
-    return {"type": Path if hint == Path | None else hint}
+    return {"type": Path if kind == Path | None else kind}
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -1,17 +1,15 @@
 """MNIST as tensors: gathered, parsed, split.
 
-In: a folder, or nothing. Out: a `Dataset` of uint8 images and int64 labels. It knows the two file formats, and nothing of
-where files come from or of training.
+In: a folder, or nothing. Out: a `Dataset` of uint8 images and int64 labels. It knows the two file formats, and nothing
+of where files come from or of training.
 """
 
 from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +17,14 @@ from torch import Tensor
 
 from training import sources
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
 SMALL_WARNING: Final = (
-    "only 5,000 of MNIST's 70,000 digits could be had: trained on fewer than 4,000 and tested on 1,000, so the accuracy "
+    "only 5,000 of MNIST's 70,000 digits could be had: trained on fewer than 4,000 and tested on 1,000, so accuracy "
     "is lower and less certain; give the folder of the four whole files with --data-dir"
 )
 
@@ -71,14 +75,14 @@ def _parse_idx(contents: sources.Contents) -> tuple[Digits, Digits]:
     return _digits(images, labels), _digits(test_images, test_labels)
 
 
-def _idx(content: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _idx(content: bytes) -> NDArray[np.uint8]:
     dimensions = content[3]
     shape = struct.unpack_from(f">{dimensions}I", content, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
 def _parse_csv(contents: sources.Contents) -> tuple[Digits, Digits]:
-    """784 pixels and the label on each of 5,000 lines, 500 of each class in order: every fifth digit is a test digit."""
+    """784 pixels and a label on each of 5,000 lines, 500 of each class in order: every fifth digit is a test digit."""
     (content,) = contents.values()
     rows = np.loadtxt(io.BytesIO(content), delimiter=",", dtype=np.uint8)
     tested = np.arange(len(rows)) % 5 == 0
@@ -86,6 +90,6 @@ def _parse_csv(contents: sources.Contents) -> tuple[Digits, Digits]:
     return _digits(train[:, :-1], train[:, -1]), _digits(test[:, :-1], test[:, -1])
 
 
-def _digits(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], labels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Digits:
+def _digits(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Digits:
     # A copy: the bytes of a file are read-only, and tensors are not.
     return Digits(torch.tensor(images).reshape(-1, 1, 28, 28), torch.tensor(labels, dtype=torch.int64))

@@ -1,8 +1,10 @@
-"""The ways a training job ends early, and the exit code of each; `training.__main__` prints the sentence and nothing else.
+"""The ways a training job ends early, and the exit code of each.
 
-    data        DataError 1     no source holds the digits, or a file is not what it says it is
+    data        DataError 1     no source has the digits, or a file is not what it says it is
     flags       UsageError 2    a knob has a value that cannot work
     export      GateError 3     the model is not good enough, or ONNX Runtime and PyTorch disagree
+
+`training.__main__` prints the sentence and ends with the code. It knows nothing of who raises them.
 """
 
 from __future__ import annotations

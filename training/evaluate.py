@@ -5,12 +5,15 @@ In: a `Network` and digits, or probabilities and labels. Out: numbers. It knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLASSES = 10
 BINS = 15  # of Guo et al. 2017
@@ -35,7 +38,7 @@ def outputs(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
     The network must be in evaluation mode, as `fit` leaves it.
     """
-    return torch.cat([function(chunk) for chunk in images.split(CHUNK)])
+    return torch.cat([function(chunk) for chunk in torch.split(images, CHUNK)])
 
 
 def evaluate(probabilities: Tensor, labels: Tensor) -> Metrics:
@@ -66,8 +69,8 @@ def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The T that minimises the NLL of softmax(logits / T), as Guo et al. 2017: logits float32[N,10], labels int64[N].
 
-    The NLL is convex in 1/T, so Newton's method on it needs a few steps. Kept within 0.1 to 10: where validation holds no
-    error, the best T would be 0.
+    The NLL is convex in 1/T, so Newton's method on it needs a few steps. Kept within 0.1 to 10: where validation holds
+    no error, the best T would be 0.
     """
     scores = logits.double()
     inverse = 1.0

@@ -1,7 +1,7 @@
 """From a trained network to the one file that ships, and the proof that it says what PyTorch says.
 
-In: a `Network`, and digits to prove it on. Out: the bytes of model.onnx, the same bytes for the same weights; ONNX Runtime's
-probabilities; the bytes of golden.npz. It knows nothing of folders or cards.
+In: a `Network`, and digits to prove it on. Out: the bytes of model.onnx, the same for the same weights; what ONNX
+Runtime makes of them; the bytes of golden.npz. It knows nothing of folders or cards.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ import logging
 import os
 import warnings
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor
 
-from training.data import Digits
 from training.errors import GateError
 from training.evaluate import CHUNK, Metrics
 from training.network import Network, fold
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it is read when the library is loaded
-import onnxruntime  # noqa: E402
+import onnxruntime
+
+if TYPE_CHECKING:
+    from training.data import Digits
 
 OPSET: Final = 20  # the first in which GELU is one node
 TOLERANCE: Final = 1e-5  # between two probabilities for the same pixels
@@ -49,7 +51,7 @@ def to_onnx(network: Network) -> bytes:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
         program = torch.onnx.export(
-            fold(network).eval(),
+            fold(network),
             (example,),
             dynamo=True,
             external_data=False,
@@ -59,10 +61,10 @@ def to_onnx(network: Network) -> bytes:
             dynamic_shapes=({0: torch.export.Dim("N")},),
             verbose=False,
         )
-    assert program is not None  # noqa: S101
-    model = _anonymous(program.model_proto)
+    model = _anonymous(cast("torch.onnx.ONNXProgram", program).model_proto)
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -82,7 +84,7 @@ def run_onnx(model: bytes, images: Tensor) -> Tensor:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    chunks = [session.run(None, {"images": chunk.numpy()})[0] for chunk in images.split(CHUNK)]
+    chunks = [session.run(None, {"images": chunk.numpy()})[0] for chunk in torch.split(images, CHUNK)]
     return torch.from_numpy(np.concatenate(chunks))
 
 

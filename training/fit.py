@@ -6,22 +6,26 @@ The data is one tensor in memory, and a batch is an index into it. It knows noth
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
 from training.augment import Augment
-from training.config import Config
-from training.data import Digits
 from training.evaluate import outputs
 from training.network import LOSSES, Network, cross_entropy
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-@dataclass(frozen=True)
+    from training.config import Config
+    from training.data import Digits
+
+
+@dataclasses.dataclass(frozen=True)
 class Epoch:
     """The facts of one epoch; `seconds` are those of the loop so far, validation included."""
 
@@ -40,24 +44,25 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config) -> 
     steps = max(1, len(train.labels) // config.batch_size)
     optimizer = make_optimizer(network, config)
     schedule = OneCycleLR(optimizer, config.learning_rate, total_steps=steps * config.epochs)
-    started = time.perf_counter()  # here: the first optimizer makes PyTorch import its compiler, and imports are no training
-    augment = Augment(config.rotation, config.scale, config.shear, config.shift, config.elastic)
+    augment = Augment(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Augment)})
+    # The clock starts here: the first optimizer makes PyTorch import its compiler, and imports are no training.
+    started = time.perf_counter()
     for epoch in range(1, config.epochs + 1):
         network.train()
         random = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-        total = 0.0
+        total = torch.zeros(())
         for batch in _batches(len(train.labels), config.batch_size, steps, random):
             loss = LOSSES[config.loss](network(augment(train.images[batch], random)), train.labels[batch])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's backward has no annotations
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
-            total += loss.item()
+            total += loss.detach()
         network.eval()
         logits = outputs(network, validation.images)
-        nll = cross_entropy(logits, validation.labels).item()
         accuracy = (logits.argmax(dim=1) == validation.labels).float().mean().item()
-        yield Epoch(epoch, total / steps, nll, accuracy, time.perf_counter() - started)
+        nll = cross_entropy(logits, validation.labels).item()
+        yield Epoch(epoch, total.item() / steps, nll, accuracy, time.perf_counter() - started)
 
 
 def make_optimizer(network: Network, config: Config) -> torch.optim.Optimizer:

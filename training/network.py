@@ -8,15 +8,17 @@ schedules or files.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.config import Activation, Loss
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from training.config import Activation, Loss
 
 PIXELS: Final = 28 * 28
 CLASSES: Final = 10
@@ -31,8 +33,8 @@ ACTIVATIONS: Final[dict[Activation, type[nn.Module]]] = {
     "sigmoid": nn.Sigmoid,
 }
 
-# Standard deviation of a weight, as gain / sqrt(inputs) for the He family and gain * sqrt(2 / (inputs + outputs)) for the
-# Xavier family: the gain keeps the variance of a signal that passes through the activation.
+# The standard deviation of a weight is gain / sqrt(inputs) after He, gain * sqrt(2 / (inputs + outputs)) after Xavier:
+# the gain keeps the variance of a signal that passes through the activation.
 _HE: Final[dict[str, float]] = {"relu": math.sqrt(2), "leaky_relu": math.sqrt(2 / (1 + 0.01**2)), "gelu": math.sqrt(2)}
 _XAVIER: Final[dict[str, float]] = {"tanh": 5 / 3, "sigmoid": 4.0}
 
@@ -40,8 +42,9 @@ _XAVIER: Final[dict[str, float]] = {"tanh": 5 / 3, "sigmoid": 4.0}
 class Network(nn.Module):
     """A multilayer perceptron of any depth on raw pixels.
 
-    Cast, scale and normalise are fixed layers of it, and so are temperature and softmax when it serves: the arithmetic is
-    written once. Weights start as He et al. 2015 (relu, leaky_relu, gelu) or Glorot and Bengio 2010 (tanh, sigmoid) say.
+    Cast, scale and normalise are fixed layers of it, and so are temperature and softmax when it serves: the arithmetic
+    is written once. Weights start as in He et al. 2015 (relu, leaky_relu, gelu) or Glorot and Bengio 2010 (tanh,
+    sigmoid).
     """
 
     def __init__(self, hidden: Sequence[int], activation: Activation, *, batch_norm: bool, seed: int) -> None:
@@ -56,13 +59,19 @@ class Network(nn.Module):
         self.register_buffer("temperature", torch.ones(()))
         initialise(self, activation, torch.Generator().manual_seed(seed))
 
+    @property
+    def layers(self) -> list[nn.Linear]:
+        """The linear layers, first to last."""
+        return cast("list[nn.Linear]", list(self.linears))
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N,10] of images [N,1,28,28] in 0..255."""
+        *body, head = self.layers
         signal = images.reshape(-1, PIXELS).to(self.temperature.dtype)
         signal = (signal / 255 - MEAN) / STD
-        for linear, norm in zip(self.linears, self.norms, strict=False):  # the last linear layer has no norm
-            signal = self.activation(norm(linear(signal)))
-        logits: Tensor = self.linears[-1](signal)
+        for layer, norm in zip(body, self.norms, strict=True):
+            signal = self.activation(norm(layer(signal)))
+        logits: Tensor = head(signal)
         return logits
 
     def probabilities(self, images: Tensor) -> Tensor:
@@ -72,16 +81,19 @@ class Network(nn.Module):
 
 def initialise(network: Network, activation: Activation, generator: torch.Generator) -> None:
     """Draw fresh weights in place, fitted to the activation; biases are 0."""
-    *body, head = network.linears
-    for linear in body:
-        outputs, inputs = linear.weight.shape
-        he, xavier = _HE.get(activation), _XAVIER.get(activation)
-        std = he / math.sqrt(inputs) if he else (xavier or 1) * math.sqrt(2 / (inputs + outputs))
-        nn.init.normal_(linear.weight, std=std, generator=generator)
+    *body, head = network.layers
+    for layer in body:
+        nn.init.normal_(layer.weight, std=_std(layer, activation), generator=generator)
     nn.init.xavier_normal_(head.weight, generator=generator)
-    for linear in network.linears:
-        if linear.bias is not None:
-            nn.init.zeros_(linear.bias)
+    for layer in network.layers:
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def _std(layer: nn.Linear, activation: Activation) -> float:
+    if activation in _HE:
+        return _HE[activation] / math.sqrt(layer.in_features)
+    return _XAVIER[activation] * math.sqrt(2 / (layer.in_features + layer.out_features))
 
 
 class Folded(nn.Module):
@@ -92,43 +104,44 @@ class Folded(nn.Module):
 
     def __init__(self, weights: Sequence[tuple[Tensor, Tensor]], activation: nn.Module) -> None:
         super().__init__()
-        self.linears = nn.ModuleList(nn.Linear(w.shape[1], w.shape[0]) for w, _ in weights)
-        self.activation = activation
-        for linear, (weight, bias) in zip(self.linears, weights, strict=True):
-            linear.weight.data.copy_(weight)
-            linear.bias.data.copy_(bias)
+        steps = [step for weight, bias in weights for step in (_linear(weight, bias), activation)]
+        self.steps = nn.Sequential(*steps[:-1])  # no activation after the last
 
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities [N,10] of images [N,1,28,28]."""
-        signal = images.reshape(-1, PIXELS).to(torch.float32)
-        *body, head = self.linears
-        for linear in body:
-            signal = self.activation(linear(signal))
-        return functional.softmax(head(signal), dim=1)
+        return functional.softmax(self.steps(images.reshape(-1, PIXELS).to(torch.float32)), dim=1)
 
 
 def fold(network: Network) -> Folded:
-    """The same function with the fewest nodes: each batch norm (with the statistics it has learnt) goes into the linear
-    layer before it, scale and normalise into the first, temperature into the last. Computed in float64.
+    """The same function with the fewest nodes, computed in float64.
+
+    Each batch norm, with the statistics it has learnt, goes into the linear layer before it; scale and normalise go
+    into the first, temperature into the last.
     """
-    weights = [_fold_norm(*layer) for layer in zip(network.linears, [*network.norms, nn.Identity()], strict=True)]
+    norms = [*network.norms, nn.Identity()]
+    weights = [_fold_norm(layer, norm) for layer, norm in zip(network.layers, norms, strict=True)]
     weight, bias = weights[0]
     weights[0] = weight / (255 * STD), bias - weight.sum(dim=1) * MEAN / STD
     weight, bias = weights[-1]
     weights[-1] = weight / network.temperature, bias / network.temperature
-    return Folded(weights, network.activation)
+    return Folded(weights, network.activation).eval()
 
 
-def _fold_norm(linear: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias, float64, of one linear layer that does what the linear layer and the norm after it did."""
-    assert isinstance(linear, nn.Linear)  # noqa: S101
-    weight = linear.weight.detach().double()
-    bias = torch.zeros(len(weight), dtype=torch.float64) if linear.bias is None else linear.bias.detach().double()
+def _fold_norm(layer: nn.Linear, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias, float64, that do what the layer and the norm after it did."""
+    weight = layer.weight.detach().double()
+    bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().double()
     if not isinstance(norm, nn.BatchNorm1d):
         return weight, bias
-    assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101, PT018
-    factor = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    return weight * factor[:, None], (bias - norm.running_mean.double()) * factor + norm.bias.detach().double()
+    learnt = {name: tensor.double() for name, tensor in norm.state_dict().items()}
+    factor = learnt["weight"] / torch.sqrt(learnt["running_var"] + norm.eps)
+    return weight * factor[:, None], (bias - learnt["running_mean"]) * factor + learnt["bias"]
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return layer
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

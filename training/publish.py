@@ -1,27 +1,7 @@
-"""The card, and the one moment at which a model version comes to be.
+"""The one moment at which a model version comes to be.
 
-In: the facts of a run and the bytes of its files. Out: a folder `models/<name>/<n>/`, whole, or none. An existing version is
-never touched. It knows nothing of networks or digits.
-
-The card, model.json, has schema 1: every key below is there, and a reader refuses any other schema.
-
-    schema      1
-    name        the model's name, that of the folder above
-    version     "1", "2", …: the name of the folder
-    created     UTC, ISO 8601 to the second
-    sha256      of model.onnx, hexadecimal; `golden_sha256` of golden.npz
-    opset       of ONNX's own operators
-    inputs      [{"name": "images", "datatype": "UINT8", "shape": [-1, 1, 28, 28]}]
-    outputs     [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}]
-    pixels      what the numbers of an image mean, in words
-    labels      the digit that each column of the probabilities stands for
-    metrics     by data set ("validation", "test"): count, accuracy, nll, ece, recall by class, confusion[true][predicted]
-    parity      {"images": N, "max_difference": of probabilities, PyTorch against ONNX Runtime}
-    temperature that the logits are divided by, in the graph
-    training    {"recipe", "seed", "seconds", "epochs": [facts of each], "knobs": every knob but this machine's folders}
-    data        {"source", "sha256": by file, uncompressed, "train", "validation", "test": counts, "warnings": sentences}
-    git         {"commit", "dirty"}; commit is "unknown" and dirty null outside git
-    libraries   versions of Python and of the libraries that took part
+In: the bytes of model.onnx and golden.npz, and the card. Out: a folder `models/<name>/<n>/`, whole, or none. An
+existing version is never touched. It knows nothing of what is in the files.
 """
 
 from __future__ import annotations
@@ -29,84 +9,48 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
-SCHEMA: Final = 1
-LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "onnxscript", "torch")
-INTERFACE: Final[Mapping[str, Any]] = {
-    "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, 1, 28, 28]}],
-    "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}],
-    "pixels": "rows of 0 (dark ground) to 255 (light ink), as MNIST stores them; nothing else is to be done to them",
-    "labels": [str(digit) for digit in range(10)],
-}
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
-def publish(folder: Path, model: bytes, golden: bytes, facts: Mapping[str, Any]) -> Path:
-    """Make the next version below `folder` (models/<name>) of the two files and the card; returns its folder.
+def publish(folder: Path, model: bytes, golden: bytes, card: Mapping[str, Any]) -> Path:
+    """Make the next version below `folder` (models/<name>), with number and checksums on its card; returns its folder.
 
-    Everything is written and flushed to the disk beside its final place, and appears there by one rename. Where another run
-    takes the number first, the next one is tried.
+    All is written and flushed to the disk beside its final place, and appears there by one rename.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    checksums = {"sha256": hashlib.sha256(model).hexdigest(), "golden_sha256": hashlib.sha256(golden).hexdigest()}
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".unpublished-"))
     try:
-        temporary.chmod(0o755)
+        temporary.chmod(0o755)  # mkdtemp's 0700 would hide the version from a service that runs as another user
         _write(temporary / "model.onnx", model)
         _write(temporary / "golden.npz", golden)
-        card = {"schema": SCHEMA, "name": folder.name, "version": "", **_identity(model, golden), **INTERFACE, **facts}
-        return _take_number(folder, temporary, card)
+        return _take_number(folder, temporary, {**card, **checksums})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _take_number(folder: Path, temporary: Path, card: dict[str, Any]) -> Path:
+    """Rename `temporary` to the next free number: a rename onto a folder that holds files fails, so none is lost."""
     number = 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
     while True:
-        card["version"] = str(number)
-        _write(temporary / "model.json", json.dumps(card, indent=2).encode() + b"\n")
-        _flush_folder(temporary)
+        _write(temporary / "model.json", json.dumps(card | {"version": number}, indent=2).encode() + b"\n")
+        _flush(temporary)
+        version = folder / str(number)
         try:
-            temporary.rename(folder / str(number))
+            temporary.rename(version)
         except OSError:
-            if not (folder / str(number)).exists():
+            if not version.exists():
                 raise
-            number += 1
+            number += 1  # another run was first
         else:
-            _flush_folder(folder)
-            return folder / str(number)
-
-
-def _identity(model: bytes, golden: bytes) -> dict[str, Any]:
-    """What depends on the moment and the machine, and the checksums."""
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "sha256": hashlib.sha256(model).hexdigest(),
-        "golden_sha256": hashlib.sha256(golden).hexdigest(),
-        "git": git_state(),
-        "libraries": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-    }
-
-
-def git_state() -> dict[str, Any]:
-    """The commit of this code and whether the tree differs from it; "unknown" and null outside git."""
-    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return {"commit": commit or "unknown", "dirty": None if status is None else bool(status)}
-
-
-def _git(*words: str) -> str | None:
-    command = ("git", "-C", str(Path(__file__).parent), *words)
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return None
+            _flush(folder)
+            return version
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -116,7 +60,8 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def _flush(folder: Path) -> None:
+    """Put a folder's entries on the disk, as fsync does for a file's content."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

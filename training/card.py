@@ -1,0 +1,117 @@
+"""The card of a model version: everything that is known of it, as JSON values.
+
+In: what a run decided, used and measured. Out: the card, but for what `publish` adds: version and checksums.
+It knows nothing of folders. A card of schema "mnist-mlp/1" has all of these keys:
+
+    schema       "mnist-mlp/1"; a reader refuses any other
+    name         of the model, and of the folder that holds its versions
+    version      1, 2, …: the name of the folder
+    created      UTC, ISO 8601 to the second
+    sha256       of model.onnx; golden_sha256: of golden.npz
+    opset        of ONNX's own operators, the only ones used
+    inputs       [{"name": "images", "datatype": "UINT8", "shape": [-1, 1, 28, 28]}]
+    outputs      [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}]
+    pixels       what the numbers of an image mean, in words
+    labels       what each column of the probabilities stands for
+    metrics      by data set, "validation" and "test": count, accuracy, nll, ece, recall, confusion[true][predicted]
+    parity       {"images": compared, "max_difference": of a probability, PyTorch against ONNX Runtime}
+    temperature  by which the graph divides the logits
+    training     {"seconds", "seed", "knobs": all but this machine's folders, "epochs": the facts of each}
+    data         {"source", "warnings", "sha256": of each file uncompressed, "train", "validation", "test": counts}
+    git          {"commit": or "unknown", "dirty": or null} of the training code
+    libraries    versions of Python and of the libraries that took part
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from training.export import OPSET
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from training.config import Config
+    from training.data import Dataset
+    from training.evaluate import Metrics
+    from training.export import Parity
+    from training.fit import Epoch
+
+SCHEMA: Final = "mnist-mlp/1"
+LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "onnxscript", "torch")
+
+
+def describe(
+    config: Config,
+    dataset: Dataset,
+    *,
+    epochs: Sequence[Epoch],
+    metrics: Mapping[str, Metrics],
+    parity: Parity,
+    temperature: float,
+) -> dict[str, Any]:
+    """The card without what only publication knows: version and checksums."""
+    return {
+        "schema": SCHEMA,
+        "name": config.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **_interface(),
+        "metrics": {name: dataclasses.asdict(values) for name, values in metrics.items()},
+        "parity": dataclasses.asdict(parity),
+        "temperature": temperature,
+        "training": _training(config, epochs),
+        "data": _data(dataset, metrics),
+        "git": _git_state(),
+        "libraries": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+    }
+
+
+def _interface() -> dict[str, Any]:
+    return {
+        "opset": OPSET,
+        "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, 1, 28, 28]}],
+        "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}],
+        "pixels": "rows of 0 (dark ground) to 255 (light ink), as MNIST stores them; all arithmetic is in the graph",
+        "labels": [str(digit) for digit in range(10)],
+    }
+
+
+def _training(config: Config, epochs: Sequence[Epoch]) -> dict[str, Any]:
+    return {
+        "seconds": round(epochs[-1].seconds, 2),
+        "seed": config.seed,
+        "knobs": config.knobs(),
+        "epochs": [dataclasses.asdict(epoch) for epoch in epochs],
+    }
+
+
+def _data(dataset: Dataset, metrics: Mapping[str, Metrics]) -> dict[str, Any]:
+    held_out = metrics["validation"].count
+    return {
+        "source": dataset.source,
+        "warnings": list(dataset.warnings),
+        "sha256": dict(dataset.checksums),
+        "train": len(dataset.train.labels) - held_out,
+        "validation": held_out,
+        "test": metrics["test"].count,
+    }
+
+
+def _git_state() -> dict[str, Any]:
+    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    return {"commit": commit or "unknown", "dirty": None if status is None else bool(status)}
+
+
+def _git(*words: str) -> str | None:
+    """What git says of the folder of this code; None where there is no git, or no repository."""
+    command = ("git", "-C", str(Path(__file__).parent), *words)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return None
