@@ -19,6 +19,7 @@ Colours = NDArray[np.float32]  # [H, W, C]
 _SAMPLES = 40  # a side of the grid of pixels that the ground is fitted to
 _UNEVEN = 0.03  # of the contrast: light that the surface did not follow, so the ground is taken locally
 _QUANTISED = 1.0  # grey levels; no ground is known better
+_INSIDE = 0.1  # of the shorter side: nearer to the border lie page edges and neighbours
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -36,9 +37,10 @@ def relief(colours: Colours) -> Relief:
     A surface is enough for canvases, scans and soft light. Where it leaves much of the ground unexplained (shadows with
     edges, tables beside the page), the ground is taken locally.
     """
-    seen = _along_ink(colours - _surface(colours))
+    surface = _surface(colours)
+    seen = _along_ink(colours - surface)
     if seen.noise > _UNEVEN * float(np.quantile(seen.strength, 0.99)):
-        seen = _along_ink(colours - _local(colours))
+        seen = _along_ink(colours - _local(colours, light=_light_tail(colours, surface)))
     return seen
 
 
@@ -115,17 +117,34 @@ def _spread(strength: Field) -> float:
     return 1.4826 * float(np.median(np.abs(strength - np.median(strength))))
 
 
-def _local(colours: Colours) -> Colours:
-    """The ground around each pixel: what remains when all that is narrower than a third of the picture is taken away."""
-    height, width, channels = colours.shape
-    reach = max(1, min(height, width) // 6)
-    levels = [smooth(np.ascontiguousarray(colours[..., c]), 1) for c in range(channels)]
-    luma = np.asarray(sum(w * level for w, level in zip(_LUMA, levels, strict=True)) if channels == 3 else levels[0])
-    # Strokes are the minority around them: less the local mean, they are the long tail. Both sides of a shadow's edge
-    # stand out alike.
-    tail = float((depth(height, width).clip(0.02, 0.15) * (luma - smooth(luma, reach)) ** 3).sum())
-    wipe = _opened if tail > 0 else _closed
-    return np.stack([smooth(wipe(level, reach), reach // 2) for level in levels], 2)
+def _light_tail(colours: Colours, surface: Colours) -> bool:
+    """Whether the ink is lighter than its ground, under uneven light.
+
+    Ink is the minority and so the long tail, both against the surface (which thick strokes are sure to be) and against
+    the mean around it (where the two sides of a shadow's edge stand out alike): the clearer of the two decides.
+    """
+    luma, ground = _luma(colours), _luma(surface)
+    inside = depth(*luma.shape) > _INSIDE
+    around = smooth(luma, max(1, min(luma.shape) // 12))
+    tails = [_skew((luma - other)[inside]) for other in (ground + np.median(luma - ground), around)]
+    return max(tails, key=abs) > 0
+
+
+def _luma(colours: Colours) -> Field:
+    return np.asarray(colours @ _LUMA if colours.shape[2] == 3 else colours[..., 0], np.float32)
+
+
+def _skew(values: NDArray[np.float32]) -> float:
+    wide = values.astype(np.float64)
+    return float((wide**3).sum() / max(1e-9, float((wide**2).sum()) ** 1.5))
+
+
+def _local(colours: Colours, *, light: bool) -> Colours:
+    """The ground around each pixel: what remains when all ink narrower than a third of the picture is wiped away."""
+    reach = max(1, min(colours.shape[:2]) // 6)
+    wipe = _opened if light else _closed
+    levels = [smooth(np.ascontiguousarray(colours[..., c]), 1) for c in range(colours.shape[2])]
+    return np.stack([smooth(wipe(level, reach), 1) for level in levels], 2)
 
 
 def _opened(level: Field, reach: int) -> Field:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from service.shapes import Mask
 
-STRAIGHT = 0.5  # of the picture's side: a run this long, leaning by a pixel or two, is straight
+STRAIGHT = 0.5  # of the picture's side: a run this long is straight
 THICKEST = 0.12  # of the picture's side: a thicker band is no line
+LEAN = 2  # pixels up or down that a line may lean over such a run
 BORDER = 0.04  # of the picture's side: a line comes this near to the border at both its ends
 
 
@@ -36,7 +37,7 @@ def _level(mask: Mask) -> Mask:
     """The pixels of near-horizontal lines from the left border to the right."""
     height, width = mask.shape
     reach = int(STRAIGHT * width) // 2
-    runs = dilate(erode(dilate(mask, 1, 0), reach, 1), reach, 1) & mask
+    runs = dilate(erode(dilate(mask, LEAN, 0), reach, 1), reach, 1) & mask
     lines = np.zeros_like(mask)
     for top, bottom in _bands(runs.any(1)):
         columns = np.flatnonzero(runs[top:bottom].any(0))
@@ -55,13 +56,21 @@ def _bands(rows: NDArray[np.bool_]) -> list[tuple[int, int]]:
 def _erased(mask: Mask, lines: Mask, rest: Mask) -> Mask:
     """The mask without its horizontal lines, except where a stroke goes on above and below."""
     height, cleared = len(mask), mask.copy()
+    first, last = bool(rest[:2].any()), bool(rest[-2:].any())
+    if not rest.any():
+        return mask
     for top, bottom in _bands(lines.any(1)):
-        above, below = rest[:top], rest[bottom:]
         # The bars of a cropped 4, 5 or 7 go from side to side as well; the rest of it reaches the borders.
-        first, last = bool(rest[:2].any()), bool(rest[-2:].any())
         near_top, near_bottom = top <= 0.1 * height, bottom >= 0.9 * height
-        if (last if near_top else first if near_bottom else first and last) or not rest.any():
+        if last if near_top else first if near_bottom else first and last:
             continue
-        crossing = dilate(above[-2:].any(0)[None], 1, 1) & dilate(below[:2].any(0)[None], 1, 1)
-        cleared[top:bottom] &= ~lines[top:bottom] | crossing
+        line = lines[top:bottom]
+        cleared[top:bottom] &= ~line | _crossed(rest, int(line.sum() / line.shape[1]) + 2)[top:bottom]
     return cleared
+
+
+def _crossed(rest: Mask, reach: int) -> Mask:
+    """Where there is ink both above and below, within so many pixels."""
+    height = len(rest)
+    tall = np.pad(dilate(dilate(rest, reach // 2 + 1, 0), 1, 1), ((reach, reach), (0, 0)))
+    return tall[:height] & tall[2 * reach : 2 * reach + height]

@@ -44,7 +44,7 @@ def digit_of(mask: Mask, strength: Field) -> tuple[Mask, bool]:
     if not len(shapes.ink):
         return clean, False
     # At the border lie page edges and neighbours; a digit there wins only where nothing else is.
-    worth = shapes.ink * np.clip(shapes.depth / 0.12, 0.05, 1)
+    worth = shapes.ink * np.clip(shapes.depth / 0.12, 0.1, 1) ** 2
     main = int(worth.argmax())
     size = max(int(np.ptp(shapes.boxes[main, ::2])), int(np.ptp(shapes.boxes[main, 1::2])))
     gap = _gaps(shapes.boxes, main) / size
@@ -60,8 +60,11 @@ def _edge(shapes: Shapes, size: tuple[int, ...]) -> Mask:
     """Which shapes cling to the picture's border: edges of pages and tables, what is left of frames, neighbours."""
     height, width = size
     left, top, right, bottom = shapes.boxes.T
-    touches = (left <= 1) | (top <= 1) | (right >= width - 1) | (bottom >= height - 1)
-    return np.asarray(touches & (shapes.depth < EDGE), np.bool_)
+    near = 1 + round(0.02 * min(size))
+    touches = (left < near) | (top < near) | (right > width - near) | (bottom > height - near)
+    long = np.maximum((right - left) / width, (bottom - top) / height) > 0.45
+    slim = np.minimum(right - left, bottom - top) < 0.08 * min(size)
+    return np.asarray(touches & ((shapes.depth < EDGE) | (long & slim)), np.bool_)
 
 
 def measure(mask: Mask, strength: Field) -> Shapes:
