@@ -37,7 +37,7 @@ export function show({ prediction, ms, blob }) {
   const { digit, confidence, probabilities, warnings, explain } = prediction;
   const blank = warnings.includes("no_ink");
   at("digit").textContent = blank ? "–" : String(digit);
-  at("sure").textContent = blank ? "no ink" : `${percent(confidence)} sure`;
+  at("sure").textContent = blank ? "no ink" : `${percent(confidence)} % sure`;
   rows.forEach((item, i) => fill(item, probabilities[i], i === digit && !blank));
   list(warnings.map((name) => worded(name, prediction)));
   at("took").textContent = `${ms.toFixed(ms < 10 ? 1 : 0)} ms there and back`;
@@ -57,7 +57,7 @@ export function forget(why) {
 
 /** For ears: only answers that stand, or a growing line would never stop talking. @param {Prediction} prediction */
 export function say(prediction) {
-  const answer = prediction.warnings.includes("no_ink") ? "" : `${prediction.digit}, ${percent(prediction.confidence)} sure. `;
+  const answer = prediction.warnings.includes("no_ink") ? "" : `${prediction.digit}, ${percent(prediction.confidence)} % sure. `;
   at("spoken").textContent = answer + prediction.warnings.map((name) => worded(name, prediction)).join(" ");
 }
 
@@ -72,7 +72,7 @@ export function introduce({ name, version, metrics }) {
 function fill(item, probability, top = false) {
   item.style.setProperty("--p", String(probability ?? 0));
   item.classList.toggle("top", top);
-  /** @type {HTMLElement} */ (item.lastChild).textContent = probability === undefined ? "–" : (probability * 100).toFixed(1);
+  /** @type {HTMLElement} */ (item.lastChild).textContent = probability === undefined ? "–" : percent(probability);
 }
 
 /** @param {string[]} sentences */
@@ -90,8 +90,8 @@ function runnerUp({ probabilities, digit }) {
   return others.indexOf(Math.max(...others));
 }
 
-/** Never "100 %": a network is not certain. @param {number} part */
-const percent = (part) => (part > 0.9995 ? "over 99.9 %" : `${(part * 100).toFixed(1)} %`);
+/** Per cent, never 100: a network is not certain. @param {number} part */
+const percent = (part) => Math.min(99.9, part * 100).toFixed(1);
 
 /** @param {Blob} blob */
 const size = ({ size: bytes, type }) =>

@@ -118,12 +118,15 @@ async function talk(path, options) {
     const reply = await fetch(path, options);
     const body = await reply.json().catch((error) => (error.name === "SyntaxError" ? {} : Promise.reject(error)));
     if (reply.ok) return body;
-    const words = body.detail || body.title || `The service answered with status ${reply.status}.`;
-    throw new Trouble(words, reply.status, Number(reply.headers.get("Retry-After")) || 0);
+    const words = body.detail || body.title || `the service answered with status ${reply.status}`;
+    throw new Trouble(sentence(words), reply.status, Number(reply.headers.get("Retry-After")) || 0);
   } catch (error) {
     throw error instanceof TypeError ? new Trouble(unreachable()) : late(error);
   }
 }
+
+/** The service's details are parts of a sentence. @param {string} words */
+const sentence = (words) => words[0].toUpperCase() + words.slice(1).replace(/[^.!?]$/, "$&.");
 
 /** @param {any} error */
 const late = (error) =>

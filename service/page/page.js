@@ -94,7 +94,7 @@ addEventListener("online", ask);
 at("undo").addEventListener("click", () => pad.undo());
 at("clear").addEventListener("click", () => pad.clear());
 at("again").addEventListener("click", ask);
-at("curl").textContent += ` ${location.origin}/predict`;
+at("curl").textContent = `curl -s ${location.origin}/page/seven.png | curl --data-binary @- ${location.origin}/predict`;
 welcome(take);
 chooser(at("choose"), at("file"), take);
 camera().then((way) => {

@@ -1,0 +1,376 @@
+"""The drawing page in a real Chromium, against a real service."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+import shutil
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import expect, sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page, Route
+
+CHROMIUM = shutil.which("chromium") or ""
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
+).split()
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+# What Chromium itself writes to the console when a request fails, which some tests want.
+FAILED_REQUEST = "Failed to load resource"
+
+Stroke: TypeAlias = "list[tuple[float, float]]"
+
+
+def arc(x: float, y: float, radii: tuple[float, float], start: int, end: int) -> Stroke:
+    """A part of an ellipse on the unit square, clockwise from `start` to `end` degrees; 0 is to the right."""
+    angles = [math.radians(start + (end - start) * step / 9) for step in range(10)]
+    return [(x + radii[0] * math.cos(angle), y + radii[1] * math.sin(angle)) for angle in angles]
+
+
+GLYPHS: dict[int, list[Stroke]] = {
+    0: [arc(0.5, 0.5, (0.18, 0.28), -90, 270)],
+    1: [[(0.52, 0.2), (0.5, 0.5), (0.48, 0.8)]],
+    2: [[*arc(0.5, 0.37, (0.17, 0.16), 190, 380), (0.33, 0.78), (0.7, 0.78)]],
+    3: [arc(0.47, 0.36, (0.16, 0.14), -150, 80) + arc(0.47, 0.64, (0.18, 0.15), -80, 150)],
+    4: [[(0.38, 0.22), (0.32, 0.55), (0.7, 0.55)], [(0.6, 0.32), (0.58, 0.82)]],
+    5: [[(0.66, 0.22), (0.4, 0.22), (0.37, 0.46), *arc(0.48, 0.62, (0.18, 0.17), -115, 150)]],
+    6: [arc(0.6, 0.52, (0.24, 0.34), -110, -180) + arc(0.5, 0.65, (0.15, 0.15), 180, 540)],
+    7: [[(0.28, 0.24), (0.5, 0.24), (0.72, 0.23), (0.6, 0.5), (0.46, 0.8)]],
+    8: [arc(0.5, 0.36, (0.13, 0.14), 90, 450) + arc(0.5, 0.65, (0.16, 0.15), -90, 270)],
+    9: [[*arc(0.5, 0.38, (0.15, 0.15), 0, 360), (0.65, 0.5), (0.62, 0.82)]],
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """The page opened afresh, with what went on in it."""
+
+    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.url = url
+        self.complaints: list[str] = []
+        self.urls: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.urls.append(request.url))
+        self.page.goto(url)
+        expect(self.page.locator("#model")).to_contain_text("version")
+
+    def draw(self, digit: int) -> None:
+        """Writes a digit with the mouse."""
+        for stroke in GLYPHS[digit]:
+            self.stroke(stroke)
+            self.page.mouse.up()
+
+    def stroke(self, stroke: Stroke) -> None:
+        """Draws a line with the mouse and leaves the button down."""
+        box = self.page.locator("#pad").bounding_box()
+        assert box is not None
+        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*place)
+
+    def expect_digit(self, digit: int) -> None:
+        """Waits for an answer."""
+        expect(self.page.locator("#digit")).to_have_text(str(digit))
+
+    def press(self, name: str) -> None:
+        """Presses the button with this name."""
+        self.page.get_by_role("button", name=name).click()
+
+    def close(self) -> None:
+        """Closes the page and judges it: it asked nobody else, and nothing went wrong that was not meant to."""
+        self.context.close()
+        assert [url for url in self.urls if not url.startswith((self.url, "data:image/png", "blob:"))] == []
+        assert self.complaints == []
+
+
+@pytest.fixture
+def visit(browser: Browser, server_url: str) -> Iterator[Visit]:
+    expect.set_options(timeout=15_000)
+    visit = Visit(browser, server_url)
+    yield visit
+    visit.close()
+
+
+def picture(format: str, digit: int = 7) -> bytes:  # noqa: A002 - Pillow's word
+    """A digit in blue ink on a landscape of paper."""
+    image = Image.new("RGB", (360, 240), (240, 236, 224))
+    for stroke in GLYPHS[digit]:
+        points = [(60 + x * 240, y * 240) for x, y in stroke]
+        ImageDraw.Draw(image).line(points, fill=(20, 30, 110), width=16, joint="curve")
+    buffer = io.BytesIO()
+    image.save(buffer, format)
+    return buffer.getvalue()
+
+
+def as_file(data: bytes, name: str) -> dict[str, Any]:
+    return {"name": name, "mimeType": f"image/{name.rpartition('.')[2]}", "buffer": data}
+
+
+def choose(page: Page, data: bytes, name: str = "digit.jpeg") -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Picture").click()
+    chooser.value.set_files(as_file(data, name))  # type: ignore[arg-type]
+
+
+# The event that the browser makes when a file is pasted or dropped.
+TRANSFER = """([kind, base64]) => {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const files = new DataTransfer();
+  files.items.add(new File([bytes], "digit.jpeg", { type: "image/jpeg" }));
+  const event = kind === "paste"
+    ? new ClipboardEvent("paste", { clipboardData: files, bubbles: true, cancelable: true })
+    : new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true });
+  document.getElementById("pad").dispatchEvent(event);
+}"""
+
+
+def transfer(page: Page, kind: str, data: bytes) -> None:
+    page.evaluate(TRANSFER, [kind, base64.b64encode(data).decode()])
+
+
+def test_page_is_small_and_comes_whole_from_the_service(visit: Visit) -> None:
+    """The page with all its files is under 40 kB, and only the service is asked for them."""
+    visit.page.wait_for_load_state("networkidle")
+    files = visit.page.evaluate(
+        "() => ['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind)).map(e => e.toJSON())"
+    )
+    sizes = {file["name"].removeprefix(visit.url): file["decodedBodySize"] for file in files}
+    del sizes["/model"]  # the card is of the model, not of the page
+    assert {"/", "/page/page.css", "/page/page.js"} <= sizes.keys()
+    assert 0 < sum(sizes.values()) < 40_000
+
+
+def test_policy_lets_nothing_in(visit: Visit) -> None:
+    """A script written into the page does not run, and another origin cannot be asked."""
+    ran = visit.page.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.textContent = "window.intruder = true";
+          document.body.append(script);
+          return "intruder" in window;
+        }"""
+    )
+    asked = visit.page.evaluate("() => fetch('https://example.org/').then(() => true, () => false)")
+    assert (ran, asked) == (False, False)
+    assert len(visit.complaints) >= 2
+    assert all("Content Security Policy" in complaint for complaint in visit.complaints)
+    visit.complaints.clear()
+
+
+def test_reads_every_digit_that_is_drawn(visit: Visit) -> None:
+    """Each of the ten digits, drawn with the pointer, is read right."""
+    for digit in GLYPHS:
+        visit.draw(digit)
+        visit.expect_digit(digit)
+        visit.press("Clear")
+        expect(visit.page.locator("#sure")).to_have_text("no ink yet")
+
+
+def test_answers_before_the_pen_is_lifted(visit: Visit) -> None:
+    """The answer is there while the button is still down, and is spoken only after it."""
+    visit.stroke(GLYPHS[7][0])
+    visit.expect_digit(7)
+    expect(visit.page.get_by_role("status")).not_to_contain_text("sure")
+    visit.page.mouse.up()
+    expect(visit.page.get_by_role("status")).to_contain_text(re.compile(r"^7, \d\d\.\d % sure"))
+
+
+def test_shows_how_the_answer_came_about(visit: Visit) -> None:
+    """Bars, confidence, latency, what was sent, what the network saw and the heat map come with an answer."""
+    page = visit.page
+    expect(page.locator("#model")).to_contain_text(re.compile(r"version \d+ · \d\d\.\d\d % on MNIST"))
+    visit.draw(3)
+    visit.expect_digit(3)
+    expect(page.locator("#bars li")).to_have_count(10)
+    expect(page.locator("#bars li.top")).to_have_text(re.compile(r"^3\d\d\.\d$"))
+    expect(page.locator("#took")).to_have_text(re.compile(r"^\d+(\.\d)? ms there and back$"))
+    expect(page.locator("#sent")).to_have_text(re.compile(r"^\d+\.\d kB PNG, dark on light$"))
+    for name in ("pixels that the network saw", "Heat map"):
+        canvas = page.get_by_role("img", name=name)
+        lit = "canvas => canvas.getContext('2d').getImageData(0, 0, 28, 28).data.filter((v, i) => i % 4 < 3 && v > 99)"
+        assert len(canvas.evaluate(lit)) > 10
+
+
+def test_aborts_an_outdated_request(visit: Visit) -> None:
+    """A request that hangs is given up as soon as the drawing is another one."""
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    visit.page.route("**/predict*", hold_the_first)
+    with visit.page.expect_event("requestfailed") as failed:
+        visit.draw(4)
+    assert failed.value.failure == "net::ERR_ABORTED"
+    visit.expect_digit(4)
+
+
+def test_undo_and_clear_by_button_and_by_key(visit: Visit) -> None:
+    """Undo takes back a stroke, a picture or a clear; Ctrl Z and Escape do the same as the buttons."""
+    page = visit.page
+    expect(page.get_by_role("button", name="Undo")).to_be_disabled()
+    visit.draw(1)
+    visit.expect_digit(1)
+    choose(page, picture("JPEG"))
+    visit.expect_digit(7)
+    visit.press("Undo")
+    visit.expect_digit(1)
+    page.keyboard.press("Escape")
+    expect(page.locator("#sure")).to_have_text("no ink yet")
+    expect(page.get_by_role("button", name="Clear")).to_be_disabled()
+    page.keyboard.press("Control+z")
+    visit.expect_digit(1)
+    visit.press("Undo")
+    expect(page.locator("#sure")).to_have_text("no ink yet")
+    expect(page.get_by_role("button", name="Undo")).to_be_disabled()
+
+
+def test_draws_with_the_keyboard_alone(visit: Visit) -> None:
+    """Tab reaches the pad, Space puts the pen down and the arrow keys draw a one."""
+    page = visit.page
+    page.keyboard.press("Tab")
+    expect(page.locator("#pad")).to_be_focused()
+    for key in ["ArrowUp"] * 10 + ["Space"] + ["ArrowDown"] * 22 + ["Space"]:
+        page.keyboard.press(key)
+    visit.expect_digit(1)
+    expect(page.get_by_role("status")).to_contain_text("1, ")
+
+
+@pytest.mark.parametrize("way", ["choose", "paste", "drop"])
+def test_reads_a_picture_as_it_is(visit: Visit, way: str) -> None:
+    """A JPEG that is chosen, pasted or dropped is sent byte for byte and answered."""
+    data = picture("JPEG")
+    with visit.page.expect_request("**/predict*") as asked:
+        if way == "choose":
+            choose(visit.page, data)
+        else:
+            transfer(visit.page, way, data)
+    visit.expect_digit(7)
+    headers = asked.value.all_headers()
+    assert (headers["content-type"], headers["content-length"]) == ("image/jpeg", str(len(data)))
+
+
+def test_converts_what_only_the_browser_reads(visit: Visit) -> None:
+    """A WebP picture, which the service does not read, is sent as PNG."""
+    choose(visit.page, picture("WEBP"), "digit.webp")
+    visit.expect_digit(7)
+    expect(visit.page.locator("#sent")).to_contain_text("PNG")
+
+
+def test_says_what_is_wrong_with_a_file(visit: Visit) -> None:
+    """A damaged PNG and a text file are refused in words, and the next drawing is answered."""
+    trouble = visit.page.get_by_role("alert")
+    choose(visit.page, b"hello", "notes.png")
+    expect(trouble).to_contain_text("a picture that this browser can read")
+    choose(visit.page, picture("PNG")[:100], "broken.png")
+    expect(visit.page.locator("#sure")).to_have_text("no answer")
+    expect(trouble).to_have_text(re.compile("[A-Z].{20,}"))
+    visit.press("Clear")
+    visit.draw(7)
+    visit.expect_digit(7)
+    expect(trouble).to_be_empty()
+    assert [text for text in visit.complaints if FAILED_REQUEST not in text] == []
+    visit.complaints.clear()
+
+
+def test_warns_in_words(visit: Visit) -> None:
+    """A blank picture gets no digit but a sentence, for eyes and ears."""
+    buffer = io.BytesIO()
+    Image.new("L", (100, 100), 255).save(buffer, "PNG")
+    choose(visit.page, buffer.getvalue(), "blank.png")
+    expect(visit.page.get_by_role("list", name="Warnings")).to_contain_text("There is no ink to read.")
+    expect(visit.page.get_by_role("status")).to_contain_text("There is no ink to read.")
+    expect(visit.page.locator("#sure")).to_have_text("no ink")
+
+
+def test_recovers_from_being_offline(visit: Visit) -> None:
+    """Offline is said in words, the drawing stays, and the answer comes by itself with the connection."""
+    visit.context.set_offline(True)
+    visit.draw(7)
+    expect(visit.page.get_by_role("alert")).to_contain_text("You are offline")
+    expect(visit.page.get_by_role("button", name="Try again")).to_be_visible()
+    visit.context.set_offline(False)
+    visit.expect_digit(7)
+    expect(visit.page.get_by_role("alert")).to_be_empty()
+    expect(visit.page.get_by_role("button", name="Try again")).to_be_hidden()
+    assert [text for text in visit.complaints if FAILED_REQUEST not in text] == []
+    visit.complaints.clear()
+
+
+def test_waits_for_a_service_that_is_full(visit: Visit) -> None:
+    """A 503 is shown with the service's words and asked again after Retry-After."""
+    refused: list[str] = []
+
+    def refuse_once(route: Route) -> None:
+        if refused:
+            route.continue_()
+            return
+        refused.append(route.request.url)
+        problem = '{"title": "Service Unavailable", "status": 503, "detail": "the queue is full"}'
+        route.fulfill(status=503, headers={"Retry-After": "1"}, body=problem, content_type="application/problem+json")
+
+    visit.page.route("**/predict*", refuse_once)
+    choose(visit.page, picture("JPEG"))
+    expect(visit.page.get_by_role("alert")).to_have_text("The queue is full.")
+    visit.expect_digit(7)
+    assert [text for text in visit.complaints if FAILED_REQUEST not in text] == []
+    visit.complaints.clear()
+
+
+def test_photographs_with_the_camera(visit: Visit) -> None:
+    """A desktop with a camera takes a picture inside the page and asks about it."""
+    visit.press("Camera")
+    visit.press("Take picture")
+    expect(visit.page.locator("#sent")).to_contain_text("JPEG")
+
+
+def test_draws_by_touch_on_a_phone(browser: Browser, server_url: str) -> None:
+    """On a phone a finger draws without scrolling, and pad and answer fit the screen."""
+    visit = Visit(browser, server_url, **PHONE)
+    box = visit.page.locator("#pad").bounding_box()
+    assert box is not None
+    fingers = visit.context.new_cdp_session(visit.page)
+    for number, (x, y) in enumerate(GLYPHS[7][0]):
+        point = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+        kind = "touchMove" if number else "touchStart"
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    visit.expect_digit(7)
+    expect(visit.page.locator("#digit")).to_be_in_viewport()
+    assert visit.page.evaluate("() => [scrollY, document.documentElement.scrollWidth]") == [0, 390]
+    visit.close()
+
+
+def test_sends_the_same_ink_in_the_dark(browser: Browser, server_url: str) -> None:
+    """The dark theme draws in light ink, and the service still gets dark ink on a light ground."""
+    visit = Visit(browser, server_url, color_scheme="dark")
+    visit.draw(7)
+    visit.expect_digit(7)
+    expect(visit.page.locator("#sent")).to_contain_text("dark on light")
+    assert visit.page.locator("#pad").evaluate("pad => getComputedStyle(pad).color") == "rgb(240, 240, 236)"
+    visit.close()
