@@ -115,14 +115,14 @@ def _add_predict(app: FastAPI, predictor: Predictor, settings: Settings) -> None
             async with asyncio.timeout(seconds):
                 data = await _receive(request, settings.max_body_bytes)
         except TimeoutError:
-            raise SlowRequest(f"the body did not arrive within {seconds:g} s", limit=seconds) from None
+            raise SlowRequest(f"The body did not arrive within {seconds:g} s.", limit=seconds) from None
         explained = request.query_params.get("explain", "0") not in {"", "0", "false"}
         content_type = request.headers.get("content-type", "")
         try:
             async with asyncio.timeout(seconds):
                 answer = await predictor.answer(content_type, data, explained=explained)
         except TimeoutError:
-            raise DeadlineExceeded(f"the answer was not ready within {seconds:g} s", limit=seconds) from None
+            raise DeadlineExceeded(f"The answer was not ready within {seconds:g} s.", limit=seconds) from None
         return Response(answer, media_type="application/json")
 
 
@@ -133,15 +133,15 @@ async def _receive(request: Request, limit: int) -> bytes:
     """
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limit:
-        raise TooLarge(f"the body has {int(length):,} bytes; the limit is {limit:,}", limit=limit)
+        raise TooLarge(f"The body has {int(length):,} bytes; the limit is {limit:,}.", limit=limit)
     body = bytearray()
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise Malformed("the connection was closed before the body had arrived")
+            raise Malformed("The connection was closed before the body had arrived.")
         body += message.get("body", b"")
         if len(body) > limit:
-            raise TooLarge(f"the body has more than {limit:,} bytes, which is the limit", limit=limit)
+            raise TooLarge(f"The body has more than {limit:,} bytes, which is the limit.", limit=limit)
         if not message.get("more_body", False):
             return bytes(body)
 

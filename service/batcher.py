@@ -98,7 +98,7 @@ class Batcher:
     def _overloaded(self) -> Overloaded:
         wait = self._depth * self._seconds_per_image
         return Overloaded(
-            f"{self._depth} pictures are waiting and the limit is {self._max_queue}; try again in a moment",
+            f"{self._depth} pictures are waiting and the limit is {self._max_queue}; try again in a moment.",
             limit=self._max_queue,
             retry_after_s=max(1, math.ceil(wait)),
         )

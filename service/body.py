@@ -42,7 +42,7 @@ class Pictures(NamedTuple):
 async def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
     """The pictures in a body; raises `Malformed`, `UnknownMediaType`, `TooLarge` or `Unusable`."""
     if not body:
-        raise Malformed(f"the body is empty; send {ACCEPTED}")
+        raise Malformed(f"The body is empty; send {ACCEPTED}.")
     kind = content_type.partition(";")[0].strip().lower()
     if kind == FORM:
         return await _form(content_type, body, max_images)
@@ -53,13 +53,13 @@ async def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
         return Pictures([body], several=False)
     if kind == "application/octet-stream":
         return _raw(body, max_images)
-    raise UnknownMediaType(f"Content-Type {kind or '(none)'} is not one that is read here; send {ACCEPTED}")
+    raise UnknownMediaType(f"Content-Type {kind or '(none)'} is not one that is read here; send {ACCEPTED}.")
 
 
 def _raw(body: bytes, max_images: int) -> Pictures:
     count, rest = divmod(len(body), 784)
     if rest:
-        raise Malformed(f"application/octet-stream takes N·784 bytes (uint8[N,28,28]); {len(body):,} were sent")
+        raise Malformed(f"application/octet-stream takes N·784 bytes (uint8[N,28,28]); {len(body):,} were sent.")
     _check_count(count, max_images)
     return Pictures(list(np.frombuffer(body, np.uint8).reshape(count, 28, 28)), several=count > 1)
 
@@ -75,10 +75,10 @@ async def _form(content_type: str, body: bytes, max_images: int) -> Pictures:
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, UnicodeDecodeError) as error:
-        raise Malformed(f"the multipart body cannot be read: {error}") from None
+        raise Malformed(f"The multipart body cannot be read: {error}.") from None
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
-        raise Malformed("the form holds no file; send each picture as a file (curl: -F image=@digit.png)")
+        raise Malformed("The form holds no file; send each picture as a file (curl: -F image=@digit.png).")
     _check_count(len(files), max_images)
     return Pictures([await file.read() for file in files], several=len(files) > 1)
 
@@ -87,14 +87,14 @@ def _json(body: bytes, max_images: int) -> Pictures:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Malformed(f"the body is not JSON: {error}") from None
+        raise Malformed(f"The body is not JSON: {error}.") from None
     match document:
         case {"image": image, **others} if "images" not in others:
             return Pictures([_picture(image)], several=False)
         case {"images": list() as images, **others} if images and "image" not in others:
             _check_count(len(images), max_images)
             return Pictures([_item(image) for image in images], several=True)
-    raise Malformed('expected {"image": …} or {"images": […, …]} with at least one picture')
+    raise Malformed('Expected {"image": …} or {"images": […, …]} with at least one picture.')
 
 
 def _item(image: object) -> Picture:
@@ -110,8 +110,8 @@ def _picture(image: object) -> Picture:
     if isinstance(image, list):
         return _numbers(image)
     raise Malformed(
-        "a picture in JSON is a base64 string, a data URL, 28 rows of 28 numbers, or 784 numbers; "
-        f"found {type(image).__name__}"
+        "A picture in JSON is a base64 string, a data URL, 28 rows of 28 numbers, or 784 numbers; "
+        f"found {type(image).__name__}."
     )
 
 
@@ -119,14 +119,14 @@ def _base64(text: str) -> bytes:
     if text.startswith("data:"):
         header = DATA_URL.match(text)
         if header is None:
-            raise Malformed("the data URL is not of the form data:image/png;base64,…")
+            raise Malformed("The data URL is not of the form data:image/png;base64,…")
         text = text[header.end() :]
     try:
         picture = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Malformed(f"the picture's text is not base64: {error}") from None
+        raise Malformed(f"The picture's text is not base64: {error}.") from None
     if not picture:
-        raise NotAPicture("the picture's text holds no bytes")
+        raise NotAPicture("The picture's text holds no bytes.")
     return picture
 
 
@@ -135,7 +135,7 @@ def _numbers(rows: list[object]) -> Pixels:
     if len(rows) == 28:
         flat = [number for row in rows if isinstance(row, list) and len(row) == 28 for number in row]
     if len(flat) != 784:
-        raise Malformed(f"expected 28 rows of 28 numbers, or 784 numbers; found a list of {len(rows)}")
+        raise Malformed(f"Expected 28 rows of 28 numbers, or 784 numbers; found a list of {len(rows)}.")
     try:
         return np.frombuffer(bytes(flat), np.uint8).reshape(28, 28)  # type: ignore[arg-type]
     except (TypeError, ValueError):  # not whole, not numbers, or outside 0..255
@@ -144,15 +144,15 @@ def _numbers(rows: list[object]) -> Pixels:
 
 def _rounded(flat: list[object]) -> Pixels:
     if not all(isinstance(number, int | float) for number in flat):
-        raise Malformed("expected 784 numbers; found another type among them")
+        raise Malformed("Expected 784 numbers; found another type among them.")
     values = np.array(flat, np.float64)
     if values.min() < 0 or values.max() > 255:
-        raise Unusable(f"pixels are numbers from 0 to 255; found {values.min():g} to {values.max():g}", limit=255)
+        raise Unusable(f"Pixels are numbers from 0 to 255; found {values.min():g} to {values.max():g}.", limit=255)
     if values.max() <= 1:
-        raise Unusable("pixels are numbers from 0 to 255; these look scaled to 0..1: multiply them by 255", limit=255)
+        raise Unusable("Pixels are numbers from 0 to 255; these look scaled to 0..1: multiply them by 255.", limit=255)
     return np.rint(values).astype(np.uint8).reshape(28, 28)
 
 
 def _check_count(count: int, limit: int) -> None:
     if count > limit:
-        raise TooLarge(f"{count:,} pictures in one request; the limit is {limit}", limit=limit)
+        raise TooLarge(f"The request holds {count:,} pictures; the limit is {limit}.", limit=limit)

@@ -105,7 +105,7 @@ class Predictor:
 
     def _result(self, prepared: Prepared, probabilities: Probabilities) -> dict[str, Any]:
         digit = int(probabilities.argmax())
-        confidence = float(probabilities[digit])
+        confidence = probabilities[digit]  # float32, and so written with the same digits as in the list
         self._metrics.digits[digit].inc()
         self._metrics.confidence.observe(confidence)
         self._metrics.ink_ratio.observe(prepared.ink_ratio)

@@ -1,0 +1,171 @@
+"""A model version is verified before it serves; what is wrong with it is said in one line, with exit code 3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import pytest
+
+from service import artefact
+from service.classifier import Classifier
+from service.errors import ModelError
+from tests.conftest import MODELS, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Path:
+    """A copy of the committed version, to be spoilt."""
+    return shutil.copytree(MODELS / "1", tmp_path / "1")
+
+
+def edit_card(folder: Path, **changes: Any) -> None:
+    path = folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def replace_model(version: Path, model: bytes) -> None:
+    """Another model under a card that vouches for it: only looking into the file can tell."""
+    (version / "model.onnx").write_bytes(model)
+    edit_card(version, sha256=hashlib.sha256(model).hexdigest())
+
+
+def edit_graph(version: Path, edit: Callable[[onnx.ModelProto], None]) -> None:
+    model = onnx.load(version / "model.onnx")
+    edit(model)
+    replace_model(version, model.SerializeToString())
+
+
+def foreign_op(model: onnx.ModelProto) -> None:
+    model.graph.node.insert(0, onnx.helper.make_node("NonZero", ["images"], ["unused"]))
+
+
+def foreign_domain(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.example"
+
+
+def external_data(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def local_function(model: onnx.ModelProto) -> None:
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    model.functions.append(onnx.helper.make_function("f", "F", ["x"], ["y"], [node], model.opset_import))
+
+
+def subgraph(model: onnx.ModelProto) -> None:
+    graph = onnx.helper.make_graph([], "inner", [], [])
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("body", graph))
+
+
+def other_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = "pixels"
+    for node in model.graph.node:
+        node.input[:] = ["pixels" if name == "images" else name for name in node.input]
+
+
+def other_weights(model: onnx.ModelProto) -> None:
+    largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weights = np.frombuffer(largest.raw_data, np.float32)[::-1]
+    largest.raw_data = weights.tobytes()
+
+
+def folder_as_model(version: Path) -> None:
+    (version / "model.onnx").unlink()
+    (version / "model.onnx").mkdir()
+
+
+def truncate(version: Path, name: str) -> None:
+    path = version / name
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(version: Path) -> None:
+    path = version / "model.onnx"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no folder": (shutil.rmtree, "model.json: expected a readable file, found No such file"),
+    "no model": (lambda v: (v / "model.onnx").unlink(), "model.onnx: expected a readable file"),
+    "no card": (lambda v: (v / "model.json").unlink(), "model.json: expected a readable file"),
+    "no golden batch": (lambda v: (v / "golden.npz").unlink(), "golden.npz: expected a readable file"),
+    "a folder as model": (folder_as_model, "Is a directory"),
+    "truncated model": (lambda v: truncate(v, "model.onnx"), "truncated or altered"),
+    "truncated golden batch": (lambda v: truncate(v, "golden.npz"), "truncated or altered"),
+    "truncated card": (lambda v: truncate(v, "model.json"), "expected JSON"),
+    "one bit flipped": (flip, "truncated or altered"),
+    "a list as card": (lambda v: (v / "model.json").write_text("[]"), "expected schema 1, found 'list'"),
+    "another schema": (lambda v: edit_card(v, schema=99), "expected schema 1, found 99"),
+    "another version": (lambda v: edit_card(v, version="7"), "expected version 1 (its folder), found 7"),
+    "no checksum": (lambda v: edit_card(v, sha256=None), "expected sha256 to be a text, found None"),
+    "text as model": (lambda v: replace_model(v, b"no model at all"), "expected an ONNX model"),
+    "empty model": (lambda v: replace_model(v, b""), "expected a model that ONNX Runtime loads"),
+    "foreign operator": (lambda v: edit_graph(v, foreign_op), "found 'NonZero'"),
+    "foreign domain": (lambda v: edit_graph(v, foreign_domain), "found 'operator domain'"),
+    "external data": (lambda v: edit_graph(v, external_data), "found 'external data'"),
+    "local function": (lambda v: edit_graph(v, local_function), "found 'local function'"),
+    "subgraph": (lambda v: edit_graph(v, subgraph), "found 'subgraph'"),
+    "another signature": (lambda v: edit_graph(v, other_input), "expected the signature"),
+    "other weights": (lambda v: edit_graph(v, other_weights), "expected the golden batch's probabilities"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT)
+def test_a_spoilt_version_is_refused_by_name(version: Path, case: str) -> None:
+    """Whatever is wrong with a version, one ModelError names what was expected and what was found."""
+    spoil, sentence = SPOILT[case]
+    spoil(version)
+    with pytest.raises(ModelError) as refusal:
+        Classifier.load(version.parent, "1")
+    assert sentence in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_service_does_not_start_with_a_spoilt_version(version: Path, workers: int) -> None:
+    """A truncated model ends the start with exit code 3 and one clear line, with one worker or several."""
+    truncate(version, "model.onnx")
+    flags = ["--port", "0", "--workers", str(workers), "--model-dir", str(version.parent)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", *flags], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == 3
+    assert ended.stderr.count("\n") == 1
+    assert f"{version}/model.onnx: expected sha256" in ended.stderr
+
+
+def test_latest_is_the_highest_number(version: Path) -> None:
+    """`latest` compares numbers, not texts, and looks past whatever else lies there."""
+    models = version.parent
+    for number in ("2", "10"):
+        shutil.copytree(version, models / number)
+        edit_card(models / number, version=number)
+    (models / ".unfinished").mkdir()
+    (models / "README.md").touch()
+    assert artefact.read(models).version == "10"
+    assert artefact.read(models, "2").version == "2"
+
+
+def test_no_versions_at_all(tmp_path: Path) -> None:
+    """A folder without versions, or none at all, is told as such."""
+    with pytest.raises(ModelError, match="expected numbered version folders"):
+        artefact.read(tmp_path)
+    with pytest.raises(ModelError, match="expected a folder of model versions, found No such file"):
+        artefact.read(tmp_path / "nowhere")
