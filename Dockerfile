@@ -1,0 +1,72 @@
+# Two images from one file: `service`, the last stage and so the default, answers; `training` publishes a model version.
+#
+#   docker build -t mnist-mlp .
+#   docker run --rm -p 8000:8000 --read-only --tmpfs /tmp mnist-mlp
+#   docker build -t mnist-mlp-training --target training .
+
+FROM python:3.13-slim-trixie AS base
+WORKDIR /app
+# Without a pip of its own: the base image's installs into it.
+RUN python -m venv --without-pip /opt/venv
+
+
+FROM base AS serving-build
+COPY requirements/serving.txt requirements/
+RUN python -m pip --python /opt/venv/bin/python install \
+    --no-cache-dir --require-hashes --only-binary :all: -r requirements/serving.txt
+COPY service/ service/
+COPY models/ /models/
+# Bytecode is made here because a read-only root can't keep it; modes are set because a checkout's umask may be strict.
+RUN python -m compileall -q service && chmod -R a+rX,go-w /app /models
+
+
+FROM base AS training
+# PyTorch's build is the machine's choice: PyPI's has CUDA; PIP_EXTRA_INDEX_URL may name PyTorch's index of CPU builds.
+ARG PIP_EXTRA_INDEX_URL
+COPY requirements/torch.txt requirements/training.txt requirements/
+RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir -r requirements/torch.txt \
+    && python -m pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes -r requirements/training.txt
+# The service comes along because training may measure with its geometry; the other direction stays shut.
+COPY service/ service/
+COPY training/ training/
+# Any user may run it (the one who owns the mounted models/), what it fetches is kept where a volume is on /cache, and
+# the facts of a run go below /tmp, which is writable with a read-only root too.
+ENV PATH=/opt/venv/bin:$PATH HOME=/tmp PYTHONPATH=/app XDG_CACHE_HOME=/cache
+RUN python -m compileall -q service training && chmod -R a+rX,go-w /app && mkdir -m 1777 /cache /models
+WORKDIR /tmp
+LABEL org.opencontainers.image.title="mnist-mlp-training" \
+      org.opencontainers.image.description="Trains MNIST into an MLP and publishes a verified version below /models."
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "training", "--models-dir", "/models"]
+
+
+FROM base AS service
+COPY --from=serving-build /opt/venv /opt/venv
+COPY --from=serving-build /app/service service
+# The committed version, so that the image answers by itself; a folder of versions mounted on /models takes its place.
+COPY --from=serving-build /models /models
+# One worker in a container: replicas scale it, and then each has its own limits, health and /metrics.
+ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/tmp \
+    MNIST_HOST=0.0.0.0 \
+    MNIST_MODEL_DIR=/models/mnist-mlp \
+    MNIST_WORKERS=1
+EXPOSE 8000
+# A number, so that an orchestrator can see without a passwd file that it isn't root.
+USER 10001:10001
+STOPSIGNAL SIGTERM
+# http.client, because urllib would ask the proxy of the environment for 127.0.0.1.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 CMD ["python", "-c", "\
+import http.client, os, sys; \
+port = os.environ.get('MNIST_PORT') or os.environ.get('PORT') or '8000'; \
+ready = http.client.HTTPConnection('127.0.0.1', int(port), timeout=2); \
+ready.request('GET', '/readyz'); \
+sys.exit(ready.getresponse().status != 200)"]
+ENTRYPOINT ["python", "-m", "service"]
+# Last, so that another version or revision reuses every layer above.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="mnist-mlp" \
+      org.opencontainers.image.description="Pictures of handwritten digits in, digits out." \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
