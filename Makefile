@@ -19,6 +19,7 @@ up: $(VENV)/.training runs/up/published.json ## Environment, data, quick trainin
 	@$(PY) -m service $(ARGS)
 
 runs/up/published.json:
+	@rm -rf runs/up # what an interrupted run left
 	@$(PY) -m training --recipe quick --run-dir runs/up
 
 train: $(VENV)/.training ## The training job alone: make train ARGS="--recipe good"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Probabilities = NDArray[np.float32]
 
-SCHEMA = 1
+SCHEMA = "mnist-mlp/1"  # models/README.md tells what it holds
 MAX_FILE_BYTES = 256 * 2**20
 # What an exported MLP is made of, quantised or not. Anything else is not ours, and is refused before it runs.
 ALLOWED_OPS = frozenset(
@@ -59,7 +59,7 @@ def read(model_dir: Path, version: str = "latest") -> Artefact:
     _check_ops(folder / "model.onnx", model)
     golden = _hashed(folder / "golden.npz", card["golden_sha256"])
     images, probabilities = _golden(folder / "golden.npz", golden)
-    return Artefact(card["name"], card["version"], card["sha256"], model, card, images, probabilities)
+    return Artefact(card["name"], str(card["version"]), card["sha256"], model, card, images, probabilities)
 
 
 def _latest(model_dir: Path) -> str:
@@ -102,10 +102,10 @@ def _card(folder: Path) -> dict[str, Any]:
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         found = card.get("schema") if isinstance(card, dict) else type(card).__name__
         raise ModelError(f"{path}: expected schema {SCHEMA!r}, found {found!r}")
-    for key in ("name", "version", "sha256", "golden_sha256"):
-        if not isinstance(card.get(key), str):
-            raise ModelError(f"{path}: expected {key} to be a text, found {card.get(key)!r}")
-    if card["version"] != folder.name:
+    for key, kind in (("name", str), ("version", int), ("sha256", str), ("golden_sha256", str)):
+        if not isinstance(card.get(key), kind):
+            raise ModelError(f"{path}: expected {key} to be of type {kind.__name__}, found {card.get(key)!r}")
+    if str(card["version"]) != folder.name:
         raise ModelError(f"{path}: expected version {folder.name} (its folder), found {card['version']}")
     return card
 

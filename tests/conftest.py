@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -10,13 +11,21 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 import pytest
+from PIL import Image
+
+from service.classifier import Classifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from service.picture import Pixels
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models" / "mnist-mlp"
@@ -76,3 +85,32 @@ def client(server_url: str) -> Iterator[httpx.Client]:
     """A keep-alive client of the shared service."""
     with httpx.Client(base_url=server_url, timeout=30) as client:
         yield client
+
+
+class Digits(NamedTuple):
+    """MNIST's test digits."""
+
+    images: Pixels  # uint8[N,28,28]
+    labels: NDArray[np.int64]  # int64[N]
+
+
+@pytest.fixture(scope="session")
+def digits() -> Digits:
+    """All digits that MNIST keeps for testing."""
+    from training import data
+
+    test = data.load(None).test
+    return Digits(test.images.numpy()[:, 0], test.labels.numpy())
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    """The committed model, in this process: what the service should answer."""
+    return Classifier.load(MODELS, "1")
+
+
+def png(pixels: Pixels, **options: object) -> bytes:
+    """A picture as PNG bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", **options)
+    return buffer.getvalue()

@@ -111,10 +111,10 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated golden batch": (lambda v: truncate(v, "golden.npz"), "truncated or altered"),
     "truncated card": (lambda v: truncate(v, "model.json"), "expected JSON"),
     "one bit flipped": (flip, "truncated or altered"),
-    "a list as card": (lambda v: (v / "model.json").write_text("[]"), "expected schema 1, found 'list'"),
-    "another schema": (lambda v: edit_card(v, schema=99), "expected schema 1, found 99"),
-    "another version": (lambda v: edit_card(v, version="7"), "expected version 1 (its folder), found 7"),
-    "no checksum": (lambda v: edit_card(v, sha256=None), "expected sha256 to be a text, found None"),
+    "a list as card": (lambda v: (v / "model.json").write_text("[]"), "expected schema 'mnist-mlp/1', found 'list'"),
+    "another schema": (lambda v: edit_card(v, schema=99), "expected schema 'mnist-mlp/1', found 99"),
+    "another version": (lambda v: edit_card(v, version=7), "expected version 1 (its folder), found 7"),
+    "no checksum": (lambda v: edit_card(v, sha256=None), "expected sha256 to be of type str, found None"),
     "text as model": (lambda v: replace_model(v, b"no model at all"), "expected an ONNX model"),
     "empty model": (lambda v: replace_model(v, b""), "expected a model that ONNX Runtime loads"),
     "foreign operator": (lambda v: edit_graph(v, foreign_op), "found 'NonZero'"),
@@ -154,9 +154,9 @@ def test_the_service_does_not_start_with_a_spoilt_version(version: Path, workers
 def test_latest_is_the_highest_number(version: Path) -> None:
     """`latest` compares numbers, not texts, and looks past whatever else lies there."""
     models = version.parent
-    for number in ("2", "10"):
-        shutil.copytree(version, models / number)
-        edit_card(models / number, version=number)
+    for number in (2, 10):
+        shutil.copytree(version, models / str(number))
+        edit_card(models / str(number), version=number)
     (models / ".unfinished").mkdir()
     (models / "README.md").touch()
     assert artefact.read(models).version == "10"

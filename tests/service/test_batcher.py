@@ -16,7 +16,7 @@ from service.metrics import Metrics
 if TYPE_CHECKING:
     from service.classifier import Classifier
     from service.picture import Pixels
-    from tests.service.conftest import Digits
+    from tests.conftest import Digits
 
 
 class Watched:

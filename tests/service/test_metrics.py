@@ -10,8 +10,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import Service, running_service
-from tests.service.conftest import Digits, png
+from tests.conftest import Digits, Service, png, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

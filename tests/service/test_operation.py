@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.conftest import MODELS, ROOT, running_service
-from tests.service.conftest import png
+from tests.conftest import MODELS, ROOT, png, running_service
 
 if TYPE_CHECKING:
-    from tests.service.conftest import Digits
+    from tests.conftest import Digits
 
 
 @pytest.mark.parametrize(("path", "status"), [("/livez", "alive"), ("/readyz", "ready"), ("/healthz", "ready")])

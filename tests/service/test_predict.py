@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import running_service
-from tests.service.conftest import Digits, png
+from tests.conftest import Digits, png, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
