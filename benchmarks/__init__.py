@@ -1,0 +1,1 @@
+"""What every number in the README was measured with."""
