@@ -1,7 +1,7 @@
 """The training job, top to bottom: data → network → fit → evaluate → export → publish.
 
 In: a command line (`python -m training --help` lists every knob). Out: one new version below models/, and the facts of
-the run below runs/. Exit codes: 0 published, 1 no data, 2 usage, 3 a gate refused, 130 Ctrl-C.
+the run below runs/. Exit codes: 0 published, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def train(config: Config, console: Console) -> Path:
     """Train, prove and publish one version; returns its folder. Raises `TrainingError`."""
     torch.set_num_threads(config.threads)
     run = Run(config, console)
+    (config.models_dir / config.name).mkdir(parents=True, exist_ok=True)  # what cannot be made is to fail now
 
     dataset = data.load(config.data_dir)
     training, validation = data.split(dataset.train, config.validation_share, config.seed)
@@ -72,9 +73,9 @@ def main(words: list[str]) -> int:
     logging.getLogger("training").setLevel(logging.INFO)
     try:
         train(parse(words), Console())
-    except TrainingError as error:
+    except (TrainingError, OSError) as error:  # OSError: a folder that cannot be written, a full disk
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return getattr(error, "exit_code", 1)
     return 0
 
 

@@ -1,12 +1,13 @@
 """Every knob of a training job, in one frozen dataclass; flags are made from its fields, recipes are values of it.
 
-In: command-line words. Out: a `Config`. It knows what the knobs mean, and nothing of how they are used.
+In: command-line words, and MNIST_DATA_DIR. Out: a `Config`. It knows what the knobs mean, and nothing of their use.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -27,7 +28,7 @@ class Config:
     recipe: Annotated[str, "the values that the other flags start from"] = "quick"
 
     # Where things are: the knobs that the card leaves out, because they belong to this machine.
-    data_dir: Annotated[Path | None, "folder of the four MNIST files, .gz or not; else cache or fetched"] = None
+    data_dir: Annotated[Path | None, "folder of MNIST's four files; else MNIST_DATA_DIR, cache or fetched"] = None
     run_dir: Annotated[Path | None, "new folder for the facts of this run; else runs/<UTC time>"] = None
     models_dir: Annotated[Path, "the version is published below this folder"] = Path("models")
     name: Annotated[str, "of the model: its versions are MODELS_DIR/NAME/1, 2, …"] = "mnist-mlp"
@@ -114,6 +115,8 @@ def parse(words: list[str]) -> Config:
         text = f"{reason} [{_text(field.default)}]".replace("%", "%%")
         parser.add_argument(_flag(field.name), help=text, default=argparse.SUPPRESS, **_reader(field.name, kind))
     given = vars(parser.parse_args(words))
+    if folder := os.environ.get("MNIST_DATA_DIR"):
+        given.setdefault("data_dir", Path(folder))
     return dataclasses.replace(RECIPES[given.get("recipe", "quick")], **given)
 
 

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from torch import Tensor
 
 from training.errors import GateError
 from training.evaluate import CHUNK, Metrics
 from training.network import Network, fold
-
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it is read when the library is loaded
-import onnxruntime
 
 if TYPE_CHECKING:
     from training.data import Digits

@@ -1,0 +1,39 @@
+"""Real digits, and one small network trained on them, shared by the tests of training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from training import data
+from training.config import Config
+from training.evaluate import outputs
+from training.fit import fit
+from training.network import Network
+
+SMALL = Config(hidden=(64, 32), epochs=1)
+
+
+@pytest.fixture(scope="session")
+def dataset() -> data.Dataset:
+    folder = os.environ.get("MNIST_DATA_DIR")
+    return data.load(Path(folder) if folder else None)
+
+
+class Trained(NamedTuple):
+    """A small network after one epoch, and digits that it has not seen."""
+
+    network: Network
+    validation: data.Digits
+
+
+@pytest.fixture(scope="session")
+def trained(dataset: data.Dataset) -> Trained:
+    train, validation = data.split(dataset.train, SMALL.validation_share, SMALL.seed)
+    network = Network(SMALL.hidden, SMALL.activation, batch_norm=True, seed=0)
+    list(fit(network, train, validation, SMALL))
+    assert outputs(network, validation.images).isfinite().all()
+    return Trained(network, validation)

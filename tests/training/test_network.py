@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.backprop import backprop
+from training.config import Activation, Loss
+from training.evaluate import outputs
+from training.network import LOSSES, Network, fold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.training.conftest import Trained
+    from training.data import Dataset
+
+ACTIVATIONS = get_args(Activation)
+PAIRS = list(itertools.product(ACTIVATIONS, get_args(Loss)))
+
+
+def _loss(
+    dataset: Dataset, activation: Activation, loss: Loss, *, batch_norm: bool
+) -> tuple[Network, Callable[[], Tensor]]:
+    """A small float64 network, and its loss on 16 digits as a function of its present weights."""
+    network = Network((12, 8), activation, batch_norm=batch_norm, seed=1).double()
+    images, labels = dataset.test.take(torch.arange(16))
+    return network, lambda: LOSSES[loss](network(images), labels)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize(("activation", "loss"), PAIRS)
+def test_gradients_are_the_slopes_of_the_loss(
+    dataset: Dataset, activation: Activation, loss: Loss, batch_norm: bool
+) -> None:
+    """Along random directions of every weight, the gradient agrees with a central difference in float64."""
+    network, value = _loss(dataset, activation, loss, batch_norm=batch_norm)
+    value().backward()  # type: ignore[no-untyped-call]
+    random = torch.Generator().manual_seed(2)
+    for parameter in network.parameters():
+        assert parameter.grad is not None
+        for _ in range(3):
+            step = torch.randn(parameter.shape, generator=random, dtype=torch.float64)
+            step *= 1e-6 / step.norm()
+            with torch.no_grad():
+                parameter.add_(step)
+                above = value()
+                parameter.sub_(step, alpha=2)
+                difference = above - value()
+                parameter.add_(step)
+            assert difference.item() == pytest.approx(2 * (parameter.grad * step).sum().item(), rel=1e-4, abs=1e-13)
+
+
+@pytest.mark.parametrize(("activation", "loss"), PAIRS)
+def test_gradients_are_those_of_the_chain_rule(dataset: Dataset, activation: Activation, loss: Loss) -> None:
+    """PyTorch's loss and gradients are those of a backpropagation written from scratch in NumPy."""
+    network, value = _loss(dataset, activation, loss, batch_norm=False)
+    result = value()
+    result.backward()  # type: ignore[no-untyped-call]
+    images, labels = dataset.test.take(torch.arange(16))
+    layers = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in network.layers]
+    expected, gradients = backprop(layers, images.numpy(), labels.numpy(), activation, loss)
+    assert result.item() == pytest.approx(expected, rel=1e-12)
+    for layer, (weight, bias) in zip(network.layers, gradients, strict=True):
+        assert layer.weight.grad is not None
+        assert layer.bias.grad is not None
+        np.testing.assert_allclose(layer.weight.grad.numpy(), weight, rtol=1e-9, atol=1e-14)
+        np.testing.assert_allclose(layer.bias.grad.numpy(), bias, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_fresh_deep_network_lets_the_signal_through(dataset: Dataset, activation: Activation) -> None:
+    """Weights start so that digits still differ after five layers, and gradients still reach the first."""
+    network = Network((256,) * 4, activation, batch_norm=False, seed=0)
+    images, labels = dataset.test.take(torch.arange(200))
+    logits = network(images)
+    LOSSES["cross_entropy"](logits, labels).backward()  # type: ignore[no-untyped-call]
+    first = network.layers[0].weight.grad
+    last = network.layers[-2].weight.grad
+    assert first is not None
+    assert last is not None
+    assert 0.03 < logits.std(dim=0).mean() < 30
+    assert 0.01 < first.norm() / last.norm() < 100
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_folding_changes_the_form_and_not_the_function(
+    dataset: Dataset, activation: Activation, batch_norm: bool
+) -> None:
+    """With norms, scale and temperature folded into the linear layers, the probabilities are the same."""
+    network = Network((64, 32), activation, batch_norm=batch_norm, seed=3)
+    network(dataset.train.images[:500])  # the norms learn statistics
+    network.eval()
+    network.temperature.fill_(1.7)
+    images = dataset.test.images[:500]
+    difference = outputs(network.probabilities, images) - outputs(fold(network), images)
+    assert difference.abs().max() < 5e-6
+
+
+def test_the_same_seed_draws_the_same_weights() -> None:
+    """Weights follow from the seed alone, and another seed draws others."""
+    torch.manual_seed(9)
+    first, again, other = (Network((32,), "relu", batch_norm=True, seed=seed).layers[0].weight for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_probabilities_sum_to_one(trained: Trained) -> None:
+    """Each row of probabilities is a distribution over the ten digits."""
+    probabilities = outputs(trained.network.probabilities, trained.validation.images)
+    assert probabilities.min() >= 0
+    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(len(probabilities)))
