@@ -57,6 +57,19 @@ class Source(NamedTuple):
     fetched: bool = True  # from elsewhere, so worth keeping
 
 
+# What an unreachable, incomplete or damaged source raises; requests' errors are OSErrors.
+_FAILURES: Final = (
+    DataError,
+    OSError,
+    EOFError,
+    KeyError,
+    zlib.error,
+    subprocess.SubprocessError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
+
+
 def gather(folder: Path | None) -> tuple[Source, Contents]:
     """The verified contents of `folder`, or else of the first source that has them.
 
@@ -73,19 +86,6 @@ def gather(folder: Path | None) -> tuple[Source, Contents]:
             failures.append(f"{source.name}: {_sentence(error)}")
             log.info("no digits from %s", failures[-1])
     raise DataError("no source has the digits. " + ". ".join(failures))
-
-
-# What an unreachable, incomplete or damaged source raises; requests' errors are OSErrors.
-_FAILURES: Final = (
-    DataError,
-    OSError,
-    EOFError,
-    KeyError,
-    zlib.error,
-    subprocess.SubprocessError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-)
 
 
 def cache_folder() -> Path:
@@ -133,9 +133,13 @@ def _verified(source: Source) -> Contents:
 
 
 def _kept(source: Source) -> Contents:
+    """Verified, and kept in the cache; one that cannot be written costs the next run a download, no more."""
     contents = _verified(source)
-    for name, content in contents.items() if source.fetched else ():
-        store(cache_folder() / name, content)
+    try:
+        for name, content in contents.items() if source.fetched else ():
+            store(cache_folder() / name, content)
+    except OSError as error:
+        log.info("the digits are not kept for the next run: %s", error)
     return contents
 
 

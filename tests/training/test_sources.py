@@ -186,3 +186,13 @@ def test_a_damaged_cache_is_mended(cache: Path, contents: dict[str, bytes], monk
     with mirror({name: gzip.compress(content, 1) for name, content in contents.items()}, monkeypatch):
         assert data.load(None).source.startswith("http://127.0.0.1")
     assert data.load(None).source == "the cache"
+
+
+def test_digits_that_cannot_be_kept_are_used_all_the_same(
+    tmp_path: Path, cache: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the cache cannot be written, what was fetched is used, and nothing is kept."""
+    (tmp_path / "cache").write_text("a file where the folder would be")
+    with mirror({name: gzip.compress(content, 1) for name, content in contents.items()}, monkeypatch):
+        assert len(data.load(None).train.labels) == 60_000
+    assert not cache.exists()
