@@ -17,7 +17,7 @@ def test_no_words_are_the_quick_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_flags_change_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flags of every kind are read, and what they leave alone is the recipe's."""
+    """Flags of every kind are read, and what they leave alone is the recipe's, or suits what they say."""
     monkeypatch.delenv("MNIST_DATA_DIR", raising=False)
     words = "--recipe good --hidden 64,32 --activation gelu --loss mse --optimizer sgd --no-batch-norm --epochs 3"
     changed = dataclasses.replace(
@@ -26,6 +26,7 @@ def test_flags_change_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
         activation="gelu",
         loss="mse",
         optimizer="sgd",
+        learning_rate=0.5,
         batch_norm=False,
         epochs=3,
     )
