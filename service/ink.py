@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from service.ground import Colours, relief
-from service.shapes import Mask, digit_of, label
+from service.morphology import dilate_square
+from service.shapes import Mask, label, sort_out
 
 if TYPE_CHECKING:
     from service.ground import Relief
@@ -24,8 +25,11 @@ CLOSER = 0.55  # of the look: a digit that is smaller is looked at again from ne
 MARGIN = 0.3  # of the digit's size: ground around it on the second look
 MIN_CONTRAST = 9  # grey levels; less is the noise of a camera or a decoder
 FAINT = 24  # grey levels; less is read, with a warning
-CERTAIN, POSSIBLE = 0.5, 0.25  # of the ink's level: ink for certain; and ink if certain ink is connected to it
+CERTAIN, POSSIBLE = 0.5, 0.3  # of the ink's level: ink for certain; and ink if certain ink is connected to it
 OVER_NOISE = 4.5  # deviations of the ground's noise that ink must stand out
+
+PEELS = 3  # looks at one relief, each without what was foreign in the one before
+DIGIT = 0.12  # of the picture's longer side: what is smaller and comes out only after peeling is dirt
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom exclusive
 
@@ -71,18 +75,41 @@ def find_ink(pixels: Pixels) -> Ink:
 
 def _look(pixels: Pixels) -> _Look | None:
     """Look at pixels at a middling size; None where there is no ink."""
-    colours = _resized(pixels)
-    seen = relief(colours)
-    level = _level(seen)
-    if level < max(MIN_CONTRAST, OVER_NOISE * seen.noise):
+    seen = relief(_resized(pixels))
+    found = _found(seen)
+    if found is None:
         return None
-    digit, rivals = digit_of(_inked(seen, level), seen.strength)
+    digit, level, rivals = found
     rows, columns = np.flatnonzero(digit.any(1)), np.flatnonzero(digit.any(0))
-    if not len(rows):
-        return None
     height, width = digit.shape
     box = columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
     return _Look(digit, box, level, rivals, seen.light)
+
+
+def _found(seen: Relief) -> tuple[Mask, float, bool] | None:
+    """The digit, its level, and whether it has rivals; None without ink.
+
+    Black frames and table edges set the level so high that a pencil's digit among them is missed: they are peeled off,
+    and the rest is looked at again, as long as something of a digit's size comes out.
+    """
+    found = None
+    for _ in range(PEELS):
+        level = _level(seen)
+        if level < max(MIN_CONTRAST, OVER_NOISE * seen.noise):
+            break
+        digit, foreign, rivals = sort_out(_inked(seen, level), seen.strength)
+        if found is not None and _longer(digit) < DIGIT * max(digit.shape):
+            break
+        found = (digit, level, rivals) if digit.any() else found
+        if not foreign.any():
+            break
+        seen = seen._replace(strength=np.where(dilate_square(foreign, 2), np.float32(0), seen.strength))
+    return found
+
+
+def _longer(mask: Mask) -> int:
+    """The longer side of the box of a mask."""
+    return max(int(np.ptp(np.flatnonzero(mask.any(axis)))) + 1 for axis in (0, 1)) if mask.any() else 0
 
 
 def _resized(pixels: Pixels) -> Colours:

@@ -28,6 +28,14 @@ EDGE = 0.08  # of the picture's shorter side: a shape at the border that reaches
 RIVAL = 0.35  # of the main shape's ink: as much, and not a part, is another shape
 
 
+class Sorted(NamedTuple):
+    """The ink of a picture, sorted."""
+
+    digit: Mask  # bool[H, W]; may overlap what is foreign, where there is nothing better
+    foreign: Mask  # bool[H, W]: lines, edges of pages, neighbours reaching in
+    rivals: bool  # whether other shapes lie beside the digit that may be digits as well
+
+
 class Shapes(NamedTuple):
     """Numbered shapes and what is known of each, arrays of length K."""
 
@@ -37,23 +45,29 @@ class Shapes(NamedTuple):
     boxes: NDArray[np.int64]  # [K, 4] of left, top, right, bottom; right and bottom exclusive
 
 
-def digit_of(mask: Mask, strength: Field) -> tuple[Mask, bool]:
-    """The digit's pixels in the mask, and whether other shapes lie beside it that may be digits as well."""
+def sort_out(mask: Mask, strength: Field) -> Sorted:
+    """Sort the ink of a mask into the digit, what is foreign to every digit, and the rest."""
     clean = without_lines(mask)
     shapes = measure(clean, strength)
     if not len(shapes.ink):
-        return clean, False
+        return Sorted(clean, mask & ~clean, False)
     # At the border lie page edges and neighbours; a digit there wins only where nothing else is.
     worth = shapes.ink * np.clip(shapes.depth / 0.12, 0.1, 1) ** 2
     main = int(worth.argmax())
     size = max(int(np.ptp(shapes.boxes[main, ::2])), int(np.ptp(shapes.boxes[main, 1::2])))
     gap = _gaps(shapes.boxes, main) / size
     share = worth / worth[main]
-    belongs = ((share > SPECK) & (gap < NEAR)) | ((share > PART) & (gap < FAR))
-    belongs &= ~_edge(shapes, mask.shape)
+    edge = _edge(shapes, mask.shape)
+    belongs = (((share > SPECK) & (gap < NEAR)) | ((share > PART) & (gap < FAR))) & ~edge
     belongs[main] = True
-    rivals = bool(((share > RIVAL) & ~belongs).any())
-    return clean & np.append(belongs, False)[shapes.labels], rivals
+    rivals = bool(((share > RIVAL) & ~belongs & ~edge).any())
+    foreign = (mask & ~clean) | _chosen(edge, shapes.labels)
+    return Sorted(clean & _chosen(belongs, shapes.labels), foreign, rivals)
+
+
+def _chosen(which: NDArray[np.bool_], labels: NDArray[np.int64]) -> Mask:
+    """The pixels of the chosen shapes; the label -1 is none of them."""
+    return np.asarray(np.append(which, False)[labels], np.bool_)
 
 
 def _edge(shapes: Shapes, size: tuple[int, ...]) -> Mask:

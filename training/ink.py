@@ -185,7 +185,7 @@ FAMILIES: dict[str, Callable[[Segments, Random], bytes]] = {
 def _canvas(rng: Random, low: int, high: int) -> tuple[int, int]:
     """Height and width: sides evenly spread on a logarithmic scale, mostly near square."""
     side = np.exp(rng.uniform(np.log(low), np.log(high)))
-    aspect = np.exp(rng.normal(0, 0.3 if rng.random() < 0.4 else 0.04))
+    aspect = np.exp(rng.normal(0, 0.2 if rng.random() < 0.4 else 0.04))
     return max(low // 2, int(side * aspect)), max(low // 2, int(side / aspect))
 
 
