@@ -51,7 +51,9 @@ def running_service(**settings: object) -> Iterator[Service]:
     settings = {"port": 0, "workers": 1, "model_dir": MODELS, "model_version": "1"} | settings
     environment = os.environ | {f"MNIST_{name.upper()}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "service"]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         try:
             assert process.stdout is not None
             for line in process.stdout:
@@ -64,7 +66,8 @@ def running_service(**settings: object) -> Iterator[Service]:
             yield service
             service.stop()
         finally:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its workers too, where a test has failed
 
 
 @pytest.fixture(scope="session")
