@@ -18,6 +18,7 @@ from fastapi import FastAPI, Request  # noqa: TC002 - FastAPI reads the annotati
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
 
 import service
@@ -192,4 +193,4 @@ def _add_page(app: FastAPI) -> None:
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
 
-    app.mount("/page", PageFiles(directory=PAGE), name="page")
+    app.mount("/page", GZipMiddleware(PageFiles(directory=PAGE)), name="page")
