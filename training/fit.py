@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from training.augment import Augment
@@ -20,6 +20,9 @@ from training.network import LOSSES, Network, cross_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from torch import Tensor
+    from torch.optim import Optimizer
 
     from training.config import Config
     from training.data import Digits
@@ -42,8 +45,7 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config) -> 
     The order and the warps of an epoch follow from the seed and the epoch's number alone.
     """
     steps = max(1, len(train.labels) // config.batch_size)
-    optimizer = make_optimizer(network, config)
-    schedule = OneCycleLR(optimizer, config.learning_rate, total_steps=steps * config.epochs)
+    optimizer, schedule = make_optimizer(network, config, steps * config.epochs)
     augment = Augment(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Augment)})
     # The clock starts here: the first optimizer makes PyTorch import its compiler, and imports are no training.
     started = time.perf_counter()
@@ -59,20 +61,29 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config) -> 
             schedule.step()
             total += loss.detach()
         network.eval()
-        logits = outputs(network, validation.images)
-        accuracy = (logits.argmax(dim=1) == validation.labels).float().mean().item()
-        nll = cross_entropy(logits, validation.labels).item()
+        nll, accuracy = _judge(network, validation)
         yield Epoch(epoch, total.item() / steps, nll, accuracy, time.perf_counter() - started)
 
 
-def make_optimizer(network: Network, config: Config) -> torch.optim.Optimizer:
-    """The optimizer by its name, in PyTorch's fused form: one pass over the weights a step."""
+def make_optimizer(network: Network, config: Config, steps: int) -> tuple[Optimizer, OneCycleLR]:
+    """The optimizer by its name, fused (one pass over the weights a step), and its one-cycle schedule (Smith 2018)."""
     parameters, rate, decay = network.parameters(), config.learning_rate, config.weight_decay
+    optimizer: Optimizer
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=True)
-    momentum = 0.9 if config.optimizer == "momentum" else 0.0
-    nesterov = config.optimizer == "momentum"
-    return torch.optim.SGD(parameters, rate, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True)
+        optimizer = AdamW(parameters, rate, weight_decay=decay, fused=True)
+    elif config.optimizer == "momentum":
+        optimizer = SGD(parameters, rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
+    else:
+        optimizer = SGD(parameters, rate, weight_decay=decay, fused=True)
+    # Left to itself, the schedule would give momentum to plain SGD as well.
+    return optimizer, OneCycleLR(optimizer, rate, total_steps=steps, cycle_momentum=config.optimizer != "sgd")
+
+
+def _judge(network: Network, digits: Digits) -> tuple[float, float]:
+    """NLL and accuracy, without a temperature."""
+    logits = outputs(network, digits.images)
+    accuracy = (logits.argmax(dim=1) == digits.labels).float().mean().item()
+    return cross_entropy(logits, digits.labels).item(), accuracy
 
 
 def _batches(count: int, size: int, steps: int, random: torch.Generator) -> Iterator[Tensor]:

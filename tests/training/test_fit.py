@@ -9,7 +9,7 @@ import torch
 from tests.training.conftest import SMALL
 from training.config import Config, Loss, Optimizer
 from training.data import Digits
-from training.fit import Epoch, fit
+from training.fit import Epoch, fit, make_optimizer
 from training.network import Network
 
 if TYPE_CHECKING:
@@ -75,3 +75,19 @@ def test_digits_take_what_is_asked_for() -> None:
     digits = Digits(torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1), torch.arange(4))
     images, labels = digits.take(torch.tensor([3, 1]))
     assert images.flatten().tolist() == labels.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", [0, 0, 0]), ("momentum", [0.95, 0.85, 0.95])])
+def test_the_schedule_leaves_plain_sgd_plain(optimizer: Optimizer, momentum: list[float]) -> None:
+    """One cycle goes up to the peak rate and down; momentum goes the other way, and sgd never has any."""
+    network = Network((8,), "relu", batch_norm=True, seed=0)
+    stepper, schedule = make_optimizer(network, replace(SMALL, optimizer=optimizer, learning_rate=0.5), 1002)
+    (group,), rates, momenta = stepper.param_groups, [], []
+    for step in range(1001):
+        if step in (0, 300, 1000):
+            rates.append(group["lr"])
+            momenta.append(group["momentum"])
+        stepper.step()
+        schedule.step()
+    assert rates == pytest.approx([0.02, 0.5, 0], abs=1e-3)
+    assert momenta == pytest.approx(momentum, abs=1e-3)
