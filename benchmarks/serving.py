@@ -3,7 +3,7 @@
 In: a published model version. Out: requests per second, latency, CPU, memory and start, as tables. Both servers answer
 the same multipart upload, which compares like with like; this service also takes the PNG as it is. All servers run all
 the time and are driven in turn, round after round, so that a noisy minute hits each of them; the numbers are medians
-over the rounds. wrk shares the cores with the servers, so a server alone on them would do more: compare the ratios.
+over the rounds, the ratios too. wrk shares the cores with the servers: alone on them, each would do more.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Round(NamedTuple):
     p50_ms: float
     p99_ms: float
     cpu_us: float  # of the server's processes, for one request
-    errors: float
+    failed: float  # refused, broken off, or not answered within 10 s
 
 
 Rounds = dict[tuple[str, str, int, int], list[Round]]  # by server, body, workers, connections
@@ -61,7 +61,7 @@ def main(words: Sequence[str]) -> int:
         ]
         rounds = _measure(servers, folder, options.rounds, options.seconds)
         print(_speed_table(rounds), _cost_table(servers), sep="\n\n")
-    failed = sum(result.errors for results in rounds.values() for result in results)
+    failed = sum(result.failed for results in rounds.values() for result in results)
     print(f"\n{_conditions(options)} Requests that failed: {failed:.0f}.")
     return int(failed > 0)
 
@@ -95,14 +95,24 @@ def _measure(servers: Sequence[Server], folder: Path, rounds: int, seconds: int)
 
 
 def _drive(server: Server, folder: Path, form: str, connections: int, seconds: int) -> Round:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT), f"{server.url}/predict"]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "10s",
+        "-s",
+        str(SCRIPT),
+        f"{server.url}/predict",
+    ]
     before = server.cpu_seconds()
     run = subprocess.run(
         [*command, "--", str(folder / form), BODIES[form][1]], check=True, capture_output=True, text=True
     )
     cpu_seconds = server.cpu_seconds() - before
-    requests, duration, errors, p50, p99 = map(float, run.stdout.partition("RESULT ")[2].split())
-    return Round(requests / duration, p50, p99, cpu_seconds / requests * 1e6, errors)
+    requests, duration, failed, p50, p99 = map(float, run.stdout.partition("RESULT ")[2].split())
+    return Round(requests / duration, p50, p99, cpu_seconds / requests * 1e6, failed)
 
 
 def _speed_table(rounds: Rounds) -> str:
@@ -112,20 +122,19 @@ def _speed_table(rounds: Rounds) -> str:
     ]
     for workers in WORKERS:
         for connections in CONNECTIONS:
-            medians = [_median(rounds[name, form, workers, connections]) for name, form in CONTESTANTS]
-            cells = [_cell(median, medians[0]) for median in medians]
+            results = [rounds[name, form, workers, connections] for name, form in CONTESTANTS]
+            cells = [_cell(result, results[0]) for result in results]
             lines.append(f"| {workers} | {connections} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _median(results: Sequence[Round]) -> Round:
-    return Round(*(statistics.median(column) for column in zip(*results, strict=True)))
-
-
-def _cell(result: Round, textbook: Round) -> str:
-    ratio = "" if result is textbook else f" ({result.per_second / textbook.per_second:.1f}×)"
-    speed = f"{result.per_second:,.0f}/s{ratio}"
-    return f"{speed}, p50 {result.p50_ms:.2f} ms, p99 {result.p99_ms:.2f} ms, {result.cpu_us:.0f} µs"
+def _cell(results: Sequence[Round], textbook: Sequence[Round]) -> str:
+    median = Round(*(statistics.median(column) for column in zip(*results, strict=True)))
+    ratio = statistics.median(a.per_second / b.per_second for a, b in zip(results, textbook, strict=True))
+    speed = f"{median.per_second:,.0f}/s" + (f" ({ratio:.1f}×)" if results is not textbook else "")
+    failed = sum(result.failed for result in results)
+    text = f"{speed}, p50 {median.p50_ms:.2f} ms, p99 {median.p99_ms:.2f} ms, {median.cpu_us:.0f} µs"
+    return text + (f", {failed:.0f} failed" if failed else "")
 
 
 def _cost_table(servers: Sequence[Server]) -> str:
