@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.picture import Pixels
-    from service.shapes import Mask
+    from service.components import Mask
 
 SIDE = 28  # pixels of the network's input
 DIGIT_SIDE = 20  # pixels of the digit's longer side in it

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from service.components import Mask, label
 from service.ground import Colours, relief
 from service.morphology import dilate_square
-from service.shapes import Mask, label, sort_out
+from service.shapes import sort_out
 
 if TYPE_CHECKING:
     from service.ground import Relief
@@ -26,9 +27,11 @@ MARGIN = 0.3  # of the digit's size: ground around it on the second look
 MIN_CONTRAST = 9  # grey levels; less is the noise of a camera or a decoder
 FAINT = 24  # grey levels; less is read, with a warning
 CERTAIN, POSSIBLE = 0.5, 0.3  # of the ink's level: ink for certain; and ink if certain ink is connected to it
+TRACE = 0.15  # of the ink's level: in this a line of the paper is followed
 OVER_NOISE = 4.5  # deviations of the ground's noise that ink must stand out
 
 PEELS = 3  # looks at one relief, each without what was foreign in the one before
+SAME = 0.85  # of the level before: what is as strong after peeling was seen as it is
 DIGIT = 0.12  # of the picture's longer side: what is smaller and comes out only after peeling is dirt
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom exclusive
@@ -95,15 +98,16 @@ def _found(seen: Relief) -> tuple[Mask, float, bool] | None:
     found = None
     for _ in range(PEELS):
         level = _level(seen)
-        if level < max(MIN_CONTRAST, OVER_NOISE * seen.noise):
+        if level < max(MIN_CONTRAST, OVER_NOISE * seen.noise) or (found is not None and level > SAME * found[1]):
             break
-        digit, foreign, rivals = sort_out(_inked(seen, level), seen.strength)
+        digit, foreign, rivals = sort_out(*_inked(seen, level), seen.strength / level)
         if found is not None and _longer(digit) < DIGIT * max(digit.shape):
             break
         found = (digit, level, rivals) if digit.any() else found
         if not foreign.any():
             break
-        seen = seen._replace(strength=np.where(dilate_square(foreign, 2), np.float32(0), seen.strength))
+        peel = dilate_square(foreign, 2) & ~dilate_square(digit & ~foreign, 1)
+        seen = seen._replace(strength=np.where(peel, np.float32(0), seen.strength))
     return found
 
 
@@ -131,8 +135,8 @@ def _level(seen: Relief) -> float:
     return float((strong**3).sum() / (strong**2).sum()) if strong.size else 0.0
 
 
-def _inked(seen: Relief, level: float) -> Mask:
-    """What is ink for certain, and what possibly is and touches it."""
+def _inked(seen: Relief, level: float) -> tuple[Mask, Mask]:
+    """What is ink for certain or touches it and possibly is; and what may be the faint part of a line."""
     floor = OVER_NOISE * seen.noise
     possible = seen.strength > max(POSSIBLE * level, 0.6 * floor)
     certain = seen.strength > max(CERTAIN * level, floor)
@@ -140,7 +144,7 @@ def _inked(seen: Relief, level: float) -> Mask:
     chosen = np.zeros(int(labels.max(initial=-1)) + 2, np.bool_)
     chosen[labels[certain & possible]] = True
     chosen[-1] = False
-    return np.asarray(chosen[labels], np.bool_)
+    return np.asarray(chosen[labels], np.bool_), seen.strength > max(TRACE * level, 0.5 * floor)
 
 
 def _around(box: tuple[float, float, float, float], width: int, height: int, margin: float) -> Box:

@@ -10,27 +10,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from service.components import label
 from service.morphology import dilate, erode
 
 if TYPE_CHECKING:
+    from service.ground import Field
     from numpy.typing import NDArray
 
-    from service.shapes import Mask
+    from service.components import Mask
 
 STRAIGHT = 0.5  # of the picture's side: a run this long is straight
-THICKEST = 0.12  # of the picture's side: a thicker band is no line
+THICKEST = 0.09  # of the picture's longer side: a thicker band is no line
 LEAN = 2  # pixels up or down that a line may lean over such a run
+STRONGER = 1.6  # times a line's own strength: ink that lies on it
 BORDER = 0.04  # of the picture's side: a line comes this near to the border at both its ends
 
 
-def without_lines(mask: Mask) -> Mask:
-    """The mask less its lines; untouched where what remains says that it is a digit cropped to its box."""
-    level, upright = _level(mask), _level(mask.T).T
-    rest = mask & ~level & ~upright
-    for lines, turned in ((level, False), (upright, True)):
-        if lines.any():
-            mask = _erased(mask.T, lines.T, rest.T).T if turned else _erased(mask, lines, rest)
-    return mask
+def without_lines(mask: Mask, faint: Mask, strength: Field) -> Mask:
+    """The mask less its lines, which are followed through `faint`, where they fade; a digit cropped to its box stays."""
+    level, upright = _level(faint), _level(faint.T).T
+    if not (level.any() or upright.any()):
+        return mask
+    rest = _largest(mask & ~level & ~upright)
+    cleared = _erased(mask, level, rest, strength)
+    return cleared & _erased(mask.T, upright.T, rest.T, strength.T).T
+
+
+def _largest(mask: Mask) -> Mask:
+    """The largest shape of a mask."""
+    labels = label(mask)
+    return np.asarray(labels == np.bincount(labels[mask]).argmax(), np.bool_) if mask.any() else mask
 
 
 def _level(mask: Mask) -> Mask:
@@ -42,7 +51,7 @@ def _level(mask: Mask) -> Mask:
     for top, bottom in _bands(runs.any(1)):
         columns = np.flatnonzero(runs[top:bottom].any(0))
         spans = columns[0] <= BORDER * width and columns[-1] >= (1 - BORDER) * width - 1
-        if spans and bottom - top <= max(3, THICKEST * height):
+        if spans and bottom - top <= THICKEST * max(height, width):
             lines[top:bottom] = runs[top:bottom]
     return lines
 
@@ -53,19 +62,19 @@ def _bands(rows: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
-def _erased(mask: Mask, lines: Mask, rest: Mask) -> Mask:
-    """The mask without its horizontal lines, except where a stroke goes on above and below."""
+def _erased(mask: Mask, lines: Mask, rest: Mask, strength: Field) -> Mask:
+    """The mask without its horizontal lines, except where ink is stronger than the line or goes on above and below."""
     height, cleared = len(mask), mask.copy()
     first, last = bool(rest[:2].any()), bool(rest[-2:].any())
-    if not rest.any():
-        return mask
     for top, bottom in _bands(lines.any(1)):
         # The bars of a cropped 4, 5 or 7 go from side to side as well; the rest of it reaches the borders.
         near_top, near_bottom = top <= 0.1 * height, bottom >= 0.9 * height
         if last if near_top else first if near_bottom else first and last:
             continue
         line = lines[top:bottom]
-        cleared[top:bottom] &= ~line | _crossed(rest, int(line.sum() / line.shape[1]) + 2)[top:bottom]
+        own = float(np.median(strength[top:bottom][line]))
+        crossed = _crossed(mask & ~lines, int(line.sum() / line.shape[1]) + 2)[top:bottom]
+        cleared[top:bottom] &= ~line | crossed | (strength[top:bottom] > STRONGER * own)
     return cleared
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.components import Mask, label
 from service.ground import depth
 from service.lines import without_lines
 from service.morphology import dilate_square
@@ -18,11 +19,9 @@ from service.morphology import dilate_square
 if TYPE_CHECKING:
     from service.ground import Field
 
-Mask = NDArray[np.bool_]  # [H, W]
-
-SPECK = 0.012  # of the main shape's ink: less is dirt, wherever it lies
+SPECK = 0.02  # of the main shape's ink: less is dirt, wherever it lies
 PART = 0.05  # of the main shape's ink: as much may belong to the digit from further away
-NEAR = 0.1  # of the main shape's size: how far off a small fragment still belongs
+NEAR = 0.07  # of the main shape's size: how far off a small fragment still belongs
 FAR = 0.33  # of the main shape's size: how far off a part, like the bar of a 5, still belongs
 EDGE = 0.08  # of the picture's shorter side: a shape at the border that reaches no deeper, in the mean, is an edge
 RIVAL = 0.35  # of the main shape's ink: as much, and not a part, is another shape
@@ -40,29 +39,41 @@ class Shapes(NamedTuple):
     """Numbered shapes and what is known of each, arrays of length K."""
 
     labels: NDArray[np.int64]  # [H, W], -1 where there is none
-    ink: NDArray[np.float64]  # summed strength
+    ink: NDArray[np.float64]  # summed cube of the strength: smudges are large and weak
     depth: NDArray[np.float64]  # mean distance from the picture's border, as a share of its shorter side
     boxes: NDArray[np.int64]  # [K, 4] of left, top, right, bottom; right and bottom exclusive
 
 
-def sort_out(mask: Mask, strength: Field) -> Sorted:
-    """Sort the ink of a mask into the digit, what is foreign to every digit, and the rest."""
-    clean = without_lines(mask)
+def sort_out(mask: Mask, faint: Mask, strength: Field) -> Sorted:
+    """Sort the ink of a mask into the digit, what is foreign to every digit, and the rest.
+
+    `faint` is the mask at a lower threshold, in which lines are followed. `strength` is 1 at the level of full ink.
+    """
+    clean = without_lines(mask, faint, strength)
+    if not clean.any():  # a line alone, which may be a 1
+        return Sorted(mask, mask, False)
     shapes = measure(clean, strength)
-    if not len(shapes.ink):
-        return Sorted(clean, mask & ~clean, False)
     # At the border lie page edges and neighbours; a digit there wins only where nothing else is.
     worth = shapes.ink * np.clip(shapes.depth / 0.12, 0.1, 1) ** 2
-    main = int(worth.argmax())
-    size = max(int(np.ptp(shapes.boxes[main, ::2])), int(np.ptp(shapes.boxes[main, 1::2])))
-    gap = _gaps(shapes.boxes, main) / size
-    share = worth / worth[main]
     edge = _edge(shapes, mask.shape)
-    belongs = (((share > SPECK) & (gap < NEAR)) | ((share > PART) & (gap < FAR))) & ~edge
-    belongs[main] = True
+    share = worth / worth.max()
+    belongs = _together(shapes.boxes, share, edge)
     rivals = bool(((share > RIVAL) & ~belongs & ~edge).any())
     foreign = (mask & ~clean) | _chosen(edge, shapes.labels)
     return Sorted(clean & _chosen(belongs, shapes.labels), foreign, rivals)
+
+
+def _together(boxes: NDArray[np.int64], share: NDArray[np.float64], edge: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which shapes make up the digit: the main one, then what is near enough to what belongs already."""
+    belongs = share == 1
+    while True:
+        members = boxes[belongs]
+        size = float(np.max(members[:, 2:].max(0) - members[:, :2].min(0)))
+        gap = np.min([_gaps(boxes, member) for member in members], 0) / size
+        joins = (((share > SPECK) & (gap < NEAR)) | ((share > PART) & (gap < FAR))) & ~edge
+        if not (joins & ~belongs).any():
+            return belongs
+        belongs |= joins
 
 
 def _chosen(which: NDArray[np.bool_], labels: NDArray[np.int64]) -> Mask:
@@ -87,7 +98,7 @@ def measure(mask: Mask, strength: Field) -> Shapes:
     flat, count = labels[mask], int(labels.max(initial=-1)) + 1
     y, x = np.nonzero(mask)
     pixels = np.maximum(np.bincount(flat, minlength=count), 1)
-    ink = np.bincount(flat, strength[mask], count)
+    ink = np.bincount(flat, strength[mask] ** 3, count)
     deep = np.bincount(flat, depth(*mask.shape)[mask], count) / pixels
     boxes = np.stack([np.full(count, v) for v in (mask.shape[1], mask.shape[0], 0, 0)], 1)
     for at, values in ((0, x), (1, y)):
@@ -96,45 +107,9 @@ def measure(mask: Mask, strength: Field) -> Shapes:
     return Shapes(labels, ink, deep, boxes)
 
 
-def label(mask: Mask) -> NDArray[np.int64]:
-    """Number the 8-connected shapes of a mask from 0, -1 outside: runs of each row, joined where rows touch."""
-    height, width = mask.shape
-    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)  # [H, W + 1]
-    rows, starts = np.nonzero(edges == 1)
-    ends = np.nonzero(edges == -1)[1]  # exclusive
-    labels = np.full((height, width), -1)
-    if not len(rows):
-        return labels
-    # Runs sorted by row * stride + column: for each, the runs of the row below that it touches are one slice.
-    stride = width + 2
-    below = (rows + 1) * stride
-    first = np.searchsorted(rows * stride + ends, below + starts, "left")
-    last = np.searchsorted(rows * stride + starts, below + ends, "right")
-    counts = np.maximum(last - first, 0)
-    upper = np.repeat(np.arange(len(rows)), counts)
-    lower = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts) + np.repeat(first, counts)
-    numbers = _joined(len(rows), upper, lower)
-    lengths = ends - starts
-    labels[mask] = np.repeat(numbers, lengths)
-    return labels
-
-
-def _joined(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers 0.. of the groups that the pairs connect, by hooking the larger root to the smaller until all agree."""
-    root = np.arange(count)
-    while True:
-        low = np.minimum(root[one], root[other])
-        if np.array_equal(root[one], root[other]):
-            return np.asarray(np.unique(root, return_inverse=True)[1], np.int64)
-        np.minimum.at(root, root[one], low)
-        np.minimum.at(root, root[other], low)
-        while not np.array_equal(root, root[root]):
-            root = root[root]
-
-
-def _gaps(boxes: NDArray[np.int64], main: int) -> NDArray[np.float64]:
-    """The distance in pixels between each box and the main one, 0 where they overlap."""
-    left, top, right, bottom = boxes[main]
+def _gaps(boxes: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The distance in pixels between each box and the other, 0 where they overlap."""
+    left, top, right, bottom = other
     across = np.maximum(np.maximum(boxes[:, 0] - right, left - boxes[:, 2]), 0)
     down = np.maximum(np.maximum(boxes[:, 1] - bottom, top - boxes[:, 3]), 0)
     return np.hypot(across, down)

@@ -104,12 +104,14 @@ def _pen_scan(digit: Segments, rng: Random) -> bytes:
         scene = papers.lines(scene, spacing, _line_colour(rng), rng.uniform(0.2, 0.7), both=rng.random() < 0.5, rng=rng)
     size = side * rng.uniform(0.35, 0.9)
     pencil = rng.random() < 0.3
-    cover = _penned(digit, size, rng.uniform(0.02, 0.075), 0.5 if pencil else 0.12, height, width, rng)
-    grey = rng.uniform(0.3, 0.68)
-    scene = papers.stain(papers.dirt(scene, rng), cover, (grey,) * 3 if pencil else _pen_colour(rng))
+    pen = rng.uniform(0.02, 0.075)
+    cover = _penned(digit, size, pen, 0.5 if pencil else 0.12, height, width, rng)
+    ink: Colour = _near(rng.uniform(0.3, 0.68), rng, 0.01) if pencil else _pen_colour(rng)
+    scene = papers.stain(papers.dirt(scene, rng), cover, ink)
     image = Image.fromarray(papers.to_bytes(papers.camera(scene, rng.uniform(0.2, 1.0), rng.uniform(0, 0.015), rng)))
     if rng.random() < 0.35:
-        image = image.convert("L" if pencil or rng.random() < 0.6 else "1", dither=Image.Dither.NONE)
+        fax = size * pen > 3 and max(ink) < 0.35 and rng.random() < 0.5
+        image = image.convert("1" if fax else "L", dither=Image.Dither.NONE)
     return _png(image) if image.mode == "1" or rng.random() < 0.5 else _jpeg(image, rng.integers(35, 95))
 
 
