@@ -1,7 +1,7 @@
 """MNIST's own form: 28 x 28, light on dark, the digit 20 pixels long with its centre of mass in the middle.
 
-In: a digit's strokes, `bool[h, w]`. Out: `uint8[28, 28]`, as LeCun made MNIST (yann.lecun.com/exdb/mnist) and with strokes
-about as thick as there. It does not know where the strokes came from.
+In: a digit's strokes, `bool[h, w]`. Out: `uint8[28, 28]`, as LeCun made MNIST (yann.lecun.com/exdb/mnist) and with
+strokes about as thick as there. It does not know where the strokes came from.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from service.morphology import thicken, thin
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from service.picture import Pixels
     from service.components import Mask
+    from service.picture import Pixels
 
 SIDE = 28  # pixels of the network's input
 DIGIT_SIDE = 20  # pixels of the digit's longer side in it
@@ -55,7 +55,7 @@ def of_strokes(strokes: Mask) -> Pixels:
 
 
 def thickness(strokes: Mask) -> float:
-    """Mean thickness of strokes in pixels: twice the area over the length of the outline, as Cauchy and Crofton count."""
+    """Mean thickness of strokes in pixels: twice the area over the outline, whose length Crofton's crossings give."""
     padded = np.pad(strokes, 1)
     crossings = np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1])
     return 2 * np.count_nonzero(strokes) / max(1.0, crossings * np.pi / 4)

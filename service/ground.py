@@ -16,7 +16,7 @@ from service.morphology import dilate_square, erode_square, smooth
 Field = NDArray[np.float32]  # [H, W]
 Colours = NDArray[np.float32]  # [H, W, C]
 
-_SAMPLES = 40  # a side of the grid of pixels that the ground is fitted to
+_SAMPLES = 28  # a side of the grid of pixels that the ground is fitted to
 _UNEVEN = 0.03  # of the contrast: light that the surface did not follow, so the ground is taken locally
 _QUANTISED = 1.0  # grey levels; no ground is known better
 _INSIDE = 0.1  # of the shorter side: nearer to the border lie page edges and neighbours
@@ -59,20 +59,23 @@ def _surface(colours: Colours) -> Colours:
     beside the page and specks have no say.
     """
     height, width, _ = colours.shape
-    rows = np.linspace(0, height - 1, min(height, _SAMPLES)).astype(int)
-    columns = np.linspace(0, width - 1, min(width, _SAMPLES)).astype(int)
+    rows = np.linspace(0, height - 1, min(height, _SAMPLES)).astype(np.intp)
+    columns = np.linspace(0, width - 1, min(width, _SAMPLES)).astype(np.intp)
     values = colours[np.ix_(rows, columns)].reshape(-1, colours.shape[2])
-    basis = _basis(rows / height, columns / width)  # [P, 6]
     # Ink rarely lies on the border: its pixels count for more.
-    say = 1 + 2 * _border(len(rows), len(columns)).ravel()
-    far = np.abs(values - _median(values, say)).sum(1)
+    say = np.where(_border(len(rows), len(columns)).ravel(), np.float32(3), np.float32(1))
+    middle = _median(values, say)
+    far = np.abs(values - middle).sum(1)
+    if np.count_nonzero(far) < 0.5 * len(far):  # a canvas: most of it has one and the same colour
+        return np.broadcast_to(middle, colours.shape)
+    basis = _basis(rows / height, columns / width)  # [P, 6]
     for terms in (1, 3, 3, 6, 6, 6):
         reach = max(6.0, 3 * float(np.median(far)))
         weights = say / (1 + (far / reach) ** 2) ** 2
         used = basis[:, :terms]
         weighted = used * weights[:, None]
         # The tiny ridge keeps a nearly empty direction from blowing up.
-        solved = np.linalg.solve(weighted.T @ used + 1e-3 * np.eye(terms), weighted.T @ values)
+        solved = np.linalg.solve(weighted.T @ used + 1e-3 * np.eye(terms, dtype=np.float32), weighted.T @ values)
         far = np.abs(values - used @ solved).sum(1)
     everywhere = _basis(np.arange(height) / height, np.arange(width) / width)
     return np.asarray((everywhere @ solved).reshape(colours.shape), np.float32)
@@ -90,7 +93,7 @@ def _border(height: int, width: int) -> NDArray[np.bool_]:
     return border
 
 
-def _median(values: Colours, say: NDArray[np.float64]) -> Colours:
+def _median(values: Colours, say: NDArray[np.float32]) -> Colours:
     """The weighted median of each column of float32[P, C]."""
     order = values.argsort(0)
     half = say[order].cumsum(0) >= say.sum() / 2  # bool[P, C]
@@ -100,7 +103,7 @@ def _median(values: Colours, say: NDArray[np.float64]) -> Colours:
 def _ink_direction(apart: Colours) -> NDArray[np.float32]:
     """The unit vector along which the strongest pixels differ from the ground; what lies at the border counts less."""
     height, width, _ = apart.shape
-    power = (apart**2).sum(2) * depth(height, width).clip(0.02, 0.15)
+    power = np.einsum("hwc,hwc->hw", apart, apart) * depth(height, width).clip(0.02, 0.15)
     total = np.einsum("hw,hwc->c", power, apart)
     return np.asarray(total / max(1e-6, float(np.linalg.norm(total))), np.float32)
 

@@ -1,7 +1,7 @@
 """Ink against paper: where the digit is in a picture, and which pixels are its strokes.
 
-In: upright pixels, `uint8[H, W]` or `uint8[H, W, 3]`. Out: an `Ink`, the digit's strokes cropped. It looks twice: once at the
-whole picture, small; then closer, where the digit is. It does not know file formats, nor the network's 28 x 28.
+In: upright pixels, `uint8[H, W]` or `uint8[H, W, 3]`. Out: an `Ink`, the digit's strokes cropped. It looks twice: once
+at the whole picture, small; then closer, where the digit is. It does not know file formats, nor the network's 28 x 28.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from service.ground import Relief
     from service.picture import Pixels
 
-LOOK = 144  # pixels of the longer side at which a picture is looked at; a stroke of the digit is then 3 to 20 wide
+LOOK = 120  # pixels of the longer side at which a picture is looked at; strokes are then 2 to 18 wide
 SMALLEST_LOOK = 84  # smaller pictures are enlarged to this, so that strokes have smooth edges
 CLOSER = 0.55  # of the look: a digit that is smaller is looked at again from near
 MARGIN = 0.3  # of the digit's size: ground around it on the second look

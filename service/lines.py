@@ -14,10 +14,10 @@ from service.components import label
 from service.morphology import dilate, erode
 
 if TYPE_CHECKING:
-    from service.ground import Field
     from numpy.typing import NDArray
 
     from service.components import Mask
+    from service.ground import Field
 
 STRAIGHT = 0.5  # of the picture's side: a run this long is straight
 THICKEST = 0.09  # of the picture's longer side: a thicker band is no line
@@ -27,7 +27,7 @@ BORDER = 0.04  # of the picture's side: a line comes this near to the border at 
 
 
 def without_lines(mask: Mask, faint: Mask, strength: Field) -> Mask:
-    """The mask less its lines, which are followed through `faint`, where they fade; a digit cropped to its box stays."""
+    """The mask less its lines, followed through `faint` where they fade; a digit cropped to its box stays."""
     level, upright = _level(faint), _level(faint.T).T
     if not (level.any() or upright.any()):
         return mask
@@ -48,7 +48,7 @@ def _level(mask: Mask) -> Mask:
     reach = int(STRAIGHT * width) // 2
     runs = dilate(erode(dilate(mask, LEAN, 0), reach, 1), reach, 1) & mask
     lines = np.zeros_like(mask)
-    for top, bottom in _bands(runs.any(1)):
+    for top, bottom in _bands(np.any(runs, 1)):
         columns = np.flatnonzero(runs[top:bottom].any(0))
         spans = columns[0] <= BORDER * width and columns[-1] >= (1 - BORDER) * width - 1
         if spans and bottom - top <= THICKEST * max(height, width):
@@ -66,7 +66,7 @@ def _erased(mask: Mask, lines: Mask, rest: Mask, strength: Field) -> Mask:
     """The mask without its horizontal lines, except where ink is stronger than the line or goes on above and below."""
     height, cleared = len(mask), mask.copy()
     first, last = bool(rest[:2].any()), bool(rest[-2:].any())
-    for top, bottom in _bands(lines.any(1)):
+    for top, bottom in _bands(np.any(lines, 1)):
         # The bars of a cropped 4, 5 or 7 go from side to side as well; the rest of it reaches the borders.
         near_top, near_bottom = top <= 0.1 * height, bottom >= 0.9 * height
         if last if near_top else first if near_bottom else first and last:

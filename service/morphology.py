@@ -1,4 +1,4 @@
-"""Filters on arrays, in NumPy: smoothing, dilation and erosion. Each costs a few passes over the array, whatever its reach.
+"""Filters on arrays, in NumPy: smoothing, dilation and erosion, in a few passes over the array whatever the reach.
 
 In and out: arrays `[H, W]` of the same shape. It knows nothing of pictures.
 """
@@ -15,16 +15,17 @@ Values = TypeVar("Values", NDArray[np.float32], NDArray[np.bool_])
 
 def smooth(values: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
     """The mean of each pixel's square of side 2 · reach + 1, the border repeated."""
-    if reach < 1:
-        return values
-    for axis in (0, 1):
-        padded = np.pad(values, [(reach + 1, reach) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
-        total = np.cumsum(padded, axis, dtype=np.float64)
-        length = values.shape[axis]
-        ahead = np.take(total, np.arange(2 * reach + 1, 2 * reach + 1 + length), axis)
-        behind = np.take(total, np.arange(length), axis)
-        values = ((ahead - behind) / (2 * reach + 1)).astype(np.float32)
+    for _ in (0, 1):
+        length = len(values)
+        total = np.cumsum(_extended(values, reach), 0)
+        total[2 * reach + 1 :] -= total[: length - 1].copy()
+        values = (total[2 * reach :] / np.float32(2 * reach + 1)).T
     return values
+
+
+def _extended(values: Values, reach: int) -> Values:
+    """The first and last row repeated `reach` times more; several times faster than `np.pad`."""
+    return values.take(np.arange(-reach, len(values) + reach), 0, mode="clip")
 
 
 def dilate_square(values: Values, reach: int) -> Values:
@@ -50,15 +51,12 @@ def erode(values: Values, reach: int, axis: int) -> Values:
 def _slide(values: Values, reach: int, axis: int, pick: np.ufunc) -> Values:
     if reach < 1:
         return values
-    window, length = 2 * reach + 1, values.shape[axis]
-    best = np.pad(values, [(reach, reach) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
-    best = best if axis == 0 else best.T
-    seen = 1
+    window, seen = 2 * reach + 1, 1
+    best = _extended(values if axis == 0 else values.T, reach)
     while seen < window:
         step = min(seen, window - seen)
         best = pick(best[: len(best) - step], best[step:])
         seen += step
-    best = best[:length]
     return best if axis == 0 else best.T
 
 

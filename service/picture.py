@@ -142,12 +142,11 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _composite(image: Image.Image) -> Image.Image:
     """Put a transparent picture on the ground that shows it: its own where it is mostly opaque, else the contrast."""
-    pixels = np.asarray(image)  # uint8[H, W, 4]
-    alpha = pixels[..., 3]
-    opaque = float(alpha.mean()) / 255
-    if opaque in (0.0, 1.0):
+    alpha = np.asarray(image.getchannel("A"))
+    if alpha.min() == 255 or alpha.max() == 0:
         return image.convert("RGB")
-    visible = np.average(pixels[..., :3].mean(-1), weights=alpha)
+    opaque = float(alpha.mean()) / 255
+    visible = float(np.average(np.asarray(image.convert("L")), weights=alpha))
     # A sheet with round corners is mostly opaque, and goes on a ground like itself; strokes go on what contrasts.
     dark_ground = visible < 128 if opaque > 0.5 else visible >= 128
     ground = Image.new("RGBA", image.size, "black" if dark_ground else "white")

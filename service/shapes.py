@@ -1,7 +1,7 @@
 """Shapes in a mask of ink: which of them are the digit, and which are lines, edges, specks and neighbours.
 
-In: a mask, `bool[H, W]`, and the strength of its pixels. Out: the digit's part of the mask. A broken 5 is one digit; a grid
-line, a page's edge and a stroke of the cell beside are none. It does not know paper, colours nor the network.
+In: a mask, `bool[H, W]`, and the strength of its pixels. Out: the digit's part of the mask. A broken 5 is one digit; a
+grid line, a page's edge and a stroke of the cell beside are none. It does not know paper, colours nor the network.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.components import Mask, label
 from service.ground import depth
@@ -17,6 +16,8 @@ from service.lines import without_lines
 from service.morphology import dilate_square
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from service.ground import Field
 
 SPECK = 0.02  # of the main shape's ink: less is dirt, wherever it lies
@@ -65,7 +66,7 @@ def sort_out(mask: Mask, faint: Mask, strength: Field) -> Sorted:
 
 def _together(boxes: NDArray[np.int64], share: NDArray[np.float64], edge: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which shapes make up the digit: the main one, then what is near enough to what belongs already."""
-    belongs = share == 1
+    belongs = np.asarray(share == 1, np.bool_)
     while True:
         members = boxes[belongs]
         size = float(np.max(members[:, 2:].max(0) - members[:, :2].min(0)))
@@ -98,7 +99,7 @@ def measure(mask: Mask, strength: Field) -> Shapes:
     flat, count = labels[mask], int(labels.max(initial=-1)) + 1
     y, x = np.nonzero(mask)
     pixels = np.maximum(np.bincount(flat, minlength=count), 1)
-    ink = np.bincount(flat, strength[mask] ** 3, count)
+    ink = np.bincount(flat, strength[mask].astype(np.float64) ** 3, count).astype(np.float64)
     deep = np.bincount(flat, depth(*mask.shape)[mask], count) / pixels
     boxes = np.stack([np.full(count, v) for v in (mask.shape[1], mask.shape[0], 0, 0)], 1)
     for at, values in ((0, x), (1, y)):
@@ -112,4 +113,4 @@ def _gaps(boxes: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.floa
     left, top, right, bottom = other
     across = np.maximum(np.maximum(boxes[:, 0] - right, left - boxes[:, 2]), 0)
     down = np.maximum(np.maximum(boxes[:, 1] - bottom, top - boxes[:, 3]), 0)
-    return np.hypot(across, down)
+    return np.asarray(np.hypot(across, down), np.float64)

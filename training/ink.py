@@ -3,16 +3,12 @@
 In: a family's name, a label and maybe an MNIST digit, a random generator. Out: PNG or JPEG bytes. For tests, for
 measuring the way from a picture to the network's input, and for training on what comes out of it. The family `board` is
 held out: nothing may be tuned on it. It knows nothing of how pictures are read.
-
-    python -m training.ink FOLDER 50        writes 50 pictures of each family, and labels.csv
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,10 +19,11 @@ from training.strokes import Segments, draw, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from training.papers import Colour, Field, Scene
+    from training.papers import Colour, Field
 
 Random = np.random.Generator
 HELD_OUT = "board"
@@ -67,7 +64,7 @@ def _mouse(digit: Segments, rng: Random) -> bytes:
         cover = (cover > 0.4).astype(np.float32)
     dark = rng.random() < 0.8
     ground = _near(1.0 if dark else 0.0, rng) if rng.random() < 0.3 else (float(dark),) * 3
-    scene = papers.stain(np.broadcast_to(np.float32(ground), (height, width, 3)), cover, _colour(dark, rng))
+    scene = papers.stain(papers.plain(height, width, ground), cover, _colour(dark, rng))
     image = Image.fromarray(papers.to_bytes(scene))
     if rng.random() < 0.3:
         image = image.convert(str(rng.choice(["L", "P", "1"] if set(ground) <= {0.0, 1.0} else ["L", "P"])))
@@ -85,10 +82,10 @@ def _brush(digit: Segments, rng: Random) -> bytes:
     dark = rng.random() < 0.55
     colour = _colour(dark, rng)
     if rng.random() < 0.25:
-        pixels = np.concatenate([np.broadcast_to(np.float32(colour), (height, width, 3)), cover[..., None]], 2)
+        pixels = np.concatenate([papers.plain(height, width, colour), cover[..., None]], 2)
         return _png(Image.fromarray(papers.to_bytes(pixels)))
     ground = _near(rng.uniform(0.85, 1) if dark else rng.uniform(0, 0.18), rng)
-    scene = papers.stain(np.broadcast_to(np.float32(ground), (height, width, 3)), cover, colour)
+    scene = papers.stain(papers.plain(height, width, ground), cover, colour)
     image = Image.fromarray(papers.to_bytes(scene))
     return _png(image) if rng.random() < 0.7 else _jpeg(image, rng.integers(40, 95))
 
@@ -105,7 +102,7 @@ def _pen_scan(digit: Segments, rng: Random) -> bytes:
     size = side * rng.uniform(0.35, 0.9)
     pencil = rng.random() < 0.3
     pen = rng.uniform(0.02, 0.075)
-    cover = _penned(digit, size, pen, 0.5 if pencil else 0.12, height, width, rng)
+    cover = _penned(digit, size, (height, width), rng, pen=pen, rough=0.5 if pencil else 0.12)
     ink: Colour = _near(rng.uniform(0.3, 0.68), rng, 0.01) if pencil else _pen_colour(rng)
     scene = papers.stain(papers.dirt(scene, rng), cover, ink)
     image = Image.fromarray(papers.to_bytes(papers.camera(scene, rng.uniform(0.2, 1.0), rng.uniform(0, 0.015), rng)))
@@ -130,7 +127,7 @@ def _phone(digit: Segments, rng: Random) -> bytes:
         )
     size = side * rng.uniform(0.35, 0.85)
     pen = _pen_colour(rng)
-    cover = _penned(digit, size, rng.uniform(0.03, 0.13), 0.15, height, width, rng)
+    cover = _penned(digit, size, (height, width), rng, pen=rng.uniform(0.03, 0.13), rough=0.15)
     scene = papers.stain(papers.dirt(scene, rng), cover, pen)
     if rng.random() < 0.25:
         scene = papers.stain(scene, _neighbour(size, height, width, rng), pen)
@@ -160,7 +157,9 @@ def _board(digit: Segments, rng: Random) -> bytes:
     if kind == "graph":
         scene = papers.lines(scene, side * rng.uniform(0.06, 0.15), (0.3, 0.6, 0.45), 0.5, both=True, rng=rng)
     rough = {"chalk": 0.6, "whiteboard": 0.1}.get(str(kind), 0.15)
-    cover = _penned(digit, side * rng.uniform(0.35, 0.85), rng.uniform(0.04, 0.12), rough, height, width, rng)
+    cover = _penned(
+        digit, side * rng.uniform(0.35, 0.85), (height, width), rng, pen=rng.uniform(0.04, 0.12), rough=rough
+    )
     ink: Colour = (0.93, 0.92, 0.88) if dark or (kind == "gel" and rng.random() < 0.5) else _pen_colour(rng)
     if kind == "chalk":
         wiped = np.clip(papers.cloud(height, width, 4, rng), 0, 2) * 0.06
@@ -218,8 +217,9 @@ def _pressed(segments: Segments, thick: float, spread: float, rng: Random) -> Fi
     return np.asarray(thick * np.clip(1 + spread * wave, 0.4, 1.8), np.float32)
 
 
-def _penned(digit: Segments, size: float, pen: float, rough: float, height: int, width: int, rng: Random) -> Field:
+def _penned(digit: Segments, size: float, canvas: tuple[int, int], rng: Random, *, pen: float, rough: float) -> Field:
     """A pen `pen` times the digit's size wide; the paper's tooth leaves gaps up to the share `rough`."""
+    height, width = canvas
     thick = max(1.0, size * pen)
     segments = _placed(digit, max(18.0, size - thick), height, width, rng, room=thick / 2 + 1, central=True)
     cover = papers.coverage(segments, height, width, _pressed(segments, thick, 0.12, rng))
@@ -238,7 +238,9 @@ def _neighbour(size: float, height: int, width: int, rng: Random) -> Field:
         (-deep, rng.uniform(0, height)),
         (width + deep, rng.uniform(0, height)),
     ][side]
-    return papers.coverage(other + np.float32(at), height, width, _even(other, max(1.0, size * 0.05)))
+    return papers.coverage(
+        np.asarray(other + np.array(at), np.float32), height, width, _even(other, max(1.0, size * 0.05))
+    )
 
 
 def _near(grey: float, rng: Random, spread: float = 0.05) -> Colour:

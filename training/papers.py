@@ -28,6 +28,11 @@ def cloud(height: int, width: int, cells: float, rng: np.random.Generator) -> Fi
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
+def plain(height: int, width: int, colour: Colour) -> Scene:
+    """A screen: one colour."""
+    return np.broadcast_to(np.array(colour, np.float32), (height, width, 3))
+
+
 def sheet(height: int, width: int, colour: Colour, roughness: float, rng: np.random.Generator) -> Scene:
     """Paper or board: mottled in the large, grainy in the small; `roughness` is the deviation of the grain."""
     grain = rng.normal(0, 1, (height, width)).astype(np.float32)
@@ -138,7 +143,7 @@ def tilt(scene: Scene, ground: Colour, strength: float, rng: np.random.Generator
     moved = image.transform(
         image.size, Image.Transform.QUAD, corners.ravel().tolist(), Image.Resampling.BICUBIC, fillcolor=fill
     )
-    return np.asarray(moved, np.float32) / 255
+    return np.asarray(np.asarray(moved, np.float32) / 255, np.float32)
 
 
 def camera(scene: Scene, blur: float, noise: float, rng: np.random.Generator) -> Scene:

@@ -17,19 +17,21 @@ Points = NDArray[np.float64]
 _SCALE = 4  # a skeleton is found at 112 x 112, where a stroke is about ten pixels wide
 
 
-def _ring(x: float, y: float, rx: float, ry: float, start: float, turn: float) -> list[tuple[float, float]]:
+def _ring(
+    middle: tuple[float, float], radii: tuple[float, float], start: float, turn: float
+) -> list[tuple[float, float]]:
     """Points along an ellipse from the angle `start`, in degrees clockwise from three o'clock, over `turn` degrees."""
     angles = np.radians(np.linspace(start, start + turn, max(4, int(abs(turn) // 35))))
-    return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles]
+    return [(middle[0] + radii[0] * math.cos(a), middle[1] + radii[1] * math.sin(a)) for a in angles]
 
 
 # The ways people write each digit: strokes of points in a box 0.6 wide and 1 high, y downwards. A curve runs through
 # the points; a point given twice is a corner.
 SHAPES: dict[int, list[list[list[tuple[float, float]]]]] = {
     0: [
-        [_ring(0.3, 0.5, 0.3, 0.5, -90, -365)],
-        [_ring(0.3, 0.5, 0.24, 0.5, -70, -350)],
-        [_ring(0.3, 0.5, 0.3, 0.5, -90, -360), [(0.5, 0.12), (0.12, 0.9)]],
+        [_ring((0.3, 0.5), (0.3, 0.5), -90, -365)],
+        [_ring((0.3, 0.5), (0.24, 0.5), -70, -350)],
+        [_ring((0.3, 0.5), (0.3, 0.5), -90, -360), [(0.5, 0.12), (0.12, 0.9)]],
     ],
     1: [
         [[(0.3, 0), (0.3, 1)]],
@@ -73,13 +75,13 @@ SHAPES: dict[int, list[list[list[tuple[float, float]]]]] = {
     8: [
         [[(0.5, 0.12), (0.25, 0), (0.08, 0.2), (0.3, 0.47), (0.56, 0.75), (0.3, 1), (0.04, 0.77), (0.3, 0.47),
           (0.54, 0.22), (0.45, 0.06)]],
-        [_ring(0.3, 0.24, 0.22, 0.24, 90, 360), _ring(0.3, 0.74, 0.28, 0.27, -90, 360)],
+        [_ring((0.3, 0.24), (0.22, 0.24), 90, 360), _ring((0.3, 0.74), (0.28, 0.27), -90, 360)],
     ],
     9: [
-        [_ring(0.27, 0.27, 0.25, 0.27, -20, -345), [(0.52, 0.1), (0.5, 1)]],
+        [_ring((0.27, 0.27), (0.25, 0.27), -20, -345), [(0.52, 0.1), (0.5, 1)]],
         [[(0.52, 0.2), (0.28, 0), (0.04, 0.25), (0.25, 0.5), (0.52, 0.25), (0.55, 0.3), (0.5, 0.75), (0.28, 1),
           (0.06, 0.92)]],
-        [_ring(0.28, 0.28, 0.26, 0.28, -10, -350), [(0.54, 0.2), (0.5, 0.6), (0.3, 1)]],
+        [_ring((0.28, 0.28), (0.26, 0.28), -10, -350), [(0.54, 0.2), (0.5, 0.6), (0.3, 1)]],
     ],
 }  # fmt: skip
 
