@@ -75,13 +75,15 @@ class Predictor:
     async def _prepare(self, pictures: Pictures) -> list[Prepared | ServiceError]:
         """Each picture as the network will see it; a single picture's error is raised, a batch's returned."""
         unchanged = _in_mnist_form(pictures.items)
+        if not pictures.several:
+            return [await self._prepare_one(pictures.items[0], unchanged[0])]
         prepared = await asyncio.gather(
             *(self._prepare_one(item, whole) for item, whole in zip(pictures.items, unchanged, strict=True)),
             return_exceptions=True,
         )
         items: list[Prepared | ServiceError] = []
         for item in prepared:
-            if isinstance(item, ServiceError) and pictures.several:
+            if isinstance(item, ServiceError):
                 self._reject(item)
             elif isinstance(item, BaseException):
                 raise item

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def test_what_is_trained_is_what_is_served(tmp_path: Path, digits: Digits) -> None:
     """A version that the training job publishes is loaded by the service and by plain ONNX Runtime alike, and all
     three give the same probabilities."""
-    command = ["--epochs", "1", "--hidden", "32", "--models-dir", tmp_path / "models", "--run-dir", tmp_path / "run"]
+    command = ["--epochs=1", "--hidden=32", f"--models-dir={tmp_path}/models", f"--run-dir={tmp_path}/run"]
     subprocess.run([sys.executable, "-m", "training", *command], cwd=ROOT, check=True, timeout=120)
     published = json.loads((tmp_path / "run" / "published.json").read_text())
     folder = tmp_path / "models" / published["name"] / str(published["version"])
