@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SIDE = 28  # pixels of the network's input
 DIGIT_SIDE = 20  # pixels of the digit's longer side in it
-THINNEST, THICKEST = 2.1, 3.6  # pixels of a stroke; half of MNIST's are within
+THINNEST, THICKEST = 2.5, 3.6  # pixels of a stroke; half of MNIST's are within
 
 
 def is_mnist_form(pixels: Pixels) -> NDArray[np.bool_]:

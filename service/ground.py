@@ -38,10 +38,17 @@ def relief(colours: Colours) -> Relief:
     edges, tables beside the page), the ground is taken locally.
     """
     surface = _surface(colours)
-    seen = _along_ink(colours - surface)
-    if seen.noise > _UNEVEN * float(np.quantile(seen.strength, 0.99)):
+    apart = colours - surface
+    seen = _along_ink(apart)
+    if seen.noise > max(_QUANTISED, _UNEVEN * level(seen.strength)):
         seen = _along_ink(colours - _local(colours, light=_light_tail(colours, surface)))
     return seen
+
+
+def level(strength: Field) -> float:
+    """How far ink stands out: the mean strength, weighted by its square, so that ink outweighs the bare ground."""
+    raised = strength[strength > 0].astype(np.float64)
+    return float((raised**3).sum() / (raised**2).sum()) if raised.size else 0.0
 
 
 def _along_ink(apart: Colours) -> Relief:

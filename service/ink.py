@@ -27,6 +27,7 @@ MARGIN = 0.3  # of the digit's size: ground around it on the second look
 MIN_CONTRAST = 9  # grey levels; less is the noise of a camera or a decoder
 FAINT = 24  # grey levels; less is read, with a warning
 CERTAIN, POSSIBLE = 0.5, 0.3  # of the ink's level: ink for certain; and ink if certain ink is connected to it
+EDGE, REACH = 0.45, 3  # of the strongest ink within so many pixels of a look, up to the ink's level: a stroke's edge
 TRACE = 0.15  # of the ink's level: in this a line of the paper is followed
 OVER_NOISE = 4.5  # deviations of the ground's noise that ink must stand out
 
@@ -138,7 +139,9 @@ def _level(seen: Relief) -> float:
 def _inked(seen: Relief, level: float) -> tuple[Mask, Mask]:
     """What is ink for certain or touches it and possibly is; and what may be the faint part of a line."""
     floor = OVER_NOISE * seen.noise
-    possible = seen.strength > max(POSSIBLE * level, 0.6 * floor)
+    # Against the strongest ink around, a stroke's soft edge is cut where it is half as strong, dark or faint.
+    edge = EDGE * np.minimum(dilate_square(seen.strength, REACH), level)
+    possible = seen.strength > np.maximum(edge, max(POSSIBLE * level, 0.6 * floor))
     certain = seen.strength > max(CERTAIN * level, floor)
     labels = label(possible)
     chosen = np.zeros(int(labels.max(initial=-1)) + 2, np.bool_)
