@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SIDE = 28  # pixels of the network's input
 DIGIT_SIDE = 20  # pixels of the digit's longer side in it
 THINNEST, THICKEST = 2.5, 3.6  # pixels of a stroke; half of MNIST's are within
+_ONES = np.ones(SIDE, np.float32)
+_STEPS = np.arange(SIDE, dtype=np.float32)
 
 
 def is_mnist_form(pixels: Pixels) -> NDArray[np.bool_]:
@@ -30,23 +32,15 @@ def is_mnist_form(pixels: Pixels) -> NDArray[np.bool_]:
     As measured over all 70,000 digits: the box of non-zero pixels has a longer side of 19 or 20, the centre of mass is
     within 13.48..14.50 on both axes, at least 55 % of the pixels are exactly 0, and the lightest is at least 254.
     """
-    inked = pixels != 0
-    rows, columns = inked.any(2), inked.any(1)  # bool[N, 28]
-    longer = np.maximum(_extent(rows), _extent(columns))
-    sums_y, sums_x = pixels.sum(2, dtype=np.int64), pixels.sum(1, dtype=np.int64)  # int64[N, 28]
-    mass = np.maximum(sums_y.sum(1), 1)
-    steps = np.arange(SIDE)
-    fits = (longer == DIGIT_SIDE) | (longer == DIGIT_SIDE - 1)
-    for sums in (sums_y, sums_x):
-        centre = sums @ steps / mass
-        fits &= (centre > 13.48) & (centre < 14.501)
-    zeros = SIDE * SIDE - inked.sum((1, 2))
-    return np.asarray(fits & (zeros >= 0.55 * SIDE * SIDE) & (pixels.max((1, 2)) >= 254), np.bool_)
-
-
-def _extent(used: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """From the first used to the last of each row, bool[N, 28] → int64[N]; nonsense for rows without any."""
-    return np.asarray(SIDE - used.argmax(1) - used[:, ::-1].argmax(1))
+    grey = pixels.astype(np.float32)  # exact: the sums stay far below 2**24
+    sums = np.stack([grey @ _ONES, grey.swapaxes(1, 2) @ _ONES])  # float32[2, N, 28]: of rows, of columns
+    used = sums > 0
+    longer = (SIDE - used.argmax(2) - used[..., ::-1].argmax(2)).max(0)
+    centres = sums @ _STEPS / np.maximum(sums[0] @ _ONES, 1)  # float32[2, N]
+    central = (np.abs(centres - 13.99) < 0.511).all(0)
+    zeros = SIDE * SIDE - np.count_nonzero(pixels, (1, 2))
+    fits = (longer >= 19) & (longer <= DIGIT_SIDE) & (zeros >= 0.55 * SIDE * SIDE) & (pixels.max((1, 2)) >= 254)
+    return np.asarray(central & fits, np.bool_)
 
 
 def of_strokes(strokes: Mask) -> Pixels:
