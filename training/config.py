@@ -34,7 +34,10 @@ class Config:
     name: Annotated[str, "of the model: its versions are MODELS_DIR/NAME/1, 2, …"] = "mnist-mlp"
 
     # The network.
-    hidden: Annotated[tuple[int, ...], "sizes of the hidden layers; these are the best of 20 s"] = (512, 256)
+    hidden: Annotated[tuple[int, ...], "sizes of the hidden layers: narrow wins, with more epochs in the time"] = (
+        256,
+        256,
+    )
     activation: Annotated[Activation, "relu is the fastest, and the others bought nothing with warps on"] = "relu"
     batch_norm: Annotated[bool, "fewer epochs for the same accuracy, and folded away at export"] = True
 
@@ -43,7 +46,7 @@ class Config:
     optimizer: Annotated[Optimizer, "adamw needs the least tuning; momentum is Nesterov's"] = "adamw"
     learning_rate: Annotated[float, "peak of the one-cycle schedule; else what suits the optimizer"] = 8e-3
     weight_decay: Annotated[float, "bought nothing with warps on"] = 0.0
-    epochs: Annotated[int, "what fits into 20 s on two cores"] = 8
+    epochs: Annotated[int, "what fits well into 20 s on two cores"] = 10
     batch_size: Annotated[int, "many steps an epoch, and matrix products still efficient"] = 256
     validation_share: Annotated[float, "5,000 of the 60,000: temperature and choices are made on these"] = 1 / 12
     seed: Annotated[int, "same command, same machine: same bits"] = 0

@@ -82,4 +82,4 @@ def test_knobs_are_json_and_tell_nothing_of_the_machine() -> None:
     """What the card repeats of a config has no folder in it."""
     knobs = Config(data_dir=Path("/secret"), run_dir=Path("/secret"), models_dir=Path("/secret")).knobs()
     assert "secret" not in json.dumps(knobs)
-    assert knobs["hidden"] == (512, 256)
+    assert knobs["hidden"] == (256, 256)
