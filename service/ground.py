@@ -6,6 +6,7 @@ stands out in blue alone, and the strength is measured along the ink's own colou
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -115,11 +116,14 @@ def _ink_direction(apart: Colours) -> NDArray[np.float32]:
     return np.asarray(total / max(1e-6, float(np.linalg.norm(total))), np.float32)
 
 
+@lru_cache(maxsize=64)
 def depth(height: int, width: int) -> Field:
     """How far inside each pixel lies, as a share of the shorter side: 0 at the border, 0.5 in the middle."""
     down = np.minimum(np.arange(height), np.arange(height)[::-1])
     across = np.minimum(np.arange(width), np.arange(width)[::-1])
-    return (np.minimum(down[:, None], across[None, :]) / min(height, width)).astype(np.float32)
+    inside = (np.minimum(down[:, None], across[None, :]) / min(height, width)).astype(np.float32)
+    inside.flags.writeable = False  # shared by all who ask
+    return inside
 
 
 def _spread(strength: Field) -> float:

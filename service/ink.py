@@ -127,7 +127,9 @@ def _resized(pixels: Pixels) -> Colours:
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if size != image.size:
         image = image.resize(size, way)
-    return np.asarray(image, np.float32).reshape(size[1], size[0], -1)
+    colours = np.asarray(image, np.float32).reshape(size[1], size[0], -1)
+    grey = colours[..., :1]
+    return grey if (colours == grey).all() else colours  # grey saved as RGB costs three times as much
 
 
 def _level(seen: Relief) -> float:
