@@ -42,7 +42,7 @@ def relief(colours: Colours) -> Relief:
     apart = colours - surface
     seen = _along_ink(apart)
     if seen.noise > max(_QUANTISED, _UNEVEN * level(seen.strength)):
-        seen = _along_ink(colours - _local(colours, light=_light_tail(colours, surface)))
+        seen = _along_ink(_centred(colours - _local(colours, light=_light_tail(colours, surface))))
     return seen
 
 
@@ -55,7 +55,6 @@ def level(strength: Field) -> float:
 def _along_ink(apart: Colours) -> Relief:
     direction = _ink_direction(apart)  # [C]
     strength = smooth(apart @ direction, 1)
-    strength -= np.median(strength)
     light = float(direction @ _LUMA) > 0 if len(direction) == 3 else float(direction[0]) > 0
     return Relief(strength, max(_spread(strength), _QUANTISED), light)
 
@@ -74,11 +73,11 @@ def _surface(colours: Colours) -> Colours:
     say = np.where(_border(len(rows), len(columns)).ravel(), np.float32(3), np.float32(1))
     middle = _median(values, say)
     far = np.abs(values - middle).sum(1)
-    if np.count_nonzero(far) < 0.5 * len(far):  # a canvas: most of it has one and the same colour
+    if np.count_nonzero(far) < 0.7 * len(far):  # a canvas: much of it has one and the same colour
         return np.broadcast_to(middle, colours.shape)
     basis = _basis(rows / height, columns / width)  # [P, 6]
     for terms in (1, 3, 3, 6, 6, 6):
-        reach = max(6.0, 3 * float(np.median(far)))
+        reach = max(6.0, 5 * float(np.quantile(far, 0.3)))
         weights = say / (1 + (far / reach) ** 2) ** 2
         used = basis[:, :terms]
         weighted = used * weights[:, None]
@@ -127,8 +126,8 @@ def depth(height: int, width: int) -> Field:
 
 
 def _spread(strength: Field) -> float:
-    """The deviation of most pixels, by the median of their distance from the median."""
-    return 1.4826 * float(np.median(np.abs(strength - np.median(strength))))
+    """The deviation of the ground's noise, by a low quantile of the distances from it: ink may cover half."""
+    return 2.2 * float(np.quantile(np.abs(strength), 0.35))
 
 
 def _light_tail(colours: Colours, surface: Colours) -> bool:
@@ -140,7 +139,7 @@ def _light_tail(colours: Colours, surface: Colours) -> bool:
     luma, ground = _luma(colours), _luma(surface)
     inside = depth(*luma.shape) > _INSIDE
     around = smooth(luma, max(1, min(luma.shape) // 12))
-    tails = [_skew((luma - other)[inside]) for other in (ground + np.median(luma - ground), around)]
+    tails = [_skew((luma - other)[inside]) for other in (ground, around)]
     return max(tails, key=abs) > 0
 
 
@@ -159,6 +158,11 @@ def _local(colours: Colours, *, light: bool) -> Colours:
     wipe = _opened if light else _closed
     levels = [smooth(np.ascontiguousarray(colours[..., c]), 1) for c in range(colours.shape[2])]
     return np.stack([smooth(wipe(level, reach), 1) for level in levels], 2)
+
+
+def _centred(apart: Colours) -> Colours:
+    """Less the middle: the local ground lies at the far end of its noise."""
+    return np.asarray(apart - np.median(apart, (0, 1)), np.float32)
 
 
 def _opened(level: Field, reach: int) -> Field:

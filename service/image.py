@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from service.errors import Unusable
 from service.form import SIDE, is_mnist_form, of_strokes
 from service.ink import find_ink
-from service.picture import MIN_SIDE, Picture, Pixels, decode
+from service.picture import Picture, Pixels, decode, require_size
 
 __all__ = ["Pixels", "Prepared", "is_mnist_form", "prepare", "read"]
 
@@ -37,12 +36,7 @@ def read(data: bytes, *, max_pixels: int) -> Prepared:
 def prepare(grey: Pixels) -> Prepared:
     """Prepare grey pixels, `uint8[H, W]` of either polarity; raises `Unusable` if they are too few."""
     height, width = grey.shape
-    if min(height, width) < MIN_SIDE:
-        raise Unusable(
-            f"The picture is {width} x {height} pixels; a digit needs at least {MIN_SIDE} x {MIN_SIDE}.",
-            reason="too_small",
-            limit=MIN_SIDE,
-        )
+    require_size(width, height)
     return _prepare(Picture(grey, width, height))
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-MIN_SIDE = 5  # pixels; the smallest digits of bitmap fonts are 5 high
+MIN_SHORT, MIN_LONG = 2, 5  # pixels of the sides: a 1 cut out of small print
 WORK_SIDE = 1000  # pixels; no digit needs more, and a JPEG of any size decodes straight to about this
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
@@ -52,7 +52,7 @@ class Picture(NamedTuple):
 def decode(data: bytes, *, max_pixels: int) -> Picture:
     """Decode PNG or JPEG (the first frame of a phone's MPO) of at most `max_pixels`, read from the header.
 
-    Raises `NotAPicture` for other formats and damage, `TooLarge` over `max_pixels`, `Unusable` under `MIN_SIDE`.
+    Raises `NotAPicture` for other formats and damage, `TooLarge` over `max_pixels`, `Unusable` for too few.
     """
     opener = _opener(data)
     try:
@@ -86,11 +86,16 @@ def _check_size(image: ImageFile.ImageFile, max_pixels: int) -> None:
             reason="too_many_pixels",
             limit=max_pixels,
         )
-    if min(width, height) < MIN_SIDE:
+    require_size(width, height)
+
+
+def require_size(width: int, height: int) -> None:
+    """Raise `Unusable` for a picture that is too small for any digit."""
+    if min(width, height) < MIN_SHORT or max(width, height) < MIN_LONG:
         raise Unusable(
-            f"The picture is {width} x {height} pixels; a digit needs at least {MIN_SIDE} x {MIN_SIDE}.",
+            f"The picture is {width} x {height} pixels; a digit needs at least {MIN_SHORT} x {MIN_LONG}.",
             reason="too_small",
-            limit=MIN_SIDE,
+            limit=MIN_LONG,
         )
 
 
