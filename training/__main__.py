@@ -27,6 +27,7 @@ from training.fit import fit
 from training.network import Network
 from training.publish import publish
 from training.run import Run
+from training.written import written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,7 @@ def train(config: Config, console: Console) -> Path:
     dataset = data.load(config.data_dir)
     training, validation = data.split(dataset.train, config.validation_share, config.seed)
     run.say(f"{len(training.labels):,} digits to train on, from {dataset.source}", *dataset.warnings)
+    training = training.and_also(written(config.written, config.seed))
 
     network = Network(config.hidden, config.activation, batch_norm=config.batch_norm, seed=config.seed)
     epochs = run.follow(fit(network, training, validation, config), config.epochs)

@@ -39,6 +39,10 @@ class Digits(NamedTuple):
         """The digits at `indices` int64[M]."""
         return Digits(self.images[indices], self.labels[indices])
 
+    def and_also(self, others: Digits) -> Digits:
+        """These digits and others."""
+        return Digits(torch.cat([self.images, others.images]), torch.cat([self.labels, others.labels]))
+
 
 @dataclass(frozen=True)
 class Dataset:
