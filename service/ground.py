@@ -19,6 +19,7 @@ Colours = NDArray[np.float32]  # [H, W, C]
 
 _SAMPLES = 28  # a side of the grid of pixels that the ground is fitted to
 _UNEVEN = 0.03  # of the contrast: light that the surface did not follow, so the ground is taken locally
+_WORSE = 1.5  # times the roughness: the local ground was a mistake
 _QUANTISED = 1.0  # grey levels; no ground is known better
 _INSIDE = 0.1  # of the shorter side: nearer to the border lie page edges and neighbours
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -41,9 +42,16 @@ def relief(colours: Colours) -> Relief:
     surface = _surface(colours)
     apart = colours - surface
     seen = _along_ink(apart)
-    if seen.noise > max(_QUANTISED, _UNEVEN * level(seen.strength)):
-        seen = _along_ink(_centred(colours - _local(colours, light=_light_tail(colours, surface))))
-    return seen
+    if seen.noise <= max(_QUANTISED, _UNEVEN * level(seen.strength)):
+        return seen
+    near = _along_ink(_centred(colours - _local(colours, light=_light_tail(colours, surface))))
+    # Where ink covers half of the picture, there is no ground nearby to take: then the surface was right.
+    return seen if _roughness(near) > _WORSE * _roughness(seen) else near
+
+
+def _roughness(one: Relief) -> float:
+    """The ground's noise as a share of the ink's contrast."""
+    return one.noise / max(1.0, level(one.strength))
 
 
 def level(strength: Field) -> float:
@@ -71,7 +79,8 @@ def _surface(colours: Colours) -> Colours:
     values = colours[np.ix_(rows, columns)].reshape(-1, colours.shape[2])
     # Ink rarely lies on the border: its pixels count for more.
     say = np.where(_border(len(rows), len(columns)).ravel(), np.float32(3), np.float32(1))
-    middle = _median(values, say)
+    larger = _larger_class(values, say)
+    middle = _median(values[larger], say[larger])
     far = np.abs(values - middle).sum(1)
     if np.count_nonzero(far) < 0.7 * len(far):  # a canvas: much of it has one and the same colour
         return np.broadcast_to(middle, colours.shape)
@@ -98,6 +107,18 @@ def _border(height: int, width: int) -> NDArray[np.bool_]:
     border = np.ones((height, width), np.bool_)
     border[1:-1, 1:-1] = False
     return border
+
+
+def _larger_class(values: Colours, say: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of float32[P, C] are in the larger of two classes of lightness, split where Otsu's method does."""
+    grey = values.mean(1)
+    order = grey.argsort()
+    sorted_grey, weight = grey[order].astype(np.float64), say[order].astype(np.float64)
+    below, mass = weight.cumsum()[:-1], (weight * sorted_grey).cumsum()
+    total = below[-1] + weight[-1]
+    apart = (mass[-1] * below / total - mass[:-1]) ** 2 / (below * (total - below))
+    dark = grey <= sorted_grey[int(apart.argmax())]
+    return dark if 2 * float(say[dark].sum()) >= total else ~dark
 
 
 def _median(values: Colours, say: NDArray[np.float32]) -> Colours:
@@ -127,7 +148,7 @@ def depth(height: int, width: int) -> Field:
 
 def _spread(strength: Field) -> float:
     """The deviation of the ground's noise, by a low quantile of the distances from it: ink may cover half."""
-    return 2.2 * float(np.quantile(np.abs(strength), 0.35))
+    return 3.14 * float(np.quantile(np.abs(strength), 0.25))
 
 
 def _light_tail(colours: Colours, surface: Colours) -> bool:

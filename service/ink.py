@@ -29,7 +29,7 @@ FAINT = 24  # grey levels; less is read, with a warning
 CERTAIN, POSSIBLE = 0.5, 0.3  # of the ink's level: ink for certain; and ink if certain ink is connected to it
 EDGE, REACH = 0.45, 3  # of the strongest ink within so many pixels of a look, up to the ink's level: a stroke's edge
 TRACE = 0.15  # of the ink's level: in this a line of the paper is followed
-OVER_NOISE = 4.5  # deviations of the ground's noise that ink must stand out
+OVER_NOISE = 4.8  # deviations of the ground's noise that ink must stand out
 
 PEELS = 3  # looks at one relief, each without what was foreign in the one before
 SAME = 0.85  # of the level before: what is as strong after peeling was seen as it is

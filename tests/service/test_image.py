@@ -125,6 +125,18 @@ def test_digit_may_touch_the_border() -> None:
     assert same(see(sheet(SEVEN).crop((50, 38, 146, 175))).pixels, SEEN_SEVEN) > 0.75  # a pixel beside is 0.8
 
 
+@pytest.mark.parametrize("invert", [False, True])
+def test_thick_digit_cropped_to_its_box_keeps_its_polarity(invert: bool) -> None:
+    """Where ink covers half of the picture and touches all its borders, it is still the ink."""
+    ring = Image.new("L", (100, 130), 0 if invert else 255)
+    ImageDraw.Draw(ring).ellipse((0, 0, 99, 129), outline=255 if invert else 0, width=28)
+    prepared = see(ring)
+    assert prepared.polarity == ("light_on_dark" if invert else "dark_on_light")
+    assert prepared.ink_ratio > 0.4
+    assert prepared.pixels[14, 14] == 0
+    assert prepared.pixels[4:24].max() == 255
+
+
 def test_broken_five_is_one_digit() -> None:
     """A 5 whose bar does not touch its body keeps its bar, and is not several shapes."""
     whole, body = see(sheet(FIVE_BODY, FIVE_BAR)), see(sheet(FIVE_BODY))
