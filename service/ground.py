@@ -7,13 +7,15 @@ stands out in blue alone, and the strength is measured along the ink's own colou
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.morphology import dilate_square, erode_square, smooth
 from service.surface import Colours, Field, fit_surface
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _UNEVEN = 0.03  # of the contrast: light that the surface did not follow, so the ground is taken locally
 _WORSE = 1.5  # times the roughness: the local ground was a mistake

@@ -12,13 +12,14 @@ import numpy as np
 from PIL import Image
 
 from service.components import Mask, label
-from service.ground import Colours, relief
+from service.ground import relief
 from service.morphology import dilate_square
 from service.shapes import sort_out
 
 if TYPE_CHECKING:
     from service.ground import Relief
     from service.picture import Pixels
+    from service.surface import Colours
 
 LOOK = 120  # pixels of the longer side at which a picture is looked at; strokes are then 2 to 18 wide
 SMALLEST_LOOK = 84  # smaller pictures are enlarged to this, so that strokes have smooth edges

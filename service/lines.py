@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.components import Mask
-    from service.ground import Field
+    from service.surface import Field
 
 STRAIGHT = 0.5  # of the picture's side: a run this long is straight
 THICKEST = 0.09  # of the picture's longer side: a thicker band is no line

@@ -18,7 +18,7 @@ from service.morphology import dilate_square
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from service.ground import Field
+    from service.surface import Field
 
 SPECK = 0.02  # of the main shape's ink: less is dirt, wherever it lies
 PART = 0.05  # of the main shape's ink: as much may belong to the digit from further away
