@@ -18,6 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from service.errors import NotAPicture, TooLarge, Unusable
+from service.small_png import read_small_grey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,12 +55,17 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
 
     Raises `NotAPicture` for other formats and damage, `TooLarge` over `max_pixels`, `Unusable` for too few.
     """
+    small = read_small_grey(data)
+    if small is not None:
+        height, width = small.shape
+        _check_size(width, height, max_pixels)
+        return Picture(small, width, height)
     opener = _opener(data)
     try:
         image = opener(io.BytesIO(data))
     except _DAMAGE as error:
         raise NotAPicture("The picture's header is damaged; export it again as PNG or JPEG.") from error
-    _check_size(image, max_pixels)
+    _check_size(*image.size, max_pixels)
     try:
         return _upright(image, data)
     except _DAMAGE as error:
@@ -77,8 +83,7 @@ def _opener(data: bytes) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     raise NotAPicture("The bytes are neither a PNG nor a JPEG; convert the picture to one of these.")
 
 
-def _check_size(image: ImageFile.ImageFile, max_pixels: int) -> None:
-    width, height = image.size
+def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise TooLarge(
             f"The picture has {width} x {height} = {width * height} pixels; at most {max_pixels} are read. "

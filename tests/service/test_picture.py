@@ -14,6 +14,7 @@ from PIL import Image
 
 from service.errors import NotAPicture, TooLarge, Unusable
 from service.picture import decode
+from service.small_png import read_small_grey
 
 LIMIT = 40_000_000
 
@@ -157,6 +158,22 @@ def test_damaged_and_foreign_bytes_are_refused_with_advice(data: bytes) -> None:
     with pytest.raises(NotAPicture) as caught:
         decode(data, max_pixels=LIMIT)
     assert caught.value.detail.endswith(".")
+
+
+@pytest.mark.parametrize("side", [6, 28, 64, 65])
+def test_small_grey_png_is_the_same_by_both_ways(side: int) -> None:
+    """The short way for small grey PNGs gives the very pixels of the long way, and refuses the same damage."""
+    pixels = np.random.default_rng(side).integers(0, 256, (side, side - 1), np.uint8)
+    data = encode(Image.fromarray(pixels))
+    assert (read_small_grey(data) is not None) == (side <= 64)
+    assert (decode(data, max_pixels=LIMIT).pixels == pixels).all()
+    for at in range(8, len(data) - 12, max(1, len(data) // 40)):
+        broken = data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
+        assert read_small_grey(broken) is None
+    for length in range(8, len(data) - 12, max(1, len(data) // 60)):
+        assert read_small_grey(data[:length] + data[-12:]) is None
+    with pytest.raises(TooLarge):
+        decode(data, max_pixels=10)
 
 
 def test_big_photo_is_decoded_small() -> None:
