@@ -15,7 +15,7 @@ from service.form import SIDE, is_mnist_form, of_strokes
 from service.ink import find_ink
 from service.picture import Picture, Pixels, decode, require_size
 
-__all__ = ["Pixels", "Prepared", "is_mnist_form", "prepare", "read"]
+__all__ = ["Pixels", "Prepared", "is_mnist_form", "prepare", "read", "unchanged"]
 
 
 class Prepared(NamedTuple):
@@ -40,10 +40,15 @@ def prepare(grey: Pixels) -> Prepared:
     return _prepare(Picture(grey, width, height))
 
 
+def unchanged(pixels: Pixels) -> Prepared:
+    """What is in MNIST's own form already, uint8[28, 28], as it is."""
+    return Prepared(pixels, "light_on_dark", np.count_nonzero(pixels > 127) / pixels.size, None, ())
+
+
 def _prepare(picture: Picture) -> Prepared:
     pixels = picture.pixels
     if pixels.shape == (SIDE, SIDE) and is_mnist_form(pixels[None])[0]:
-        return Prepared(pixels, "light_on_dark", np.count_nonzero(pixels > 127) / pixels.size, None, ())
+        return unchanged(pixels)
     ink = find_ink(pixels)
     if ink.box is None:
         return Prepared(np.zeros((SIDE, SIDE), np.uint8), ink.polarity, 0.0, None, ink.warnings)

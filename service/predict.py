@@ -16,13 +16,13 @@ import orjson
 
 from service import body, explain, image
 from service.errors import ServiceError
-from service.image import Prepared
 
 if TYPE_CHECKING:
     from service.artefact import Probabilities
     from service.batcher import Batcher
     from service.body import Picture, Pictures
     from service.classifier import Classifier
+    from service.image import Prepared
     from service.metrics import Metrics
     from service.picture import Pixels
     from service.settings import Settings
@@ -94,7 +94,7 @@ class Predictor:
         if isinstance(picture, ServiceError):
             raise picture
         if isinstance(picture, np.ndarray):
-            return _unchanged(picture) if mnist_form else image.prepare(picture)
+            return image.unchanged(picture) if mnist_form else image.prepare(picture)
         if len(picture) <= INLINE_BYTES:
             return image.read(picture, max_pixels=self._settings.max_pixels)
         loop = asyncio.get_running_loop()
@@ -131,10 +131,6 @@ class Predictor:
     def _reject(self, error: ServiceError) -> None:
         if type(error).reason in self._metrics.rejected:
             self._metrics.rejected[type(error).reason].inc()
-
-
-def _unchanged(pixels: Pixels) -> Prepared:
-    return Prepared(pixels, "light_on_dark", np.count_nonzero(pixels > 127) / pixels.size, None, ())
 
 
 def _in_mnist_form(items: list[Picture]) -> list[bool]:
