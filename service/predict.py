@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from service import body, explain, image
+from service.doubt import doubts
 from service.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 INLINE_BYTES = 2048
 # Large pictures being decoded at once: bounds memory at this many times `max_pixels`.
 DECODE_THREADS = 2
-# Below this, the second digit is nearly as likely as the first.
-LOW_CONFIDENCE = 0.6
 
 
 class Predictor:
@@ -112,9 +111,7 @@ class Predictor:
         self._metrics.confidence.observe(confidence)
         self._metrics.ink_ratio.observe(prepared.ink_ratio)
         self._metrics.polarities[prepared.polarity].inc()
-        warnings = list(prepared.warnings)
-        if confidence < LOW_CONFIDENCE:
-            warnings.append("low_confidence")
+        warnings = (*prepared.warnings, *doubts(probabilities))
         return {"digit": digit, "confidence": confidence, "probabilities": probabilities, "warnings": warnings}
 
     async def _explain(self, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]) -> None:

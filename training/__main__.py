@@ -1,7 +1,8 @@
 """The training job, top to bottom: data → network → fit → evaluate → export → publish.
 
 In: a command line (`python -m training --help` lists every knob). Out: one new version below models/, and the facts of
-the run below runs/. Exit codes: 0 published, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C.
+the run below runs/. `python -m training evaluate` prints how good a published version is instead. Exit codes: 0 done, 1
+no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,16 +19,15 @@ from typing import TYPE_CHECKING
 import torch
 from rich.console import Console
 
-from training import data, export
+from training import data, export, handwriting, seen
 from training.card import describe
 from training.config import Config, parse
 from training.errors import TrainingError
 from training.evaluate import evaluate, fit_temperature, outputs
 from training.fit import fit
-from training.network import Network
+from training.network import NONE, Network
 from training.publish import publish
 from training.run import Run
-from training.written import written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,9 +40,11 @@ def train(config: Config, console: Console) -> Path:
     (config.models_dir / config.name).mkdir(parents=True, exist_ok=True)  # what cannot be made is to fail now
 
     dataset = data.load(config.data_dir)
-    training, validation = data.split(dataset.train, config.validation_share, config.seed)
+    training, validation = data.split(dataset.train, config.validation_share)
     run.say(f"{len(training.labels):,} digits to train on, from {dataset.source}", *dataset.warnings)
-    training = training.and_also(written(config.written, config.seed))
+    rendered, held_out = seen.load()
+    training = training.and_also(rendered.take(torch.arange(config.seen)))
+    held_out = held_out.take(held_out.labels < NONE)
 
     network = Network(config.hidden, config.activation, batch_norm=config.batch_norm, seed=config.seed)
     epochs = run.follow(fit(network, training, validation, config), config.epochs)
@@ -52,6 +54,7 @@ def train(config: Config, console: Console) -> Path:
     probabilities = outputs(network.probabilities, dataset.test.images)
     metrics = {
         "validation": evaluate(outputs(network.probabilities, validation.images), validation.labels),
+        "rendered": evaluate(outputs(network.probabilities, held_out.images), held_out.labels),
         "test": evaluate(probabilities, dataset.test.labels),
     }
     export.require_accuracy(metrics["test"], config.min_accuracy)
@@ -74,7 +77,10 @@ def main(words: list[str]) -> int:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("training").setLevel(logging.INFO)
     try:
-        train(parse(words), Console())
+        if words[:1] == ["evaluate"]:
+            handwriting.main(words[1:])
+        else:
+            train(parse(words), Console())
     except (TrainingError, OSError) as error:  # OSError: a folder that cannot be written, a full disk
         print(f"error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)

@@ -13,7 +13,8 @@ It knows nothing of folders. A card of schema "mnist-mlp/1" has all of these key
     outputs      [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}]
     pixels       what the numbers of an image mean, in words
     labels       what each column of the probabilities stands for
-    metrics      by data set, "validation" and "test": count, accuracy, nll, ece, recall, confusion[true][predicted]
+    metrics      by data set, "validation" and "test" of MNIST, "rendered" of digits as the service sees people's:
+                 count, accuracy, nll, ece, recall, confusion[true][predicted]
     parity       {"images": compared, "max_difference": of a probability, PyTorch against ONNX Runtime}
     temperature  by which the graph divides the logits
     training     {"seconds", "seed", "knobs": all but this machine's folders, "epochs": the facts of each}

@@ -36,7 +36,7 @@ class Digits(NamedTuple):
     labels: Tensor
 
     def take(self, indices: Tensor) -> Digits:
-        """The digits at `indices` int64[M]."""
+        """The digits at `indices` int64[M], or where bool[N] is true."""
         return Digits(self.images[indices], self.labels[indices])
 
     def and_also(self, others: Digits) -> Digits:
@@ -66,20 +66,21 @@ def load(folder: Path | None) -> Dataset:
     return Dataset(*_parse_idx(contents), source.name, source.files)
 
 
-def split(digits: Digits, share: float, seed: int) -> tuple[Digits, Digits]:
-    """The digits without a random `share` of them, and that share; which, follows from the seed."""
-    order = torch.randperm(len(digits.labels), generator=torch.Generator().manual_seed(seed))
+def split(digits: Digits, share: float) -> tuple[Digits, Digits]:
+    """The digits without a random `share` of them, and that share: always the same, so that runs can be compared."""
+    order = torch.randperm(len(digits.labels), generator=torch.Generator().manual_seed(0))
     apart = max(1, round(share * len(order)))
     return digits.take(order[apart:]), digits.take(order[:apart])
 
 
 def _parse_idx(contents: sources.Contents) -> tuple[Digits, Digits]:
     """The four IDX files: big-endian header (magic, count, sides), then one byte per pixel or label."""
-    images, labels, test_images, test_labels = (_idx(contents[name]) for name in sources.FILES)
+    images, labels, test_images, test_labels = (parse_idx(contents[name]) for name in sources.FILES)
     return _digits(images, labels), _digits(test_images, test_labels)
 
 
-def _idx(content: bytes) -> NDArray[np.uint8]:
+def parse_idx(content: bytes) -> NDArray[np.uint8]:
+    """The images uint8[N,28,28] or labels uint8[N] of an IDX file (yann.lecun.com/exdb/mnist), uncompressed."""
     dimensions = content[3]
     shape = struct.unpack_from(f">{dimensions}I", content, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)

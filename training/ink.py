@@ -7,7 +7,6 @@ held out: nothing may be tuned on it. It knows nothing of how pictures are read.
 
 from __future__ import annotations
 
-import csv
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +17,6 @@ from training.strokes import Segments, draw, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -31,26 +29,6 @@ HELD_OUT = "board"
 def render(family: str, digit: NDArray[np.uint8] | None, label: int, rng: Random) -> bytes:
     """One picture of `label`: the middle line of an MNIST `digit`, uint8[28, 28], or without one a shape of our own."""
     return FAMILIES[family](draw(label, rng) if digit is None else trace(digit, rng), rng)
-
-
-def write_folder(
-    folder: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8], *, per_family: int, seed: int
-) -> None:
-    """Write pictures of every family and labels.csv (file, label); every third is of our own shapes, the rest MNIST."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for number, family in enumerate(FAMILIES):
-        rng = np.random.default_rng([seed, number])
-        for i in range(per_family):
-            at = rng.integers(len(labels))
-            label = int(labels[at])
-            data = render(family, None if i % 3 == 0 else images[at], label, rng)
-            kind = "png" if data.startswith(b"\x89PNG") else "jpg"
-            file = f"{family}_{label}_{i:05d}.{kind}"
-            (folder / file).write_bytes(data)
-            rows.append((file, label))
-    with (folder / "labels.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([("file", "label"), *rows])
 
 
 def _mouse(digit: Segments, rng: Random) -> bytes:

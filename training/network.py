@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PIXELS: Final = 28 * 28
 CLASSES: Final = 10
+NONE: Final = 10  # the label of what is no digit
 MEAN: Final = 0.1307  # of all training pixels, as a share of 255
 STD: Final = 0.3081
 
@@ -144,19 +145,28 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     return layer
 
 
+def targets(labels: Tensor) -> Tensor:
+    """The probabilities [N,10] to be learnt for labels int64[N]: all on the digit, or evenly spread where it is `NONE`.
+
+    Even probabilities for what is no digit are "outlier exposure" (Hendrycks, Mazeika and Dietterich 2019, arXiv
+    1812.04606).
+    """
+    return _TARGETS[labels]
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean negative log-likelihood of labels int64[N] under softmax of logits [N,10]."""
-    return functional.cross_entropy(logits, labels)
+    """Mean cross-entropy in nats of softmax of logits [N,10] against the `targets` of labels int64[N]."""
+    return functional.cross_entropy(logits, targets(labels))
 
 
 def mse(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the batch of the squared distance between softmax of logits [N,10] and one-hot labels int64[N].
+    """Mean squared distance between softmax of logits [N,10] and the `targets` of labels int64[N], over the batch.
 
     This is the Brier score (Brier 1950), a proper score: the softmax is the probability here as well, so the exported
     graph is the same whichever loss trained it.
     """
-    target = functional.one_hot(labels, CLASSES).to(logits.dtype)
-    return (functional.softmax(logits, dim=1) - target).square().sum(dim=1).mean()
+    return (functional.softmax(logits, dim=1) - targets(labels)).square().sum(dim=1).mean()
 
 
+_TARGETS: Final = torch.cat([torch.eye(CLASSES), torch.full((1, CLASSES), 1 / CLASSES)])
 LOSSES: Final[dict[Loss, Callable[[Tensor, Tensor], Tensor]]] = {"cross_entropy": cross_entropy, "mse": mse}

@@ -91,9 +91,7 @@ def draw(label: int, rng: np.random.Generator) -> Segments:
     """Write the digit in one of its shapes, with a hand's jitter."""
     shapes = SHAPES[label]
     shape = shapes[rng.integers(len(shapes))]
-    runs = [
-        _curve(np.array(stroke) + rng.normal(0, 0.02, (len(stroke), 2)) * _keep_corners(stroke)) for stroke in shape
-    ]
+    runs = [curve(np.array(stroke) + rng.normal(0, 0.02, (len(stroke), 2)) * _keep_corners(stroke)) for stroke in shape]
     return unit(np.concatenate([np.stack([run[:-1], run[1:]], 1) for run in runs]), rng, by_hand=True)
 
 
@@ -126,7 +124,7 @@ def _keep_corners(stroke: list[tuple[float, float]]) -> Points:
     return np.array([[0.0 if stroke.count(point) > 1 else 1.0] for point in stroke])
 
 
-def _curve(points: Points) -> Points:
+def curve(points: Points) -> Points:
     """Catmull-Rom through the points, float64[P, 2], broken at points given twice."""
     corners = [i for i in range(1, len(points)) if np.array_equal(points[i], points[i - 1])]
     parts = np.split(points, corners)

@@ -32,7 +32,7 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="session")
 def trained(dataset: data.Dataset) -> Trained:
-    train, validation = data.split(dataset.train, SMALL.validation_share, SMALL.seed)
+    train, validation = data.split(dataset.train, SMALL.validation_share)
     network = Network(SMALL.hidden, SMALL.activation, batch_norm=True, seed=0)
     list(fit(network, train, validation, SMALL))
     assert outputs(network, validation.images).isfinite().all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +12,6 @@ from training import ink
 from training.strokes import SHAPES, draw, trace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 
@@ -70,14 +67,3 @@ def test_a_dot_can_be_traced() -> None:
     dot = np.zeros((28, 28), np.uint8)
     dot[14, 14] = 255
     assert trace(dot, np.random.default_rng(0)).shape[1:] == (2, 2)
-
-
-def test_folder_says_what_is_in_it(tmp_path: Path) -> None:
-    """A written folder has labels.csv with file and label, and every file it names, of every family."""
-    images, labels = seven()[None], np.array([7], np.uint8)
-    ink.write_folder(tmp_path / "ink", images, labels, per_family=2, seed=0)
-    with (tmp_path / "ink" / "labels.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert len(rows) == 2 * len(ink.FAMILIES)
-    assert {row["label"] for row in rows} == {"7"}
-    assert all((tmp_path / "ink" / row["file"]).stat().st_size > 100 for row in rows)

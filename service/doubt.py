@@ -1,0 +1,24 @@
+"""Doubt in an answer, read off its ten probabilities.
+
+In: probabilities, float32[10], of a network that was trained to spread them evenly over what is no digit. Out: names of
+warnings. It knows nothing of pictures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from service.artefact import Probabilities
+
+# What is no digit gets even probabilities (Hendrycks et al. 2019, arXiv 1812.04606), and what is halfway gets a share
+# of them: ten times the least probability is the share of "none" in the answer. A clear digit's is below a millionth.
+UNLIKE = 0.003
+# Below this, the answer is more likely wrong than right.
+LOW_CONFIDENCE = 0.5
+
+
+def doubts(probabilities: Probabilities) -> tuple[str, ...]:
+    """The warnings that an answer deserves, of "unlike_a_digit" and "low_confidence"."""
+    unlike = ("unlike_a_digit",) if probabilities.min() > UNLIKE else ()
+    return (*unlike, "low_confidence") if probabilities.max() < LOW_CONFIDENCE else unlike

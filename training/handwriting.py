@@ -1,0 +1,145 @@
+"""A published version on handwriting: right answers, calibration and warnings.
+
+In: a version's folder, and folders of pictures. Out: a table, one row for each set of pictures. Everything goes through
+`service.image` and `service.doubt`, as an upload does. The family `board` and the letters' fonts are held out: nothing
+is trained or tuned on them.
+
+    python -m training evaluate models/mnist-mlp/1 --ink DIR --rendered 300
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import io
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from service import image
+from service.doubt import doubts
+from training import data, ink, others
+from training.errors import DataError
+from training.evaluate import evaluate
+from training.export import run_onnx
+from training.network import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+MAX_PIXELS: Final = 50_000_000
+WARNINGS: Final = ("no_ink", "too_faint", "several_shapes", "unlike_a_digit", "low_confidence")
+HEADINGS: Final = ("right %", "NLL", "ECE %", "warned %", *(name.partition("_")[0] for name in WARNINGS))
+ENLARGED: Final = 10  # times: MNIST's digits as somebody sends them who has seen them on a screen
+
+
+class Sent(NamedTuple):
+    """A picture as somebody sends it: PNG or JPEG bytes, or grey pixels uint8[H,W]; label 0 to 9 or `NONE`."""
+
+    picture: bytes | NDArray[np.uint8]
+    label: int
+
+
+def main(words: list[str]) -> None:
+    """Print the table that the command line asks for. Raises `TrainingError`."""
+    parser = argparse.ArgumentParser(prog="python -m training evaluate", description=__doc__.partition("\n")[0])
+    parser.add_argument("version", type=Path, help="folder of a model version")
+    parser.add_argument("--ink", type=Path, action="append", default=[], help="folder of pictures with a labels.csv")
+    parser.add_argument("--none", type=Path, action="append", default=[], help="folder, or IDX file, of no digits")
+    parser.add_argument("--rendered", type=int, default=0, help="pictures of each family of pens and papers [0]")
+    parser.add_argument("--seed", type=int, default=0, help="of the rendered pictures [0]")
+    parser.add_argument("--data-dir", type=Path, help="folder of MNIST's four files; else as for training")
+    options = parser.parse_args(words)
+    model = _read(options.version / "model.onnx")
+    folder = options.data_dir or os.environ.get("MNIST_DATA_DIR")
+    test = data.load(Path(folder) if folder else None).test
+
+    print(f"{'pictures':<34}{'n':>7}" + "".join(f"{name:>10}" for name in HEADINGS))
+    _print_row(model, "MNIST test", _as_sent(test))
+    if options.rendered:
+        _print_row(model, "MNIST test, inverted", _as_sent(data.Digits(255 - test.images, test.labels)))
+        _print_row(model, "MNIST test, 280 x 280 PNG", _enlarged(test.take(torch.arange(0, len(test.labels), 5))))
+        for number, family in enumerate(ink.FAMILIES):
+            rng = np.random.default_rng([options.seed, number])
+            name = f"{family} (held out)" if family == ink.HELD_OUT else family
+            _print_row(model, name, _rendered(family, test, options.rendered, rng))
+        fonts = others.find_fonts(held_out=True)
+        for number, kind in enumerate(others.KINDS):
+            rng = np.random.default_rng([options.seed, 100 + number])
+            pictures = (others.render(kind, rng, fonts) for _ in range(options.rendered))
+            _print_row(model, f"no digit: {kind}", (Sent(picture, NONE) for picture in pictures))
+    for folder in options.ink:
+        _print_row(model, folder.name, _labelled(folder))
+    for path in options.none:
+        _print_row(model, f"no digit: {path.name}", _unlabelled(path))
+
+
+def _print_row(model: bytes, name: str, sent: Iterable[Sent]) -> None:
+    """Read and classify pictures as the service does, and print what came out."""
+    pixels, labels, geometry = [], [], []
+    for picture, label in sent:
+        prepared = image.read(picture, max_pixels=MAX_PIXELS) if isinstance(picture, bytes) else image.prepare(picture)
+        pixels.append(prepared.pixels)
+        labels.append(label)
+        geometry.append(prepared.warnings)
+    probabilities = run_onnx(model, torch.from_numpy(np.stack(pixels)[:, None]))
+    warnings = [(*seen, *doubts(row)) for seen, row in zip(geometry, probabilities.numpy(), strict=True)]
+    counts = Counter(name for names in warnings for name in names)
+    shares = [sum(map(bool, warnings)), *(counts[name] for name in WARNINGS)]
+    quality = f"{'':>30}"
+    if NONE not in labels:
+        metrics = evaluate(probabilities, torch.tensor(labels))
+        quality = f"{metrics.accuracy * 100:>10.2f}{metrics.nll:>10.4f}{metrics.ece * 100:>10.2f}"
+    print(f"{name:<34}{len(labels):>7}{quality}" + "".join(f"{share / len(labels) * 100:>10.2f}" for share in shares))
+
+
+def _as_sent(digits: data.Digits) -> Iterator[Sent]:
+    yield from map(Sent, digits.images.numpy()[:, 0], digits.labels.tolist())
+
+
+def _enlarged(digits: data.Digits) -> Iterator[Sent]:
+    side = digits.images.shape[-1] * ENLARGED
+    for pixels, label in zip(digits.images.numpy()[:, 0], digits.labels.tolist(), strict=True):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC).save(stream, "PNG")
+        yield Sent(stream.getvalue(), label)
+
+
+def _rendered(family: str, digits: data.Digits, count: int, rng: np.random.Generator) -> Iterator[Sent]:
+    """Pictures of a family; every third is of the generator's own shapes, the rest follow MNIST's digits."""
+    for i in range(count):
+        at = rng.integers(len(digits.labels))
+        label = int(digits.labels[at])
+        yield Sent(ink.render(family, None if i % 3 == 0 else digits.images[at, 0].numpy(), label, rng), label)
+
+
+def _labelled(folder: Path) -> Iterator[Sent]:
+    """The pictures that a folder's labels.csv (file, label) names."""
+    for row in csv.DictReader(_read(folder / "labels.csv").decode().splitlines()):
+        if {"file", "label"} - set(row) or row["label"] not in set("0123456789"):
+            raise DataError(f"{folder}/labels.csv must have the columns file and label, 0 to 9, not {row}")
+        yield Sent(_read(folder / row["file"]), int(row["label"]))
+
+
+def _unlabelled(path: Path) -> Iterator[Sent]:
+    """All pictures of a folder, or of an IDX file of images, which may be compressed with gzip."""
+    if path.is_dir():
+        yield from (Sent(_read(file), NONE) for file in sorted(path.iterdir()) if file.is_file())
+        return
+    content = gzip.decompress(_read(path)) if path.suffix == ".gz" else _read(path)
+    yield from (Sent(pixels, NONE) for pixels in data.parse_idx(content))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
