@@ -4,7 +4,7 @@ In: one uploaded picture. Out: its digit. FastAPI, UploadFile, Pillow, a respons
 with its default options. It takes a picture as MNIST made it, or dark ink on white; it knows nothing of real
 photographs, limits, batches or metrics.
 
-    MNIST_MODEL=models/mnist-mlp/1/model.onnx uvicorn benchmarks.textbook:app --workers 2
+    MNIST_MODEL=models/mnist-mlp/2/model.onnx uvicorn benchmarks.textbook:app --workers 2
 """
 
 # No `from __future__ import annotations`: FastAPI reads them, and a tutorial would not have it either.

@@ -15,7 +15,13 @@ from PIL import Image, ImageDraw
 if TYPE_CHECKING:
     from service.settings import Settings
 
-_WARNINGS = ["no_ink", "too_faint", "several_shapes", "unlike_a_digit", "low_confidence"]
+_WARNINGS = {
+    "no_ink": "the picture is blank, or so even that nothing stands out",
+    "too_faint": "the ink hardly stands out from its ground",
+    "several_shapes": "other shapes as large as the digit lie beside it",
+    "unlike_a_digit": "the ink looks like no digit",
+    "low_confidence": "the answer is more likely wrong than right",
+}
 
 
 def _object(properties: dict[str, Any], *, required: list[str] | None = None) -> dict[str, Any]:
@@ -55,7 +61,11 @@ _PREDICTION = _object(
         "digit": {"type": "integer", "minimum": 0, "maximum": 9},
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
         "probabilities": {"type": "array", "items": {"type": "number"}, "minItems": 10, "maxItems": 10},
-        "warnings": {"type": "array", "items": {"enum": _WARNINGS}},
+        "warnings": {
+            "type": "array",
+            "items": {"enum": list(_WARNINGS)},
+            "description": "; ".join(f"{name}: {meaning}" for name, meaning in _WARNINGS.items()),
+        },
         "explain": _EXPLANATION,
     },
     required=["digit", "confidence", "probabilities", "warnings"],

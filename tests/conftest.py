@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models" / "mnist-mlp"
+VERSION = "2"  # the newest that is committed
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Service:
 @contextlib.contextmanager
 def running_service(**settings: object) -> Iterator[Service]:
     """Starts the service on a free port with `MNIST_<name>` settings, waits until it is ready, and ends it."""
-    settings = {"port": 0, "workers": 1, "model_dir": MODELS, "model_version": "1"} | settings
+    settings = {"port": 0, "workers": 1, "model_dir": MODELS, "model_version": VERSION} | settings
     environment = os.environ | {f"MNIST_{name.upper()}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "service"]
     with subprocess.Popen(
@@ -109,7 +110,7 @@ def digits() -> Digits:
 @pytest.fixture(scope="session")
 def classifier() -> Classifier:
     """The committed model, in this process: what the service should answer."""
-    return Classifier.load(MODELS, "1")
+    return Classifier.load(MODELS, VERSION)
 
 
 def png(pixels: Pixels, **options: object) -> bytes:

@@ -4,7 +4,7 @@ In: a version's folder, and folders of pictures. Out: a table, one row for each 
 `service.image` and `service.doubt`, as an upload does. The family `board` and the letters' fonts are held out: nothing
 is trained or tuned on them.
 
-    python -m training evaluate models/mnist-mlp/1 --ink DIR --rendered 300
+    python -m training evaluate models/mnist-mlp/2 --ink DIR --rendered 300
 """
 
 from __future__ import annotations

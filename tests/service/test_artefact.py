@@ -17,7 +17,7 @@ import pytest
 from service import artefact
 from service.classifier import Classifier
 from service.errors import ModelError
-from tests.conftest import MODELS, ROOT
+from tests.conftest import MODELS, ROOT, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def version(tmp_path: Path) -> Path:
     """A copy of the committed version, to be spoilt."""
-    return shutil.copytree(MODELS / "1", tmp_path / "1")
+    return shutil.copytree(MODELS / VERSION, tmp_path / "1")
 
 
 def edit_card(folder: Path, **changes: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from service.client import Client, ClientError, Prediction, Refused, main
-from tests.conftest import MODELS
+from tests.conftest import MODELS, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def digits() -> list[tuple[int, bytes]]:
     """Real digits with the model's own answers: the golden batch as PNG."""
-    with np.load(MODELS / "1" / "golden.npz") as golden:
+    with np.load(MODELS / VERSION / "golden.npz") as golden:
         labels = golden["probabilities"].argmax(axis=1)
         return [(int(label), png(image[0])) for label, image in zip(labels, golden["images"], strict=True)]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.conftest import MODELS, ROOT, png, running_service
+from tests.conftest import MODELS, ROOT, VERSION, png, running_service
 
 if TYPE_CHECKING:
     from tests.conftest import Digits
@@ -29,7 +29,7 @@ def test_health(client: httpx.Client, path: str, status: str) -> None:
 
 def test_the_card_of_the_version_that_answers(client: httpx.Client) -> None:
     """`/model` is model.json as training wrote it."""
-    assert client.get("/model").json() == json.loads((MODELS / "1" / "model.json").read_text())
+    assert client.get("/model").json() == json.loads((MODELS / VERSION / "model.json").read_text())
 
 
 def test_unknown_routes_and_wrong_methods_are_problems(client: httpx.Client) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from tests.conftest import Digits, png, running_service
 
@@ -192,6 +192,15 @@ def test_a_blank_picture_is_answered_with_a_warning(client: httpx.Client) -> Non
     for blank in (np.full((90, 60), 255, np.uint8), np.zeros((28, 28), np.uint8), np.zeros((50, 50, 4), np.uint8)):
         (prediction,) = client.post("/predict", content=png(blank), headers=PNG).json()["predictions"]
         assert "no_ink" in prediction["warnings"]
+
+
+@pytest.mark.parametrize("sign", "AKMW#&")
+def test_a_letter_is_answered_with_a_warning(client: httpx.Client, sign: str) -> None:
+    """What is no digit gets an answer too, and a warning not to trust it."""
+    picture = Image.new("L", (160, 160), 255)
+    ImageDraw.Draw(picture).text((45, 20), sign, fill=30, font=ImageFont.load_default(96))
+    (prediction,) = client.post("/predict", content=png(np.asarray(picture)), headers=PNG).json()["predictions"]
+    assert "unlike_a_digit" in prediction["warnings"]
 
 
 def test_a_body_of_100_mb_is_refused_unread(client: httpx.Client) -> None:
