@@ -21,6 +21,7 @@ from rich.console import Console
 
 from training import data, export, handwriting, seen
 from training.card import describe
+from training.checkpoint import Keeper
 from training.config import Config, parse
 from training.errors import TrainingError
 from training.evaluate import evaluate, fit_temperature, outputs
@@ -47,7 +48,8 @@ def train(config: Config, console: Console) -> Path:
     held_out = held_out.take(held_out.labels < NONE)
 
     network = Network(config.hidden, config.activation, batch_norm=config.batch_norm, seed=config.seed)
-    epochs = run.follow(fit(network, training, validation, config), config.epochs)
+    with Keeper(run.folder, config.checkpoint_seconds) as keeper:
+        epochs = run.follow(fit(network, training, validation, config, keeper), config.epochs)
 
     logits = outputs(network, validation.images)
     network.temperature.fill_(fit_temperature(logits, validation.labels))
@@ -66,6 +68,7 @@ def train(config: Config, console: Console) -> Path:
     )
     version = publish(config.models_dir / config.name, model, export.golden(dataset.test, probabilities), card)
     run.published(version)
+    keeper.forget()
     run.say(
         f"test accuracy {metrics['test'].accuracy:.2%}; {epochs[-1].seconds:.1f} s of training; published {version}"
     )

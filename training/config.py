@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -30,8 +31,11 @@ class Config:
     # Where things are: the knobs that the card leaves out, because they belong to this machine.
     data_dir: Annotated[Path | None, "folder of MNIST's four files; else MNIST_DATA_DIR, cache or fetched"] = None
     run_dir: Annotated[Path | None, "new folder for the facts of this run; else runs/<UTC time>"] = None
+    resume: Annotated[Path | None, "folder of a run that was cut off: goes on, to the same bits"] = None
     models_dir: Annotated[Path, "the version is published below this folder"] = Path("models")
     name: Annotated[str, "of the model: its versions are MODELS_DIR/NAME/1, 2, …"] = "mnist-mlp"
+
+    checkpoint_seconds: Annotated[float, "between checkpoints: what a crash can cost at most; 0 for every step"] = 30.0
 
     # The network.
     hidden: Annotated[tuple[int, ...], "sizes of the hidden layers: narrow wins, with more epochs in the time"] = (
@@ -78,10 +82,13 @@ class Config:
 
     def knobs(self) -> dict[str, Any]:
         """Every knob but the places of this machine, as JSON values."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if not key.endswith("_dir")}
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in PLACES}
 
+
+PLACES = ("data_dir", "run_dir", "resume", "models_dir", "checkpoint_seconds")  # of this machine, not of the result
 
 _BOUNDS = {
+    "checkpoint_seconds": (0, 86_400),
     "learning_rate": (1e-8, 100),
     "weight_decay": (0, 10),
     "epochs": (1, 100_000),
@@ -127,7 +134,23 @@ def parse(words: list[str]) -> Config:
         given.setdefault("learning_rate", LEARNING_RATES[given["optimizer"]])
     if folder := os.environ.get("MNIST_DATA_DIR"):
         given.setdefault("data_dir", Path(folder))
+    if folder := given.get("resume"):
+        return _resumed(folder, given)
     return dataclasses.replace(RECIPES[given.get("recipe", "quick")], **given)
+
+
+def _resumed(folder: Path, given: dict[str, Any]) -> Config:
+    """The `Config` of the run in a folder, on this machine."""
+    if others := [_flag(name) for name in given if name not in PLACES or name == "run_dir"]:
+        raise UsageError(f"--resume takes the knobs and the folder of the run: leave out {', '.join(others)}")
+    path = folder / "config.json"
+    try:
+        knobs = json.loads(path.read_text())
+        return Config(**{**knobs, "hidden": tuple(knobs["hidden"])}, **given)
+    except OSError as error:
+        raise UsageError(f"--resume {folder} is no folder of a run: {path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"--resume {folder}: {path} holds other knobs than this program's: {error}") from error
 
 
 def _flag(name: str) -> str:

@@ -1,13 +1,15 @@
 """The loop: epochs of shuffled batches, warped, through the network, and back.
 
-In: a `Network`, digits, a `Config`. Out: the network, trained in place, and an `Epoch` of facts after each epoch.
-The data is one tensor in memory, and a batch is an index into it. It knows nothing of files or screens.
+In: a `Network`, digits, a `Config`, a `Keeper` of checkpoints. Out: the network, trained in place, and an `Epoch` of
+facts after each epoch. The data is one tensor in memory, and a batch is an index into it. It knows nothing of files or
+screens.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +17,8 @@ from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from training.augment import Augment
+from training.checkpoint import Checkpoint, Position
+from training.errors import Diverged
 from training.evaluate import outputs
 from training.network import LOSSES, Network, cross_entropy
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
+    from training.checkpoint import Keeper
     from training.config import Config
     from training.data import Digits
 
@@ -39,30 +44,91 @@ class Epoch:
     seconds: float
 
 
-def fit(network: Network, train: Digits, validation: Digits, config: Config) -> Iterator[Epoch]:
-    """Train `network` in place; yields after each epoch.
+def fit(network: Network, train: Digits, validation: Digits, config: Config, keeper: Keeper) -> Iterator[Epoch]:
+    """Train `network` in place; yields after each epoch, from the one in which the keeper's last checkpoint lies.
 
-    The order and the warps of an epoch follow from the seed and the epoch's number alone.
+    The order and the warps of an epoch follow from the seed and the epoch's number alone; so a run that goes on from a
+    checkpoint ends with the same bits as one that was never interrupted. Raises `Diverged`, `CheckpointError`,
+    `Stopped`.
     """
     steps = max(1, len(train.labels) // config.batch_size)
     optimizer, schedule = make_optimizer(network, config, steps * config.epochs)
     augment = Augment(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Augment)})
+    random, total = torch.Generator(), torch.zeros(())
+    last = keeper.last()
+    position = last.position if last else Position()
     # The clock starts here: the first optimizer makes PyTorch import its compiler, and imports are no training.
-    started = time.perf_counter()
-    for epoch in range(1, config.epochs + 1):
+    started = time.perf_counter() - position.seconds
+    for epoch in range(position.epoch, config.epochs + 1):
         network.train()
-        random = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-        total = torch.zeros(())
-        for batch in _batches(len(train.labels), config.batch_size, steps, random):
+        random.manual_seed(config.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(train.labels), generator=random)
+        total.zero_()
+        first = 0
+        if last:
+            first = position.batch
+            _restore(last.tensors, network, optimizer, random, total)
+            _forward(schedule, (epoch - 1) * steps + first)
+            last = None
+        for step in range(first, steps):
+            batch = order[step * config.batch_size : (step + 1) * config.batch_size]
             loss = LOSSES[config.loss](network(augment(train.images[batch], random)), train.labels[batch])
             loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's backward has no annotations
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
             total += loss.detach()
+            if keeper.due():
+                _require_finite(total, epoch)
+                here = Position(epoch, step + 1, time.perf_counter() - started)
+                keeper.keep(Checkpoint(here, _tensors(network, optimizer, random, total)))
+        _require_finite(total, epoch)
         network.eval()
         nll, accuracy = _judge(network, validation)
         yield Epoch(epoch, total.item() / steps, nll, accuracy, time.perf_counter() - started)
+
+
+def _require_finite(total: Tensor, epoch: int) -> None:
+    if not torch.isfinite(total):
+        raise Diverged(f"the loss is {total.item()} in epoch {epoch}: a lower --learning-rate may help")
+
+
+def _tensors(network: Network, optimizer: Optimizer, random: torch.Generator, total: Tensor) -> dict[str, Tensor]:
+    """All that the next step depends on, but for what follows from the knobs and the position."""
+    moments = {
+        f"optimizer.{number}.{name}": value
+        for number, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    return {**weights, **moments, "random": random.get_state(), "total": total}
+
+
+def _restore(
+    tensors: dict[str, Tensor], network: Network, optimizer: Optimizer, random: torch.Generator, total: Tensor
+) -> None:
+    """Undo `_tensors`."""
+    network.load_state_dict({key.removeprefix("network."): value for key, value in _below("network", tensors)})
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _below("optimizer", tensors):
+        _, number, name = key.split(".")
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    random.set_state(tensors["random"])
+    total.copy_(tensors["total"])
+
+
+def _below(part: str, tensors: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+    return [(key, value) for key, value in tensors.items() if key.startswith(part + ".")]
+
+
+def _forward(schedule: OneCycleLR, steps: int) -> None:
+    """Put the schedule where it is after so many steps."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the optimizer's steps before this one were another process's
+        schedule.last_epoch = steps - 1
+        schedule.step()
 
 
 def make_optimizer(network: Network, config: Config, steps: int) -> tuple[Optimizer, OneCycleLR]:
@@ -84,10 +150,3 @@ def _judge(network: Network, digits: Digits) -> tuple[float, float]:
     logits = outputs(network, digits.images)
     accuracy = (logits.argmax(dim=1) == digits.labels).float().mean().item()
     return cross_entropy(logits, digits.labels).item(), accuracy
-
-
-def _batches(count: int, size: int, steps: int, random: torch.Generator) -> Iterator[Tensor]:
-    """Indices int64[size], shuffled; the few digits that fill no batch wait for another epoch."""
-    order = torch.randperm(count, generator=random)
-    for step in range(steps):
-        yield order[step * size : (step + 1) * size]

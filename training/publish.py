@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from training import disk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +29,8 @@ def publish(folder: Path, model: bytes, golden: bytes, card: Mapping[str, Any]) 
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".unpublished-"))
     try:
         temporary.chmod(0o755)  # mkdtemp's 0700 would hide the version from a service that runs as another user
-        _write(temporary / "model.onnx", model)
-        _write(temporary / "golden.npz", golden)
+        disk.write(temporary / "model.onnx", model)
+        disk.write(temporary / "golden.npz", golden)
         return _take_number(folder, temporary, {**card, **checksums})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -39,8 +40,8 @@ def _take_number(folder: Path, temporary: Path, card: dict[str, Any]) -> Path:
     """Rename `temporary` to the next free number: a rename onto a folder that holds files fails, so none is lost."""
     number = 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
     while True:
-        _write(temporary / "model.json", json.dumps(card | {"version": number}, indent=2).encode() + b"\n")
-        _flush(temporary)
+        disk.write(temporary / "model.json", json.dumps(card | {"version": number}, indent=2).encode() + b"\n")
+        disk.flush(temporary)
         version = folder / str(number)
         try:
             temporary.rename(version)
@@ -49,21 +50,5 @@ def _take_number(folder: Path, temporary: Path, card: dict[str, Any]) -> Path:
                 raise
             number += 1  # another run was first
         else:
-            _flush(folder)
+            disk.flush(folder)
             return version
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush(folder: Path) -> None:
-    """Put a folder's entries on the disk, as fsync does for a file's content."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,20 +1,23 @@
 """The facts of one run on disk, and its progress on the screen.
 
-In: a `Config`, then epochs. Out: config.json, metrics.jsonl and published.json in the run's folder; a progress bar on a
-terminal, plain lines elsewhere. It knows nothing of how the numbers come about.
+In: a `Config`, then epochs. Out: config.json, metrics.jsonl and published.json in the run's folder, each whole at any
+moment; a progress bar on a terminal, plain lines elsewhere. It knows nothing of how the numbers come about.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.errors import UsageError
+from training import disk
+from training.errors import DataError, UsageError
+from training.fit import Epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,16 +25,30 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from training.config import Config
-    from training.fit import Epoch
+
+PUBLISHED: Final = "published.json"
+FREE_BYTES: Final = 256 * 2**20  # ten times what the largest recipe's checkpoints, report and version take
 
 
 class Run:
-    """The folder of one run, new or empty, and the screen. Raises `UsageError` where the folder is neither."""
+    """The folder of one run, and the screen.
+
+    The folder is new or empty, or that of a run to be resumed. Raises `UsageError` where it is neither, or where the
+    run has come to its end; `DataError` where the disk is too full for the run.
+    """
 
     def __init__(self, config: Config, console: Console) -> None:
-        self.folder = _fresh(config.run_dir) if config.run_dir else _fresh_by_time(Path("runs"))
         self._console = console
-        self._write("config.json", config.knobs())
+        if config.resume:
+            self.folder = config.resume
+            if (self.folder / PUBLISHED).exists():
+                raise UsageError(f"--resume {self.folder}: this run has come to its end; {PUBLISHED} names its version")
+        else:
+            self.folder = _fresh(config.run_dir) if config.run_dir else _fresh_by_time(Path("runs"))
+            self._write("config.json", config.knobs())
+        free = shutil.disk_usage(self.folder).free
+        if free < FREE_BYTES:
+            raise DataError(f"{self.folder}: {free:,} bytes are free on the disk, and a run needs {FREE_BYTES:,}")
 
     def say(self, line: str, *warnings: str) -> None:
         """Show a line, and warnings so that nobody misses them."""
@@ -40,19 +57,18 @@ class Run:
             self._console.print(f"WARNING: {warning}", style="bold red", highlight=False, soft_wrap=True)
 
     def follow(self, epochs: Iterable[Epoch], total: int) -> list[Epoch]:
-        """Note and show each epoch as it ends; returns them all."""
-        seen = []
-        with (self.folder / "metrics.jsonl").open("w") as lines:
-            for epoch in self._shown(epochs, total):
-                seen.append(epoch)
-                lines.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
-                lines.flush()
+        """Note and show each epoch as it ends; returns them all, those before the run was cut off too."""
+        path = self.folder / "metrics.jsonl"
+        seen = _read(path)
+        for epoch in self._shown(epochs, total):
+            seen = [*seen[: epoch.epoch - 1], epoch]
+            disk.replace(path, b"".join(json.dumps(dataclasses.asdict(each)).encode() + b"\n" for each in seen))
         return seen
 
     def published(self, version: Path) -> None:
         """Note which version came of the run."""
         facts = {"name": version.parent.name, "version": int(version.name), "path": str(version)}
-        self._write("published.json", facts)
+        self._write(PUBLISHED, facts)
 
     def _shown(self, epochs: Iterable[Epoch], total: int) -> Iterator[Epoch]:
         columns = TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeRemainingColumn()
@@ -65,7 +81,13 @@ class Run:
                 yield epoch
 
     def _write(self, name: str, facts: dict[str, Any]) -> None:
-        (self.folder / name).write_text(json.dumps(facts, indent=2) + "\n")
+        disk.replace(self.folder / name, json.dumps(facts, indent=2).encode() + b"\n")
+
+
+def _read(path: Path) -> list[Epoch]:
+    """The epochs that a run has noted."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [Epoch(**json.loads(line)) for line in lines]
 
 
 def _line(epoch: Epoch, total: int) -> str:

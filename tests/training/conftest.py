@@ -9,11 +9,13 @@ from typing import NamedTuple
 import pytest
 
 from training import data
+from training.checkpoint import Keeper
 from training.config import Config
 from training.evaluate import outputs
 from training.fit import fit
 from training.network import Network
 
+RARELY = 86_400.0  # seconds between checkpoints
 SMALL = Config(hidden=(64, 32), epochs=1)
 
 
@@ -31,9 +33,9 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def trained(dataset: data.Dataset) -> Trained:
+def trained(dataset: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     train, validation = data.split(dataset.train, SMALL.validation_share)
     network = Network(SMALL.hidden, SMALL.activation, batch_norm=True, seed=0)
-    list(fit(network, train, validation, SMALL))
+    list(fit(network, train, validation, SMALL, Keeper(tmp_path_factory.mktemp("run"), RARELY)))
     assert outputs(network, validation.images).isfinite().all()
     return Trained(network, validation)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, get_args
 
 import pytest
 import torch
 
-from tests.training.conftest import SMALL
+from tests.training.conftest import RARELY, SMALL
+from training.checkpoint import Keeper
 from training.config import Config, Loss, Optimizer
 from training.data import Digits
 from training.fit import Epoch, fit, make_optimizer
@@ -21,7 +24,9 @@ RATES = {"sgd": 0.1, "momentum": 0.05, "adamw": 4e-3}
 def _fit(dataset: Dataset, config: Config, count: int = 4096) -> tuple[Network, list[Epoch]]:
     train = dataset.train.take(torch.arange(count))
     network = Network(config.hidden, config.activation, batch_norm=config.batch_norm, seed=config.seed)
-    return network, list(fit(network, train, dataset.test.take(torch.arange(500)), config))
+    with TemporaryDirectory() as folder:
+        keeper = Keeper(Path(folder), RARELY)
+        return network, list(fit(network, train, dataset.test.take(torch.arange(500)), config, keeper))
 
 
 def _same(one: Network, other: Network) -> bool:
