@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # What is no digit gets even probabilities (Hendrycks et al. 2019, arXiv 1812.04606), and what is halfway gets a share
 # of them: ten times the least probability is the share of "none" in the answer. A clear digit's is below a millionth.
-UNLIKE = 0.003
+UNLIKE = 0.004
 # Below this, the answer is more likely wrong than right.
 LOW_CONFIDENCE = 0.5
 

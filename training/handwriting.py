@@ -67,15 +67,18 @@ def main(words: list[str]) -> None:
     if options.rendered:
         _print_row(model, "MNIST test, inverted", _as_sent(data.Digits(255 - test.images, test.labels)))
         _print_row(model, "MNIST test, 280 x 280 PNG", _enlarged(test.take(torch.arange(0, len(test.labels), 5))))
+        every = []
         for number, family in enumerate(ink.FAMILIES):
             rng = np.random.default_rng([options.seed, number])
-            name = f"{family} (held out)" if family == ink.HELD_OUT else family
-            _print_row(model, name, _rendered(family, test, options.rendered, rng))
+            pictures = _rendered(family, test, options.rendered, rng)
+            _print_row(model, f"{family} (held out)" if family == ink.HELD_OUT else family, pictures)
+            every += pictures
+        _print_row(model, "these five families", every)
         fonts = others.find_fonts(held_out=True)
         for number, kind in enumerate(others.KINDS):
             rng = np.random.default_rng([options.seed, 100 + number])
-            pictures = (others.render(kind, rng, fonts) for _ in range(options.rendered))
-            _print_row(model, f"no digit: {kind}", (Sent(picture, NONE) for picture in pictures))
+            pictures = [Sent(others.render(kind, rng, fonts), NONE) for _ in range(options.rendered)]
+            _print_row(model, f"no digit: {kind}", pictures)
     for folder in options.ink:
         _print_row(model, folder.name, _labelled(folder))
     for path in options.none:
@@ -113,12 +116,14 @@ def _enlarged(digits: data.Digits) -> Iterator[Sent]:
         yield Sent(stream.getvalue(), label)
 
 
-def _rendered(family: str, digits: data.Digits, count: int, rng: np.random.Generator) -> Iterator[Sent]:
+def _rendered(family: str, digits: data.Digits, count: int, rng: np.random.Generator) -> list[Sent]:
     """Pictures of a family; every third is of the generator's own shapes, the rest follow MNIST's digits."""
+    sent = []
     for i in range(count):
         at = rng.integers(len(digits.labels))
         label = int(digits.labels[at])
-        yield Sent(ink.render(family, None if i % 3 == 0 else digits.images[at, 0].numpy(), label, rng), label)
+        sent.append(Sent(ink.render(family, None if i % 3 == 0 else digits.images[at, 0].numpy(), label, rng), label))
+    return sent
 
 
 def _labelled(folder: Path) -> Iterator[Sent]:
