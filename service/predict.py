@@ -135,5 +135,5 @@ def _in_mnist_form(items: list[Picture]) -> list[bool]:
     arrays: list[Pixels] = [item for item in items if isinstance(item, np.ndarray)]
     if not arrays:
         return [False] * len(items)
-    answers = iter(image.is_mnist_form(np.stack(arrays)).tolist())
+    answers = iter(image.is_mnist_form(np.stack(arrays)))
     return [isinstance(item, np.ndarray) and next(answers) for item in items]
