@@ -28,6 +28,7 @@ from training.evaluate import evaluate, fit_temperature, outputs
 from training.fit import fit
 from training.network import NONE, Network
 from training.publish import publish
+from training.report import report
 from training.run import Run
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def train(config: Config, console: Console) -> Path:
         config, dataset, epochs=epochs, metrics=metrics, parity=parity, temperature=network.temperature.item()
     )
     version = publish(config.models_dir / config.name, model, export.golden(dataset.test, probabilities), card)
+    run.report(report(card, network, dataset.test, probabilities))
     run.published(version)
     keeper.forget()
     run.say(

@@ -21,11 +21,13 @@ It knows nothing of folders. A card of schema "mnist-mlp/1" has all of these key
     data         {"source", "warnings", "sha256": of each file uncompressed, "train", "validation", "test": counts}
     git          {"commit": or "unknown", "dirty": or null} of the training code
     libraries    versions of Python and of the libraries that took part
+    environment  {"platform", "processor", "cores"} of the machine
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -68,9 +70,26 @@ def describe(
         "temperature": temperature,
         "training": _training(config, epochs),
         "data": _data(dataset, metrics),
+        **surroundings(),
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """What a run depends on besides its knobs and data: code, libraries, machine."""
+    return {
         "git": _git_state(),
         "libraries": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "environment": {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
     }
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
 
 
 def _interface() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch.optim import SGD, AdamW
@@ -35,13 +35,19 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """The facts of one epoch; `seconds` are those of the loop so far, validation included."""
+    """The facts of one epoch.
+
+    `loss` and `gradient_norms` (of each layer's weights, first to last) are means over its steps, `learning_rate` is
+    that of the step after it, and `seconds` are those of the loop so far, validation included.
+    """
 
     epoch: int
     loss: float
     validation_nll: float
     validation_accuracy: float
     seconds: float
+    learning_rate: float
+    gradient_norms: list[float]
 
 
 def fit(network: Network, train: Digits, validation: Digits, config: Config, keeper: Keeper) -> Iterator[Epoch]:
@@ -54,7 +60,7 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config, kee
     steps = max(1, len(train.labels) // config.batch_size)
     optimizer, schedule = make_optimizer(network, config, steps * config.epochs)
     augment = Augment(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Augment)})
-    random, total = torch.Generator(), torch.zeros(())
+    random, sums = torch.Generator(), torch.zeros(1 + len(network.layers))
     last = keeper.last()
     position = last.position if last else Position()
     # The clock starts here: the first optimizer makes PyTorch import its compiler, and imports are no training.
@@ -63,37 +69,44 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config, kee
         network.train()
         random.manual_seed(config.seed * 1_000_003 + epoch)
         order = torch.randperm(len(train.labels), generator=random)
-        total.zero_()
+        sums.zero_()
         first = 0
         if last:
             first = position.batch
-            _restore(last.tensors, network, optimizer, random, total)
+            _restore(last.tensors, network, optimizer, random, sums)
             _forward(schedule, (epoch - 1) * steps + first)
             last = None
         for step in range(first, steps):
             batch = order[step * config.batch_size : (step + 1) * config.batch_size]
             loss = LOSSES[config.loss](network(augment(train.images[batch], random)), train.labels[batch])
             loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's backward has no annotations
+            sums += torch.stack([loss.detach(), *(_norm(layer.weight) for layer in network.layers)])
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
-            total += loss.detach()
             if keeper.due():
-                _require_finite(total, epoch)
+                _require_finite(sums, epoch)
                 here = Position(epoch, step + 1, time.perf_counter() - started)
-                keeper.keep(Checkpoint(here, _tensors(network, optimizer, random, total)))
-        _require_finite(total, epoch)
+                keeper.keep(Checkpoint(here, _tensors(network, optimizer, random, sums)))
+        _require_finite(sums, epoch)
         network.eval()
         nll, accuracy = _judge(network, validation)
-        yield Epoch(epoch, total.item() / steps, nll, accuracy, time.perf_counter() - started)
+        loss_mean, *norms = (sums / steps).tolist()
+        rate = float(schedule.get_last_lr()[0])
+        yield Epoch(epoch, loss_mean, nll, accuracy, time.perf_counter() - started, rate, norms)
 
 
-def _require_finite(total: Tensor, epoch: int) -> None:
-    if not torch.isfinite(total):
-        raise Diverged(f"the loss is {total.item()} in epoch {epoch}: a lower --learning-rate may help")
+def _norm(weight: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(cast("Tensor", weight.grad))
+    return norm
 
 
-def _tensors(network: Network, optimizer: Optimizer, random: torch.Generator, total: Tensor) -> dict[str, Tensor]:
+def _require_finite(sums: Tensor, epoch: int) -> None:
+    if not torch.isfinite(sums[0]):
+        raise Diverged(f"the loss is {sums[0].item()} in epoch {epoch}: a lower --learning-rate may help")
+
+
+def _tensors(network: Network, optimizer: Optimizer, random: torch.Generator, sums: Tensor) -> dict[str, Tensor]:
     """All that the next step depends on, but for what follows from the knobs and the position."""
     moments = {
         f"optimizer.{number}.{name}": value
@@ -102,11 +115,11 @@ def _tensors(network: Network, optimizer: Optimizer, random: torch.Generator, to
         if isinstance(value, torch.Tensor)
     }
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
-    return {**weights, **moments, "random": random.get_state(), "total": total}
+    return {**weights, **moments, "random": random.get_state(), "sums": sums}
 
 
 def _restore(
-    tensors: dict[str, Tensor], network: Network, optimizer: Optimizer, random: torch.Generator, total: Tensor
+    tensors: dict[str, Tensor], network: Network, optimizer: Optimizer, random: torch.Generator, sums: Tensor
 ) -> None:
     """Undo `_tensors`."""
     network.load_state_dict({key.removeprefix("network."): value for key, value in _below("network", tensors)})
@@ -116,7 +129,7 @@ def _restore(
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     random.set_state(tensors["random"])
-    total.copy_(tensors["total"])
+    sums.copy_(tensors["sums"])
 
 
 def _below(part: str, tensors: dict[str, Tensor]) -> list[tuple[str, Tensor]]:

@@ -1,7 +1,8 @@
 """The facts of one run on disk, and its progress on the screen.
 
-In: a `Config`, then epochs. Out: config.json, metrics.jsonl and published.json in the run's folder, each whole at any
-moment; a progress bar on a terminal, plain lines elsewhere. It knows nothing of how the numbers come about.
+In: a `Config`, then epochs, a report. Out: config.json, environment.json, metrics.jsonl, report.html and published.json
+in the run's folder, each whole at any moment; a progress bar on a terminal, plain lines elsewhere. It knows nothing of
+how the numbers come about.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training import disk
+from training.card import surroundings
 from training.errors import DataError, UsageError
 from training.fit import Epoch
 
@@ -46,6 +48,7 @@ class Run:
         else:
             self.folder = _fresh(config.run_dir) if config.run_dir else _fresh_by_time(Path("runs"))
             self._write("config.json", config.knobs())
+            self._write("environment.json", surroundings())
         free = shutil.disk_usage(self.folder).free
         if free < FREE_BYTES:
             raise DataError(f"{self.folder}: {free:,} bytes are free on the disk, and a run needs {FREE_BYTES:,}")
@@ -69,6 +72,10 @@ class Run:
         """Note which version came of the run."""
         facts = {"name": version.parent.name, "version": int(version.name), "path": str(version)}
         self._write(PUBLISHED, facts)
+
+    def report(self, page: str) -> None:
+        """Keep the report of the run."""
+        disk.replace(self.folder / "report.html", page.encode())
 
     def _shown(self, epochs: Iterable[Epoch], total: int) -> Iterator[Epoch]:
         columns = TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeRemainingColumn()

@@ -19,7 +19,7 @@ FAST = "--hidden 32 --epochs 1 --batch-size 512 --rotation 0 --elastic 0 --seen 
 
 KEYS = set(
     "schema name version created sha256 golden_sha256 opset inputs outputs pixels labels metrics parity temperature "
-    "training data git libraries".split()
+    "training data git libraries environment".split()
 )
 
 
