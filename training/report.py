@@ -50,7 +50,8 @@ def report(card: Mapping[str, Any], network: Network, digits: Digits, probabilit
         "training": f"{card['training']['seconds']:.1f} s",
     }
     with mpl.style.context(HERE / "report.mplstyle"):
-        return Template((HERE / "report.html").read_text()).substitute(
+        return filled(
+            "report.html",
             title=html.escape(f"{card['name']}, recipe {card['training']['knobs']['recipe']}"),
             subtitle=html.escape(f"{card['created']}, seed {card['training']['seed']}"),
             facts="".join(f"<span><b>{value}</b>{name}</span>" for name, value in facts.items()),
@@ -65,6 +66,12 @@ def report(card: Mapping[str, Any], network: Network, digits: Digits, probabilit
         )
 
 
+def filled(name: str, **parts: str) -> str:
+    """A page of this folder, with its style and its parts."""
+    style = (HERE / "report.css").read_text()
+    return Template((HERE / name).read_text()).substitute(parts, style=style)
+
+
 def _curves(epochs: list[dict[str, Any]]) -> str:
     number = [epoch["epoch"] for epoch in epochs]
     mark = "o" if len(epochs) < 15 else ""
@@ -74,7 +81,7 @@ def _curves(epochs: list[dict[str, Any]]) -> str:
         ("Validation error, %", True, {"": "validation_error"}),
         ("Learning rate after each epoch", False, {"": "learning_rate"}),
     ):
-        figure, axes = _axes(title, "epoch")
+        figure, axes = axes_of(title, "epoch")
         for name, key in lines.items():
             values = [100 * (1 - e["validation_accuracy"]) if key == "validation_error" else e[key] for e in epochs]
             axes.plot(number, values, marker=mark, markersize=4, label=name)
@@ -84,17 +91,17 @@ def _curves(epochs: list[dict[str, Any]]) -> str:
             axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         if len(lines) > 1:
             axes.legend(frameon=False)
-        drawings.append(_svg(figure, title))
-    figure, axes = _axes("Gradient norm by layer, mean of each epoch", "epoch")
+        drawings.append(svg(figure, title))
+    figure, axes = axes_of("Gradient norm by layer, mean of each epoch", "epoch")
     for layer, norms in enumerate(zip(*(epoch["gradient_norms"] for epoch in epochs), strict=True), start=1):
         axes.plot(number, norms, marker=mark, markersize=4, label=f"layer {layer}")
     axes.set_yscale("log")
     axes.legend(frameon=False, ncols=2)
-    return "".join(drawings) + _svg(figure, "gradient norms")
+    return "".join(drawings) + svg(figure, "gradient norms")
 
 
 def _confusion(counts: NDArray[np.int64]) -> str:
-    figure, axes = _axes("Confusion: rows are digits, columns are answers", "answer", size=(5, 4.6))
+    figure, axes = axes_of("Confusion: rows are digits, columns are answers", "answer", size=(5, 4.6))
     wrong = counts * (1 - np.eye(CLASSES, dtype=np.int64))
     axes.imshow(wrong, cmap="Reds", vmax=max(1, wrong.max()) * 1.4)
     for (row, column), value in np.ndenumerate(counts):
@@ -103,7 +110,7 @@ def _confusion(counts: NDArray[np.int64]) -> str:
             axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=8)
     axes.set(xticks=range(CLASSES), yticks=range(CLASSES), ylabel="digit")
     axes.grid(visible=False)
-    return _svg(figure, "confusion matrix")
+    return svg(figure, "confusion matrix")
 
 
 def _reliability(probabilities: Tensor, labels: Tensor) -> str:
@@ -117,13 +124,13 @@ def _reliability(probabilities: Tensor, labels: Tensor) -> str:
         torch.bincount(bins, weights, minlength=BINS)[filled] / counts[filled]
         for weights in (confidence.double(), right)
     ]
-    figure, axes = _axes("Reliability: how often it is right when it is so sure", "confidence", size=(5, 4.6))
+    figure, axes = axes_of("Reliability: how often it is right when it is so sure", "confidence", size=(5, 4.6))
     axes.plot([0, 1], [0, 1], color="#999", linewidth=1, linestyle="--")
     axes.plot(mean[0].numpy(), mean[1].numpy(), marker="o")
     for x, y, n in zip(mean[0].tolist(), mean[1].tolist(), counts[filled].tolist(), strict=True):
         axes.annotate(f"{n:,}", (x, y), textcoords="offset points", xytext=(6, -11), fontsize=7.5, color="#777")
     axes.set(xlim=(0, 1.04), ylim=(0, 1.04), ylabel="share right")
-    return _svg(figure, "reliability diagram")
+    return svg(figure, "reliability diagram")
 
 
 def _mistakes(digits: Digits, probabilities: Tensor) -> str:
@@ -142,7 +149,7 @@ def _layers(network: Network) -> str:
     """The layers as boxes, as high as they are wide, with shapes and parameters."""
     layers = network.layers
     sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
-    figure, axes = _axes("Layers and parameters", "", size=(5, 4.2))
+    figure, axes = axes_of("Layers and parameters", "", size=(5, 4.2))
     heights = np.sqrt(sizes) / np.sqrt(max(sizes))
     for at, (size, height) in enumerate(zip(sizes, heights, strict=True)):
         box = mpl.patches.FancyBboxPatch((at - 0.14, -height / 2), 0.28, height, boxstyle="round,pad=0.02")
@@ -156,7 +163,7 @@ def _layers(network: Network) -> str:
             axes.annotate("", (at - 0.2, 0), (at - 0.8, 0), arrowprops={"arrowstyle": "->", "color": "#999"})
     axes.set(xlim=(-0.5, len(sizes) - 0.5), ylim=(-0.75, 0.85))
     axes.axis("off")
-    return _svg(figure, "layers")
+    return svg(figure, "layers")
 
 
 def _first_layer(network: Network) -> str:
@@ -181,7 +188,8 @@ def _table(title: str, facts: Mapping[str, Any]) -> str:
     return f"<figure><figcaption>{title}</figcaption><table>{rows}</table></figure>"
 
 
-def _axes(title: str, below: str, *, size: tuple[float, float] = (5, 3.1)) -> tuple[Figure, Axes]:
+def axes_of(title: str, below: str, *, size: tuple[float, float] = (5, 3.1)) -> tuple[Figure, Axes]:
+    """A figure of inches, and axes with a title and a name below."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=10.5)
@@ -189,7 +197,8 @@ def _axes(title: str, below: str, *, size: tuple[float, float] = (5, 3.1)) -> tu
     return figure, axes
 
 
-def _svg(figure: Figure, name: str) -> str:
+def svg(figure: Figure, name: str) -> str:
+    """A figure as HTML, with a name for who cannot see it."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     drawing = stream.getvalue()

@@ -62,7 +62,7 @@ class Run:
     def follow(self, epochs: Iterable[Epoch], total: int) -> list[Epoch]:
         """Note and show each epoch as it ends; returns them all, those before the run was cut off too."""
         path = self.folder / "metrics.jsonl"
-        seen = _read(path)
+        seen = read_epochs(self.folder)
         for epoch in self._shown(epochs, total):
             seen = [*seen[: epoch.epoch - 1], epoch]
             disk.replace(path, b"".join(json.dumps(dataclasses.asdict(each)).encode() + b"\n" for each in seen))
@@ -91,8 +91,9 @@ class Run:
         disk.replace(self.folder / name, json.dumps(facts, indent=2).encode() + b"\n")
 
 
-def _read(path: Path) -> list[Epoch]:
-    """The epochs that a run has noted."""
+def read_epochs(folder: Path) -> list[Epoch]:
+    """The epochs that the run in a folder has noted."""
+    path = folder / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [Epoch(**json.loads(line)) for line in lines]
 
