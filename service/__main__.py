@@ -136,12 +136,14 @@ def _welcome(settings: Settings, listener: socket.socket, version: str) -> str:
 def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvicorn.Config:
     import uvicorn
 
+    from service.protocol import Protocol
+
     LOGGING["root"]["level"] = settings.log_level.upper()  # type: ignore[index]
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         factory=factory,
         workers=settings.workers,
-        http="httptools",
+        http=Protocol,
         loop="uvloop",
         ws="none",
         lifespan="on",

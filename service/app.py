@@ -26,8 +26,9 @@ from service import metrics, openapi, problems
 from service.batcher import Batcher
 from service.classifier import Classifier
 from service.errors import DeadlineExceeded, Malformed, SlowRequest, TooLarge
-from service.observe import Observe, start_access_log
+from service.observe import Observe, Observer, start_access_log
 from service.predict import Predictor
+from service.protocol import FastPath
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,14 +63,14 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
     predictor = Predictor(classifier, batcher, watched, settings)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, FastPath]]:
         listener = start_access_log()
         watched.build_info.labels(service.__version__, classifier.version, classifier.sha256).set(1)
         watched.model_loaded.set(time.time())
         watched.reloads["success"].inc()
         app.state.ready = True
         log.info("serving model %s version %s", classifier.name, classifier.version)
-        yield
+        yield {"fast_path": FastPath(predictor, app.state.observer)} if settings.fast_path else {}
         app.state.ready = False
         predictor.close()
         listener.stop()
@@ -87,7 +88,8 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
     if settings.metrics_port is None:
         _add_metrics(app, registry)
     _add_page(app)
-    app.add_middleware(Observe, metrics=watched, routes=_routes(app), access_log_share=settings.access_log)
+    app.state.observer = Observer(watched, _routes(app), settings.access_log)
+    app.add_middleware(Observe, observer=app.state.observer)
     return app
 
 

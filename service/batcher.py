@@ -18,6 +18,8 @@ import numpy as np
 from service.errors import Overloaded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.artefact import Probabilities
     from service.classifier import Classifier
     from service.metrics import Metrics
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
 class _Waiting(NamedTuple):
     images: Pixels  # uint8[n,1,28,28]
-    answer: asyncio.Future[Probabilities]
+    done: Callable[[Probabilities | Exception], None]
+    wanted: Callable[[], bool]
     since: float  # seconds, perf_counter
 
 
@@ -44,16 +47,32 @@ class Batcher:
 
     async def predict(self, images: Pixels) -> Probabilities:
         """Probabilities float32[n,10] of images uint8[n,1,28,28]; raises `Overloaded` when the queue is full."""
+        answer: asyncio.Future[Probabilities] = asyncio.get_running_loop().create_future()
+
+        def done(found: Probabilities | Exception) -> None:
+            if isinstance(found, Exception):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+        self.submit(images, done, lambda: not answer.done())
+        return await answer
+
+    def submit(
+        self, images: Pixels, done: Callable[[Probabilities | Exception], None], wanted: Callable[[], bool]
+    ) -> None:
+        """Call `done` with the images' probabilities, or with what went wrong, in a later turn of the event loop.
+
+        What is not `wanted` any more when its turn comes is dropped. Raises `Overloaded` when the queue is full.
+        """
         if self._depth and self._depth + len(images) > self._max_queue:
             raise self._overloaded()
-        loop = asyncio.get_running_loop()
         if not self._waiting:
+            loop = asyncio.get_running_loop()
             loop.call_soon(self._run, loop)
-        item = _Waiting(images, loop.create_future(), time.perf_counter())
-        self._waiting.append(item)
+        self._waiting.append(_Waiting(images, done, wanted, time.perf_counter()))
         self._depth += len(images)
         self._metrics.queue_depth.set(self._depth)
-        return await item.answer
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._take()
@@ -69,12 +88,12 @@ class Batcher:
             probabilities = self._classifier.predict(images)
         except Exception as error:  # noqa: BLE001 - whatever it is, every request in the batch must get an answer
             for item in batch:
-                item.answer.set_exception(error)
+                item.done(error)
             return
         self._observe(len(images), time.perf_counter() - started)
         position = 0
         for item in batch:
-            item.answer.set_result(probabilities[position : position + len(item.images)])
+            item.done(probabilities[position : position + len(item.images)])
             position += len(item.images)
 
     def _take(self) -> list[_Waiting]:
@@ -84,7 +103,7 @@ class Batcher:
         while self._waiting and (not batch or size + len(self._waiting[0].images) <= self._max_batch):
             item = self._waiting.popleft()
             self._depth -= len(item.images)
-            if not item.answer.done():
+            if item.wanted():
                 batch.append(item)
                 size += len(item.images)
         self._metrics.queue_depth.set(self._depth)

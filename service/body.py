@@ -41,11 +41,16 @@ class Pictures(NamedTuple):
 
 async def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
     """The pictures in a body; raises `Malformed`, `UnknownMediaType`, `TooLarge` or `Unusable`."""
+    if body and _kind(content_type) == FORM:
+        return await _form(content_type, body, max_images)
+    return parse_plain(content_type, body, max_images=max_images)
+
+
+def parse_plain(content_type: str, body: bytes, *, max_images: int) -> Pictures:
+    """The pictures in a body that is no form: those need an event loop."""
     if not body:
         raise Malformed(f"The body is empty; send {ACCEPTED}.")
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == FORM:
-        return await _form(content_type, body, max_images)
+    kind = _kind(content_type)
     if kind == "application/json" or kind.endswith("+json"):
         return _json(body, max_images)
     # curl's --data-binary names no picture type: the bytes themselves say it.
@@ -54,6 +59,10 @@ async def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
     if kind == "application/octet-stream":
         return _raw(body, max_images)
     raise UnknownMediaType(f"Content-Type {kind or '(none)'} is not one that is read here; send {ACCEPTED}.")
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _raw(body: bytes, max_images: int) -> Pictures:

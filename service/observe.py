@@ -1,4 +1,4 @@
-"""The one middleware: watches every request and gives it an id.
+"""Watches every request and gives it an id: the one middleware, and what the fast path shares with it.
 
 In: ASGI messages. Out: the same, with `X-Request-ID` on the answer; metrics by route template; and for a sampled share
 of requests a JSON line on stderr, formatted and written by a thread of its own. It changes no answer.
@@ -22,6 +22,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from prometheus_client import Counter, Histogram
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from service.metrics import Metrics
@@ -32,21 +33,64 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 access_log = logging.getLogger("service.access")
 
 
-class Observe:
-    """Plain ASGI middleware; `routes` are the templates that exist, with their methods, exported as zeros."""
+class Observer:
+    """Ids, metrics and log lines of requests; `routes` are the templates that exist, with their methods."""
 
-    def __init__(
-        self, app: ASGIApp, metrics: Metrics, routes: Iterable[tuple[str, str]], access_log_share: float
-    ) -> None:
-        self._app = app
+    def __init__(self, metrics: Metrics, routes: Iterable[tuple[str, str]], access_log_share: float) -> None:
         self._metrics = metrics
         self._share = access_log_share
         # An id is cheap and unique: a random start for each process, then a count.
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
+        self._bound: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         for route, method in routes:
-            metrics.requests.labels(route, method, "200")
-            metrics.duration.labels(route)
+            self._children(route, method, 200)  # exported as zeros
+
+    def request_id(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """The id that the client gave, if it is one, or a new one."""
+        for name, value in headers:
+            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+                return bytes(value)
+        return f"{self._prefix}-{next(self._count):x}".encode()
+
+    def begin(self) -> None:
+        """A request has come."""
+        self._metrics.in_progress.inc()
+
+    def end(
+        self, route: str, method: str, status: int, seconds: float, *, request_id: bytes, client: str | None
+    ) -> None:
+        """A request has been answered, or its connection is gone."""
+        self._metrics.in_progress.dec()
+        requests, duration = self._children(route, method, status)
+        requests.inc()
+        duration.observe(seconds)
+        if self._share and random.random() < self._share:  # noqa: S311 - a sample, not a secret
+            fields = {
+                "request_id": request_id.decode(),
+                "method": method,
+                "route": route,
+                "status": status,
+                "ms": round(seconds * 1e3, 3),
+                "client": client,
+            }
+            access_log.info("request", extra={"fields": fields})
+
+    def _children(self, route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+        """The metrics of these labels: looked up once, since that costs more than counting."""
+        key = (route, method, status)
+        if key not in self._bound:
+            counter = self._metrics.requests.labels(route, method, str(status))
+            self._bound[key] = (counter, self._metrics.duration.labels(route))
+        return self._bound[key]
+
+
+class Observe:
+    """Plain ASGI middleware that lets an `Observer` see every request."""
+
+    def __init__(self, app: ASGIApp, observer: Observer) -> None:
+        self._app = app
+        self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request through the app."""
@@ -54,7 +98,7 @@ class Observe:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = scope["request_id"] = self._request_id(scope)
+        request_id = scope["request_id"] = self._observer.request_id(scope["headers"])
         status = 500  # what uvicorn answers when the app raises before it answers
 
         async def send_observed(message: Message) -> None:
@@ -64,39 +108,15 @@ class Observe:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
-        self._metrics.in_progress.inc()
+        self._observer.begin()
         try:
             await self._app(scope, receive, send_observed)
         finally:
-            self._metrics.in_progress.dec()
-            self._record(scope, status, time.perf_counter() - started)
-
-    def _request_id(self, scope: Scope) -> bytes:
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-                return bytes(value)
-        return f"{self._prefix}-{next(self._count):x}".encode()
-
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "other")
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        self._metrics.requests.labels(route, method, str(status)).inc()
-        self._metrics.duration.labels(route).observe(seconds)
-        if self._share and random.random() < self._share:  # noqa: S311 - a sample, not a secret
-            client = scope.get("client")
-            access_log.info(
-                "request",
-                extra={
-                    "fields": {
-                        "request_id": scope["request_id"].decode(),
-                        "method": method,
-                        "route": route,
-                        "status": status,
-                        "ms": round(seconds * 1e3, 3),
-                        "client": client[0] if client else None,
-                    }
-                },
-            )
+            route = getattr(scope.get("route"), "path", "other")
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            client = scope["client"][0] if scope.get("client") else None
+            seconds = time.perf_counter() - started
+            self._observer.end(route, method, status, seconds, request_id=request_id, client=client)
 
 
 class JsonFormatter(logging.Formatter):

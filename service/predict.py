@@ -19,6 +19,8 @@ from service.doubt import doubts
 from service.errors import ServiceError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.artefact import Probabilities
     from service.batcher import Batcher
     from service.body import Picture, Pictures
@@ -59,14 +61,49 @@ class Predictor:
             raise
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
         good = [item for item in prepared if not isinstance(item, ServiceError)]
-        probabilities = await self._classify(good)
+        results = iter(zip(good, await self._classify(good), strict=True))
         started = time.perf_counter()
-        results = iter([self._result(*pair) for pair in zip(good, probabilities, strict=True)])
         predictions = [
-            {"error": item.members()} if isinstance(item, ServiceError) else next(results) for item in prepared
+            {"error": item.members()} if isinstance(item, ServiceError) else self._result(*next(results))
+            for item in prepared
         ]
         if explained:
             await self._explain(prepared, predictions)
+        return self._encode(predictions, started)
+
+    def begin(self, content_type: str, data: bytes) -> list[Prepared] | None:
+        """The pictures of a small body, prepared without an event loop; None for what takes longer or needs one.
+
+        Raises `ServiceError`, or returns None: `answer` then says what is wrong, and counts it.
+        """
+        started = time.perf_counter()
+        pictures = body.parse_plain(content_type, data, max_images=self._settings.max_images)
+        prepared = self._small(pictures.items)
+        if prepared is not None:
+            self._metrics.stages["decode"].observe(time.perf_counter() - started)
+        return prepared
+
+    def _small(self, items: list[Picture]) -> list[Prepared] | None:
+        first = items[0]
+        if isinstance(first, bytes) and len(items) == 1 and len(first) <= INLINE_BYTES:
+            return [image.read(first, max_pixels=self._settings.max_pixels)]
+        arrays = [item for item in items if isinstance(item, np.ndarray)]
+        if len(arrays) == len(items) and all(_in_mnist_form(items)):
+            return [image.unchanged(item) for item in arrays]
+        return None
+
+    def classify(
+        self, prepared: list[Prepared], done: Callable[[Probabilities | Exception], None], wanted: Callable[[], bool]
+    ) -> None:
+        """Hand prepared pictures to the model, as `Batcher.submit` does; raises `Overloaded`."""
+        self._batcher.submit(_stacked(prepared), done, wanted)
+
+    def finish(self, prepared: list[Prepared], probabilities: Probabilities) -> bytes:
+        """The JSON answer to pictures that are prepared and classified."""
+        started = time.perf_counter()
+        return self._encode([self._result(*pair) for pair in zip(prepared, probabilities, strict=True)], started)
+
+    def _encode(self, predictions: list[dict[str, Any]], started: float) -> bytes:
         encoded = orjson.dumps({"model": self._model, "predictions": predictions}, option=orjson.OPT_SERIALIZE_NUMPY)
         self._metrics.stages["encode"].observe(time.perf_counter() - started)
         return encoded
@@ -102,7 +139,7 @@ class Predictor:
     async def _classify(self, good: list[Prepared]) -> Probabilities:
         if not good:
             return np.empty((0, 10), np.float32)
-        return await self._batcher.predict(np.stack([item.pixels for item in good])[:, None])
+        return await self._batcher.predict(_stacked(good))
 
     def _result(self, prepared: Prepared, probabilities: Probabilities) -> dict[str, Any]:
         digit = int(probabilities.argmax())
@@ -128,6 +165,11 @@ class Predictor:
     def _reject(self, error: ServiceError) -> None:
         if type(error).reason in self._metrics.rejected:
             self._metrics.rejected[type(error).reason].inc()
+
+
+def _stacked(prepared: list[Prepared]) -> Pixels:
+    """uint8[n,1,28,28]."""
+    return np.stack([item.pixels for item in prepared])[:, None]
 
 
 def _in_mnist_form(items: list[Picture]) -> list[bool]:

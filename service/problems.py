@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from service.metrics import Metrics
 
 
+MEDIA_TYPE = "application/problem+json"
+FAULT = {
+    "status": 500,
+    "detail": "The service failed at this request; its log tells more under the request id.",
+    "reason": "internal",
+}
+
+
 def install(app: FastAPI, metrics: Metrics) -> None:
     """Lets every error of the app's routes be answered by this module."""
 
@@ -43,8 +51,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         return _problem(request, {"status": error.status_code, "detail": detail, "reason": reason}, error.headers)
 
     async def on_fault(request: Request, _: Exception) -> Response:
-        detail = "The service failed at this request; its log tells more under the request id."
-        return _problem(request, {"status": 500, "detail": detail, "reason": "internal"})
+        return _problem(request, FAULT)
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)
@@ -52,7 +59,11 @@ def install(app: FastAPI, metrics: Metrics) -> None:
 
 
 def _problem(request: Request, problem: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    status = problem["status"]
-    request_id = request.scope["request_id"].decode()
-    content = {"title": HTTPStatus(status).phrase, **problem, "request_id": request_id}
-    return Response(orjson.dumps(content), status, headers, media_type="application/problem+json")
+    content = encoded(problem, request.scope["request_id"])
+    return Response(content, problem["status"], headers, media_type=MEDIA_TYPE)
+
+
+def encoded(problem: dict[str, Any], request_id: bytes) -> bytes:
+    """A problem as JSON, with its title and the id of the request."""
+    title = HTTPStatus(problem["status"]).phrase
+    return orjson.dumps({"title": title, **problem, "request_id": request_id.decode()})

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     shutdown_seconds: int = Field(
         30, ge=0, description="Time that open requests get to finish after SIGTERM, in seconds."
     )
+    fast_path: bool = Field(
+        True, description="Answer small requests inside the HTTP protocol; off changes nothing but the speed."
+    )
     access_log: float = Field(
         0.0, ge=0, le=1, description="Share of requests written to the JSON access log (stderr): 0 none, 1 all."
     )
