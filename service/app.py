@@ -73,6 +73,7 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
         yield {"fast_path": FastPath(predictor, app.state.observer)} if settings.fast_path else {}
         app.state.ready = False
         predictor.close()
+        watched.book.flush()
         listener.stop()
 
     app = FastAPIOffline(
@@ -86,7 +87,7 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
     _add_predict(app, predictor, settings)
     _add_operation(app, classifier)
     if settings.metrics_port is None:
-        _add_metrics(app, registry)
+        _add_metrics(app, registry, watched)
     _add_page(app)
     app.state.observer = Observer(watched, _routes(app), settings.access_log)
     app.add_middleware(Observe, observer=app.state.observer)
@@ -174,9 +175,10 @@ def _add_operation(app: FastAPI, classifier: Classifier) -> None:
         return Response(card, media_type="application/json")
 
 
-def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+def _add_metrics(app: FastAPI, registry: CollectorRegistry, watched: metrics.Metrics) -> None:
     @app.get("/metrics", summary="Prometheus metrics, right over all workers", tags=["operation"])
     async def scrape(request: Request) -> Response:
+        watched.book.flush()
         accept = request.headers.get("accept", "")
         text, content_type = await run_in_threadpool(metrics.exposition, registry, accept)
         return Response(text, headers={"Content-Type": content_type})

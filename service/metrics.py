@@ -14,15 +14,20 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from service.tally import Book, BulkHistogram, Count, Level, Spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # Seconds, from a small model's 50 µs to the default time to answer; the objectives 1, 10 and 100 ms are edges.
 SECONDS = (50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1, 2.5, 10)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
+CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+INK = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1)
 STAGES = ("decode", "queue", "inference", "encode")
 POLARITIES = ("light_on_dark", "dark_on_light")
 REJECTIONS = ("malformed", "not_a_picture", "too_large", "unusable")
@@ -39,8 +44,13 @@ class Metrics:
         def gauge(name: str, text: str, *labels: str, over_workers: str) -> Gauge:
             return Gauge(f"mnist_{name}", text, labels, registry=registry, multiprocess_mode=over_workers)  # type: ignore[arg-type]
 
-        def histogram(name: str, text: str, *labels: str, buckets: Iterable[float] = SECONDS) -> Histogram:
-            return Histogram(f"mnist_{name}", text, labels, registry=registry, buckets=tuple(buckets))
+        def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> BulkHistogram:
+            return BulkHistogram(f"mnist_{name}", text, labels, registry=registry, buckets=buckets)
+
+        def counts(one: Counter, names: Iterable[str]) -> dict[str, Count]:
+            return {name: Count(self.book, one.labels(name)) for name in names}
+
+        self.book = Book()
 
         self.build_info = gauge(
             "build_info",
@@ -50,40 +60,38 @@ class Metrics:
             "model_sha256",
             over_workers="livemax",
         )
-        self.requests = counter(
+        self._requests = counter(
             "http_requests_total", "Requests answered, by route template.", "route", "method", "code"
         )
-        self.duration = histogram("http_request_duration_seconds", "From request line to last byte.", "route")
-        self.in_progress = gauge("http_requests_in_progress", "Requests being answered.", over_workers="livesum")
+        self._duration = histogram("http_request_duration_seconds", "From request line to last byte.", "route")
+        in_progress = gauge("http_requests_in_progress", "Requests being answered.", over_workers="livesum")
+        self.in_progress = Level(self.book, in_progress)
         stage = histogram("stage_duration_seconds", "Time of one stage of a prediction.", "stage")
-        self.stages = {name: stage.labels(name) for name in STAGES}
-        self.batch_size = histogram(
-            "batch_size", "Pictures in one run of the model.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
-        )
-        self.queue_depth = gauge("queue_depth", "Pictures waiting for the model.", over_workers="livesum")
-        digits = counter("predictions_total", "Digits answered.", "digit")
-        self.digits = [digits.labels(str(digit)) for digit in range(10)]
-        self.confidence = histogram(
-            "prediction_confidence",
-            "Probability of the answered digit.",
-            buckets=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1),
-        )
-        self.ink_ratio = histogram(
-            "input_ink_ratio",
-            "Share of a picture's pixels that are ink.",
-            buckets=(0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1),
-        )
+        self.stages = {name: Spread(self.book, stage.labels(name), SECONDS) for name in STAGES}
+        batch_size = histogram("batch_size", "Pictures in one run of the model.", buckets=BATCHES)
+        self.batch_size = Spread(self.book, batch_size, BATCHES)
+        queue_depth = gauge("queue_depth", "Pictures waiting for the model.", over_workers="livesum")
+        self.queue_depth = Level(self.book, queue_depth)
+        digits = counts(counter("predictions_total", "Digits answered.", "digit"), map(str, range(10)))
+        self.digits = list(digits.values())
+        confidence = histogram("prediction_confidence", "Probability of the answered digit.", buckets=CONFIDENCES)
+        self.confidence = Spread(self.book, confidence, CONFIDENCES)
+        ink_ratio = histogram("input_ink_ratio", "Share of a picture's pixels that are ink.", buckets=INK)
+        self.ink_ratio = Spread(self.book, ink_ratio, INK)
         polarity = counter("input_polarity_total", "Pictures by what their ink is like.", "polarity")
-        self.polarities = {name: polarity.labels(name) for name in POLARITIES}
-        rejected = counter("rejected_images_total", "Pictures refused.", "reason")
-        self.rejected = {reason: rejected.labels(reason) for reason in REJECTIONS}
-        shed = counter("shed_requests_total", "Requests given up to protect the others.", "reason")
-        self.shed = {reason: shed.labels(reason) for reason in SHED}
+        self.polarities = counts(polarity, POLARITIES)
+        self.rejected = counts(counter("rejected_images_total", "Pictures refused.", "reason"), REJECTIONS)
+        self.shed = counts(counter("shed_requests_total", "Requests given up to protect the others.", "reason"), SHED)
         self.model_loaded = gauge(
             "model_load_timestamp_seconds", "When the served model was loaded, Unix time.", over_workers="livemax"
         )
         reloads = counter("model_reloads_total", "Loads of a model version.", "result")
         self.reloads = {result: reloads.labels(result) for result in ("success", "failure")}
+
+    def of_requests(self, route: str, method: str, status: int) -> tuple[Count, Spread]:
+        """The count and the duration of requests with these labels."""
+        duration = Spread(self.book, self._duration.labels(route), SECONDS)
+        return Count(self.book, self._requests.labels(route, method, str(status))), duration
 
 
 def registry() -> CollectorRegistry:

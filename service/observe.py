@@ -22,10 +22,10 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from prometheus_client import Counter, Histogram
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from service.metrics import Metrics
+    from service.tally import Count, Spread
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -42,7 +42,7 @@ class Observer:
         # An id is cheap and unique: a random start for each process, then a count.
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
-        self._bound: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._bound: dict[tuple[str, str, int], tuple[Count, Spread]] = {}
         for route, method in routes:
             self._children(route, method, 200)  # exported as zeros
 
@@ -76,12 +76,11 @@ class Observer:
             }
             access_log.info("request", extra={"fields": fields})
 
-    def _children(self, route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    def _children(self, route: str, method: str, status: int) -> tuple[Count, Spread]:
         """The metrics of these labels: looked up once, since that costs more than counting."""
         key = (route, method, status)
         if key not in self._bound:
-            counter = self._metrics.requests.labels(route, method, str(status))
-            self._bound[key] = (counter, self._metrics.duration.labels(route))
+            self._bound[key] = self._metrics.of_requests(route, method, status)
         return self._bound[key]
 
 

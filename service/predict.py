@@ -169,6 +169,8 @@ class Predictor:
 
 def _stacked(prepared: list[Prepared]) -> Pixels:
     """uint8[n,1,28,28]."""
+    if len(prepared) == 1:
+        return prepared[0].pixels[None, None]
     return np.stack([item.pixels for item in prepared])[:, None]
 
 
@@ -177,5 +179,5 @@ def _in_mnist_form(items: list[Picture]) -> list[bool]:
     arrays: list[Pixels] = [item for item in items if isinstance(item, np.ndarray)]
     if not arrays:
         return [False] * len(items)
-    answers = iter(image.is_mnist_form(np.stack(arrays)))
+    answers = iter(image.is_mnist_form(np.stack(arrays) if len(arrays) > 1 else arrays[0]))
     return [isinstance(item, np.ndarray) and next(answers) for item in items]

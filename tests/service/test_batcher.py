@@ -24,10 +24,11 @@ class Watched:
 
     def __init__(self, classifier: Classifier, *, max_batch: int = 64, max_queue: int = 10_000) -> None:
         self.registry = CollectorRegistry()
-        metrics = Metrics(self.registry)
-        self.batcher = Batcher(classifier, metrics, max_batch=max_batch, max_queue=max_queue)
+        self.metrics = Metrics(self.registry)
+        self.batcher = Batcher(classifier, self.metrics, max_batch=max_batch, max_queue=max_queue)
 
     def value(self, name: str) -> float:
+        self.metrics.book.flush()
         value = self.registry.get_sample_value(name)
         assert value is not None
         return value
