@@ -59,19 +59,26 @@ $(VENV)/.training: requirements/torch.txt requirements/training.txt | $(PY)
 	@$(INSTALL) -r requirements/training.txt
 	@touch $@ $(VENV)/.serving
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.training
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed
 	@$(INSTALL) -r requirements/dev.txt
+	@touch $@
+
+# The clients that the tests ask with, in an environment of their own: their pins are older than ours.
+$(VENV)/clients/.installed: requirements/clients.txt | $(PY)
+	@$(PYTHON) -m venv --without-pip $(VENV)/clients
+	@$(PYTHON) -m pip --python $(VENV)/clients/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # torch stays out of the hashed locks: its build (CPU, CUDA, ROCm) is the machine's choice, its version is ours.
 COMPILE = $(PY) -m piptools compile --quiet --strip-extras --generate-hashes --unsafe-package torch \
-	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
+	--no-emit-index-url --no-emit-find-links --no-header
 
-lock: $(VENV)/.dev ## Pins again, from pyproject.toml
+lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
-	$(COMPILE) --output-file requirements/serving.txt
-	$(COMPILE) --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
-	$(COMPILE) --output-file requirements/dev.txt --constraint requirements/training.txt --extra training --extra dev
+	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
+	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
+	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --extra training --extra dev
+	printf "kserve\ntritonclient[http]\n" | $(COMPILE) - --output-file requirements/clients.txt
 
 clean: ## Removes the environment and the runs
 	rm -rf $(VENV) runs

@@ -25,10 +25,12 @@ import service
 from service import metrics, openapi, problems
 from service.batcher import Batcher
 from service.classifier import Classifier
-from service.errors import DeadlineExceeded, Malformed, SlowRequest, TooLarge
+from service.errors import DeadlineExceeded
+from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log
 from service.predict import Predictor
 from service.protocol import FastPath
+from service.receive import whole_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -86,9 +88,11 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
     problems.install(app, watched)
     _add_predict(app, predictor, settings)
     _add_operation(app, classifier)
+    add_inference(app, predictor, classifier, settings, registry)
     if settings.metrics_port is None:
         _add_metrics(app, registry, watched)
     _add_page(app)
+    app.state.metrics = watched
     app.state.observer = Observer(watched, _routes(app), settings.access_log)
     app.add_middleware(Observe, observer=app.state.observer)
     return app
@@ -115,11 +119,7 @@ def _add_predict(app: FastAPI, predictor: Predictor, settings: Settings) -> None
     async def predict(request: Request) -> Response:
         """Answers pictures in any of the forms below. `?explain=1` adds what the network saw and why."""
         seconds = settings.timeout_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                data = await _receive(request, settings.max_body_bytes)
-        except TimeoutError:
-            raise SlowRequest(f"The body did not arrive within {seconds:g} s.", limit=seconds) from None
+        data = await whole_body(request, settings)
         explained = request.query_params.get("explain", "0") not in {"", "0", "false"}
         content_type = request.headers.get("content-type", "")
         try:
@@ -128,26 +128,6 @@ def _add_predict(app: FastAPI, predictor: Predictor, settings: Settings) -> None
         except TimeoutError:
             raise DeadlineExceeded(f"The answer was not ready within {seconds:g} s.", limit=seconds) from None
         return Response(answer, media_type="application/json")
-
-
-async def _receive(request: Request, limit: int) -> bytes:
-    """The whole body, never more than `limit` bytes of it in memory.
-
-    Starlette's own `max_body_size` answers in plain text and without the limit's value, so the count is kept here.
-    """
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > limit:
-        raise TooLarge(f"The body has {int(length):,} bytes; the limit is {limit:,}.", limit=limit)
-    body = bytearray()
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise Malformed("The connection was closed before the body had arrived.")
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise TooLarge(f"The body has more than {limit:,} bytes, which is the limit.", limit=limit)
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 def _add_operation(app: FastAPI, classifier: Classifier) -> None:

@@ -1,5 +1,6 @@
 """The family of errors, and the flow of a request that they map.
 
+    route       NoSuchModel 404 · Forbidden 403
     receive     TooLarge 413 · Malformed 400 · UnknownMediaType 415 · SlowRequest 408
     decode      NotAPicture 415 · TooLarge 413 · Unusable 422
     queue       Overloaded 503
@@ -35,6 +36,20 @@ class ServiceError(Exception):
         if self.limit is not None:
             problem["limit"] = self.limit
         return problem
+
+
+class NoSuchModel(ServiceError):
+    """The path names a model or a version that is not served."""
+
+    status = 404
+    reason = "no_such_model"
+
+
+class Forbidden(ServiceError):
+    """Something that clients may not do here."""
+
+    status = 403
+    reason = "forbidden"
 
 
 class Malformed(ServiceError):

@@ -112,6 +112,30 @@ def exposition(own: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
     return encode(all_workers(folder)), content_type
 
 
+def totals(own: CollectorRegistry) -> dict[str, tuple[int, int]]:
+    """Counts and nanoseconds over all workers: of each stage, of requests that "success" and "fail"; and under "batch"
+    the runs of the model and the pictures in them.
+    """
+    folder = _shared_folder()
+    samples = [s for metric in (own if folder is None else all_workers(folder)).collect() for s in metric.samples]
+
+    def total(name: str, **labels: str) -> float:
+        return sum(s.value for s in samples if s.name == f"mnist_{name}" and labels.items() <= s.labels.items())
+
+    found = {"batch": (int(total("batch_size_count")), int(total("batch_size_sum")))}
+    for stage in STAGES:
+        spent = total("stage_duration_seconds_sum", stage=stage)
+        found[stage] = (int(total("stage_duration_seconds_count", stage=stage)), int(spent * 1e9))
+    asked = [s for s in samples if s.labels.get("route", "").endswith(("/infer", "/predict"))]
+    counted = [s for s in asked if s.name == "mnist_http_requests_total"]
+    good = int(sum(s.value for s in counted if s.labels["code"] == "200"))
+    spent = sum(s.value for s in asked if s.name == "mnist_http_request_duration_seconds_sum")
+    everything = max(1, int(sum(s.value for s in counted)))
+    found["success"] = (good, int(spent * 1e9 * good / everything))
+    found["fail"] = (everything - good if counted else 0, int(spent * 1e9 * (everything - good) / everything))
+    return found
+
+
 def all_workers(folder: Path) -> CollectorRegistry:
     """A registry that adds up the files of all workers whenever it is scraped."""
     collectors = CollectorRegistry()

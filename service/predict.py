@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from service import body, explain, image
+from service import body, explain, image, openinference
 from service.doubt import doubts
 from service.errors import ServiceError
 
@@ -70,6 +70,27 @@ class Predictor:
         if explained:
             await self._explain(prepared, predictions)
         return self._encode(predictions, started)
+
+    async def infer(self, request: openinference.Request) -> tuple[bytes, int | None]:
+        """The answer to a request of the Open Inference Protocol, as `openinference.encode`; raises `ServiceError`."""
+        started = time.perf_counter()
+        pixels = request.pixels
+        if pixels is None:
+            pixels = _stacked([await self._prepare_one(picture, mnist_form=False) for picture in request.pictures])
+        self._metrics.stages["decode"].observe(time.perf_counter() - started)
+        probabilities = await self._batcher.predict(pixels)
+        started = time.perf_counter()
+        for row in probabilities:
+            self._count(row)
+        encoded = openinference.encode(self._model, request, probabilities)
+        self._metrics.stages["encode"].observe(time.perf_counter() - started)
+        return encoded
+
+    def _count(self, probabilities: Probabilities) -> int:
+        digit = int(probabilities.argmax())
+        self._metrics.digits[digit].inc()
+        self._metrics.confidence.observe(float(probabilities[digit]))
+        return digit
 
     def begin(self, content_type: str, data: bytes) -> list[Prepared] | None:
         """The pictures of a small body, prepared without an event loop; None for what takes longer or needs one.
@@ -142,10 +163,8 @@ class Predictor:
         return await self._batcher.predict(_stacked(good))
 
     def _result(self, prepared: Prepared, probabilities: Probabilities) -> dict[str, Any]:
-        digit = int(probabilities.argmax())
+        digit = self._count(probabilities)
         confidence = probabilities[digit]  # float32, and so written with the same digits as in the list
-        self._metrics.digits[digit].inc()
-        self._metrics.confidence.observe(confidence)
         self._metrics.ink_ratio.observe(prepared.ink_ratio)
         self._metrics.polarities[prepared.polarity].inc()
         warnings = (*prepared.warnings, *doubts(probabilities))

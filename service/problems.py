@@ -1,4 +1,4 @@
-"""Errors → HTTP answers: `application/problem+json` (RFC 9457), made in this one place.
+"""Errors → HTTP answers: `application/problem+json` (RFC 9457), or below /v2 {"error": "…"}, made in this one place.
 
 In: any exception that a route raised. Out: the response. A fault of ours tells the client no more than its request id;
 the rest is in the log.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 MEDIA_TYPE = "application/problem+json"
+JSON = "application/json"
 FAULT = {
     "status": 500,
     "detail": "The service failed at this request; its log tells more under the request id.",
@@ -59,6 +60,8 @@ def install(app: FastAPI, metrics: Metrics) -> None:
 
 
 def _problem(request: Request, problem: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    if request.url.path.startswith("/v2"):
+        return Response(orjson.dumps({"error": problem["detail"]}), problem["status"], headers, media_type=JSON)
     content = encoded(problem, request.scope["request_id"])
     return Response(content, problem["status"], headers, media_type=MEDIA_TYPE)
 

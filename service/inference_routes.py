@@ -1,0 +1,194 @@
+"""The routes of the Open Inference Protocol, version 2, below /v2.
+
+In: a predictor, a classifier and settings. Out: routes on the app, each with and without a trailing slash, and none
+redirected, because clients don't follow. What tensors look like is `service.openinference`'s. Errors below /v2 are
+{"error": "…"}, which `service.problems` makes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from fastapi import APIRouter, FastAPI, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+import service
+from service import metrics, openinference
+from service.errors import DeadlineExceeded, Forbidden, NoSuchModel
+from service.receive import decompressed, whole_body
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from prometheus_client import CollectorRegistry
+
+    from service.classifier import Classifier
+    from service.predict import Predictor
+    from service.settings import Settings
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
+INFER = "/v2/models/{model}/infer"
+MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
+
+
+def add_inference(
+    app: FastAPI, predictor: Predictor, classifier: Classifier, settings: Settings, registry: CollectorRegistry
+) -> None:
+    """Add all routes below /v2."""
+    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+    def route(method: str, paths: tuple[str, ...], summary: str) -> Callable[[Handler], Handler]:
+        def add(handler: Handler) -> Handler:
+            for path in paths:
+                name = f"{handler.__name__}{paths.index(path) or ''}"
+                extra = {"parameters": [_parameter(part) for part in ("model", "version") if f"{{{part}}}" in path]}
+                options: dict[str, Any] = {"methods": [method], "response_model": None, "responses": RESPONSES}
+                router.add_api_route(path, handler, operation_id=name, summary=summary, openapi_extra=extra, **options)
+                router.add_api_route(f"{path}/", handler, include_in_schema=False, **options)
+            return handler
+
+        return add
+
+    def check(request: Request) -> None:
+        """Raises `NoSuchModel` unless the path names the model, and the version, that is served."""
+        name, version = request.path_params.get("model"), request.path_params.get("version")
+        if name not in {None, classifier.name} or version not in {None, classifier.version}:
+            asked = name if version is None else f"{name} version {version}"
+            raise NoSuchModel(f"unknown model: {asked} is not found; {classifier.name} {classifier.version} is served")
+
+    @route("GET", ("",), "The server, and the extensions that it has")
+    async def server_metadata() -> Response:
+        return _json({"name": "mnist-mlp", "version": service.__version__, "extensions": EXTENSIONS})
+
+    @route("GET", ("/health/live",), "Is the process alive?")
+    async def live() -> Response:
+        return _json({"live": True})
+
+    @route("GET", ("/health/ready",), "May requests be sent here?")
+    async def ready() -> Response:
+        return _json({"live": True, "ready": app.state.ready}, 200 if app.state.ready else 503)
+
+    # Before the model's own routes, which would take "stats" for a name.
+    @route("GET", ("/models/stats", *(f"{path}/stats" for path in MODEL)), "Inferences, and how long they took")
+    async def model_statistics(request: Request) -> Response:
+        check(request)
+        app.state.metrics.book.flush()
+        numbers = await run_in_threadpool(metrics.totals, registry)
+        return _json({"model_stats": [statistics(classifier, numbers)]})
+
+    @route("GET", MODEL, "The model's tensors")
+    async def model_metadata(request: Request) -> Response:
+        check(request)
+        return _json(
+            {
+                "name": classifier.name,
+                "versions": [classifier.version],
+                "platform": "onnxruntime_onnx",
+                "inputs": [{"name": openinference.INPUT, "datatype": "UINT8", "shape": [-1, 1, 28, 28]}],
+                "outputs": [{"name": openinference.OUTPUT, "datatype": "FP32", "shape": [-1, openinference.CLASSES]}],
+            }
+        )
+
+    @route("GET", tuple(f"{path}/ready" for path in MODEL), "May this model be asked?")
+    async def model_ready(request: Request) -> Response:
+        check(request)
+        return _json({"name": classifier.name, "ready": app.state.ready}, 200 if app.state.ready else 503)
+
+    @route("GET", tuple(f"{path}/config" for path in MODEL), "The model's configuration, as Triton's clients read it")
+    async def model_config(request: Request) -> Response:
+        check(request)
+        pixels = {"name": openinference.INPUT, "data_type": "TYPE_UINT8", "format": "FORMAT_NCHW", "dims": [1, 28, 28]}
+        output = {"name": openinference.OUTPUT, "data_type": "TYPE_FP32", "dims": [openinference.CLASSES]}
+        return _json(
+            {
+                "name": classifier.name,
+                "platform": "onnxruntime_onnx",
+                "backend": "onnxruntime",
+                "max_batch_size": settings.max_images,
+                "input": [pixels],
+                "output": [output | {"label_filename": ""}],
+            }
+        )
+
+    @route("POST", ("/repository/index",), "The models that there are")
+    async def repository_index() -> Response:
+        state = {"name": classifier.name, "version": classifier.version, "state": "READY", "reason": ""}
+        return _json([state])
+
+    @route("POST", tuple(f"/repository/models/{{model}}/{verb}" for verb in ("load", "unload")), "Not open to clients")
+    async def repository_change() -> Response:
+        raise Forbidden("models are not loaded or unloaded by clients here; MNIST_MODEL_VERSION chooses the version")
+
+    @route("POST", tuple(f"{path}/infer" for path in MODEL), "Probabilities of pictures")
+    async def infer(request: Request) -> Response:
+        """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
+        check(request)
+        body = decompressed(
+            await whole_body(request, settings),
+            request.headers.get("content-encoding", "").strip().lower(),
+            limit=settings.max_body_bytes,
+        )
+        asked = openinference.parse(body, request.headers.get(HEADER_LENGTH), max_images=settings.max_images)
+        seconds = settings.timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                content, length = await predictor.infer(asked)
+        except TimeoutError:
+            raise DeadlineExceeded(f"The answer was not ready within {seconds:g} s.", limit=seconds) from None
+        if length is None:
+            return Response(content, media_type="application/json")
+        return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
+
+    app.include_router(router)
+
+
+if TYPE_CHECKING:
+    Handler = Callable[..., Awaitable[Response]]
+
+_ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+_CONTENT = {"application/json": {"schema": _ERROR}}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "Says what was wrong.", "content": _CONTENT},
+    "5XX": {"description": "Not ready, full, too slow, or a fault.", "content": _CONTENT},
+}
+
+
+def _parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def statistics(classifier: Classifier, numbers: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """One model's statistics: counts and nanoseconds over all workers, of requests on every route that infers."""
+    nothing = (0, 0)
+
+    def part(name: str) -> dict[str, int]:
+        count, ns = numbers.get(name, nothing)
+        return {"count": count, "ns": ns}
+
+    return {
+        "name": classifier.name,
+        "version": classifier.version,
+        "last_inference": int(time.time() * 1000) if numbers.get("batch", nothing)[0] else 0,
+        "inference_count": numbers.get("batch", nothing)[1],
+        "execution_count": numbers.get("batch", nothing)[0],
+        "inference_stats": {
+            "success": part("success"),
+            "fail": part("fail"),
+            "queue": part("queue"),
+            "compute_input": part("decode"),
+            "compute_infer": part("inference"),
+            "compute_output": part("encode"),
+            "cache_hit": part(""),
+            "cache_miss": part(""),
+        },
+        "batch_stats": [],
+    }

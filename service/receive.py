@@ -1,0 +1,71 @@
+"""A request's whole body, bounded in size and time.
+
+In: a request. Out: its body, decompressed where the client compressed it. It knows the limits, not what a body holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import TYPE_CHECKING
+
+from service.errors import Malformed, SlowRequest, TooLarge, UnknownMediaType
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from service.settings import Settings
+
+_GZIP_OR_ZLIB = 47  # zlib's window bits: the larger window, and either header
+
+
+async def whole_body(request: Request, settings: Settings) -> bytes:
+    """The body; raises `TooLarge` over the limit, `SlowRequest` over the time, `Malformed` where it breaks off."""
+    seconds = settings.timeout_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            return await _receive(request, settings.max_body_bytes)
+    except TimeoutError:
+        raise SlowRequest(f"The body did not arrive within {seconds:g} s.", limit=seconds) from None
+
+
+async def _receive(request: Request, limit: int) -> bytes:
+    """The whole body, never more than `limit` bytes of it in memory.
+
+    Starlette's own `max_body_size` answers in plain text and without the limit's value, so the count is kept here.
+    """
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > limit:
+        raise TooLarge(f"The body has {int(length):,} bytes; the limit is {limit:,}.", limit=limit)
+    body = bytearray()
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Malformed("The connection was closed before the body had arrived.")
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise TooLarge(f"The body has more than {limit:,} bytes, which is the limit.", limit=limit)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def decompressed(body: bytes, encoding: str, *, limit: int) -> bytes:
+    """The body without its Content-Encoding, gzip or deflate (which is zlib, RFC 9110 section 8.4.1.2), or none.
+
+    Raises `UnknownMediaType` for another encoding, `Malformed` for damaged bytes, `TooLarge` when they grow over
+    `limit`.
+    """
+    if encoding in {"", "identity"}:
+        return body
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        raise UnknownMediaType(f"Content-Encoding {encoding} is not one that is read here; send gzip or deflate.")
+    engine = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        plain = engine.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise Malformed(f"The body is not {encoding}: {error}.") from None
+    if len(plain) > limit:
+        raise TooLarge(f"The decompressed body has more than {limit:,} bytes, which is the limit.", limit=limit)
+    if not engine.eof:
+        raise Malformed(f"The {encoding} body breaks off.")
+    return plain
