@@ -72,7 +72,8 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
         watched.reloads["success"].inc()
         app.state.ready = True
         log.info("serving model %s version %s", classifier.name, classifier.version)
-        yield {"fast_path": FastPath(predictor, app.state.observer)} if settings.fast_path else {}
+        fast_path = FastPath(predictor, batcher, app.state.observer, classifier.name)
+        yield {"fast_path": fast_path} if settings.fast_path else {}
         app.state.ready = False
         predictor.close()
         watched.book.flush()

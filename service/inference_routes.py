@@ -19,6 +19,7 @@ from starlette.responses import Response
 import service
 from service import metrics, openinference
 from service.errors import DeadlineExceeded, Forbidden, NoSuchModel
+from service.openinference import HEADER_LENGTH
 from service.receive import decompressed, whole_body
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from service.predict import Predictor
     from service.settings import Settings
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
 INFER = "/v2/models/{model}/infer"
 MODEL = ("/models/{model}", "/models/{model}/versions/{version}")

@@ -29,6 +29,7 @@ OUTPUT: Final = "probabilities"
 PIXELS: Final = 784
 CLASSES: Final = 10
 SHAPE: Final = "[N,1,28,28]"
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _header_length(text: str | None, size: int) -> int:
     if text is None:
         return size
     if not (text.isascii() and text.isdecimal()) or int(text) > size:
-        raise Malformed(f"Inference-Header-Content-Length {text[:40]!r} is no length within the body's {size:,} bytes.")
+        raise Malformed(f"{HEADER_LENGTH} {text[:40]!r} is no length within the body's {size:,} bytes.")
     return int(text)
 
 

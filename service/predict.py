@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -19,7 +19,7 @@ from service.doubt import doubts
 from service.errors import ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from service.artefact import Probabilities
     from service.batcher import Batcher
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 INLINE_BYTES = 2048
 # Large pictures being decoded at once: bounds memory at this many times `max_pixels`.
 DECODE_THREADS = 2
+
+
+class Small(NamedTuple):
+    """A small request, prepared: what the model is to see, and what makes its probabilities the answer's bytes."""
+
+    images: Pixels  # uint8[n,1,28,28]
+    answer: Callable[[Probabilities], tuple[bytes, int | None]]  # the body, and the length of JSON before other bytes
 
 
 class Predictor:
@@ -78,7 +85,9 @@ class Predictor:
         if pixels is None:
             pixels = _stacked([await self._prepare_one(picture, mnist_form=False) for picture in request.pictures])
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        probabilities = await self._batcher.predict(pixels)
+        return self._inferred(request, await self._batcher.predict(pixels))
+
+    def _inferred(self, request: openinference.Request, probabilities: Probabilities) -> tuple[bytes, int | None]:
         started = time.perf_counter()
         for row in probabilities:
             self._count(row)
@@ -92,17 +101,36 @@ class Predictor:
         self._metrics.confidence.observe(float(probabilities[digit]))
         return digit
 
-    def begin(self, content_type: str, data: bytes) -> list[Prepared] | None:
-        """The pictures of a small body, prepared without an event loop; None for what takes longer or needs one.
+    def small_answer(self, headers: Mapping[bytes, bytes], data: bytes) -> Small | None:
+        """`answer` for a small body, without an event loop; None for what takes longer or needs one.
 
-        Raises `ServiceError`, or returns None: `answer` then says what is wrong, and counts it.
+        Where it raises `ServiceError`, or returns None, nothing is counted: `answer` is to be asked instead.
         """
         started = time.perf_counter()
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
         pictures = body.parse_plain(content_type, data, max_images=self._settings.max_images)
         prepared = self._small(pictures.items)
-        if prepared is not None:
-            self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        return prepared
+        if prepared is None:
+            return None
+        self._metrics.stages["decode"].observe(time.perf_counter() - started)
+
+        def answer(probabilities: Probabilities) -> tuple[bytes, int | None]:
+            began = time.perf_counter()
+            predictions = [self._result(*pair) for pair in zip(prepared, probabilities, strict=True)]
+            return self._encode(predictions, began), None
+
+        return Small(_stacked(prepared), answer)
+
+    def small_infer(self, headers: Mapping[bytes, bytes], data: bytes) -> Small | None:
+        """`infer` for a small body of pixels, on the terms of `small_answer`."""
+        started = time.perf_counter()
+        length = headers.get(openinference.HEADER_LENGTH.lower().encode())
+        text = None if length is None else length.decode("latin-1")
+        request = openinference.parse(data, text, max_images=self._settings.max_images)
+        if request.pixels is None:
+            return None
+        self._metrics.stages["decode"].observe(time.perf_counter() - started)
+        return Small(request.pixels, lambda probabilities: self._inferred(request, probabilities))
 
     def _small(self, items: list[Picture]) -> list[Prepared] | None:
         first = items[0]
@@ -112,17 +140,6 @@ class Predictor:
         if len(arrays) == len(items) and all(_in_mnist_form(items)):
             return [image.unchanged(item) for item in arrays]
         return None
-
-    def classify(
-        self, prepared: list[Prepared], done: Callable[[Probabilities | Exception], None], wanted: Callable[[], bool]
-    ) -> None:
-        """Hand prepared pictures to the model, as `Batcher.submit` does; raises `Overloaded`."""
-        self._batcher.submit(_stacked(prepared), done, wanted)
-
-    def finish(self, prepared: list[Prepared], probabilities: Probabilities) -> bytes:
-        """The JSON answer to pictures that are prepared and classified."""
-        started = time.perf_counter()
-        return self._encode([self._result(*pair) for pair in zip(prepared, probabilities, strict=True)], started)
 
     def _encode(self, predictions: list[dict[str, Any]], started: float) -> bytes:
         encoded = orjson.dumps({"model": self._model, "predictions": predictions}, option=orjson.OPT_SERIALIZE_NUMPY)

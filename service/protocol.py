@@ -1,4 +1,4 @@
-"""The fast path: a small `POST /predict` answered inside uvicorn's own protocol, without scope, task or ASGI messages.
+"""The fast path: small requests, answered inside uvicorn's own protocol without scope, task or ASGI messages.
 
 In: what uvicorn's httptools protocol gets from a connection. Out: the same answers, for a third of the CPU time. What
 is not small and plain (forms, big pictures, queries, HTTP/1.0, bodies that take their time), and whatever would end in
@@ -8,28 +8,30 @@ framing, and nothing of pictures.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service import problems
+from service import openinference, problems
 from service.errors import ServiceError
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
     from service.artefact import Probabilities
-    from service.image import Prepared
+    from service.batcher import Batcher
     from service.observe import Observer
-    from service.predict import Predictor
+    from service.predict import Predictor, Small
 
-ROUTE = "/predict"
 PATIENCE = 0.05  # seconds for the rest of a body; then the normal way has it
 MAX_BODY = 65_536  # bytes: 64 pictures of 784; what is larger gains nothing here
 FRAMING = frozenset({b"transfer-encoding", b"expect", b"content-encoding", b"upgrade"})  # left to the normal way
-
+JSON, BYTES, PROBLEM = b"application/json", b"application/octet-stream", problems.MEDIA_TYPE.encode()
+HEADER_LENGTH = openinference.HEADER_LENGTH.lower().encode()
+INFERENCE = "/v2/models/{model}/infer"
 
 log = logging.getLogger("service")
 
@@ -37,18 +39,23 @@ log = logging.getLogger("service")
 class FastPath:
     """What the protocol needs of the app; the lifespan hands it over in its state."""
 
-    def __init__(self, predictor: Predictor, observer: Observer) -> None:
-        self.predictor = predictor
+    def __init__(self, predictor: Predictor, batcher: Batcher, observer: Observer, model: str) -> None:
+        self.batcher = batcher
         self.observer = observer
+        # By path: the route's template, and what prepares a request.
+        self.routes = {
+            b"/predict": ("/predict", predictor.small_answer),
+            INFERENCE.format(model=model).encode(): (INFERENCE, predictor.small_infer),
+        }
 
 
 class _InFlight:
     """A request on the fast path, in the place of uvicorn's cycle: later requests of the connection wait for it."""
 
-    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, path: bytes, headers: dict[bytes, bytes]) -> None:
+        self.path = path
         self.headers = headers
         self.body = b""
-        self.prepared: list[Prepared] = []
         self.started = time.perf_counter()
         self.keep_alive = True
         self.response_complete = False
@@ -71,12 +78,12 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start a request: on the fast path if it fits there."""
         if self._fits():
-            self._coming = _InFlight(self.headers)
+            self._coming = _InFlight(self.url, dict(self.headers))
         else:
             super().on_headers_complete()
 
     def _fits(self) -> bool:
-        if self._fast is None or self.url != ROUTE.encode() or self.parser.get_method() != b"POST":
+        if self._fast is None or self.url not in self._fast.routes or self.parser.get_method() != b"POST":
             return False
         idle = self.cycle is None or self.cycle.response_complete
         if not idle or self.flow.write_paused or not self.parser.should_keep_alive():
@@ -130,55 +137,56 @@ class Protocol(HttpToolsProtocol):
 
     def _begin(self, request: _InFlight) -> None:
         assert self._fast
-        predictor = self._fast.predictor
+        _, prepare = self._fast.routes[request.path]
         try:
-            prepared = predictor.begin(_content_type(request.headers), request.body)
-            if prepared is not None:
-                predictor.classify(prepared, lambda found: self._end(request, found), lambda: not request.disconnected)
+            small = prepare(request.headers, request.body)
+            if small is not None:
+                done = functools.partial(self._end, request, small)
+                self._fast.batcher.submit(small.images, done, lambda: not request.disconnected)
         except ServiceError:
-            prepared = None
-        if prepared is None:
+            small = None
+        if small is None:
             self._hand_over(request)
             super().on_message_complete()
             return
         self._settle()
-        request.prepared = prepared
         self.cycle = request  # type: ignore[assignment]  # it has all of a cycle that uvicorn asks for
         self._fast.observer.begin()
 
-    def _end(self, request: _InFlight, found: Probabilities | Exception) -> None:
+    def _end(self, request: _InFlight, small: Small, found: Probabilities | Exception) -> None:
         """The model has answered: write the response."""
         assert self._fast
-        request_id = self._fast.observer.request_id(request.headers)
+        observer = self._fast.observer
+        request_id = observer.request_id(request.headers.items())
+        length = None
         try:
             if isinstance(found, Exception):
                 raise found
-            status, kind, content = 200, "application/json", self._fast.predictor.finish(request.prepared, found)
+            content, length = small.answer(found)
+            status, kind = 200, JSON if length is None else BYTES
         except Exception:
             log.exception("request %s failed", request_id.decode())
-            status, kind, content = 500, problems.MEDIA_TYPE, problems.encoded(problems.FAULT, request_id)
+            status, kind, content = 500, PROBLEM, problems.encoded(problems.FAULT, request_id)
         client = self.client[0] if self.client else None
+        route, _ = self._fast.routes[request.path]
         seconds = time.perf_counter() - request.started
-        self._fast.observer.end(ROUTE, "POST", status, seconds, request_id=request_id, client=client)
+        observer.end(route, "POST", status, seconds, request_id=request_id, client=client)
         request.response_complete = True
         if not self.transport.is_closing():
-            self.transport.write(self._head(request, status, kind, len(content), request_id) + content)
+            more = b"" if length is None else b"%b: %d\r\n" % (HEADER_LENGTH, length)
+            self.transport.write(self._head(request, status, kind, len(content), request_id) + more + b"\r\n" + content)
             if not request.keep_alive:
                 self.transport.close()
             self.on_response_complete()
 
-    def _head(self, request: _InFlight, status: int, kind: str, length: int, request_id: bytes) -> bytes:
+    def _head(self, request: _InFlight, status: int, kind: bytes, size: int, request_id: bytes) -> bytes:
         headers = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
         close = b"" if request.keep_alive else b"connection: close\r\n"
-        return b"%bcontent-length: %d\r\ncontent-type: %b\r\nx-request-id: %b\r\n%b%b\r\n" % (
+        return b"%bcontent-length: %d\r\ncontent-type: %b\r\nx-request-id: %b\r\n%b%b" % (
             STATUS_LINE[status],
-            length,
-            kind.encode(),
+            size,
+            kind,
             request_id,
             headers,
             close,
         )
-
-
-def _content_type(headers: list[tuple[bytes, bytes]]) -> str:
-    return next((value.decode("latin-1") for name, value in headers if name == b"content-type"), "")

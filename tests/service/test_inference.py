@@ -50,10 +50,10 @@ def offline(classifier: Classifier, digits: Digits) -> Probabilities:
     return classifier.predict(digits.images[:20, None])
 
 
-@pytest.fixture(scope="module")
-def triton(some: Path) -> dict[str, Any]:
-    """What Triton's clients found, asking a service of two workers."""
-    with running_service(workers=2) as service:
+@pytest.fixture(scope="module", params=[True, False], ids=["fast path", "app alone"])
+def triton(some: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What Triton's clients found, asking a service of two workers, with the fast path and without."""
+    with running_service(workers=2, fast_path=request.param) as service:
         picture = ROOT / "service" / "page" / "seven.png"
         return facts("triton", service.url.removeprefix("http://"), str(some), str(picture))
 
