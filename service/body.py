@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.errors import Malformed, NotAPicture, ServiceError, TooLarge, UnknownMediaType, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from python_multipart.multipart import MultipartCallbacks
 
     from service.picture import Pixels
 
@@ -39,18 +39,13 @@ class Pictures(NamedTuple):
     several: bool  # the request was written for several pictures, even if it held just one
 
 
-async def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
+def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
     """The pictures in a body; raises `Malformed`, `UnknownMediaType`, `TooLarge` or `Unusable`."""
-    if body and _kind(content_type) == FORM:
-        return await _form(content_type, body, max_images)
-    return parse_plain(content_type, body, max_images=max_images)
-
-
-def parse_plain(content_type: str, body: bytes, *, max_images: int) -> Pictures:
-    """The pictures in a body that is no form: those need an event loop."""
     if not body:
         raise Malformed(f"The body is empty; send {ACCEPTED}.")
-    kind = _kind(content_type)
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == FORM:
+        return _form(content_type, body, max_images)
     if kind == "application/json" or kind.endswith("+json"):
         return _json(body, max_images)
     # curl's --data-binary names no picture type: the bytes themselves say it.
@@ -61,10 +56,6 @@ def parse_plain(content_type: str, body: bytes, *, max_images: int) -> Pictures:
     raise UnknownMediaType(f"Content-Type {kind or '(none)'} is not one that is read here; send {ACCEPTED}.")
 
 
-def _kind(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
-
-
 def _raw(body: bytes, max_images: int) -> Pictures:
     count, rest = divmod(len(body), 784)
     if rest:
@@ -73,23 +64,61 @@ def _raw(body: bytes, max_images: int) -> Pictures:
     return Pictures(list(np.frombuffer(body, np.uint8).reshape(count, 28, 28)), several=count > 1)
 
 
-async def _form(content_type: str, body: bytes, max_images: int) -> Pictures:
-    async def stream() -> AsyncIterator[bytes]:
-        yield body
-
-    headers = Headers({"content-type": content_type})
-    parser = MultiPartParser(headers, stream(), max_files=float("inf"), max_fields=float("inf"))  # type: ignore[arg-type]
-    # The whole body is in memory and bounded already: a file on disk would only cost time.
-    parser.spool_max_size = len(body) + 1
+def _form(content_type: str, body: bytes, max_images: int) -> Pictures:
+    """The files of a form (RFC 7578), whatever its fields are called; other fields are passed over."""
+    _, options = parse_options_header(content_type)
+    form = _Form()
     try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+        parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
+        parser.write(body)
+    except (FormParserError, ValueError) as error:
         raise Malformed(f"The multipart body cannot be read: {error}.") from None
-    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    if not files:
+    if not form.files:
         raise Malformed("The form holds no file; send each picture as a file (curl: -F image=@digit.png).")
-    _check_count(len(files), max_images)
-    return Pictures([await file.read() for file in files], several=len(files) > 1)
+    _check_count(len(form.files), max_images)
+    return Pictures(list(form.files), several=len(form.files) > 1)
+
+
+class _Form:
+    """Collects the files of a form from what python-multipart's parser tells."""
+
+    def __init__(self) -> None:
+        self.files: list[bytes] = []
+        self._name = self._value = self._disposition = b""
+        self._content = bytearray()
+
+    def callbacks(self) -> MultipartCallbacks:
+        """What the parser calls."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._field,
+            "on_header_value": self._header,
+            "on_header_end": self._header_end,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._disposition, self._content = b"", bytearray()
+
+    def _field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _header(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._name = self._value = b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._content += data[start:end]
+
+    def _end(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"filename" in options or b"filename*" in options:
+            self.files.append(bytes(self._content))
 
 
 def _json(body: bytes, max_images: int) -> Pictures:

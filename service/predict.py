@@ -61,7 +61,7 @@ class Predictor:
         """The JSON answer to one body of `/predict`; raises `ServiceError`."""
         started = time.perf_counter()
         try:
-            pictures = await body.parse(content_type, data, max_images=self._settings.max_images)
+            pictures = body.parse(content_type, data, max_images=self._settings.max_images)
             prepared = await self._prepare(pictures)
         except ServiceError as error:
             self._reject(error)
@@ -108,7 +108,7 @@ class Predictor:
         """
         started = time.perf_counter()
         content_type = headers.get(b"content-type", b"").decode("latin-1")
-        pictures = body.parse_plain(content_type, data, max_images=self._settings.max_images)
+        pictures = body.parse(content_type, data, max_images=self._settings.max_images)
         prepared = self._small(pictures.items)
         if prepared is None:
             return None

@@ -1,7 +1,7 @@
 """The fast path: small requests, answered inside uvicorn's own protocol without scope, task or ASGI messages.
 
 In: what uvicorn's httptools protocol gets from a connection. Out: the same answers, for a third of the CPU time. What
-is not small and plain (forms, big pictures, queries, HTTP/1.0, bodies that take their time), and whatever would end in
+is not small and plain (big pictures, queries, HTTP/1.0, bodies that take their time), and whatever would end in
 an error, goes the normal way to the app with all of its body: so there is one place that refuses. It knows HTTP
 framing, and nothing of pictures.
 """
