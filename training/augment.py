@@ -6,6 +6,7 @@ product, which makes the sampling grid, and one `grid_sample`. It never ships. I
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +35,8 @@ class Augment:
     def __call__(self, images: Tensor, random: torch.Generator) -> Tensor:
         """Images float32[N,1,28,28], drawn from images uint8[N,1,28,28]; beyond the frame there is ground."""
         count = len(images)
+        if not any(dataclasses.astuple(self)):
+            return images.float()
         drawn = functional.grid_sample(images.float(), self.grid(count, random), align_corners=False)
         if self.stroke:
             drawn = change_stroke(drawn, self.stroke * _uniform(count, random))
