@@ -103,7 +103,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
-    from service import app, metrics
+    from service import app, metrics, worker
     from service.classifier import Classifier
 
     # Checked here for all workers: one line and one exit code, before any process is started.
@@ -122,7 +122,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     if settings.metrics_port is not None:
         folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         prometheus_client.start_http_server(settings.metrics_port, settings.host, metrics.all_workers(folder))
-    config = _uvicorn(settings, functools.partial(app.worker_app, settings), factory=True)
+    config = _uvicorn(settings, functools.partial(worker.worker_app, settings, os.getpid()), factory=True)
     Multiprocess(config, sockets=[listener]).run()
 
 

@@ -24,7 +24,6 @@ from starlette.responses import FileResponse, Response
 import service
 from service import metrics, openapi, problems
 from service.batcher import Batcher
-from service.classifier import Classifier
 from service.errors import DeadlineExceeded
 from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from service.classifier import Classifier
     from service.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
@@ -50,12 +50,6 @@ PAGE_HEADERS = {
 }
 
 log = logging.getLogger("service")
-
-
-def worker_app(settings: Settings) -> FastAPI:
-    """The app of one of several workers: each loads the model for itself; raises `ModelError`."""
-    classifier = Classifier.load(settings.model_dir, settings.model_version)
-    return create_app(settings, classifier, metrics.registry())
 
 
 def create_app(settings: Settings, classifier: Classifier, registry: CollectorRegistry) -> FastAPI:

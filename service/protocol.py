@@ -119,6 +119,12 @@ class Protocol(HttpToolsProtocol):
         self._settle()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """The service ends: what is coming is still waited for, on the normal way."""
+        if self._coming is not None:
+            self._hand_over(self._coming)
+        super().shutdown()
+
     def _settle(self) -> None:
         """Nothing is waited for any more."""
         self._coming = None

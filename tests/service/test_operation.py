@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -114,6 +115,21 @@ def test_requests_under_way_are_answered_at_shutdown(digits: Digits) -> None:
         assert service.process.wait(20) == 0
     assert b"200 OK" in answer
     assert b'"digit":7' in answer
+
+
+def test_workers_end_with_the_process_that_started_them() -> None:
+    """However it dies: after SIGKILL its workers leave, and the port is free for a new service."""
+    with running_service(workers=2) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        service.process.kill()
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection((host, int(port)), timeout=5).close()
+            except ConnectionRefusedError:
+                break
+        else:
+            pytest.fail("the workers are still listening")
 
 
 def test_a_taken_port_is_told_with_exit_code_4() -> None:

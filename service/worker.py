@@ -1,0 +1,41 @@
+"""One of several worker processes: its app, and its end when the process that started it is gone.
+
+In: settings. Out: the app that uvicorn runs. It knows that it has a parent, and nothing of requests.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from service import metrics
+from service.app import create_app
+from service.classifier import Classifier
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from service.settings import Settings
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def worker_app(settings: Settings, parent: int) -> FastAPI:
+    """The app of one worker of the process `parent`: each loads the model for itself; raises `ModelError`."""
+    end_with(parent)
+    classifier = Classifier.load(settings.model_dir, settings.model_version)
+    return create_app(settings, classifier, metrics.registry())
+
+
+def end_with(parent: int) -> None:
+    """Have this process get SIGTERM when its parent dies, however it dies; on other systems than Linux nothing.
+
+    Else workers whose parent was killed would hold the port, and no new service could start.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before it could be asked
+            os.kill(os.getpid(), signal.SIGTERM)
