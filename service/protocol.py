@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service import openinference, problems
-from service.errors import ServiceError
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -31,6 +30,7 @@ MAX_BODY = 65_536  # bytes: 64 pictures of 784; what is larger gains nothing her
 FRAMING = frozenset({b"transfer-encoding", b"expect", b"content-encoding", b"upgrade"})  # left to the normal way
 JSON, BYTES, PROBLEM = b"application/json", b"application/octet-stream", problems.MEDIA_TYPE.encode()
 HEADER_LENGTH = openinference.HEADER_LENGTH.lower().encode()
+CLOSED = 499  # as nginx counts requests whose client has gone
 INFERENCE = "/v2/models/{model}/infer"
 
 log = logging.getLogger("service")
@@ -148,8 +148,8 @@ class Protocol(HttpToolsProtocol):
             small = prepare(request.headers, request.body)
             if small is not None:
                 done = functools.partial(self._end, request, small)
-                self._fast.batcher.submit(small.images, done, lambda: not request.disconnected)
-        except ServiceError:
+                self._fast.batcher.submit(small.images, done, functools.partial(self._wanted, request))
+        except Exception:  # noqa: BLE001 - whatever it is, it comes again where the app answers it
             small = None
         if small is None:
             self._hand_over(request)
@@ -159,11 +159,23 @@ class Protocol(HttpToolsProtocol):
         self.cycle = request  # type: ignore[assignment]  # it has all of a cycle that uvicorn asks for
         self._fast.observer.begin()
 
+    def _wanted(self, request: _InFlight) -> bool:
+        """Whether anybody waits for the answer."""
+        if request.disconnected and self._fast:
+            self._record(request, CLOSED, self._fast.observer.request_id(request.headers.items()))
+        return not request.disconnected
+
+    def _record(self, request: _InFlight, status: int, request_id: bytes) -> None:
+        assert self._fast
+        client = self.client[0] if self.client else None
+        route, _ = self._fast.routes[request.path]
+        seconds = time.perf_counter() - request.started
+        self._fast.observer.end(route, "POST", status, seconds, request_id=request_id, client=client)
+
     def _end(self, request: _InFlight, small: Small, found: Probabilities | Exception) -> None:
         """The model has answered: write the response."""
         assert self._fast
-        observer = self._fast.observer
-        request_id = observer.request_id(request.headers.items())
+        request_id = self._fast.observer.request_id(request.headers.items())
         length = None
         try:
             if isinstance(found, Exception):
@@ -173,10 +185,7 @@ class Protocol(HttpToolsProtocol):
         except Exception:
             log.exception("request %s failed", request_id.decode())
             status, kind, content = 500, PROBLEM, problems.encoded(problems.FAULT, request_id)
-        client = self.client[0] if self.client else None
-        route, _ = self._fast.routes[request.path]
-        seconds = time.perf_counter() - request.started
-        observer.end(route, "POST", status, seconds, request_id=request_id, client=client)
+        self._record(request, status, request_id)
         request.response_complete = True
         if not self.transport.is_closing():
             more = b"" if length is None else b"%b: %d\r\n" % (HEADER_LENGTH, length)

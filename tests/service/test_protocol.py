@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING, BinaryIO
 
+import httpx
 import numpy as np
 import pytest
 
@@ -135,6 +137,22 @@ def test_each_of_thousands_at_once_gets_its_own_answer(server: Service, classifi
         return await asyncio.gather(*(ask(range(start, 3000, 64)) for start in range(64)))
 
     assert max(asyncio.run(all_at_once())) < 1e-5
+
+
+def test_clients_that_leave_are_counted_out(digits: Digits) -> None:
+    """Fifty clients send a request and are gone: none of them is counted as under way for ever."""
+    with running_service() as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        for _ in range(50):
+            with socket.create_connection((host, int(port)), timeout=20) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by RST
+                connection.sendall(post(png(digits.images[0])))
+        for _ in range(100):
+            text = httpx.get(f"{service.url}/metrics").text
+            if "mnist_http_requests_in_progress 1.0" in text:  # the scrape itself
+                break
+        else:
+            pytest.fail("requests are under way whose clients have gone")
 
 
 def test_requests_that_are_there_at_sigterm_are_answered(digits: Digits) -> None:
