@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
 import matplotlib.style
-from rich.console import Console
-from rich.table import Table
 
 from training import disk
 from training.errors import UsageError
@@ -55,11 +53,10 @@ def main(words: list[str]) -> None:
     parser.add_argument("--html", type=Path, help="write the table and the runs' curves to this file")
     options = parser.parse_args(words)
     runs = [read(folder) for folder in options.runs]
-    headings, *rows = lines(runs)
-    table = Table(*headings, box=None, header_style="bold", pad_edge=False)
+    rows = lines(runs)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if options.html:
         disk.replace(options.html, page(runs).encode())
 
@@ -112,9 +109,12 @@ def page(runs: list[Ran]) -> str:
 
 
 def _drawn(title: str, value: Callable[[Epoch], float], runs: list[Ran]) -> str:
-    figure, axes = axes_of(title, "epoch")
+    figure, axes = axes_of(title, "epoch", size=(5, 3.8))
     for run in runs:
         axes.plot([epoch.epoch for epoch in run.epochs], [value(epoch) for epoch in run.epochs], label=run.name)
     axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize=8)
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+    figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=3)
     return svg(figure, title)
