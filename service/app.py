@@ -6,7 +6,6 @@ In: settings and a verified classifier. Out: a FastAPI app. It knows who answers
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
@@ -24,10 +23,9 @@ from starlette.responses import FileResponse, Response
 import service
 from service import metrics, openapi, problems
 from service.batcher import Batcher
-from service.errors import DeadlineExceeded
 from service.inference_routes import add_inference
-from service.observe import Observe, Observer, start_access_log
-from service.predict import Predictor
+from service.observe import Observe, Observer, start_access_log, template
+from service.predict import Predictor, in_time
 from service.protocol import FastPath
 from service.receive import whole_body
 
@@ -66,7 +64,7 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
         watched.reloads["success"].inc()
         app.state.ready = True
         log.info("serving model %s version %s", classifier.name, classifier.version)
-        fast_path = FastPath(predictor, batcher, app.state.observer, classifier.name)
+        fast_path = FastPath(predictor, batcher, observer, classifier.name)
         yield {"fast_path": fast_path} if settings.fast_path else {}
         app.state.ready = False
         predictor.close()
@@ -83,19 +81,20 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
     problems.install(app, watched)
     _add_predict(app, predictor, settings)
     _add_operation(app, classifier)
-    add_inference(app, predictor, classifier, settings, registry)
+    add_inference(app, predictor, classifier, settings, watched)
     if settings.metrics_port is None:
-        _add_metrics(app, registry, watched)
+        _add_metrics(app, watched)
     _add_page(app)
-    app.state.metrics = watched
-    app.state.observer = Observer(watched, _routes(app), settings.access_log)
-    app.add_middleware(Observe, observer=app.state.observer)
+    observer = Observer(watched, _routes(app), settings.access_log)
+    app.add_middleware(Observe, observer=observer)
     return app
 
 
 def _routes(app: FastAPI) -> list[tuple[str, str]]:
     """The route templates that exist, each with its methods."""
-    return [(route.path, method) for route in app.routes if hasattr(route, "path") for method in _methods(route)]
+    return [
+        (template(route.path), method) for route in app.routes if hasattr(route, "path") for method in _methods(route)
+    ]
 
 
 def _methods(route: object) -> set[str]:
@@ -113,15 +112,10 @@ def _add_predict(app: FastAPI, predictor: Predictor, settings: Settings) -> None
     )
     async def predict(request: Request) -> Response:
         """Answers pictures in any of the forms below. `?explain=1` adds what the network saw and why."""
-        seconds = settings.timeout_seconds
         data = await whole_body(request, settings)
         explained = request.query_params.get("explain", "0") not in {"", "0", "false"}
         content_type = request.headers.get("content-type", "")
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await predictor.answer(content_type, data, explained=explained)
-        except TimeoutError:
-            raise DeadlineExceeded(f"The answer was not ready within {seconds:g} s.", limit=seconds) from None
+        answer = await in_time(predictor.answer(content_type, data, explained=explained), settings.timeout_seconds)
         return Response(answer, media_type="application/json")
 
 
@@ -150,12 +144,12 @@ def _add_operation(app: FastAPI, classifier: Classifier) -> None:
         return Response(card, media_type="application/json")
 
 
-def _add_metrics(app: FastAPI, registry: CollectorRegistry, watched: metrics.Metrics) -> None:
+def _add_metrics(app: FastAPI, watched: metrics.Metrics) -> None:
     @app.get("/metrics", summary="Prometheus metrics, right over all workers", tags=["operation"])
     async def scrape(request: Request) -> Response:
         watched.book.flush()
         accept = request.headers.get("accept", "")
-        text, content_type = await run_in_threadpool(metrics.exposition, registry, accept)
+        text, content_type = await run_in_threadpool(metrics.exposition, watched.registry, accept)
         return Response(text, headers={"Content-Type": content_type})
 
 

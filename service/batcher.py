@@ -113,6 +113,7 @@ class Batcher:
         self._seconds_per_image += 0.1 * (seconds / size - self._seconds_per_image)
         self._metrics.stages["inference"].observe(seconds)
         self._metrics.batch_size.observe(size)
+        self._metrics.last_inference.set(time.time())
 
     def _overloaded(self) -> Overloaded:
         wait = self._depth * self._seconds_per_image

@@ -7,8 +7,6 @@ redirected, because clients don't follow. What tensors look like is `service.ope
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,26 +16,25 @@ from starlette.responses import Response
 
 import service
 from service import metrics, openinference
-from service.errors import DeadlineExceeded, Forbidden, NoSuchModel
+from service.errors import Forbidden, NoSuchModel
 from service.openinference import HEADER_LENGTH
+from service.predict import in_time
 from service.receive import decompressed, whole_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from prometheus_client import CollectorRegistry
-
     from service.classifier import Classifier
+    from service.metrics import Metrics
     from service.predict import Predictor
     from service.settings import Settings
 
 EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
-INFER = "/v2/models/{model}/infer"
 MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
 
 
 def add_inference(
-    app: FastAPI, predictor: Predictor, classifier: Classifier, settings: Settings, registry: CollectorRegistry
+    app: FastAPI, predictor: Predictor, classifier: Classifier, settings: Settings, watched: Metrics
 ) -> None:
     """Add all routes below /v2."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -77,8 +74,8 @@ def add_inference(
     @route("GET", ("/models/stats", *(f"{path}/stats" for path in MODEL)), "Inferences, and how long they took")
     async def model_statistics(request: Request) -> Response:
         check(request)
-        app.state.metrics.book.flush()
-        numbers = await run_in_threadpool(metrics.totals, registry)
+        watched.book.flush()
+        numbers = await run_in_threadpool(metrics.totals, watched.registry)
         return _json({"model_stats": [statistics(classifier, numbers)]})
 
     @route("GET", MODEL, "The model's tensors")
@@ -133,13 +130,8 @@ def add_inference(
             request.headers.get("content-encoding", "").strip().lower(),
             limit=settings.max_body_bytes,
         )
-        asked = openinference.parse(body, request.headers.get(HEADER_LENGTH), max_images=settings.max_images)
-        seconds = settings.timeout_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                content, length = await predictor.infer(asked)
-        except TimeoutError:
-            raise DeadlineExceeded(f"The answer was not ready within {seconds:g} s.", limit=seconds) from None
+        work = predictor.infer(body, request.headers.get(HEADER_LENGTH))
+        content, length = await in_time(work, settings.timeout_seconds)
         if length is None:
             return Response(content, media_type="application/json")
         return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
@@ -177,7 +169,7 @@ def statistics(classifier: Classifier, numbers: dict[str, tuple[int, int]]) -> d
     return {
         "name": classifier.name,
         "version": classifier.version,
-        "last_inference": int(time.time() * 1000) if numbers.get("batch", nothing)[0] else 0,
+        "last_inference": numbers.get("last", nothing)[1] // 1_000_000,
         "inference_count": numbers.get("batch", nothing)[1],
         "execution_count": numbers.get("batch", nothing)[0],
         "inference_stats": {

@@ -50,6 +50,7 @@ class Metrics:
         def counts(one: Counter, names: Iterable[str]) -> dict[str, Count]:
             return {name: Count(self.book, one.labels(name)) for name in names}
 
+        self.registry = registry
         self.book = Book()
 
         self.build_info = gauge(
@@ -70,6 +71,10 @@ class Metrics:
         self.stages = {name: Spread(self.book, stage.labels(name), SECONDS) for name in STAGES}
         batch_size = histogram("batch_size", "Pictures in one run of the model.", buckets=BATCHES)
         self.batch_size = Spread(self.book, batch_size, BATCHES)
+        last = gauge(
+            "last_inference_timestamp_seconds", "When the model last ran, Unix time; 0: never.", over_workers="max"
+        )
+        self.last_inference = Level(self.book, last)
         queue_depth = gauge("queue_depth", "Pictures waiting for the model.", over_workers="livesum")
         self.queue_depth = Level(self.book, queue_depth)
         digits = counts(counter("predictions_total", "Digits answered.", "digit"), map(str, range(10)))
@@ -113,8 +118,8 @@ def exposition(own: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
 
 
 def totals(own: CollectorRegistry) -> dict[str, tuple[int, int]]:
-    """Counts and nanoseconds over all workers: of each stage, of requests that "success" and "fail"; and under "batch"
-    the runs of the model and the pictures in them.
+    """Counts and nanoseconds over all workers: of each stage, of requests that "success" and "fail"; under "batch" the
+    runs of the model and the pictures in them; and under "last" when the last run was, in Unix time.
     """
     folder = _shared_folder()
     samples = [s for metric in (own if folder is None else all_workers(folder)).collect() for s in metric.samples]
@@ -122,18 +127,20 @@ def totals(own: CollectorRegistry) -> dict[str, tuple[int, int]]:
     def total(name: str, **labels: str) -> float:
         return sum(s.value for s in samples if s.name == f"mnist_{name}" and labels.items() <= s.labels.items())
 
-    found = {"batch": (int(total("batch_size_count")), int(total("batch_size_sum")))}
+    runs = int(total("batch_size_count"))
+    found = {
+        "batch": (runs, int(total("batch_size_sum"))),
+        "last": (runs, int(total("last_inference_timestamp_seconds") * 1e9)),
+    }
     for stage in STAGES:
         spent = total("stage_duration_seconds_sum", stage=stage)
         found[stage] = (int(total("stage_duration_seconds_count", stage=stage)), int(spent * 1e9))
     asked = [s for s in samples if s.labels.get("route", "").endswith(("/infer", "/predict"))]
-    counted = [s for s in asked if s.name == "mnist_http_requests_total"]
-    good = int(sum(s.value for s in counted if s.labels["code"] == "200"))
-    spent = sum(s.value for s in asked if s.name == "mnist_http_request_duration_seconds_sum")
-    everything = max(1, int(sum(s.value for s in counted)))
-    found["success"] = (good, int(spent * 1e9 * good / everything))
-    found["fail"] = (everything - good if counted else 0, int(spent * 1e9 * (everything - good) / everything))
-    return found
+    by_code = [(s.labels["code"], int(s.value)) for s in asked if s.name == "mnist_http_requests_total"]
+    every, good = sum(n for _, n in by_code), sum(n for code, n in by_code if code == "200")
+    # Times are not kept by status code: they are shared out by the counts.
+    each = sum(s.value for s in asked if s.name == "mnist_http_request_duration_seconds_sum") * 1e9 / max(1, every)
+    return found | {"success": (good, int(each * good)), "fail": (every - good, int(each * (every - good)))}
 
 
 def all_workers(folder: Path) -> CollectorRegistry:

@@ -33,6 +33,11 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 access_log = logging.getLogger("service.access")
 
 
+def template(path: str) -> str:
+    """A route's label: /v2 and /v2/ are one."""
+    return path.rstrip("/") or "/"
+
+
 class Observer:
     """Ids, metrics and log lines of requests; `routes` are the templates that exist, with their methods."""
 
@@ -111,7 +116,7 @@ class Observe:
         try:
             await self._app(scope, receive, send_observed)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
+            route = template(getattr(scope.get("route"), "path", "other"))
             method = scope["method"] if scope["method"] in METHODS else "other"
             client = scope["client"][0] if scope.get("client") else None
             seconds = time.perf_counter() - started

@@ -166,8 +166,10 @@ def _numbers(data: list[Any]) -> bytes:
 def _pictures(shape: list[int], content: bytes | list[Any]) -> list[bytes]:
     """PNG or JPEG files: as many as the shape says."""
     pictures = _elements(content) if isinstance(content, bytes) else _texts(content)
-    if len(pictures) != math.prod(shape):
-        raise Malformed(f"input {INPUT!r} holds {len(pictures)} elements; its shape {shape} says {math.prod(shape)}.")
+    if math.prod(shape) != shape[0]:
+        raise Malformed(f"input {INPUT!r} has shape {shape}; expected [N] for BYTES, one picture an element.")
+    if len(pictures) != shape[0]:
+        raise Malformed(f"input {INPUT!r} holds {len(pictures)} elements; its shape {shape} says {shape[0]}.")
     return pictures
 
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
 
 from service import body, explain, image, openinference
 from service.doubt import doubts
-from service.errors import ServiceError
+from service.errors import DeadlineExceeded, ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from service.artefact import Probabilities
     from service.batcher import Batcher
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 INLINE_BYTES = 2048
 # Large pictures being decoded at once: bounds memory at this many times `max_pixels`.
 DECODE_THREADS = 2
+
+
+T = TypeVar("T")
 
 
 class Small(NamedTuple):
@@ -78,12 +81,21 @@ class Predictor:
             await self._explain(prepared, predictions)
         return self._encode(predictions, started)
 
-    async def infer(self, request: openinference.Request) -> tuple[bytes, int | None]:
-        """The answer to a request of the Open Inference Protocol, as `openinference.encode`; raises `ServiceError`."""
+    async def infer(self, data: bytes, header_length: str | None) -> tuple[bytes, int | None]:
+        """The answer to a body of the Open Inference Protocol, as `openinference.encode`; raises `ServiceError`."""
         started = time.perf_counter()
-        pixels = request.pixels
-        if pixels is None:
-            pixels = _stacked([await self._prepare_one(picture, mnist_form=False) for picture in request.pictures])
+        try:
+            request = openinference.parse(data, header_length, max_images=self._settings.max_images)
+            pixels = request.pixels
+            if pixels is None:
+                waiting = (self._prepare_one(picture, mnist_form=False) for picture in request.pictures)
+                prepared = await asyncio.gather(*waiting)
+                pixels = _stacked(prepared)
+                for item in prepared:
+                    self._count_picture(item)
+        except ServiceError as error:
+            self._reject(error)
+            raise
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
         return self._inferred(request, await self._batcher.predict(pixels))
 
@@ -100,6 +112,10 @@ class Predictor:
         self._metrics.digits[digit].inc()
         self._metrics.confidence.observe(float(probabilities[digit]))
         return digit
+
+    def _count_picture(self, prepared: Prepared) -> None:
+        self._metrics.ink_ratio.observe(prepared.ink_ratio)
+        self._metrics.polarities[prepared.polarity].inc()
 
     def small_answer(self, headers: Mapping[bytes, bytes], data: bytes) -> Small | None:
         """`answer` for a small body, without an event loop; None for what takes longer or needs one.
@@ -182,8 +198,7 @@ class Predictor:
     def _result(self, prepared: Prepared, probabilities: Probabilities) -> dict[str, Any]:
         digit = self._count(probabilities)
         confidence = probabilities[digit]  # float32, and so written with the same digits as in the list
-        self._metrics.ink_ratio.observe(prepared.ink_ratio)
-        self._metrics.polarities[prepared.polarity].inc()
+        self._count_picture(prepared)
         warnings = (*prepared.warnings, *doubts(probabilities))
         return {"digit": digit, "confidence": confidence, "probabilities": probabilities, "warnings": warnings}
 
@@ -203,7 +218,16 @@ class Predictor:
             self._metrics.rejected[type(error).reason].inc()
 
 
-def _stacked(prepared: list[Prepared]) -> Pixels:
+async def in_time(work: Awaitable[T], seconds: float) -> T:
+    """What the work comes to; raises `DeadlineExceeded` when it takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        raise DeadlineExceeded(f"The answer was not ready within {seconds:g} s.", limit=seconds) from None
+
+
+def _stacked(prepared: Sequence[Prepared]) -> Pixels:
     """uint8[n,1,28,28]."""
     if len(prepared) == 1:
         return prepared[0].pixels[None, None]
@@ -215,5 +239,5 @@ def _in_mnist_form(items: list[Picture]) -> list[bool]:
     arrays: list[Pixels] = [item for item in items if isinstance(item, np.ndarray)]
     if not arrays:
         return [False] * len(items)
-    answers = iter(image.is_mnist_form(np.stack(arrays) if len(arrays) > 1 else arrays[0]))
+    answers = iter(image.is_mnist_form(np.stack(arrays) if len(arrays) > 1 else arrays[0][None]))
     return [isinstance(item, np.ndarray) and next(answers) for item in items]

@@ -88,7 +88,7 @@ class Protocol(HttpToolsProtocol):
         idle = self.cycle is None or self.cycle.response_complete
         if not idle or self.flow.write_paused or not self.parser.should_keep_alive():
             return False
-        if self.parser.get_http_version() != "1.1" or self.expect_100_continue or self.limit_concurrency is not None:
+        if self.parser.get_http_version() != "1.1" or self.expect_100_continue:
             return False
         return not any(name in FRAMING for name, _ in self.headers)
 

@@ -74,10 +74,10 @@ class Level:
     def __init__(self, book: Book, child: Gauge) -> None:
         self._book = book
         self._child = child
-        self._value = 0
+        self._value = 0.0
         self._noted = False
 
-    def set(self, value: int) -> None:
+    def set(self, value: float) -> None:
         """It is this now."""
         self._value = value
         if not self._noted:

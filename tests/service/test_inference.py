@@ -6,18 +6,18 @@ import json
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import pytest
 
 from tests.conftest import ROOT, VERSION, Digits, running_service
 
 if TYPE_CHECKING:
-    import httpx
-
     from service.artefact import Probabilities
     from service.classifier import Classifier
 
@@ -114,7 +114,21 @@ def test_triton_reads_statistics(triton: dict[str, Any]) -> None:
     for name in ("success", "queue", "compute_input", "compute_infer", "compute_output"):
         assert parts[name]["ns"] > 0, name
     assert len(parts) == 8
+    assert abs(statistics["last_inference"] / 1000 - time.time()) < 120
     assert all(type(number) is int for part in parts.values() for number in part.values())
+
+
+def test_statistics_begin_at_zero_and_count_what_is_refused() -> None:
+    """A service that nobody has asked has no success, no failure and no last inference; a refusal is then counted, on a
+    path with a slash at its end as without, and as a picture that was refused."""
+    with running_service() as service, httpx.Client(base_url=service.url) as client:
+        (fresh,) = client.get("/v2/models/stats").json()["model_stats"]
+        assert all(part == {"count": 0, "ns": 0} for part in fresh["inference_stats"].values())
+        assert fresh["last_inference"] == fresh["inference_count"] == fresh["execution_count"] == 0
+        assert client.post(f"{INFER}/", content=b"{}").status_code == 400
+        (then,) = client.get("/v2/models/stats").json()["model_stats"]
+        assert then["inference_stats"]["fail"]["count"] == 1
+        assert 'mnist_rejected_images_total{reason="malformed"} 1.0' in client.get("/metrics").text
 
 
 def test_kserves_client(server_url: str, some: Path, offline: Probabilities) -> None:
@@ -187,6 +201,8 @@ ABUSE: dict[str, tuple[dict[str, Any], str]] = {
     "a raw body that is no picture": ({"content": b"abc", "headers": {"Inference-Header-Content-Length": "0"}}, "784"),
     "gzip that is none": ({"content": b"abc", "headers": {"Content-Encoding": "gzip"}}, "not gzip"),
     "zlib that breaks off": ({"content": CUT_OFF, "headers": {"Content-Encoding": "deflate"}}, "breaks off"),
+    "more BYTES than the limit in another dimension": (
+        {"json": tensor(datatype="BYTES", shape=[1, 1000], data=["AAAA"] * 1000)}, "expected [N] for BYTES"),
     "BYTES that are no base64": ({"json": tensor(datatype="BYTES", shape=[1], data=["&"])}, "base64"),
 }  # fmt: skip
 
