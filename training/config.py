@@ -132,11 +132,16 @@ def parse(words: list[str]) -> Config:
     given = vars(parser.parse_args(words))
     if "optimizer" in given:
         given.setdefault("learning_rate", LEARNING_RATES[given["optimizer"]])
-    if folder := os.environ.get("MNIST_DATA_DIR"):
-        given.setdefault("data_dir", Path(folder))
+    given.setdefault("data_dir", default_data_dir())
     if folder := given.get("resume"):
         return _resumed(folder, given)
     return dataclasses.replace(RECIPES[given.get("recipe", "quick")], **given)
+
+
+def default_data_dir() -> Path | None:
+    """The folder that MNIST_DATA_DIR names, if any."""
+    folder = os.environ.get("MNIST_DATA_DIR")
+    return Path(folder) if folder else None
 
 
 def _resumed(folder: Path, given: dict[str, Any]) -> Config:

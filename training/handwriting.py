@@ -13,7 +13,6 @@ import argparse
 import csv
 import gzip
 import io
-import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -25,6 +24,7 @@ from PIL import Image
 from service import image
 from service.doubt import doubts
 from training import data, ink, others
+from training.config import default_data_dir
 from training.errors import DataError
 from training.evaluate import evaluate
 from training.export import run_onnx
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS: Final = 50_000_000
 WARNINGS: Final = ("no_ink", "too_faint", "several_shapes", "unlike_a_digit", "low_confidence")
-HEADINGS: Final = ("right %", "NLL", "ECE %", "warned %", *(name.partition("_")[0] for name in WARNINGS))
+HEADINGS: Final = ("right %", "NLL", "ECE %", "warned %", *WARNINGS)  # the warnings in % too
+WIDTHS: Final = [max(10, len(heading) + 2) for heading in HEADINGS]
 ENLARGED: Final = 10  # times: MNIST's digits as somebody sends them who has seen them on a screen
 
 
@@ -59,10 +60,11 @@ def main(words: list[str]) -> None:
     parser.add_argument("--data-dir", type=Path, help="folder of MNIST's four files; else as for training")
     options = parser.parse_args(words)
     model = _read(options.version / "model.onnx")
-    folder = options.data_dir or os.environ.get("MNIST_DATA_DIR")
-    test = data.load(Path(folder) if folder else None).test
+    test = data.load(options.data_dir or default_data_dir()).test
 
-    print(f"{'pictures':<34}{'n':>7}" + "".join(f"{name:>10}" for name in HEADINGS))
+    print(
+        f"{'pictures':<34}{'n':>7}" + "".join(f"{name:>{width}}" for name, width in zip(HEADINGS, WIDTHS, strict=True))
+    )
     _print_row(model, "MNIST test", _as_sent(test))
     if options.rendered:
         _print_row(model, "MNIST test, inverted", _as_sent(data.Digits(255 - test.images, test.labels)))
@@ -101,7 +103,8 @@ def _print_row(model: bytes, name: str, sent: Iterable[Sent]) -> None:
     if NONE not in labels:
         metrics = evaluate(probabilities, torch.tensor(labels))
         quality = f"{metrics.accuracy * 100:>10.2f}{metrics.nll:>10.4f}{metrics.ece * 100:>10.2f}"
-    print(f"{name:<34}{len(labels):>7}{quality}" + "".join(f"{share / len(labels) * 100:>10.2f}" for share in shares))
+    cells = (f"{share / len(labels) * 100:>{width}.2f}" for share, width in zip(shares, WIDTHS[3:], strict=True))
+    print(f"{name:<34}{len(labels):>7}{quality}" + "".join(cells))
 
 
 def _as_sent(digits: data.Digits) -> Iterator[Sent]:

@@ -7,7 +7,6 @@ to be done when `ink`, `others` or `service.image` draw or read differently. It 
 
 from __future__ import annotations
 
-import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -19,7 +18,7 @@ from PIL import Image
 
 from service import image
 from training import data, ink, others
-from training.config import Config
+from training.config import Config, default_data_dir
 from training.network import NONE
 
 if TYPE_CHECKING:
@@ -73,8 +72,7 @@ def _digit(label: int, digits: data.Digits, rng: np.random.Generator) -> bytes:
 
 def main() -> None:
     """Make the mosaic."""
-    folder = os.environ.get("MNIST_DATA_DIR")
-    digits, _ = data.split(data.load(Path(folder) if folder else None).train, Config().validation_share)
+    digits, _ = data.split(data.load(default_data_dir()).train, Config().validation_share)
     fonts = others.find_fonts(held_out=False)
     print(f"{ROWS} rows of {COLUMNS} pictures, letters in {len(fonts)} fonts", file=sys.stderr)
     with ProcessPoolExecutor() as processes:
