@@ -45,12 +45,14 @@ COPY --from=serving-build /opt/venv /opt/venv
 COPY --from=serving-build /app/service service
 # The committed version, so that the image answers by itself; a folder of versions mounted on /models takes its place.
 COPY --from=serving-build /models /models
-# One worker in a container: replicas scale it, and then each has its own limits, health and /metrics.
+# One worker in a container: replicas scale it, and then each has its own limits, health and /metrics. It drains for as
+# long as an orchestrator may need to tell everyone that it ends.
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     MNIST_HOST=0.0.0.0 \
     MNIST_MODEL_DIR=/models/mnist-mlp \
-    MNIST_WORKERS=1
+    MNIST_WORKERS=1 \
+    MNIST_DRAIN_SECONDS=5
 EXPOSE 8000
 # A number, so that an orchestrator can see without a passwd file that it isn't root.
 USER 10001:10001

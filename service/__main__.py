@@ -1,8 +1,8 @@
 """`python -m service`: read the settings, check the model, run uvicorn.
 
-On stdout: where to find what, for people. On stderr: JSON lines, for collectors. Exit codes: 0 ended by a signal, 2 a
-setting that cannot be used, 3 a model that must not serve, 4 an address that cannot be listened on; each with one
-clear line on stderr.
+On stdout: where to find what, for people. On stderr: JSON lines, for collectors. Exit codes: 0 ended by a signal, 1
+blocked, or its workers failed to start, 2 a setting that cannot be used, 3 a model that must not serve, 4 an address
+that cannot be listened on; each of the last three with one clear line on stderr.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
     import uvicorn
 
+    from service.lifecycle import Models
     from service.settings import Settings
 
 BACKLOG = 2048
 WELCOME = """\
-mnist-mlp version {version} answers at
+mnist-mlp {state} at
 
   page     {url}/
   API      {url}/docs
@@ -52,14 +53,13 @@ def main(arguments: list[str]) -> int:
     try:
         settings = settings_module.load(arguments)
         with contextlib.closing(_listen(settings)) as listener, _metrics_folder(settings):
-            _run(settings, listener)
+            return _run(settings, listener)
     except settings_module.SettingsError as error:
         return _complain(error, 2)
     except ModelError as error:
         return _complain(error, 3)
     except OSError as error:
         return _complain(error, 4)
-    return 0
 
 
 def _complain(error: Exception, code: int) -> int:
@@ -97,18 +97,23 @@ def _metrics_folder(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _run(settings: Settings, listener: socket.socket) -> None:
+def _run(settings: Settings, listener: socket.socket) -> int:
     # Imported here: prometheus_client looks for its folder when it is imported.
     import prometheus_client
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 
     from service import app, metrics, worker
-    from service.classifier import Classifier
+    from service.drain import Drain
+    from service.lifecycle import Models
+    from service.orders import Orders
+    from service.supervisor import Supervisor
 
+    orders = Orders()
+    models = Models(settings, orders)
     # Checked here for all workers: one line and one exit code, before any process is started.
-    classifier = Classifier.load(settings.model_dir, settings.model_version)
-    print(_welcome(settings, listener, classifier.version), flush=True)
+    with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
+        models.start()
+    print(_welcome(settings, listener, models), flush=True)
     # uvicorn raises the signal again that it ended for; it has done its work by then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -116,21 +121,25 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         registry = metrics.registry()
         if settings.metrics_port is not None:
             prometheus_client.start_http_server(settings.metrics_port, settings.host, registry)
-        config = _uvicorn(settings, app.create_app(settings, classifier, registry))
+        drain = Drain(settings.drain_seconds, listener)
+        config = _uvicorn(settings, app.create_app(settings, models, registry, drain))
         uvicorn.Server(config).run([listener])
-        return
+        return 0
     if settings.metrics_port is not None:
         folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         prometheus_client.start_http_server(settings.metrics_port, settings.host, metrics.all_workers(folder))
-    config = _uvicorn(settings, functools.partial(worker.worker_app, settings, os.getpid()), factory=True)
-    Multiprocess(config, sockets=[listener]).run()
+    make = functools.partial(worker.worker_app, settings, os.getpid(), orders)
+    supervisor = Supervisor(_uvicorn(settings, make, factory=True), listener, settings.drain_seconds)
+    supervisor.run()
+    return int(supervisor.failed)
 
 
-def _welcome(settings: Settings, listener: socket.socket, version: str) -> str:
+def _welcome(settings: Settings, listener: socket.socket, models: Models) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     url = f"http://{host}:{listener.getsockname()[1]}"
     metrics_url = url if settings.metrics_port is None else f"http://{host}:{settings.metrics_port}"
-    return WELCOME.format(version=version, url=url, metrics_url=metrics_url)
+    state = f"version {models.current.version} answers" if models.current else "waits for a version, and will answer"
+    return WELCOME.format(state=state, url=url, metrics_url=metrics_url)
 
 
 def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvicorn.Config:
@@ -151,7 +160,7 @@ def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvico
         server_header=False,
         log_config=LOGGING,
         log_level="warning",
-        timeout_graceful_shutdown=settings.shutdown_seconds,
+        timeout_graceful_shutdown=max(0, int(settings.shutdown_seconds - settings.drain_seconds)),
     )
 
 

@@ -1,14 +1,15 @@
 """The app: every route and what it takes to open and close them, in one place.
 
-In: settings and a verified classifier. Out: a FastAPI app. It knows who answers what; how an answer comes about is
-`service.predict`'s, and how an error looks over HTTP is `service.problems`'.
+In: settings, the models, and how the process ends. Out: a FastAPI app. It knows who answers what; how an answer comes
+about is `service.predict`'s, and how an error looks over HTTP is `service.problems`'.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-import time
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
 
 import service
-from service import metrics, openapi, problems
+from service import metrics, openapi, problems, watchdog
 from service.batcher import Batcher
 from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log, template
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from service.classifier import Classifier
+    from service.drain import Drain
+    from service.lifecycle import Models
     from service.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
@@ -50,23 +53,39 @@ PAGE_HEADERS = {
 log = logging.getLogger("service")
 
 
-def create_app(settings: Settings, classifier: Classifier, registry: CollectorRegistry) -> FastAPI:
-    """The service: `classifier` answers within the limits of `settings`, and `registry` takes its metrics."""
+def create_app(settings: Settings, models: Models, registry: CollectorRegistry, drain: Drain) -> FastAPI:
+    """The service: the `models` answer within the limits of `settings`, and `registry` takes its metrics."""
     watched = metrics.Metrics(registry)
-    batcher = Batcher(classifier, watched, max_batch=settings.max_images, max_queue=settings.max_queue)
-    predictor = Predictor(classifier, batcher, watched, settings)
+    batcher = Batcher(watched, max_batch=settings.max_images, max_queue=settings.max_queue)
+    predictor = Predictor(models, batcher, watched, settings)
+
+    def unready() -> str | None:
+        """Why no requests should be sent here, if so."""
+        if drain.begun:
+            return "the service is shutting down"
+        return None if models.current else "no model version is loaded"
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, FastPath]]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         listener = start_access_log()
-        watched.build_info.labels(service.__version__, classifier.version, classifier.sha256).set(1)
-        watched.model_loaded.set(time.time())
-        watched.reloads["success"].inc()
-        app.state.ready = True
-        log.info("serving model %s version %s", classifier.name, classifier.version)
-        fast_path = FastPath(predictor, batcher, observer, classifier.name)
-        yield {"fast_path": fast_path} if settings.fast_path else {}
-        app.state.ready = False
+        fast_path = FastPath(predictor, batcher, observer)
+
+        def changed(classifier: Classifier | None) -> None:
+            watched.serves(service.__version__, classifier)
+            if classifier is None:
+                log.warning("serving no model")
+            else:
+                fast_path.take(classifier.name)
+                log.info("serving model %s version %s", classifier.name, classifier.version)
+
+        def refused(reason: str) -> None:
+            watched.reloads["failure"].inc()
+            log.error("a model version is refused: %s", reason)
+
+        drain.install()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, models.look_again)
+        async with models.followed(changed, refused), watchdog.watched(settings.stall_seconds):
+            yield {"drain": drain} | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
         watched.book.flush()
         listener.stop()
@@ -80,8 +99,9 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
     )
     problems.install(app, watched)
     _add_predict(app, predictor, settings)
-    _add_operation(app, classifier)
-    add_inference(app, predictor, classifier, settings, watched)
+    app.state.unready = unready
+    _add_operation(app, models)
+    add_inference(app, predictor, models, settings, watched)
     if settings.metrics_port is None:
         _add_metrics(app, watched)
     _add_page(app)
@@ -119,13 +139,13 @@ def _add_predict(app: FastAPI, predictor: Predictor, settings: Settings) -> None
         return Response(answer, media_type="application/json")
 
 
-def _add_operation(app: FastAPI, classifier: Classifier) -> None:
-    card = orjson.dumps(classifier.card)
+def _add_operation(app: FastAPI, models: Models) -> None:
     not_ready: dict[int | str, dict[str, Any]] = {503: {"description": "Not ready, with the reason."}}
 
-    def health(ready: bool) -> Response:
-        status = {"status": "ready" if ready else "the service is starting or shutting down"}
-        return Response(orjson.dumps(status), 200 if ready else 503, media_type="application/json")
+    def health() -> Response:
+        reason = app.state.unready()
+        status = {"status": reason or "ready"}
+        return Response(orjson.dumps(status), 503 if reason else 200, media_type="application/json")
 
     @app.get("/livez", summary="Is the process alive?", tags=["operation"])
     async def livez() -> dict[str, str]:
@@ -133,15 +153,15 @@ def _add_operation(app: FastAPI, classifier: Classifier) -> None:
 
     @app.get("/readyz", summary="May requests be sent here?", tags=["operation"], responses=not_ready)
     async def readyz() -> Response:
-        return health(app.state.ready)
+        return health()
 
     @app.get("/healthz", summary="The same as /readyz", tags=["operation"], responses=not_ready)
     async def healthz() -> Response:
-        return health(app.state.ready)
+        return health()
 
     @app.get("/model", summary="The card of the version that answers", tags=["predict"])
     async def model() -> Response:
-        return Response(card, media_type="application/json")
+        return Response(orjson.dumps(models.served().card), media_type="application/json")
 
 
 def _add_metrics(app: FastAPI, watched: metrics.Metrics) -> None:

@@ -1,8 +1,9 @@
 """Requests that are waiting → one run of the classifier.
 
-In: images uint8[n,1,28,28] of one request. Out: their probabilities float32[n,10]. No timer, no poll: what arrives in
-the same turn of the event loop is answered by one run at the turn's end, so one lone request never waits and batches
-grow by themselves under load. It knows neither pictures nor HTTP.
+In: images uint8[n,1,28,28] of one request, and the classifier that it began with. Out: their probabilities
+float32[n,10]. No timer, no poll: what arrives in the same turn of the event loop is answered by one run at the turn's
+end, so one lone request never waits and batches grow by themselves under load; a change of versions ends a batch. It
+knows neither pictures nor HTTP.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 class _Waiting(NamedTuple):
+    classifier: Classifier
     images: Pixels  # uint8[n,1,28,28]
     done: Callable[[Probabilities | Exception], None]
     wanted: Callable[[], bool]
@@ -36,8 +38,7 @@ class _Waiting(NamedTuple):
 class Batcher:
     """Groups waiting requests into runs of about `max_batch` images; refuses beyond `max_queue` waiting images."""
 
-    def __init__(self, classifier: Classifier, metrics: Metrics, *, max_batch: int, max_queue: int) -> None:
-        self._classifier = classifier
+    def __init__(self, metrics: Metrics, *, max_batch: int, max_queue: int) -> None:
         self._metrics = metrics
         self._max_batch = max_batch
         self._max_queue = max_queue
@@ -45,7 +46,7 @@ class Batcher:
         self._depth = 0  # images waiting
         self._seconds_per_image = 0.0  # moving average of the runs so far
 
-    async def predict(self, images: Pixels) -> Probabilities:
+    async def predict(self, classifier: Classifier, images: Pixels) -> Probabilities:
         """Probabilities float32[n,10] of images uint8[n,1,28,28]; raises `Overloaded` when the queue is full."""
         answer: asyncio.Future[Probabilities] = asyncio.get_running_loop().create_future()
 
@@ -55,11 +56,15 @@ class Batcher:
             else:
                 answer.set_result(found)
 
-        self.submit(images, done, lambda: not answer.done())
+        self.submit(classifier, images, done, lambda: not answer.done())
         return await answer
 
     def submit(
-        self, images: Pixels, done: Callable[[Probabilities | Exception], None], wanted: Callable[[], bool]
+        self,
+        classifier: Classifier,
+        images: Pixels,
+        done: Callable[[Probabilities | Exception], None],
+        wanted: Callable[[], bool],
     ) -> None:
         """Call `done` with the images' probabilities, or with what went wrong, in a later turn of the event loop.
 
@@ -70,7 +75,7 @@ class Batcher:
         if not self._waiting:
             loop = asyncio.get_running_loop()
             loop.call_soon(self._run, loop)
-        self._waiting.append(_Waiting(images, done, wanted, time.perf_counter()))
+        self._waiting.append(_Waiting(classifier, images, done, wanted, time.perf_counter()))
         self._depth += len(images)
         self._metrics.queue_depth.set(self._depth)
 
@@ -85,7 +90,7 @@ class Batcher:
             self._metrics.stages["queue"].observe(started - item.since)
         images = batch[0].images if len(batch) == 1 else np.concatenate([item.images for item in batch])
         try:
-            probabilities = self._classifier.predict(images)
+            probabilities = batch[0].classifier.predict(images)
         except Exception as error:  # noqa: BLE001 - whatever it is, every request in the batch must get an answer
             for item in batch:
                 item.done(error)
@@ -100,8 +105,11 @@ class Batcher:
         """The next batch, oldest first; requests that were cancelled meanwhile leave the queue and cost nothing."""
         batch: list[_Waiting] = []
         size = 0
-        while self._waiting and (not batch or size + len(self._waiting[0].images) <= self._max_batch):
-            item = self._waiting.popleft()
+        while self._waiting:
+            item = self._waiting[0]
+            if batch and (size + len(item.images) > self._max_batch or item.classifier is not batch[0].classifier):
+                break
+            self._waiting.popleft()
             self._depth -= len(item.images)
             if item.wanted():
                 batch.append(item)

@@ -36,6 +36,7 @@ class Classifier:
         self.version = verified.version
         self.sha256 = verified.sha256
         self.card = verified.card
+        self.identity = {"name": self.name, "version": self.version}  # as answers name it
         self._session = _session(verified)
         self._check_golden(verified)
 

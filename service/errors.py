@@ -1,11 +1,11 @@
 """The family of errors, and the flow of a request that they map.
 
-    route       NoSuchModel 404 · Forbidden 403
+    route       NoSuchModel 404 · Forbidden 403 · NotLoaded 400 · NoModel 503
     receive     TooLarge 413 · Malformed 400 · UnknownMediaType 415 · SlowRequest 408
     decode      NotAPicture 415 · TooLarge 413 · Unusable 422
     queue       Overloaded 503
     infer       DeadlineExceeded 504
-    start       ModelError (never a response: the process ends with exit code 3)
+    load        ModelError (the version is refused; at the start the process ends with exit code 3)
 
 An error raised anywhere goes straight to the one handler in `service.app`, which answers `application/problem+json`
 (RFC 9457). Each carries a sentence a person can act on, and the limit that was passed where there is one. It knows
@@ -50,6 +50,20 @@ class Forbidden(ServiceError):
 
     status = 403
     reason = "forbidden"
+
+
+class NotLoaded(ServiceError):
+    """An order to load, and the chosen version was refused."""
+
+    status = 400
+    reason = "not_loaded"
+
+
+class NoModel(ServiceError):
+    """No model version is loaded: none has come yet, or it was unloaded."""
+
+    status = 503
+    reason = "no_model"
 
 
 class Malformed(ServiceError):

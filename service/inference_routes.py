@@ -1,6 +1,6 @@
 """The routes of the Open Inference Protocol, version 2, below /v2.
 
-In: a predictor, a classifier and settings. Out: routes on the app, each with and without a trailing slash, and none
+In: a predictor, the models and settings. Out: routes on the app, each with and without a trailing slash, and none
 redirected, because clients don't follow. What tensors look like is `service.openinference`'s. Errors below /v2 are
 {"error": "…"}, which `service.problems` makes.
 """
@@ -16,15 +16,17 @@ from starlette.responses import Response
 
 import service
 from service import metrics, openinference
-from service.errors import Forbidden, NoSuchModel
+from service.errors import NoSuchModel
 from service.openinference import HEADER_LENGTH
 from service.predict import in_time
 from service.receive import decompressed, whole_body
+from service.repository_routes import add_repository
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from service.classifier import Classifier
+    from service.lifecycle import Models
     from service.metrics import Metrics
     from service.predict import Predictor
     from service.settings import Settings
@@ -33,9 +35,7 @@ EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "mo
 MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
 
 
-def add_inference(
-    app: FastAPI, predictor: Predictor, classifier: Classifier, settings: Settings, watched: Metrics
-) -> None:
+def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: Settings, watched: Metrics) -> None:
     """Add all routes below /v2."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -51,12 +51,14 @@ def add_inference(
 
         return add
 
-    def check(request: Request) -> None:
-        """Raises `NoSuchModel` unless the path names the model, and the version, that is served."""
+    def asked(request: Request) -> Classifier:
+        """What serves; raises `NoSuchModel` unless the path names that model, and that version, `NoModel` if none."""
+        classifier = models.served()
         name, version = request.path_params.get("model"), request.path_params.get("version")
         if name not in {None, classifier.name} or version not in {None, classifier.version}:
-            asked = name if version is None else f"{name} version {version}"
-            raise NoSuchModel(f"unknown model: {asked} is not found; {classifier.name} {classifier.version} is served")
+            wanted = name if version is None else f"{name} version {version}"
+            raise NoSuchModel(f"unknown model: {wanted} is not found; {classifier.name} {classifier.version} is served")
+        return classifier
 
     @route("GET", ("",), "The server, and the extensions that it has")
     async def server_metadata() -> Response:
@@ -68,19 +70,20 @@ def add_inference(
 
     @route("GET", ("/health/ready",), "May requests be sent here?")
     async def ready() -> Response:
-        return _json({"live": True, "ready": app.state.ready}, 200 if app.state.ready else 503)
+        ready = app.state.unready() is None
+        return _json({"live": True, "ready": ready}, 200 if ready else 503)
 
     # Before the model's own routes, which would take "stats" for a name.
     @route("GET", ("/models/stats", *(f"{path}/stats" for path in MODEL)), "Inferences, and how long they took")
     async def model_statistics(request: Request) -> Response:
-        check(request)
+        classifier = asked(request)
         watched.book.flush()
         numbers = await run_in_threadpool(metrics.totals, watched.registry)
         return _json({"model_stats": [statistics(classifier, numbers)]})
 
     @route("GET", MODEL, "The model's tensors")
     async def model_metadata(request: Request) -> Response:
-        check(request)
+        classifier = asked(request)
         return _json(
             {
                 "name": classifier.name,
@@ -93,12 +96,14 @@ def add_inference(
 
     @route("GET", tuple(f"{path}/ready" for path in MODEL), "May this model be asked?")
     async def model_ready(request: Request) -> Response:
-        check(request)
-        return _json({"name": classifier.name, "ready": app.state.ready}, 200 if app.state.ready else 503)
+        classifier = asked(request)
+        return _json(
+            {"name": classifier.name, "ready": app.state.unready() is None}, 503 if app.state.unready() else 200
+        )
 
     @route("GET", tuple(f"{path}/config" for path in MODEL), "The model's configuration, as Triton's clients read it")
     async def model_config(request: Request) -> Response:
-        check(request)
+        classifier = asked(request)
         pixels = {"name": openinference.INPUT, "data_type": "TYPE_UINT8", "format": "FORMAT_NCHW", "dims": [1, 28, 28]}
         output = {"name": openinference.OUTPUT, "data_type": "TYPE_FP32", "dims": [openinference.CLASSES]}
         return _json(
@@ -112,25 +117,18 @@ def add_inference(
             }
         )
 
-    @route("POST", ("/repository/index",), "The models that there are")
-    async def repository_index() -> Response:
-        state = {"name": classifier.name, "version": classifier.version, "state": "READY", "reason": ""}
-        return _json([state])
-
-    @route("POST", tuple(f"/repository/models/{{model}}/{verb}" for verb in ("load", "unload")), "Not open to clients")
-    async def repository_change() -> Response:
-        raise Forbidden("models are not loaded or unloaded by clients here; MNIST_MODEL_VERSION chooses the version")
+    add_repository(route, models, settings)
 
     @route("POST", tuple(f"{path}/infer" for path in MODEL), "Probabilities of pictures")
     async def infer(request: Request) -> Response:
         """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
-        check(request)
+        classifier = asked(request)
         body = decompressed(
             await whole_body(request, settings),
             request.headers.get("content-encoding", "").strip().lower(),
             limit=settings.max_body_bytes,
         )
-        work = predictor.infer(body, request.headers.get(HEADER_LENGTH))
+        work = predictor.infer(classifier, body, request.headers.get(HEADER_LENGTH))
         content, length = await in_time(work, settings.timeout_seconds)
         if length is None:
             return Response(content, media_type="application/json")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from service.tally import Book, BulkHistogram, Count, Level, Spread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from prometheus_client import Metric
+
+    from service.classifier import Classifier
 
 # Seconds, from a small model's 50 µs to the default time to answer; the objectives 1, 10 and 100 ms are edges.
 SECONDS = (50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1, 2.5, 10)
@@ -52,8 +57,9 @@ class Metrics:
 
         self.registry = registry
         self.book = Book()
+        self._served: list[tuple[str, str, str]] = []
 
-        self.build_info = gauge(
+        self._build_info = gauge(
             "build_info",
             "Always 1; the labels say what runs.",
             "version",
@@ -87,11 +93,22 @@ class Metrics:
         self.polarities = counts(polarity, POLARITIES)
         self.rejected = counts(counter("rejected_images_total", "Pictures refused.", "reason"), REJECTIONS)
         self.shed = counts(counter("shed_requests_total", "Requests given up to protect the others.", "reason"), SHED)
-        self.model_loaded = gauge(
+        self._model_loaded = gauge(
             "model_load_timestamp_seconds", "When the served model was loaded, Unix time.", over_workers="livemax"
         )
         reloads = counter("model_reloads_total", "Loads of a model version.", "result")
         self.reloads = {result: reloads.labels(result) for result in ("success", "failure")}
+
+    def serves(self, version: str, classifier: Classifier | None) -> None:
+        """This is what answers from now on."""
+        for labels in self._served:
+            self._build_info.labels(*labels).set(0)
+        self._served = []
+        if classifier is not None:
+            self._served = [(version, classifier.version, classifier.sha256)]
+            self._build_info.labels(*self._served[0]).set(1)
+            self._model_loaded.set(time.time())
+            self.reloads["success"].inc()
 
     def of_requests(self, route: str, method: str, status: int) -> tuple[Count, Spread]:
         """The count and the duration of requests with these labels."""
@@ -99,9 +116,20 @@ class Metrics:
         return Count(self.book, self._requests.labels(route, method, str(status))), duration
 
 
+class _Registry(CollectorRegistry):
+    """A registry that leaves out the versions which do not answer any more: with several workers they stay as zeros."""
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics, as they are exported."""
+        for metric in super().collect():
+            if metric.name == "mnist_build_info":
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
+
+
 def registry() -> CollectorRegistry:
     """A registry for one worker's metrics; with one worker it also tells memory, CPU and descriptors."""
-    collectors = CollectorRegistry()
+    collectors = _Registry()
     if _shared_folder() is None:
         ProcessCollector(registry=collectors)
     return collectors
@@ -145,7 +173,7 @@ def totals(own: CollectorRegistry) -> dict[str, tuple[int, int]]:
 
 def all_workers(folder: Path) -> CollectorRegistry:
     """A registry that adds up the files of all workers whenever it is scraped."""
-    collectors = CollectorRegistry()
+    collectors = _Registry()
     MultiProcessCollector(collectors, path=str(folder))  # type: ignore[no-untyped-call]
     return collectors
 

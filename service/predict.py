@@ -7,6 +7,7 @@ item's `error`. It knows the order of the stages and times them; each stage know
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from service.body import Picture, Pictures
     from service.classifier import Classifier
     from service.image import Prepared
+    from service.lifecycle import Models
     from service.metrics import Metrics
     from service.picture import Pixels
     from service.settings import Settings
@@ -40,20 +42,21 @@ T = TypeVar("T")
 
 
 class Small(NamedTuple):
-    """A small request, prepared: what the model is to see, and what makes its probabilities the answer's bytes."""
+    """A small request, prepared: what its model is to see, and what makes its probabilities the answer's bytes."""
 
+    classifier: Classifier
     images: Pixels  # uint8[n,1,28,28]
     answer: Callable[[Probabilities], tuple[bytes, int | None]]  # the body, and the length of JSON before other bytes
 
 
 class Predictor:
-    """Answers request bodies with one classifier."""
+    """Answers request bodies, each with the classifier that serves when it begins."""
 
-    def __init__(self, classifier: Classifier, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
+    def __init__(self, models: Models, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
+        self._models = models
         self._batcher = batcher
         self._metrics = metrics
         self._settings = settings
-        self._model = {"name": classifier.name, "version": classifier.version}
         self._pool = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
 
     def close(self) -> None:
@@ -62,6 +65,7 @@ class Predictor:
 
     async def answer(self, content_type: str, data: bytes, *, explained: bool = False) -> bytes:
         """The JSON answer to one body of `/predict`; raises `ServiceError`."""
+        classifier = self._models.served()
         started = time.perf_counter()
         try:
             pictures = body.parse(content_type, data, max_images=self._settings.max_images)
@@ -71,17 +75,17 @@ class Predictor:
             raise
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
         good = [item for item in prepared if not isinstance(item, ServiceError)]
-        results = iter(zip(good, await self._classify(good), strict=True))
+        results = iter(zip(good, await self._classify(classifier, good), strict=True))
         started = time.perf_counter()
         predictions = [
             {"error": item.members()} if isinstance(item, ServiceError) else self._result(*next(results))
             for item in prepared
         ]
         if explained:
-            await self._explain(prepared, predictions)
-        return self._encode(predictions, started)
+            await self._explain(classifier, prepared, predictions)
+        return self._encode(classifier, predictions, started)
 
-    async def infer(self, data: bytes, header_length: str | None) -> tuple[bytes, int | None]:
+    async def infer(self, classifier: Classifier, data: bytes, header_length: str | None) -> tuple[bytes, int | None]:
         """The answer to a body of the Open Inference Protocol, as `openinference.encode`; raises `ServiceError`."""
         started = time.perf_counter()
         try:
@@ -97,13 +101,15 @@ class Predictor:
             self._reject(error)
             raise
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        return self._inferred(request, await self._batcher.predict(pixels))
+        return self._inferred(classifier, request, await self._batcher.predict(classifier, pixels))
 
-    def _inferred(self, request: openinference.Request, probabilities: Probabilities) -> tuple[bytes, int | None]:
+    def _inferred(
+        self, classifier: Classifier, request: openinference.Request, probabilities: Probabilities
+    ) -> tuple[bytes, int | None]:
         started = time.perf_counter()
         for row in probabilities:
             self._count(row)
-        encoded = openinference.encode(self._model, request, probabilities)
+        encoded = openinference.encode(classifier.identity, request, probabilities)
         self._metrics.stages["encode"].observe(time.perf_counter() - started)
         return encoded
 
@@ -122,6 +128,7 @@ class Predictor:
 
         Where it raises `ServiceError`, or returns None, nothing is counted: `answer` is to be asked instead.
         """
+        classifier = self._models.served()
         started = time.perf_counter()
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         pictures = body.parse(content_type, data, max_images=self._settings.max_images)
@@ -133,12 +140,13 @@ class Predictor:
         def answer(probabilities: Probabilities) -> tuple[bytes, int | None]:
             began = time.perf_counter()
             predictions = [self._result(*pair) for pair in zip(prepared, probabilities, strict=True)]
-            return self._encode(predictions, began), None
+            return self._encode(classifier, predictions, began), None
 
-        return Small(_stacked(prepared), answer)
+        return Small(classifier, _stacked(prepared), answer)
 
     def small_infer(self, headers: Mapping[bytes, bytes], data: bytes) -> Small | None:
         """`infer` for a small body of pixels, on the terms of `small_answer`."""
+        classifier = self._models.served()
         started = time.perf_counter()
         length = headers.get(openinference.HEADER_LENGTH.lower().encode())
         text = None if length is None else length.decode("latin-1")
@@ -146,7 +154,7 @@ class Predictor:
         if request.pixels is None:
             return None
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        return Small(request.pixels, lambda probabilities: self._inferred(request, probabilities))
+        return Small(classifier, request.pixels, lambda found: self._inferred(classifier, request, found))
 
     def _small(self, items: list[Picture]) -> list[Prepared] | None:
         first = items[0]
@@ -157,8 +165,9 @@ class Predictor:
             return [image.unchanged(item) for item in arrays]
         return None
 
-    def _encode(self, predictions: list[dict[str, Any]], started: float) -> bytes:
-        encoded = orjson.dumps({"model": self._model, "predictions": predictions}, option=orjson.OPT_SERIALIZE_NUMPY)
+    def _encode(self, classifier: Classifier, predictions: list[dict[str, Any]], started: float) -> bytes:
+        answer = {"model": classifier.identity, "predictions": predictions}
+        encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
         self._metrics.stages["encode"].observe(time.perf_counter() - started)
         return encoded
 
@@ -190,10 +199,10 @@ class Predictor:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, lambda: image.read(picture, max_pixels=self._settings.max_pixels))
 
-    async def _classify(self, good: list[Prepared]) -> Probabilities:
+    async def _classify(self, classifier: Classifier, good: list[Prepared]) -> Probabilities:
         if not good:
             return np.empty((0, 10), np.float32)
-        return await self._batcher.predict(_stacked(good))
+        return await self._batcher.predict(classifier, _stacked(good))
 
     def _result(self, prepared: Prepared, probabilities: Probabilities) -> dict[str, Any]:
         digit = self._count(probabilities)
@@ -202,10 +211,13 @@ class Predictor:
         warnings = (*prepared.warnings, *doubts(probabilities))
         return {"digit": digit, "confidence": confidence, "probabilities": probabilities, "warnings": warnings}
 
-    async def _explain(self, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]) -> None:
+    async def _explain(
+        self, classifier: Classifier, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]
+    ) -> None:
+        predict = functools.partial(self._batcher.predict, classifier)
         for item, prediction in zip(prepared, predictions, strict=True):
             if not isinstance(item, ServiceError):
-                heat = await explain.heat_map(item.pixels, prediction["digit"], self._batcher.predict)
+                heat = await explain.heat_map(item.pixels, prediction["digit"], predict)
                 prediction["explain"] = {
                     "image": explain.png(item.pixels),
                     "heatmap": explain.png(heat),

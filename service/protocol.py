@@ -8,8 +8,11 @@ framing, and nothing of pictures.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import logging
+import struct
+import termios
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +21,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service import openinference, problems
 
 if TYPE_CHECKING:
-    from asyncio import TimerHandle
+    from asyncio import TimerHandle, Transport
 
     from service.artefact import Probabilities
     from service.batcher import Batcher
+    from service.drain import Drain
     from service.observe import Observer
     from service.predict import Predictor, Small
 
@@ -32,6 +36,7 @@ JSON, BYTES, PROBLEM = b"application/json", b"application/octet-stream", problem
 HEADER_LENGTH = openinference.HEADER_LENGTH.lower().encode()
 CLOSED = 499  # as nginx counts requests whose client has gone
 INFERENCE = "/v2/models/{model}/infer"
+QUIET = 0.5  # seconds without a request after which a connection is closed when the service ends
 
 log = logging.getLogger("service")
 
@@ -39,14 +44,16 @@ log = logging.getLogger("service")
 class FastPath:
     """What the protocol needs of the app; the lifespan hands it over in its state."""
 
-    def __init__(self, predictor: Predictor, batcher: Batcher, observer: Observer, model: str) -> None:
+    def __init__(self, predictor: Predictor, batcher: Batcher, observer: Observer) -> None:
+        self._predictor = predictor
         self.batcher = batcher
         self.observer = observer
         # By path: the route's template, and what prepares a request.
-        self.routes = {
-            b"/predict": ("/predict", predictor.small_answer),
-            INFERENCE.format(model=model).encode(): (INFERENCE, predictor.small_infer),
-        }
+        self.routes = {b"/predict": ("/predict", predictor.small_answer)}
+
+    def take(self, model: str) -> None:
+        """Answer inferences of this model too: its name is known when its first version is loaded."""
+        self.routes[INFERENCE.format(model=model).encode()] = (INFERENCE, self._predictor.small_infer)
 
 
 class _InFlight:
@@ -72,6 +79,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._fast: FastPath | None = self.app_state.get("fast_path")
+        self._drain: Drain = self.app_state["drain"]
         self._coming: _InFlight | None = None  # its head is here, its body not yet
         self._patience: TimerHandle | None = None
 
@@ -80,7 +88,16 @@ class Protocol(HttpToolsProtocol):
         if self._fits():
             self._coming = _InFlight(self.url, dict(self.headers))
         else:
-            super().on_headers_complete()
+            self._start()
+
+    def _start(self) -> None:
+        """Start a request on the normal way; while the service ends, the last of those on the connection closes it."""
+        before = self.cycle
+        super().on_headers_complete()
+        if self._drain.begun:
+            if before is not None and not before.response_complete:
+                before.keep_alive = True
+            self.cycle.keep_alive = False
 
     def _fits(self) -> bool:
         if self._fast is None or self.url not in self._fast.routes or self.parser.get_method() != b"POST":
@@ -119,11 +136,31 @@ class Protocol(HttpToolsProtocol):
         self._settle()
         super().connection_lost(exc)
 
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """A connection is there; one of the last is told apart from those that `shutdown` is called for."""
+        super().connection_made(transport)
+        if self._drain.closing:
+            self._close_when_quiet()
+
     def shutdown(self) -> None:
-        """The service ends: what is coming is still waited for, on the normal way."""
+        """The service ends: what is coming is still waited for, on the normal way, and what is there is read."""
         if self._coming is not None:
             self._hand_over(self._coming)
-        super().shutdown()
+        if self.cycle is None or self.cycle.response_complete:
+            self._close_when_quiet()
+        else:
+            self.cycle.keep_alive = False
+
+    def _close_when_quiet(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(QUIET, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing has come for a while: close the connection, unless something has come that was not read yet."""
+        if not self.transport.is_closing() and _unread(self.transport):
+            self._close_when_quiet()
+        else:
+            super().timeout_keep_alive_handler()
 
     def _settle(self) -> None:
         """Nothing is waited for any more."""
@@ -137,7 +174,7 @@ class Protocol(HttpToolsProtocol):
         self._settle()
         if self.transport.is_closing():
             return
-        super().on_headers_complete()
+        self._start()
         if request.body:
             super().on_body(request.body)
 
@@ -148,7 +185,9 @@ class Protocol(HttpToolsProtocol):
             small = prepare(request.headers, request.body)
             if small is not None:
                 done = functools.partial(self._end, request, small)
-                self._fast.batcher.submit(small.images, done, functools.partial(self._wanted, request))
+                self._fast.batcher.submit(
+                    small.classifier, small.images, done, functools.partial(self._wanted, request)
+                )
         except Exception:  # noqa: BLE001 - whatever it is, it comes again where the app answers it
             small = None
         if small is None:
@@ -187,6 +226,8 @@ class Protocol(HttpToolsProtocol):
             status, kind, content = 500, PROBLEM, problems.encoded(problems.FAULT, request_id)
         self._record(request, status, request_id)
         request.response_complete = True
+        if self._drain.begun and not self.pipeline:
+            request.keep_alive = False
         if not self.transport.is_closing():
             more = b"" if length is None else b"%b: %d\r\n" % (HEADER_LENGTH, length)
             self.transport.write(self._head(request, status, kind, len(content), request_id) + more + b"\r\n" + content)
@@ -205,3 +246,9 @@ class Protocol(HttpToolsProtocol):
             headers,
             close,
         )
+
+
+def _unread(transport: Transport) -> bool:
+    """Whether the system holds bytes of this connection that the event loop has not read yet."""
+    count = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+    return struct.unpack("i", count) != (0,)

@@ -51,6 +51,14 @@ class Settings(BaseSettings):
     )
     model_dir: Path = Field(Path("models/mnist-mlp"), description="Folder that holds the numbered versions of a model.")
     model_version: Version = Field("latest", description="Version to serve: a number, or latest.")
+    pin_file: Path | None = Field(
+        None,
+        description="File with the version to serve, over MNIST_MODEL_VERSION; unset: PINNED in the model's folder.",
+    )
+    model_wait: bool = Field(
+        False, description="Start without a usable version and wait for one, not ready; off: end with exit code 3."
+    )
+    admin: bool = Field(False, description="Let every client load and unload the model; off: none.")
     metrics_port: Port | None = Field(
         None, description="Moves /metrics to a port of its own; unset: on the service's port."
     )
@@ -63,8 +71,14 @@ class Settings(BaseSettings):
     timeout_seconds: float = Field(
         10.0, gt=0, description="Time to receive a request, and again to answer it, in seconds."
     )
+    drain_seconds: float = Field(
+        0.0, ge=0, description="Time to go on answering after SIGTERM, not ready any more, before it listens no longer."
+    )
     shutdown_seconds: int = Field(
-        30, ge=0, description="Time that open requests get to finish after SIGTERM, in seconds."
+        25, ge=0, description="Time to end after SIGTERM, the drain included; what is open then is cut off."
+    )
+    stall_seconds: float = Field(
+        8.0, ge=0, description="A process whose event loop is blocked for so long ends itself; 0: never."
     )
     fast_path: bool = Field(
         True, description="Answer small requests inside the HTTP protocol; off changes nothing but the speed."

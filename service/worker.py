@@ -5,6 +5,7 @@ In: settings. Out: the app that uvicorn runs. It knows that it has a parent, and
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -12,21 +13,27 @@ from typing import TYPE_CHECKING
 
 from service import metrics
 from service.app import create_app
-from service.classifier import Classifier
+from service.drain import Drain
+from service.errors import ModelError
+from service.lifecycle import Models
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from service.orders import Orders
     from service.settings import Settings
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def worker_app(settings: Settings, parent: int) -> FastAPI:
-    """The app of one worker of the process `parent`: each loads the model for itself; raises `ModelError`."""
+def worker_app(settings: Settings, parent: int, orders: Orders) -> FastAPI:
+    """The app of one worker of the process `parent`: each loads the model for itself, or waits for one."""
     end_with(parent)
-    classifier = Classifier.load(settings.model_dir, settings.model_version)
-    return create_app(settings, classifier, metrics.registry())
+    models = Models(settings, orders)
+    if not orders.unloaded:
+        with contextlib.suppress(ModelError):  # what kept one version from serving must not end the others
+            models.start()
+    return create_app(settings, models, metrics.registry(), Drain(settings.drain_seconds))
 
 
 def end_with(parent: int) -> None:

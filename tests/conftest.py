@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +21,7 @@ from PIL import Image
 from service.classifier import Classifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -63,12 +64,22 @@ def running_service(**settings: object) -> Iterator[Service]:
                     break
             else:
                 pytest.fail(f"the service ended with exit code {process.wait()}")
-            httpx.get(f"{service.url}/readyz", timeout=20).raise_for_status()
+            answer = httpx.get(f"{service.url}/readyz", timeout=60)
+            if "model_wait" not in settings:
+                answer.raise_for_status()
             yield service
             service.stop()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # its workers too, where a test has failed
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    """Wait for something that comes by itself."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

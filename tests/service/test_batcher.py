@@ -14,6 +14,7 @@ from service.errors import Overloaded
 from service.metrics import Metrics
 
 if TYPE_CHECKING:
+    from service.artefact import Probabilities
     from service.classifier import Classifier
     from service.picture import Pixels
     from tests.conftest import Digits
@@ -25,7 +26,11 @@ class Watched:
     def __init__(self, classifier: Classifier, *, max_batch: int = 64, max_queue: int = 10_000) -> None:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        self.batcher = Batcher(classifier, self.metrics, max_batch=max_batch, max_queue=max_queue)
+        self.batcher = Batcher(self.metrics, max_batch=max_batch, max_queue=max_queue)
+        self.classifier = classifier
+
+    async def predict(self, images: Pixels) -> Probabilities:
+        return await self.batcher.predict(self.classifier, images)
 
     def value(self, name: str) -> float:
         self.metrics.book.flush()
@@ -46,7 +51,7 @@ def test_thousands_at_once_each_get_their_own_answer(classifier: Classifier, dig
     requests = [part for part in np.split(images, cuts[cuts < 3000]) if len(part)]
 
     async def ask() -> list[np.ndarray]:
-        return await asyncio.gather(*(watched.batcher.predict(part) for part in requests))
+        return await asyncio.gather(*(watched.predict(part) for part in requests))
 
     answers = np.concatenate(asyncio.run(ask()))
     assert np.abs(answers - classifier.predict(images)).max() < 1e-6
@@ -61,7 +66,7 @@ def test_a_lone_request_is_a_batch_of_its_own(classifier: Classifier, digits: Di
 
     async def ask() -> None:
         for image in images_of(digits, 5):
-            await watched.batcher.predict(image[None])
+            await watched.predict(image[None])
 
     asyncio.run(ask())
     assert watched.value("mnist_batch_size_count") == 5
@@ -73,8 +78,8 @@ def test_cancelled_requests_cost_nothing(classifier: Classifier, digits: Digits)
     images = images_of(digits, 2)
 
     async def ask() -> np.ndarray:
-        given_up = asyncio.ensure_future(watched.batcher.predict(images[:1]))
-        kept = asyncio.ensure_future(watched.batcher.predict(images[1:]))
+        given_up = asyncio.ensure_future(watched.predict(images[:1]))
+        kept = asyncio.ensure_future(watched.predict(images[1:]))
         asyncio.get_running_loop().call_soon(given_up.cancel)
         answer = await kept
         with pytest.raises(asyncio.CancelledError):
@@ -91,7 +96,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(classifier: Classifier,
     images = images_of(digits, 6)
 
     async def ask() -> list[object]:
-        return await asyncio.gather(*(watched.batcher.predict(image[None]) for image in images), return_exceptions=True)
+        return await asyncio.gather(*(watched.predict(image[None]) for image in images), return_exceptions=True)
 
     answers = asyncio.run(ask())
     refused = [answer for answer in answers if isinstance(answer, Overloaded)]
@@ -106,7 +111,7 @@ def test_a_failing_run_fails_only_its_batch(classifier: Classifier, digits: Digi
 
     async def ask() -> np.ndarray:
         with pytest.raises(Exception, match="INVALID_ARGUMENT"):
-            await watched.batcher.predict(np.zeros((1, 1, 5, 5), np.uint8))
-        return await watched.batcher.predict(images_of(digits, 1))
+            await watched.predict(np.zeros((1, 1, 5, 5), np.uint8))
+        return await watched.predict(images_of(digits, 1))
 
     assert asyncio.run(ask())[0].argmax() == digits.labels[0]

@@ -1,0 +1,19 @@
+"""Who may change what is served.
+
+In: the settings. Out: nothing, or `Forbidden`. The one place that decides it, for every way in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.errors import Forbidden
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+
+def require_admin(settings: Settings) -> None:
+    """Raises `Forbidden` unless clients may load and unload models."""
+    if not settings.admin:
+        raise Forbidden("models are not loaded or unloaded by clients here; MNIST_ADMIN=true lets them")
