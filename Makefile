@@ -10,7 +10,7 @@ MODELS := models/mnist-mlp
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench test check lint types lock clean
+.PHONY: help up train serve bench soak test check lint types lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ serve: $(VENV)/.serving ## The service alone, with the newest version in models/
 
 bench: $(VENV)/.dev ## One PNG a request: this service beside a textbook one
 	$(PY) -m benchmarks.serving $(ARGS)
+
+soak: $(VENV)/.dev ## Versions, signals and kills under load, many times: nothing may be lost
+	$(PY) -m tests.soak $(ARGS)
 
 test: $(VENV)/.dev ## Environment, lint, types, every test
 	@$(MAKE) --no-print-directory check

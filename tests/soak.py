@@ -1,0 +1,161 @@
+"""`python -m tests.soak`: the faults of tests/service, many times over, with clients asking; prints one table.
+
+In: how often. Out: for each fault how many requests were answered, how many were lost or wrong, and how long the
+service took to be as it should be again, at worst. Exit code 1 if anything was lost that need not be: only a worker
+that is killed may take with it what it was answering.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from service import versions
+from service.settings import load
+from tests.conftest import MODELS, Service, running_service, until
+from tests.service.test_metrics import worker_pids
+from tests.traffic import Expected, Traffic
+from training import data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    fault: str
+    times: int = 0
+    answered: int = 0
+    failures: list[str] = field(default_factory=list)
+    slowest: float = 0.0  # seconds until it is as it should be again
+
+    def add(self, traffic: Traffic) -> None:
+        """What this traffic saw."""
+        self.answered += sum(traffic.answered.values())
+        self.failures += traffic.failures
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """One more fault, until the service is as it should be."""
+        began = time.monotonic()
+        yield
+        self.times += 1
+        self.slowest = max(self.slowest, time.monotonic() - began)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs every fault; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Faults under load, many times over.")
+    parser.add_argument("--swaps", type=int, default=100, help="changes of the version")
+    parser.add_argument("--stops", type=int, default=50, help="SIGTERMs, each to a service of its own")
+    parser.add_argument("--kills", type=int, default=10, help="SIGKILLs of a worker, and replacements of all workers")
+    asked = parser.parse_args(arguments)
+    expected = Expected.of(data.load(None).test.images.numpy()[:2000, 0])
+    rows = [
+        swaps(expected, asked.swaps),
+        stops(expected, asked.stops, 1),
+        stops(expected, asked.stops, 2),
+        hangups(expected, asked.kills),
+        kills(expected, asked.kills),
+    ]
+    print("fault                          times  answered  lost or wrong  slowest")
+    for row in rows:
+        print(f"{row.fault:30} {row.times:5} {row.answered:9,} {len(row.failures):14} {row.slowest:6.2f} s")
+        for failure in row.failures[:5]:
+            print(f"  {failure}")
+    return int(any(row.failures for row in rows[:-1]))
+
+
+def swaps(expected: Expected, times: int) -> Row:
+    """The pin chooses version 2 and 1 in turn; after every change both workers serve it."""
+    row = Row("another version, 2 workers")
+    with tempfile.TemporaryDirectory() as folder:
+        models = Path(folder) / "models"
+        shutil.copytree(MODELS, models)
+        settings = load(["--model-dir", str(models)])
+        with (
+            running_service(model_dir=models, model_version="1", workers=2) as service,
+            Traffic(service.url, expected) as traffic,
+        ):
+            for number in range(times):
+                version = 2 - number % 2
+                with row.timed():
+                    versions.pin(settings, str(version))
+                    until(lambda: _served(service, version), f"version {version} is not served")  # noqa: B023
+            traffic.stop()
+            row.add(traffic)
+    return row
+
+
+def _served(service: Service, version: int) -> bool:
+    """Whether each worker serves it: of ten new connections one at least reaches each."""
+    return all(httpx.get(f"{service.url}/model").json()["version"] == version for _ in range(10))
+
+
+def stops(expected: Expected, times: int, workers: int) -> Row:
+    """SIGTERM with clients asking, until it has ended."""
+    row = Row(f"SIGTERM, {workers} worker{'s' * (workers > 1)}")
+    for _ in range(times):
+        with running_service(workers=workers) as service, Traffic(service.url, expected) as traffic:
+            until(lambda: sum(traffic.answered.values()) > 50, "nothing is answered")
+            with row.timed():
+                service.process.send_signal(signal.SIGTERM)
+                if (code := service.process.wait(60)) != 0:
+                    row.failures.append(f"exit code {code}")
+            traffic.wait_until_refused()
+        row.add(traffic)
+    return row
+
+
+def hangups(expected: Expected, times: int) -> Row:
+    """SIGHUP to the parent, until both workers are others."""
+
+    def inject(service: Service) -> None:
+        service.process.send_signal(signal.SIGHUP)
+
+    return _on_workers(expected, times, "SIGHUP, 2 workers", inject, 2)
+
+
+def kills(expected: Expected, times: int) -> Row:
+    """SIGKILL to a worker, until another is in its place."""
+
+    def inject(service: Service) -> None:
+        os.kill(worker_pids(service)[0], signal.SIGKILL)
+
+    return _on_workers(expected, times, "SIGKILL of 1 of 2 workers", inject, 1)
+
+
+def _on_workers(expected: Expected, times: int, fault: str, inject: Callable[[Service], None], others: int) -> Row:
+    row = Row(fault)
+    with running_service(workers=2) as service, Traffic(service.url, expected) as traffic:
+        for _ in range(times):
+            until(lambda: len(worker_pids(service)) == 2, "there are not two workers")
+            before = set(worker_pids(service))
+            with row.timed():
+                inject(service)
+                until(lambda: _replaced(service, before) == others, "the workers are not replaced")  # noqa: B023
+        traffic.stop()
+        row.add(traffic)
+    return row
+
+
+def _replaced(service: Service, before: set[int]) -> int:
+    now = set(worker_pids(service))
+    return len(now - before) if len(now) == 2 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
