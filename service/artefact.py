@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from service import versions
 from service.errors import ModelError
 
 if TYPE_CHECKING:
@@ -53,23 +54,13 @@ class Artefact:
 
 def read(model_dir: Path, version: str = "latest") -> Artefact:
     """Reads and checks `model_dir/version`; `latest` is the highest number there. Raises `ModelError`."""
-    folder = model_dir / (version if version != "latest" else _latest(model_dir))
+    folder = model_dir / (version if version != versions.LATEST else str(versions.numbers(model_dir)[0]))
     card = _card(folder)
     model = _hashed(folder / "model.onnx", card["sha256"])
     _check_ops(folder / "model.onnx", model)
     golden = _hashed(folder / "golden.npz", card["golden_sha256"])
     images, probabilities = _golden(folder / "golden.npz", golden)
     return Artefact(card["name"], str(card["version"]), card["sha256"], model, card, images, probabilities)
-
-
-def _latest(model_dir: Path) -> str:
-    try:
-        versions = [int(p.name) for p in model_dir.iterdir() if p.name.isdigit() and p.is_dir()]
-    except OSError as error:
-        raise ModelError(f"{model_dir}: expected a folder of model versions, found {error.strerror}") from None
-    if not versions:
-        raise ModelError(f"{model_dir}: expected numbered version folders (1, 2, …), found none")
-    return str(max(versions))
 
 
 def _bytes(path: Path) -> bytes:

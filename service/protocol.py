@@ -82,6 +82,7 @@ class Protocol(HttpToolsProtocol):
         self._drain: Drain = self.app_state["drain"]
         self._coming: _InFlight | None = None  # its head is here, its body not yet
         self._patience: TimerHandle | None = None
+        self._last: object = None  # whose answer closes the connection because the service ends
 
     def on_headers_complete(self) -> None:
         """Start a request: on the fast path if it fits there."""
@@ -95,9 +96,15 @@ class Protocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self._drain.begun:
-            if before is not None and not before.response_complete:
+            if before is not None and before is self._last and not before.response_complete:
                 before.keep_alive = True
-            self.cycle.keep_alive = False
+            self._close_after(self.cycle)
+
+    def _close_after(self, cycle: Any) -> None:
+        """Close the connection with this answer, unless another request comes before it is given."""
+        if cycle.keep_alive:
+            cycle.keep_alive = False
+            self._last = cycle
 
     def _fits(self) -> bool:
         if self._fast is None or self.url not in self._fast.routes or self.parser.get_method() != b"POST":
@@ -149,7 +156,7 @@ class Protocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             self._close_when_quiet()
         else:
-            self.cycle.keep_alive = False
+            self._close_after(self.cycle)
 
     def _close_when_quiet(self) -> None:
         self._unset_keepalive_if_required()

@@ -101,13 +101,17 @@ class Supervisor(Multiprocess):
         old, new, until = replacement
         if new.process.is_alive() and _is_ready(new):
             self._replacement = None
+            if old in self.processes:
+                self.processes[self.processes.index(old)] = new
+            else:  # it has died, and its place is filled
+                old = new
             self._leaving.append(old)
-            self.processes[self.processes.index(old)] = new
             old.terminate()
         elif not new.process.is_alive() or time.monotonic() > until:
             log.error("a new worker did not start: the others are kept as they are")
             self._replacement = None
             self._to_replace.clear()
+            self._leaving.append(new)
             new.kill()
 
     def terminate_all(self) -> None:
