@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import uvicorn
 
-START_SECONDS = 30  # that a new worker gets to be ready before the old one is kept
+START_SECONDS = 60  # that a new worker gets to be ready before the old one is kept
 
 log = logging.getLogger("service")
 

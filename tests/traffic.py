@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -57,6 +58,7 @@ class Traffic:
     answered: Counter[str] = field(default_factory=Counter)  # by version
     failures: list[str] = field(default_factory=list)
     refused: int = 0  # connections
+    latest: dict[str, float] = field(default_factory=dict)  # when each version last answered, seconds, monotonic
     _stopped: bool = False
 
     def __enter__(self) -> Self:
@@ -106,6 +108,7 @@ class Traffic:
     def _judge(self, index: int, version: str, probabilities: Probabilities) -> None:
         if np.abs(probabilities - self.expected.answers[version][index]).max() < 1e-5:
             self.answered[version] += 1
+            self.latest[version] = time.monotonic()
         else:
             self.failures.append(f"image {index}: not the answer of version {version}, which it names")
 

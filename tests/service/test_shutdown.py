@@ -112,7 +112,8 @@ def test_idle_connections_do_not_hold_the_end_up(digits: Digits) -> None:
 
 def test_sighup_replaces_the_workers_one_at_a_time(expected: Expected) -> None:
     """Each is another process afterwards, and no request is lost meanwhile."""
-    with running_service(workers=2) as service, Traffic(service.url, expected) as traffic:
+    # Few clients: new workers have to start beside them.
+    with running_service(workers=2) as service, Traffic(service.url, expected, keeping=2, fresh=1) as traffic:
         before = set(worker_pids(service))
         service.process.send_signal(signal.SIGHUP)
         until(lambda: len(set(worker_pids(service)) - before) == 2, "the workers are not replaced")
