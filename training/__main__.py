@@ -48,7 +48,9 @@ def train(config: Config, console: Console) -> Path:
     training = training.and_also(rendered.take(torch.arange(config.seen)))
     held_out = held_out.take(held_out.labels < NONE)
 
-    network = Network(config.hidden, config.activation, batch_norm=config.batch_norm, seed=config.seed)
+    network = Network(
+        config.hidden, config.activation, batch_norm=config.batch_norm, deslant=config.deslant, seed=config.seed
+    )
     with Keeper(run.folder, config.checkpoint_seconds) as keeper:
         epochs = run.follow(fit(network, training, validation, config, keeper), config.epochs)
 

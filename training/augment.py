@@ -1,6 +1,6 @@
 """Whole batches drawn anew: each digit turned, scaled, sheared, shifted, bent, thickened or blurred a little.
 
-In: images uint8[N,1,28,28]. Out: float32 of the same shape, still 0 to 255. All warps of a batch are one matrix
+In: images uint8[N,1,28,28]. Out: float32 of a frame of them, still 0 to 255. All warps of a batch are one matrix
 product, which makes the sampling grid, and one `grid_sample`. It never ships. It knows nothing of labels or networks.
 """
 
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-SIDE: Final = 28
+from training.upright import SIDE, WHOLE, Frame
+
 PIXEL: Final = 2 / SIDE  # in grid_sample's units, which run from -1 to 1 over the side
 CONTROLS: Final = 7  # points of the elastic displacement, each way: one every 4 pixels or so
 
@@ -32,26 +33,27 @@ class Augment:
     stroke: float = 0.0
     blur: float = 0.0
 
-    def __call__(self, images: Tensor, random: torch.Generator) -> Tensor:
-        """Images float32[N,1,28,28], drawn from images uint8[N,1,28,28]; beyond the frame there is ground."""
+    def __call__(self, images: Tensor, random: torch.Generator, frame: Frame = WHOLE) -> Tensor:
+        """The frame, float32[N,1,R,C], drawn from images uint8[N,1,28,28]; beyond these there is ground."""
         count = len(images)
         if not any(dataclasses.astuple(self)):
-            return images.float()
-        drawn = functional.grid_sample(images.float(), self.grid(count, random), align_corners=False)
+            return frame.crop(images).float()
+        drawn = functional.grid_sample(images.float(), self.grid(count, random, frame), align_corners=False)
         if self.stroke:
             drawn = change_stroke(drawn, self.stroke * _uniform(count, random))
         if self.blur:
             drawn = soften(drawn, self.blur * _uniform(count, random).abs())
         return drawn
 
-    def grid(self, count: int, random: torch.Generator) -> Tensor:
-        """Where each pixel is read, x then y in grid_sample's units: float32[count,28,28,2].
+    def grid(self, count: int, random: torch.Generator, frame: Frame = WHOLE) -> Tensor:
+        """Where each pixel of the frame is read, x then y in grid_sample's units: float32[count,R,C,2].
 
         An affine map, and a smooth displacement of independent random bumps (after Simard, Steinkraus and Platt 2003).
         """
         bumps = torch.randn(count, 2, CONTROLS**2, generator=random) * (self.elastic * PIXEL)
         weights = torch.cat([self._affine(count, random), bumps], dim=2)  # [count, 2, 3 + CONTROLS²]
-        return (weights @ _BASIS).reshape(count, 2, SIDE, SIDE).permute(0, 2, 3, 1)
+        basis = frame.crop(_BASIS).flatten(1)  # [3 + CONTROLS², R·C]
+        return (weights @ basis).reshape(count, 2, *frame.shape).permute(0, 2, 3, 1)
 
     def _affine(self, count: int, random: torch.Generator) -> Tensor:
         """Matrices float32[count,2,3] that take a pixel's (x, y, 1) to where it is read."""
@@ -64,7 +66,7 @@ class Augment:
 
 
 def change_stroke(images: Tensor, amounts: Tensor) -> Tensor:
-    """Mix each image [N,1,28,28] with its dilation by a pixel (amounts [N,1,1,1] above 0) or its erosion (below 0)."""
+    """Mix each image [N,1,R,C] with its dilation by a pixel (amounts [N,1,1,1] above 0) or its erosion (below 0)."""
     signs = amounts.sign()
     # The erosion of a picture is the dilation of its negative.
     signed = functional.pad(images * signs, (1, 1, 1, 1))
@@ -75,8 +77,9 @@ def change_stroke(images: Tensor, amounts: Tensor) -> Tensor:
 
 
 def soften(images: Tensor, amounts: Tensor) -> Tensor:
-    """Mix each image [N,1,28,28] with its blur by (1, 2, 1) / 4 both ways, by amounts [N,1,1,1] of 0 to 1."""
-    return torch.lerp(images, _BINOMIAL @ images @ _BINOMIAL, amounts)
+    """Mix each image [N,1,R,C] with its blur by (1, 2, 1) / 4 both ways, by amounts [N,1,1,1] of 0 to 1."""
+    rows, columns = images.shape[2:]
+    return torch.lerp(images, _BINOMIAL[:rows, :rows] @ images @ _BINOMIAL[:columns, :columns], amounts)
 
 
 def _uniform(count: int, random: torch.Generator) -> Tensor:
@@ -85,7 +88,7 @@ def _uniform(count: int, random: torch.Generator) -> Tensor:
 
 
 def _basis() -> Tensor:
-    """x, y, 1, and a bump around each control point, at every pixel: float32[3 + CONTROLS², 28²].
+    """x, y, 1, and a bump around each control point, at every pixel: float32[3 + CONTROLS²,28,28].
 
     The bumps are Gaussians as wide as they are apart, scaled so that independent standard normal weights give a
     displacement of standard deviation 1 at every pixel.
@@ -94,8 +97,8 @@ def _basis() -> Tensor:
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     apart = 2 / (CONTROLS - 1)
     bumps = torch.exp(-0.5 * ((axis - torch.linspace(-1, 1, CONTROLS)[:, None]) / apart) ** 2)  # [CONTROLS, 28]
-    bumps = torch.einsum("ay,bx->abyx", bumps, bumps).reshape(CONTROLS**2, SIDE**2)
-    affine = torch.stack([x, y, torch.ones_like(x)]).reshape(3, SIDE**2)
+    bumps = torch.einsum("ay,bx->abyx", bumps, bumps).flatten(0, 1)
+    affine = torch.stack([x, y, torch.ones_like(x)])
     return torch.cat([affine, bumps / bumps.square().sum(dim=0).sqrt()])
 
 

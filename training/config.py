@@ -38,6 +38,7 @@ class Config:
     checkpoint_seconds: Annotated[float, "between checkpoints: what a crash can cost at most; 0 for every step"] = 30.0
 
     # The network.
+    deslant: Annotated[bool, "a fixed first layer makes digits stand: worth more than any other knob here"] = True
     hidden: Annotated[tuple[int, ...], "sizes of the hidden layers: narrow wins, with more epochs in the time"] = (
         256,
         256,

@@ -65,6 +65,7 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config, kee
     position = last.position if last else Position()
     # The clock starts here: the first optimizer makes PyTorch import its compiler, and imports are no training.
     started = time.perf_counter() - position.seconds
+    images = network.prepared(train.images)
     for epoch in range(position.epoch, config.epochs + 1):
         network.train()
         random.manual_seed(config.seed * 1_000_003 + epoch)
@@ -78,7 +79,8 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config, kee
             last = None
         for step in range(first, steps):
             batch = order[step * config.batch_size : (step + 1) * config.batch_size]
-            loss = LOSSES[config.loss](network(augment(train.images[batch], random)), train.labels[batch])
+            logits = network.logits(augment(images[batch], random, network.frame))
+            loss = LOSSES[config.loss](logits, train.labels[batch])
             loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's backward has no annotations
             sums += torch.stack([loss.detach(), *(_norm(layer.weight) for layer in network.layers)])
             optimizer.step()

@@ -15,16 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.upright import UPRIGHT, WHOLE, Frame, Upright
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from training.config import Activation, Loss
 
-PIXELS: Final = 28 * 28
 CLASSES: Final = 10
 NONE: Final = 10  # the label of what is no digit
 MEAN: Final = 0.1307  # of all training pixels, as a share of 255
 STD: Final = 0.3081
+CHUNK: Final = 512  # images at once: their floats fit the cache
 
 ACTIVATIONS: Final[dict[Activation, type[nn.Module]]] = {
     "relu": nn.ReLU,
@@ -43,14 +45,18 @@ _XAVIER: Final[dict[str, float]] = {"tanh": 5 / 3, "sigmoid": 4.0}
 class Network(nn.Module):
     """A multilayer perceptron of any depth on raw pixels.
 
-    Cast, scale and normalise are fixed layers of it, and so are temperature and softmax when it serves: the arithmetic
-    is written once. Weights start as in He et al. 2015 (relu, leaky_relu, gelu) or Glorot and Bengio 2010 (tanh,
-    sigmoid).
+    Cast, deslant, scale and normalise are fixed layers of it, and so are temperature and softmax when it serves: the
+    arithmetic is written once. `frame` is the part of the 28×28 pixels that its first weights see. Weights start as in
+    He et al. 2015 (relu, leaky_relu, gelu) or Glorot and Bengio 2010 (tanh, sigmoid).
     """
 
-    def __init__(self, hidden: Sequence[int], activation: Activation, *, batch_norm: bool, seed: int) -> None:
+    def __init__(
+        self, hidden: Sequence[int], activation: Activation, *, batch_norm: bool, deslant: bool, seed: int
+    ) -> None:
         super().__init__()
-        sizes = [PIXELS, *hidden, CLASSES]
+        self.frame: Frame = UPRIGHT if deslant else WHOLE
+        self.upright = Upright(self.frame) if deslant else nn.Identity()
+        sizes = [math.prod(self.frame.shape), *hidden, CLASSES]
         # Batch norm subtracts the mean, so a bias before it could never matter.
         biased = [not batch_norm] * len(hidden) + [True]
         self.linears = nn.ModuleList(nn.Linear(i, o, bias=b) for (i, o), b in zip(pairwise(sizes), biased, strict=True))
@@ -65,10 +71,21 @@ class Network(nn.Module):
         """The linear layers, first to last."""
         return cast("list[nn.Linear]", list(self.linears))
 
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images uint8[N,1,28,28] after the fixed geometry, whole: what is done once, before many epochs of warps."""
+        if self.frame is WHOLE:
+            return images
+        upright = Upright(WHOLE)
+        return torch.cat([upright(chunk).round().byte() for chunk in torch.split(images, CHUNK)])
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N,10] of images [N,1,28,28] in 0..255."""
+        return self.logits(self.upright(images))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits [N,10] of images [N,1,R,C] in 0..255, the `frame` of prepared ones."""
         *body, head = self.layers
-        signal = images.reshape(-1, PIXELS).to(self.temperature.dtype)
+        signal = images.flatten(1).to(self.temperature.dtype)
         signal = (signal / 255 - MEAN) / STD
         for layer, norm in zip(body, self.norms, strict=True):
             signal = self.activation(norm(layer(signal)))
@@ -98,19 +115,20 @@ def _std(layer: nn.Linear, activation: Activation) -> float:
 
 
 class Folded(nn.Module):
-    """What ships: cast, then linear layers with everything fixed folded into them, then softmax.
+    """What ships: cast and deslant, then linear layers with everything else fixed folded into them, then softmax.
 
     In: images uint8[N,1,28,28]. Out: probabilities float32[N,10].
     """
 
-    def __init__(self, weights: Sequence[tuple[Tensor, Tensor]], activation: nn.Module) -> None:
+    def __init__(self, upright: nn.Module, weights: Sequence[tuple[Tensor, Tensor]], activation: nn.Module) -> None:
         super().__init__()
+        self.upright = upright
         steps = [step for weight, bias in weights for step in (_linear(weight, bias), activation)]
         self.steps = nn.Sequential(*steps[:-1])  # no activation after the last
 
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities [N,10] of images [N,1,28,28]."""
-        return functional.softmax(self.steps(images.reshape(-1, PIXELS).to(torch.float32)), dim=1)
+        return functional.softmax(self.steps(self.upright(images).flatten(1).to(torch.float32)), dim=1)
 
 
 def fold(network: Network) -> Folded:
@@ -125,7 +143,7 @@ def fold(network: Network) -> Folded:
     weights[0] = weight / (255 * STD), bias - weight.sum(dim=1) * MEAN / STD
     weight, bias = weights[-1]
     weights[-1] = weight / network.temperature, bias / network.temperature
-    return Folded(weights, network.activation).eval()
+    return Folded(network.upright, weights, network.activation).eval()
 
 
 def _fold_norm(layer: nn.Linear, norm: nn.Module) -> tuple[Tensor, Tensor]:

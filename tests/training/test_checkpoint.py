@@ -139,7 +139,7 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes) -
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, dataset: Dataset) -> None:
     """At an absurd learning rate the run ends by naming the epoch and the flag, and the checkpoints hold numbers."""
-    network = Network(SMALL.hidden, SMALL.activation, batch_norm=False, seed=0)
+    network = Network(SMALL.hidden, SMALL.activation, batch_norm=False, deslant=SMALL.deslant, seed=0)
     wild = parse("--optimizer sgd --learning-rate 100 --no-batch-norm --epochs 3".split())
     keeper = Keeper(tmp_path, 0)
     with pytest.raises(Diverged, match=r"epoch \d: a lower --learning-rate"):

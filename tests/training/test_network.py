@@ -27,7 +27,7 @@ def _loss(
     dataset: Dataset, activation: Activation, loss: Loss, *, batch_norm: bool
 ) -> tuple[Network, Callable[[], Tensor]]:
     """A small float64 network, and its loss on 16 digits as a function of its present weights."""
-    network = Network((12, 8), activation, batch_norm=batch_norm, seed=1).double()
+    network = Network((12, 8), activation, batch_norm=batch_norm, deslant=False, seed=1).double()
     images, labels = dataset.test.take(torch.arange(16))
     return network, lambda: LOSSES[loss](network(images), labels)
 
@@ -75,7 +75,7 @@ def test_gradients_are_those_of_the_chain_rule(dataset: Dataset, activation: Act
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_fresh_deep_network_lets_the_signal_through(dataset: Dataset, activation: Activation) -> None:
     """Weights start so that digits still differ after five layers, and gradients still reach the first."""
-    network = Network((256,) * 4, activation, batch_norm=False, seed=0)
+    network = Network((256,) * 4, activation, batch_norm=False, deslant=False, seed=0)
     images, labels = dataset.test.take(torch.arange(200))
     logits = network(images)
     LOSSES["cross_entropy"](logits, labels).backward()  # type: ignore[no-untyped-call]
@@ -93,7 +93,7 @@ def test_folding_changes_the_form_and_not_the_function(
     dataset: Dataset, activation: Activation, batch_norm: bool
 ) -> None:
     """With norms, scale and temperature folded into the linear layers, the probabilities are the same."""
-    network = Network((64, 32), activation, batch_norm=batch_norm, seed=3)
+    network = Network((64, 32), activation, batch_norm=batch_norm, deslant=True, seed=3)
     network(dataset.train.images[:500])  # the norms learn statistics
     network.eval()
     network.temperature.fill_(1.7)
@@ -105,7 +105,9 @@ def test_folding_changes_the_form_and_not_the_function(
 def test_the_same_seed_draws_the_same_weights() -> None:
     """Weights follow from the seed alone, and another seed draws others."""
     torch.manual_seed(9)
-    first, again, other = (Network((32,), "relu", batch_norm=True, seed=seed).layers[0].weight for seed in (0, 0, 1))
+    first, again, other = (
+        Network((32,), "relu", batch_norm=True, deslant=False, seed=seed).layers[0].weight for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
