@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from rich.console import Console
 
-from training import compare, data, export, handwriting, seen
+from training import compare, data, export, handwriting, quantise, seen
 from training.card import describe
 from training.checkpoint import Keeper
 from training.config import Config, parse
@@ -56,19 +56,27 @@ def train(config: Config, console: Console) -> Path:
 
     logits = outputs(network, validation.images)
     network.temperature.fill_(fit_temperature(logits, validation.labels))
-    probabilities = outputs(network.probabilities, dataset.test.images)
-    metrics = {
-        "validation": evaluate(outputs(network.probabilities, validation.images), validation.labels),
-        "rendered": evaluate(outputs(network.probabilities, held_out.images), held_out.labels),
-        "test": evaluate(probabilities, dataset.test.labels),
-    }
+    expected = outputs(network.probabilities, dataset.test.images)
+
+    models = quantise.twins(export.to_onnx(network), dataset.train.images)
+    parity = export.prove(expected, export.run_onnx(models["fp32"], dataset.test.images))
+    exports = quantise.compare(models, dataset.test)
+    quantise.require_worth(exports, config.precision)
+    model = models[config.precision]
+    judged = {"validation": validation, "rendered": held_out, "test": dataset.test}
+    metrics = {name: evaluate(export.run_onnx(model, digits.images), digits.labels) for name, digits in judged.items()}
     export.require_accuracy(metrics["test"], config.min_accuracy)
 
-    model = export.to_onnx(network)
-    parity = export.prove(probabilities, export.run_onnx(model, dataset.test.images))
     card = describe(
-        config, dataset, epochs=epochs, metrics=metrics, parity=parity, temperature=network.temperature.item()
+        config,
+        dataset,
+        epochs=epochs,
+        metrics=metrics,
+        parity=parity,
+        exports=exports,
+        temperature=network.temperature.item(),
     )
+    probabilities = export.run_onnx(model, dataset.test.images) if config.precision == "int8" else expected
     version = publish(config.models_dir / config.name, model, export.golden(dataset.test, probabilities), card)
     run.report(report(card, network, dataset.test, probabilities))
     run.published(version)

@@ -16,6 +16,8 @@ It knows nothing of folders. A card of schema "mnist-mlp/1" has all of these key
     metrics      by data set, "validation" and "test" of MNIST, "rendered" of digits as the service sees people's:
                  count, accuracy, nll, ece, recall, confusion[true][predicted]
     parity       {"images": compared, "max_difference": of a probability, PyTorch against ONNX Runtime}
+    exports      {"fp32", "int8", "int8_dynamic": each {"bytes", "accuracy", "nll", "microseconds"}} on the test digits,
+                 one image at a time on one thread; training.knobs.precision says which of them this version is
     temperature  by which the graph divides the logits
     training     {"seconds", "seed", "knobs": all but this machine's folders, "epochs": the facts of each}
     data         {"source", "warnings", "sha256": of each file uncompressed, "train", "validation", "test": counts}
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from training.evaluate import Metrics
     from training.export import Parity
     from training.fit import Epoch
+    from training.quantise import Export
 
 SCHEMA: Final = "mnist-mlp/1"
 LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "onnxscript", "torch")
@@ -57,6 +60,7 @@ def describe(
     epochs: Sequence[Epoch],
     metrics: Mapping[str, Metrics],
     parity: Parity,
+    exports: Mapping[str, Export],
     temperature: float,
 ) -> dict[str, Any]:
     """The card without what only publication knows: version and checksums."""
@@ -67,6 +71,7 @@ def describe(
         **_interface(),
         "metrics": {name: dataclasses.asdict(values) for name, values in metrics.items()},
         "parity": dataclasses.asdict(parity),
+        "exports": {name: dataclasses.asdict(export) for name, export in exports.items()},
         "temperature": temperature,
         "training": _training(config, epochs),
         "data": _data(dataset, metrics),

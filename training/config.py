@@ -17,6 +17,7 @@ from training.errors import UsageError
 Activation = Literal["relu", "leaky_relu", "gelu", "tanh", "sigmoid"]
 Loss = Literal["cross_entropy", "mse"]
 Optimizer = Literal["sgd", "momentum", "adamw"]
+Precision = Literal["fp32", "int8"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Config:
     stroke: Annotated[float, "0 to 1, uniform in ±: how far to a stroke 2 pixels thicker or thinner"] = 0.0
     blur: Annotated[float, "0 to 1, uniform from 0: how far to a 3-pixel binomial blur"] = 0.0
 
+    precision: Annotated[Precision, "of what ships; int8 only if it is faster and as right on the test digits"] = "fp32"
     min_accuracy: Annotated[float, "on the test digits, or nothing is published: broken runs miss it"] = 0.9
 
     def __post_init__(self) -> None:

@@ -58,7 +58,7 @@ def report(card: Mapping[str, Any], network: Network, digits: Digits, probabilit
             curves=_curves(card["training"]["epochs"]),
             judged=_confusion(np.array(test["confusion"])) + _reliability(probabilities, digits.labels),
             mistakes=_mistakes(digits, probabilities),
-            network=_layers(network) + _first_layer(network),
+            network=_layers(network) + _first_layer(network) + _table("Ways to ship", _exports(card["exports"])),
             run=_table("Knobs", card["training"]["knobs"])
             + _table(
                 "Where", {**card["libraries"], **card["environment"], **card["git"], "data": card["data"]["source"]}
@@ -188,6 +188,13 @@ def _first_layer(network: Network) -> str:
     coloured = (mpl.colormaps["RdBu_r"](sheet / 2 + 0.5)[..., :3] * 255).astype(np.uint8)
     caption = f"The first layer's {len(tiles)} strongest neurons: red where ink speaks for, blue where against"
     return f"<figure><img src='{_png(coloured)}' alt='weights'><figcaption>{caption}</figcaption></figure>"
+
+
+def _exports(exports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {
+        name: f"{each['accuracy']:.2%} right, {each['bytes'] / 1000:,.0f} kB, {each['microseconds']:.0f} µs an image"
+        for name, each in exports.items()
+    }
 
 
 def _table(title: str, facts: Mapping[str, Any]) -> str:
