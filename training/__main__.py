@@ -49,7 +49,12 @@ def train(config: Config, console: Console) -> Path:
     held_out = held_out.take(held_out.labels < NONE)
 
     network = Network(
-        config.hidden, config.activation, batch_norm=config.batch_norm, deslant=config.deslant, seed=config.seed
+        config.hidden,
+        config.activation,
+        batch_norm=config.batch_norm,
+        deslant=config.deslant,
+        shifts=config.shifts,
+        seed=config.seed,
     )
     with Keeper(run.folder, config.checkpoint_seconds) as keeper:
         epochs = run.follow(fit(network, training, validation, config, keeper), config.epochs)

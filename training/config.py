@@ -40,6 +40,9 @@ class Config:
 
     # The network.
     deslant: Annotated[bool, "a fixed first layer makes digits stand: worth more than any other knob here"] = True
+    shifts: Annotated[
+        bool, "answers are the mean over the digit and it moved by a pixel each way: 5 times the cost"
+    ] = False
     hidden: Annotated[tuple[int, ...], "sizes of the hidden layers: narrow wins, with more epochs in the time"] = (
         256,
         256,
@@ -80,6 +83,8 @@ class Config:
             raise UsageError(
                 f"--hidden must be sizes of 1 or more, like 512,256, not {_text(self.hidden) or 'nothing'}"
             )
+        if self.shifts and not self.deslant:
+            raise UsageError("--shifts needs --deslant: only digits that stand leave room at the sides to be moved")
         if not self.name or self.name.startswith(".") or set(self.name) & set("/\\\0"):
             raise UsageError(f"--name must be the plain name of a folder, not {self.name!r}")
 

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from training.augment import Augment
 from training.checkpoint import Checkpoint, Position
+from training.data import Digits
 from training.errors import Diverged
 from training.evaluate import outputs
 from training.network import LOSSES, Network, cross_entropy
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from training.checkpoint import Keeper
     from training.config import Config
-    from training.data import Digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,7 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config, kee
     # The clock starts here: the first optimizer makes PyTorch import its compiler, and imports are no training.
     started = time.perf_counter() - position.seconds
     images = network.prepared(train.images)
+    validation = Digits(network.frame.crop(network.prepared(validation.images)), validation.labels)
     for epoch in range(position.epoch, config.epochs + 1):
         network.train()
         random.manual_seed(config.seed * 1_000_003 + epoch)
@@ -161,7 +162,7 @@ def make_optimizer(network: Network, config: Config, steps: int) -> tuple[Optimi
 
 
 def _judge(network: Network, digits: Digits) -> tuple[float, float]:
-    """NLL and accuracy, without a temperature."""
-    logits = outputs(network, digits.images)
+    """NLL and accuracy on prepared digits, as they were trained on: without shifts and temperature."""
+    logits = outputs(network.logits, digits.images)
     accuracy = (logits.argmax(dim=1) == digits.labels).float().mean().item()
     return cross_entropy(logits, digits.labels).item(), accuracy

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.upright import UPRIGHT, WHOLE, Frame, Upright
+from training.upright import SHIFTS, UPRIGHT, WHOLE, Upright
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,11 +51,18 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, hidden: Sequence[int], activation: Activation, *, batch_norm: bool, deslant: bool, seed: int
+        self,
+        hidden: Sequence[int],
+        activation: Activation,
+        *,
+        batch_norm: bool,
+        deslant: bool,
+        shifts: bool = False,
+        seed: int,
     ) -> None:
         super().__init__()
-        self.frame: Frame = UPRIGHT if deslant else WHOLE
-        self.upright = Upright(self.frame) if deslant else nn.Identity()
+        self.frame = UPRIGHT if deslant else WHOLE
+        self.geometry = Geometry(deslant=deslant, shifts=shifts)
         sizes = [math.prod(self.frame.shape), *hidden, CLASSES]
         # Batch norm subtracts the mean, so a bias before it could never matter.
         biased = [not batch_norm] * len(hidden) + [True]
@@ -80,7 +87,8 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N,10] of images [N,1,28,28] in 0..255."""
-        return self.logits(self.upright(images))
+        logits: Tensor = self.geometry(images, self.logits)
+        return logits
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits [N,10] of images [N,1,R,C] in 0..255, the `frame` of prepared ones."""
@@ -95,6 +103,23 @@ class Network(nn.Module):
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities [N,10], each row summing to 1: softmax of the logits over the temperature."""
         return functional.softmax(self(images) / self.temperature, dim=1)
+
+
+class Geometry(nn.Module):
+    """The fixed layers around the others: digits are made to stand before, answers to shifts of them averaged after."""
+
+    def __init__(self, *, deslant: bool, shifts: bool) -> None:
+        super().__init__()
+        self._upright = Upright(WHOLE if shifts else UPRIGHT) if deslant else nn.Identity()
+        self._shifts = shifts
+
+    def forward(self, images: Tensor, logits: Callable[[Tensor], Tensor]) -> Tensor:
+        """Logits [N,10] of images [N,1,28,28], from what gives them for a frame of them [N,1,R,C]."""
+        upright = self._upright(images)
+        if not self._shifts:
+            return logits(upright)
+        views = torch.cat([UPRIGHT.moved(*by).crop(upright) for by in SHIFTS])  # [5·N,1,R,C]
+        return logits(views).reshape(len(SHIFTS), -1, CLASSES).mean(dim=0)
 
 
 def initialise(network: Network, activation: Activation, generator: torch.Generator) -> None:
@@ -120,15 +145,19 @@ class Folded(nn.Module):
     In: images uint8[N,1,28,28]. Out: probabilities float32[N,10].
     """
 
-    def __init__(self, upright: nn.Module, weights: Sequence[tuple[Tensor, Tensor]], activation: nn.Module) -> None:
+    def __init__(self, geometry: Geometry, weights: Sequence[tuple[Tensor, Tensor]], activation: nn.Module) -> None:
         super().__init__()
-        self.upright = upright
+        self.geometry = geometry
         steps = [step for weight, bias in weights for step in (_linear(weight, bias), activation)]
         self.steps = nn.Sequential(*steps[:-1])  # no activation after the last
 
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities [N,10] of images [N,1,28,28]."""
-        return functional.softmax(self.steps(self.upright(images).flatten(1).to(torch.float32)), dim=1)
+        return functional.softmax(self.geometry(images, self._logits), dim=1)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.steps(images.flatten(1).to(torch.float32))
+        return logits
 
 
 def fold(network: Network) -> Folded:
@@ -143,7 +172,7 @@ def fold(network: Network) -> Folded:
     weights[0] = weight / (255 * STD), bias - weight.sum(dim=1) * MEAN / STD
     weight, bias = weights[-1]
     weights[-1] = weight / network.temperature, bias / network.temperature
-    return Folded(network.upright, weights, network.activation).eval()
+    return Folded(network.geometry, weights, network.activation).eval()
 
 
 def _fold_norm(layer: nn.Linear, norm: nn.Module) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,10 @@ class Frame(NamedTuple):
         """Rows and columns."""
         return self.bottom - self.top, self.right - self.left
 
+    def moved(self, down: int, right: int) -> Frame:
+        """The frame of the same size, so many pixels away."""
+        return Frame(self.top + down, self.bottom + down, self.left + right, self.right + right)
+
     def crop(self, images: Tensor) -> Tensor:
         """This part [..., R, C] of images [..., 28, 28]."""
         return images[..., self.top : self.bottom, self.left : self.right]
@@ -36,6 +40,8 @@ class Frame(NamedTuple):
 
 WHOLE: Final = Frame(0, SIDE, 0, SIDE)
 UPRIGHT: Final = Frame(1, 27, 3, 25)  # beyond it, 1 in 10,000 of the ink of MNIST's digits is left when they stand
+
+SHIFTS: Final = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # of a pixel each way, for which `UPRIGHT` leaves room
 
 
 class Upright(nn.Module):

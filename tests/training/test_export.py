@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 import torch
 
+from service.artefact import ALLOWED_OPS
 from training import export
 from training.config import Activation
 from training.errors import GateError
@@ -72,6 +73,15 @@ def test_deslanting_ships_in_the_graph(dataset: Dataset) -> None:
     model = export.to_onnx(network)
     assert len(onnx.load_model_from_string(model).graph.node) == 8 + 29
     images = torch.cat([dataset.test.images, torch.zeros(1, 1, 28, 28, dtype=torch.uint8)])
+    export.prove(outputs(network.probabilities, images), export.run_onnx(model, images))
+
+
+def test_answers_averaged_over_shifts_ship_in_the_graph(dataset: Dataset) -> None:
+    """The mean over five places of a digit is in the file, and the service allows its operators."""
+    network = Network((16, 8), "relu", batch_norm=True, deslant=True, shifts=True, seed=0).eval()
+    model = export.to_onnx(network)
+    assert {node.op_type for node in onnx.load_model_from_string(model).graph.node} <= ALLOWED_OPS
+    images = dataset.test.images
     export.prove(outputs(network.probabilities, images), export.run_onnx(model, images))
 
 

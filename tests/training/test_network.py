@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tests.training.backprop import backprop
 from training.config import Activation, Loss
 from training.evaluate import outputs
 from training.network import LOSSES, Network, fold
+from training.upright import UPRIGHT, WHOLE, Upright
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,3 +119,17 @@ def test_probabilities_sum_to_one(trained: Trained) -> None:
     probabilities = outputs(trained.network.probabilities, trained.validation.images)
     assert probabilities.min() >= 0
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(len(probabilities)))
+
+
+def test_shifts_are_averaged(dataset: Dataset) -> None:
+    """With shifts, the logits are the mean of those of the upright digit in five places."""
+    one, five = (
+        Network((16,), "relu", batch_norm=True, deslant=True, shifts=shifts, seed=0).eval() for shifts in (False, True)
+    )
+    images = dataset.test.images[:20]
+    upright = functional.pad(Upright(WHOLE)(images), (1, 1, 1, 1))
+    moved = [
+        one.logits(UPRIGHT.crop(upright[..., 1 + down : 29 + down, 1 + right : 29 + right]))
+        for down, right in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+    ]
+    torch.testing.assert_close(five(images), torch.stack(moved).mean(dim=0))
