@@ -118,8 +118,34 @@ _BOUNDS = {
 LEARNING_RATES = {"sgd": 0.5, "momentum": 0.2, "adamw": 8e-3}  # adamw's chosen on validation; the others train well
 
 RECIPES = {
+    "flash": Config(
+        recipe="flash",
+        hidden=(128,),
+        batch_norm=False,
+        epochs=1,
+        batch_size=128,
+        seen=0,
+        rotation=0,
+        scale=0,
+        shear=0,
+        shift=0,
+        elastic=0,
+    ),
     "quick": Config(),
     "good": Config(recipe="good", hidden=(384, 256, 128), epochs=100),
+    "best": Config(
+        recipe="best",
+        hidden=(768, 512, 512),
+        shifts=True,
+        learning_rate=5e-3,
+        epochs=200,
+        seen=0,
+        rotation=9,
+        scale=0.15,
+        shear=0.09,
+        shift=0.75,
+        elastic=1.0,
+    ),
 }
 
 
