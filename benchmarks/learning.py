@@ -78,21 +78,17 @@ class Result(NamedTuple):
 
 
 def main(words: Sequence[str]) -> int:
-    """Measures and prints; 1 where an environment is missing."""
+    """Measures and prints; 1 where an environment is missing or a learner failed."""
     options = _options(words)
     for name in set(options.only) & set(OTHERS):
         if not OTHERS[name].python.exists():
             print(f"{OTHERS[name].python} is missing; `make bench-learning` makes it", file=sys.stderr)
             return 1
-    results: dict[str, list[Result]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        digits = Path(folder) / "digits.npz"
-        subprocess.run([sys.executable, "-m", "benchmarks.learners.digits", str(digits)], check=True)
-        for number in range(options.repeats):
-            for name in options.only:
-                print(f"{name}, {number + 1} of {options.repeats} …", file=sys.stderr)
-                run = _other(OTHERS[name], digits, number) if name in OTHERS else _ours(name, number)
-                results.setdefault(name, []).append(run)
+    try:
+        results = _measure(options.only, options.repeats)
+    except subprocess.CalledProcessError as error:
+        print(f"{' '.join(error.cmd)} ended with code {error.returncode}", file=sys.stderr)
+        return 1
     print(f"{table(results)}\n\n{CAPTION}")
     print(f"Medians of {options.repeats}, each with a seed of its own; {len(os.sched_getaffinity(0))} cores.")
     return 0
@@ -110,6 +106,19 @@ def _names(text: str) -> list[str]:
     if unknown := set(names) - {*OTHERS, *RECIPES}:
         raise argparse.ArgumentTypeError(f"no learner is called {', '.join(sorted(unknown))}")
     return names
+
+
+def _measure(names: Sequence[str], repeats: int) -> dict[str, list[Result]]:
+    results: dict[str, list[Result]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        digits = Path(folder) / "digits.npz"
+        _run([str(HERE), "-m", "benchmarks.learners.digits", str(digits)])
+        for number in range(repeats):
+            for name in names:
+                print(f"{name}, {number + 1} of {repeats} …", file=sys.stderr)
+                run = _other(OTHERS[name], digits, number) if name in OTHERS else _ours(name, number)
+                results.setdefault(name, []).append(run)
+    return results
 
 
 def _other(other: Other, digits: Path, seed: int) -> Result:
@@ -143,10 +152,11 @@ def _published(run: Path) -> Curve:
 def _run(command: list[str]) -> tuple[str, float, float]:
     """What a command said, its peak resident memory in MB, and its seconds from exec to exit."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(THREADS))
+    environment = os.environ | threads | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    # The package `training`, imported here, has set this for itself; the others are to have PyTorch's own default.
+    environment.pop("GOMP_SPINCOUNT", None)
     started = time.perf_counter()
-    with subprocess.Popen(
-        command, env=os.environ | threads | {"TF_CPP_MIN_LOG_LEVEL": "3"}, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         said = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
