@@ -10,10 +10,10 @@ MODELS := models/mnist-mlp
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench test check lint types lock clean
+.PHONY: help up train serve bench bench-learning test check lint types lock clean
 
 help: ## What there is to make
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
 
 up: $(VENV)/.training runs/up/published.json ## Environment, data, quick training, export, and the service
 	@$(PY) -m service $(ARGS)
@@ -30,6 +30,9 @@ serve: $(VENV)/.serving ## The service alone, with the newest version in models/
 
 bench: $(VENV)/.dev ## One PNG a request: this service beside a textbook one
 	$(PY) -m benchmarks.serving $(ARGS)
+
+bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training job beside Keras, PyTorch and scikit-learn
+	$(PY) -m benchmarks.learning $(ARGS)
 
 test: $(VENV)/.dev ## Environment, lint, types, every test
 	@$(MAKE) --no-print-directory check
@@ -67,6 +70,12 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed
 $(VENV)/clients/.installed: requirements/clients.txt | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/clients
 	@$(PYTHON) -m pip --python $(VENV)/clients/bin/python install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# TensorFlow and scikit-learn, for the benchmark of learning alone.
+$(VENV)/learners/.installed: benchmarks/learners/requirements.txt | $(PY)
+	@$(PYTHON) -m venv --without-pip $(VENV)/learners
+	@$(PYTHON) -m pip --python $(VENV)/learners/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # torch stays out of the hashed locks: its build (CPU, CUDA, ROCm) is the machine's choice, its version is ours.
