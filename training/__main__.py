@@ -28,6 +28,7 @@ from training.evaluate import evaluate, fit_temperature, outputs
 from training.fit import fit
 from training.network import NONE, Network
 from training.publish import publish
+from training.readme import readme
 from training.report import report
 from training.run import Run
 
@@ -67,7 +68,8 @@ def train(config: Config, console: Console) -> Path:
     card = describe(
         config, dataset, epochs=epochs, metrics=metrics, parity=parity, temperature=network.temperature.item()
     )
-    version = publish(config.models_dir / config.name, model, export.golden(dataset.test, probabilities), card)
+    golden = export.golden(dataset.test, probabilities)
+    version = publish(config.models_dir / config.name, model, golden, card, readme)
     run.report(report(card, network, dataset.test, probabilities))
     run.published(version)
     keeper.forget()
