@@ -1,8 +1,8 @@
 """The training job, top to bottom: data → network → fit → evaluate → export → publish.
 
 In: a command line (`python -m training --help` lists every knob). Out: one new version below models/, and the facts of
-the run below runs/. `python -m training evaluate` prints how good a published version is instead, and `compare` lays
-runs side by side. Exit codes: 0 done, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C.
+the run below runs/. `python -m training evaluate` prints how good a published version is instead, `compare` lays runs
+side by side, `sweep` searches knobs. Exit codes: 0 done, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from rich.console import Console
 
-from training import compare, data, export, handwriting, seen
+from training import compare, data, export, handwriting, seen, sweep
 from training.card import describe
 from training.checkpoint import Keeper
 from training.config import Config, parse
@@ -88,6 +88,8 @@ def main(words: list[str]) -> int:
             handwriting.main(words[1:])
         elif words[:1] == ["compare"]:
             compare.main(words[1:])
+        elif words[:1] == ["sweep"]:
+            sweep.main(words[1:])
         else:
             train(parse(words), Console())
     except (TrainingError, OSError) as error:  # OSError: a folder that cannot be written, a full disk
