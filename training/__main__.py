@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from rich.console import Console
 
-from training import compare, data, export, handwriting, seen, sweep
+from training import compare, data, export, handwriting, seen, sweep, track
 from training.card import describe
 from training.checkpoint import Keeper
 from training.config import Config, parse
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 def train(config: Config, console: Console) -> Path:
     """Train, prove and publish one version; returns its folder. Raises `TrainingError`."""
     torch.set_num_threads(config.threads)
+    track.require_libraries(config)
     run = Run(config, console)
+    tracking = track.Tracking(config, run.folder)
     (config.models_dir / config.name).mkdir(parents=True, exist_ok=True)  # what cannot be made is to fail now
 
     dataset = data.load(config.data_dir)
@@ -51,7 +53,7 @@ def train(config: Config, console: Console) -> Path:
 
     network = Network(config.hidden, config.activation, batch_norm=config.batch_norm, seed=config.seed)
     with Keeper(run.folder, config.checkpoint_seconds) as keeper:
-        epochs = run.follow(fit(network, training, validation, config, keeper), config.epochs)
+        epochs = run.follow(tracking.follow(fit(network, training, validation, config, keeper)), config.epochs)
 
     logits = outputs(network, validation.images)
     network.temperature.fill_(fit_temperature(logits, validation.labels))
@@ -71,6 +73,7 @@ def train(config: Config, console: Console) -> Path:
     golden = export.golden(dataset.test, probabilities)
     version = publish(config.models_dir / config.name, model, golden, card, readme)
     run.report(report(card, network, dataset.test, probabilities))
+    tracking.end(card, version)
     run.published(version)
     keeper.forget()
     run.say(
