@@ -14,6 +14,7 @@ import torch
 
 from training import sweep
 from training.config import parse
+from training.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,11 +117,11 @@ def test_a_trial_whose_loss_is_no_number_is_pruned(dataset: Dataset) -> None:
     ],
 )
 def test_words_that_cannot_work_are_named(tmp_path: Path, words: str, said: str) -> None:
-    """One line that names the word, and code 2."""
-    refused = _run(tmp_path / "sweep.db", *words.split())
-    assert refused.returncode == 2
-    assert said in refused.stderr
-    assert refused.stderr.count("\n") == 1
+    """One sentence that names the word, before there is a study."""
+    with pytest.raises(UsageError) as refusal:
+        sweep.main([f"--storage={tmp_path}/sweep.db", *words.split()])
+    assert said in str(refusal.value)
+    assert not (tmp_path / "sweep.db").exists()
 
 
 def test_a_file_that_is_no_study_is_named(tmp_path: Path) -> None:
