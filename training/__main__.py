@@ -1,8 +1,8 @@
 """The training job, top to bottom: data → network → fit → evaluate → export → publish.
 
 In: a command line (`python -m training --help` lists every knob). Out: one new version below models/, and the facts of
-the run below runs/. `python -m training evaluate` prints how good a published version is instead, and `compare` lays
-runs side by side. Exit codes: 0 done, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C.
+the run below runs/. `python -m training evaluate` prints how good a published version is instead, `compare` lays runs
+side by side, `sweep` searches knobs. Exit codes: 0 done, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from rich.console import Console
 
-from training import compare, data, export, handwriting, quantise, seen
+from training import compare, data, export, handwriting, quantise, seen, sweep, track
 from training.card import describe
 from training.checkpoint import Keeper
 from training.config import Config, parse
@@ -28,6 +28,7 @@ from training.evaluate import evaluate, fit_temperature, outputs
 from training.fit import fit
 from training.network import NONE, Network
 from training.publish import publish
+from training.readme import readme
 from training.report import report
 from training.run import Run
 
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 def train(config: Config, console: Console) -> Path:
     """Train, prove and publish one version; returns its folder. Raises `TrainingError`."""
     torch.set_num_threads(config.threads)
+    track.require_libraries(config)
     run = Run(config, console)
+    tracking = track.Tracking(config, run.folder)
     (config.models_dir / config.name).mkdir(parents=True, exist_ok=True)  # what cannot be made is to fail now
 
     dataset = data.load(config.data_dir)
@@ -48,16 +51,9 @@ def train(config: Config, console: Console) -> Path:
     training = training.and_also(rendered.take(torch.arange(config.seen)))
     held_out = held_out.take(held_out.labels < NONE)
 
-    network = Network(
-        config.hidden,
-        config.activation,
-        batch_norm=config.batch_norm,
-        deslant=config.deslant,
-        shifts=config.shifts,
-        seed=config.seed,
-    )
+    network = Network.of(config)
     with Keeper(run.folder, config.checkpoint_seconds) as keeper:
-        epochs = run.follow(fit(network, training, validation, config, keeper), config.epochs)
+        epochs = run.follow(tracking.follow(fit(network, training, validation, config, keeper)), config.epochs)
 
     logits = outputs(network, validation.images)
     network.temperature.fill_(fit_temperature(logits, validation.labels))
@@ -82,8 +78,10 @@ def train(config: Config, console: Console) -> Path:
         temperature=network.temperature.item(),
     )
     probabilities = export.run_onnx(model, dataset.test.images) if config.precision == "int8" else expected
-    version = publish(config.models_dir / config.name, model, export.golden(dataset.test, probabilities), card)
+    golden = export.golden(dataset.test, probabilities)
+    version = publish(config.models_dir / config.name, model, golden, card, readme)
     run.report(report(card, network, dataset.test, probabilities))
+    tracking.end(card, version)
     run.published(version)
     keeper.forget()
     run.say(
@@ -101,6 +99,8 @@ def main(words: list[str]) -> int:
             handwriting.main(words[1:])
         elif words[:1] == ["compare"]:
             compare.main(words[1:])
+        elif words[:1] == ["sweep"]:
+            sweep.main(words[1:])
         else:
             train(parse(words), Console())
     except (TrainingError, OSError) as error:  # OSError: a folder that cannot be written, a full disk

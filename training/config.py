@@ -71,6 +71,9 @@ class Config:
     stroke: Annotated[float, "0 to 1, uniform in ±: how far to a stroke 2 pixels thicker or thinner"] = 0.0
     blur: Annotated[float, "0 to 1, uniform from 0: how far to a 3-pixel binomial blur"] = 0.0
 
+    tensorboard: Annotated[bool, "curves, knobs and scores as event files in the run's folder"] = False
+    mlflow: Annotated[bool, "the same in mlflow.db in the run's folder"] = False
+
     precision: Annotated[Precision, "of what ships; int8 only if it is faster and as right on the test digits"] = "fp32"
     min_accuracy: Annotated[float, "on the test digits, or nothing is published: broken runs miss it"] = 0.9
 

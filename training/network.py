@@ -20,7 +20,7 @@ from training.upright import SHIFTS, UPRIGHT, WHOLE, Upright
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from training.config import Activation, Loss
+    from training.config import Activation, Config, Loss
 
 CLASSES: Final = 10
 NONE: Final = 10  # the label of what is no digit
@@ -72,6 +72,18 @@ class Network(nn.Module):
         self.temperature: Tensor
         self.register_buffer("temperature", torch.ones(()))
         initialise(self, activation, torch.Generator().manual_seed(seed))
+
+    @classmethod
+    def of(cls, config: Config) -> Network:
+        """The fresh network that a training job asks for."""
+        return cls(
+            config.hidden,
+            config.activation,
+            batch_norm=config.batch_norm,
+            deslant=config.deslant,
+            shifts=config.shifts,
+            seed=config.seed,
+        )
 
     @property
     def layers(self) -> list[nn.Linear]:

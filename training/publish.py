@@ -1,7 +1,7 @@
 """The one moment at which a model version comes to be.
 
-In: the bytes of model.onnx and golden.npz, and the card. Out: a folder `models/<name>/<n>/`, whole, or none. An
-existing version is never touched. It knows nothing of what is in the files.
+In: the bytes of model.onnx and golden.npz, the card, and how a card reads in words. Out: a folder `models/<name>/<n>/`,
+whole, or none. An existing version is never touched. It knows nothing of what is in the files.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING, Any
 from training import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    Card = Mapping[str, Any]
 
 
-def publish(folder: Path, model: bytes, golden: bytes, card: Mapping[str, Any]) -> Path:
+def publish(folder: Path, model: bytes, golden: bytes, card: Card, readme: Callable[[Card], str]) -> Path:
     """Make the next version below `folder` (models/<name>), with number and checksums on its card; returns its folder.
+
+    `readme` makes the text of README.md from the whole card.
 
     All is written and flushed to the disk beside its final place, and appears there by one rename.
     """
@@ -31,16 +35,18 @@ def publish(folder: Path, model: bytes, golden: bytes, card: Mapping[str, Any]) 
         temporary.chmod(0o755)  # mkdtemp's 0700 would hide the version from a service that runs as another user
         disk.write(temporary / "model.onnx", model)
         disk.write(temporary / "golden.npz", golden)
-        return _take_number(folder, temporary, {**card, **checksums})
+        return _take_number(folder, temporary, {**card, **checksums}, readme)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _take_number(folder: Path, temporary: Path, card: dict[str, Any]) -> Path:
+def _take_number(folder: Path, temporary: Path, card: Card, readme: Callable[[Card], str]) -> Path:
     """Rename `temporary` to the next free number: a rename onto a folder that holds files fails, so none is lost."""
     number = 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
     while True:
-        disk.write(temporary / "model.json", json.dumps(card | {"version": number}, indent=2).encode() + b"\n")
+        numbered = {**card, "version": number}
+        disk.write(temporary / "model.json", json.dumps(numbered, indent=2).encode() + b"\n")
+        disk.write(temporary / "README.md", readme(numbered).encode())
         disk.flush(temporary)
         version = folder / str(number)
         try:

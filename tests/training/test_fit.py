@@ -23,9 +23,7 @@ RATES = {"sgd": 0.2, "momentum": 0.05, "adamw": 4e-3}
 
 def _fit(dataset: Dataset, config: Config, count: int = 4096) -> tuple[Network, list[Epoch]]:
     train = dataset.train.take(torch.arange(count))
-    network = Network(
-        config.hidden, config.activation, batch_norm=config.batch_norm, deslant=config.deslant, seed=config.seed
-    )
+    network = Network.of(config)
     with TemporaryDirectory() as folder:
         keeper = Keeper(Path(folder), RARELY)
         return network, list(fit(network, train, dataset.test.take(torch.arange(500)), config, keeper))

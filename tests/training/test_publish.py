@@ -4,25 +4,31 @@ import hashlib
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from training.publish import publish
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+
+def _readme(card: Mapping[str, Any]) -> str:
+    return f"version {card['version']}"
 
 
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_version_is_three_files_that_agree(tmp_path: Path) -> None:
-    """The folder is named 1, holds model, golden batch and card, and the card has number and checksums."""
-    folder = publish(tmp_path / "digits", b"model", b"golden", {"name": "digits"})
+def test_a_version_is_four_files_that_agree(tmp_path: Path) -> None:
+    """The folder is named 1, holds model, golden batch, card and readme, and the card has number and checksums."""
+    folder = publish(tmp_path / "digits", b"model", b"golden", {"name": "digits"}, _readme)
     assert folder == tmp_path / "digits" / "1"
-    assert _names(folder) == ["golden.npz", "model.json", "model.onnx"]
+    assert _names(folder) == ["README.md", "golden.npz", "model.json", "model.onnx"]
+    assert (folder / "README.md").read_text() == "version 1"
     assert _names(folder.parent) == ["1"]
     assert json.loads((folder / "model.json").read_text()) == {
         "name": "digits",
@@ -37,21 +43,21 @@ def test_the_next_version_follows_the_highest(tmp_path: Path) -> None:
     """After 1 and 9 comes 10; other names beside them do not matter."""
     for name in ("1", "9", "notes", "09x"):
         (tmp_path / name).mkdir()
-    assert publish(tmp_path, b"model", b"golden", {}).name == "10"
+    assert publish(tmp_path, b"model", b"golden", {}, _readme).name == "10"
 
 
 def test_an_existing_version_is_never_touched(tmp_path: Path) -> None:
     """Publishing again leaves every byte and time of the versions that are there."""
-    first = publish(tmp_path, b"first", b"golden", {})
+    first = publish(tmp_path, b"first", b"golden", {}, _readme)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in first.iterdir()}
-    assert publish(tmp_path, b"second", b"golden", {}).name == "2"
+    assert publish(tmp_path, b"second", b"golden", {}, _readme).name == "2"
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in first.iterdir()} == before
 
 
 def test_a_publication_that_fails_leaves_nothing(tmp_path: Path) -> None:
     """A card that cannot be written ends it: no version, and no half of one."""
     with pytest.raises(TypeError):
-        publish(tmp_path, b"model", b"golden", {"name": object()})
+        publish(tmp_path, b"model", b"golden", {"name": object()}, _readme)
     assert _names(tmp_path) == []
 
 
@@ -60,7 +66,7 @@ def test_runs_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from training.publish import publish\n"
         "sys.stdin.readline()\n"
-        "for n in range(20): publish(Path(sys.argv[1]), sys.argv[2].encode(), b'golden', {'by': sys.argv[2]})"
+        "for n in range(20): publish(Path(sys.argv[1]), sys.argv[2].encode(), b'golden', {'by': sys.argv[2]}, str)"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     runs = [subprocess.Popen([*command, name], stdin=subprocess.PIPE, text=True) for name in ("one", "two")]
