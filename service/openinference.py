@@ -55,7 +55,11 @@ def parse(body: bytes, header_length: str | None, *, max_images: int) -> Request
     size = _header_length(header_length, len(body))
     if size == 0 and body:
         return _raw(body, max_images)
-    document = _object(_json(body[:size]), "the request")
+    return read(_object(_json(body[:size]), "the request"), body[size:], max_images=max_images)
+
+
+def read(document: dict[str, Any], binary: bytes, *, max_images: int) -> Request:
+    """The request in a document of the protocol's JSON form, and the bytes that follow it; raises `Malformed`."""
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1:
         found = len(inputs) if isinstance(inputs, list) else type(inputs).__name__
@@ -68,7 +72,7 @@ def parse(body: bytes, header_length: str | None, *, max_images: int) -> Request
     if tensor.get("name") != INPUT:
         raise Malformed(f"unexpected inference input {tensor.get('name')!r}: the model's input is {INPUT!r}.")
     shape = _shape(tensor.get("shape"), max_images)
-    content = _content(tensor, body[size:])
+    content = _content(tensor, binary)
     if tensor.get("datatype") == "BYTES":
         return Request(identity, None, _pictures(shape, content), wanted)
     if tensor.get("datatype") != "UINT8":
@@ -221,24 +225,32 @@ def _flag(value: object, name: str) -> bool:
 
 def encode(model: dict[str, str], request: Request, probabilities: Probabilities) -> tuple[bytes, int | None]:
     """The body of the answer, and the length of its JSON where bytes follow it."""
-    wanted = request.wanted
-    output: dict[str, Any] = {"name": OUTPUT, "datatype": "FP32", "shape": list(probabilities.shape)}
-    if wanted.classes:
-        texts = _classes(probabilities, wanted.classes)
-        output |= {"datatype": "BYTES", "shape": [len(probabilities), wanted.classes]}
-        binary = b"".join(struct.pack("<I", len(text)) + text.encode() for text in texts)
-    else:
-        texts = []
-        binary = probabilities.tobytes()
-    if wanted.binary:
-        output["parameters"] = {"binary_data_size": len(binary)}
-    else:
-        output["data"] = texts if wanted.classes else probabilities.ravel()
+    output, elements = described(request.wanted, probabilities)
     answer = {"model_name": model["name"], "model_version": model["version"], "outputs": [output]}
     if request.identity is not None:
         answer["id"] = request.identity
-    text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    return (text + binary, len(text)) if wanted.binary else (text, None)
+    if not request.wanted.binary:
+        output["data"] = elements
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), None
+    binary = packed(elements)
+    output["parameters"] = {"binary_data_size": len(binary)}
+    text = orjson.dumps(answer)
+    return text + binary, len(text)
+
+
+def described(wanted: Wanted, probabilities: Probabilities) -> tuple[dict[str, Any], list[str] | Probabilities]:
+    """The output's name, datatype and shape; and its elements, in one row."""
+    if wanted.classes:
+        shape = [len(probabilities), wanted.classes]
+        return {"name": OUTPUT, "datatype": "BYTES", "shape": shape}, _classes(probabilities, wanted.classes)
+    return {"name": OUTPUT, "datatype": "FP32", "shape": list(probabilities.shape)}, probabilities.ravel()
+
+
+def packed(elements: list[str] | Probabilities) -> bytes:
+    """A tensor's elements as bytes: FP32, or BYTES, each after its length."""
+    if isinstance(elements, np.ndarray):
+        return elements.tobytes()
+    return b"".join(struct.pack("<I", len(text)) + text.encode() for text in elements)
 
 
 def _classes(probabilities: Probabilities, count: int) -> list[str]:
