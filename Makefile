@@ -77,8 +77,8 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
-	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --extra training --extra dev
-	printf "kserve\ntritonclient[http]\n" | $(COMPILE) - --output-file requirements/clients.txt
+	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --extra grpc --extra training --extra dev
+	printf "kserve\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 
 clean: ## Removes the environment and the runs
 	rm -rf $(VENV) runs

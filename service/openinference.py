@@ -192,10 +192,10 @@ def _elements(content: bytes) -> list[bytes]:
 
 
 def _texts(data: list[Any]) -> list[bytes]:
-    """Base64, as JSON has no bytes."""
+    """Base64, as JSON has no bytes; what is bytes already came in a message of gRPC."""
     flat = [text for row in data for text in (row if isinstance(row, list) else [row])]
     try:
-        return [base64.b64decode(text, validate=True) for text in flat]
+        return [text if isinstance(text, bytes) else base64.b64decode(text, validate=True) for text in flat]
     except (binascii.Error, TypeError, ValueError):
         raise Malformed(f"BYTES elements of input {INPUT!r} in JSON must be pictures in base64.") from None
 
