@@ -1,9 +1,10 @@
-"""The Open Inference Protocol, version 2, over HTTP: requests' bytes → tensors, and probabilities → answers' bytes.
+"""The Open Inference Protocol, version 2: requests' bytes → tensors, and probabilities → answers' bytes.
 
-In: a body and its `Inference-Header-Content-Length`. Out: a `Request`; then, with the probabilities, the body of the
-answer and its own header length. After the protocol's REST API (github.com/kserve/open-inference-protocol), and
-Triton's extensions for binary tensor data and classification (github.com/triton-inference-server/server,
-docs/protocol). It knows the model's two tensors, and neither routes nor the model.
+In: a body and its `Inference-Header-Content-Length`; or the document of one, which gRPC makes of its messages. Out: a
+`Request`; then, with the probabilities, the body of the answer and its own header length. After the protocol's REST API
+(github.com/kserve/open-inference-protocol), and Triton's extensions for binary tensor data and classification
+(github.com/triton-inference-server/server, docs/protocol). It knows the model's two tensors, and neither routes nor the
+model.
 """
 
 from __future__ import annotations

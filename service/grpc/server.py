@@ -50,4 +50,5 @@ async def serving(
     await server.start()
     yield
     ended.set()
+    # No answer takes longer than `timeout_seconds`: what is still open then waits for its client.
     await server.stop(min(settings.shutdown_seconds, settings.timeout_seconds))
