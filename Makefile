@@ -87,8 +87,8 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
 	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt \
-		--extra training --extra sweep --extra tensorboard --extra mlflow --extra dev
-	printf "kserve\ntritonclient[http]\n" | $(COMPILE) - --output-file requirements/clients.txt
+		--extra grpc --extra training --extra sweep --extra tensorboard --extra mlflow --extra dev
+	printf "kserve\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 
 clean: ## Removes the environment and the runs
 	rm -rf $(VENV) runs

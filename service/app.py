@@ -65,8 +65,21 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
         app.state.ready = True
         log.info("serving model %s version %s", classifier.name, classifier.version)
         fast_path = FastPath(predictor, batcher, observer, classifier.name)
-        yield {"fast_path": fast_path} if settings.fast_path else {}
-        app.state.ready = False
+        async with contextlib.AsyncExitStack() as stack:
+            if settings.grpc_port is not None:
+                from service.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
+
+                over_grpc = serving(
+                    settings=settings,
+                    predictor=predictor,
+                    classifier=classifier,
+                    observer=observer,
+                    watched=watched,
+                    ready=lambda: app.state.ready,
+                )
+                await stack.enter_async_context(over_grpc)
+            yield {"fast_path": fast_path} if settings.fast_path else {}
+            app.state.ready = False
         predictor.close()
         watched.book.flush()
         listener.stop()

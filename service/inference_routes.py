@@ -7,6 +7,7 @@ redirected, because clients don't follow. What tensors look like is `service.ope
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,9 +15,8 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-import service
-from service import metrics, openinference
-from service.errors import Forbidden, NoSuchModel
+from service import metrics, openinference, served
+from service.errors import Forbidden
 from service.openinference import HEADER_LENGTH
 from service.predict import in_time
 from service.receive import decompressed, whole_body
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from service.predict import Predictor
     from service.settings import Settings
 
-EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
 MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
 
 
@@ -53,14 +52,11 @@ def add_inference(
 
     def check(request: Request) -> None:
         """Raises `NoSuchModel` unless the path names the model, and the version, that is served."""
-        name, version = request.path_params.get("model"), request.path_params.get("version")
-        if name not in {None, classifier.name} or version not in {None, classifier.version}:
-            asked = name if version is None else f"{name} version {version}"
-            raise NoSuchModel(f"unknown model: {asked} is not found; {classifier.name} {classifier.version} is served")
+        served.check(classifier, request.path_params.get("model"), request.path_params.get("version"))
 
     @route("GET", ("",), "The server, and the extensions that it has")
     async def server_metadata() -> Response:
-        return _json({"name": "mnist-mlp", "version": service.__version__, "extensions": EXTENSIONS})
+        return _json(served.server())
 
     @route("GET", ("/health/live",), "Is the process alive?")
     async def live() -> Response:
@@ -76,20 +72,12 @@ def add_inference(
         check(request)
         watched.book.flush()
         numbers = await run_in_threadpool(metrics.totals, watched.registry)
-        return _json({"model_stats": [statistics(classifier, numbers)]})
+        return _json({"model_stats": [served.statistics(classifier, numbers)]})
 
     @route("GET", MODEL, "The model's tensors")
     async def model_metadata(request: Request) -> Response:
         check(request)
-        return _json(
-            {
-                "name": classifier.name,
-                "versions": [classifier.version],
-                "platform": "onnxruntime_onnx",
-                "inputs": [{"name": openinference.INPUT, "datatype": "UINT8", "shape": [-1, 1, 28, 28]}],
-                "outputs": [{"name": openinference.OUTPUT, "datatype": "FP32", "shape": [-1, openinference.CLASSES]}],
-            }
-        )
+        return _json(served.metadata(classifier))
 
     @route("GET", tuple(f"{path}/ready" for path in MODEL), "May this model be asked?")
     async def model_ready(request: Request) -> Response:
@@ -99,27 +87,15 @@ def add_inference(
     @route("GET", tuple(f"{path}/config" for path in MODEL), "The model's configuration, as Triton's clients read it")
     async def model_config(request: Request) -> Response:
         check(request)
-        pixels = {"name": openinference.INPUT, "data_type": "TYPE_UINT8", "format": "FORMAT_NCHW", "dims": [1, 28, 28]}
-        output = {"name": openinference.OUTPUT, "data_type": "TYPE_FP32", "dims": [openinference.CLASSES]}
-        return _json(
-            {
-                "name": classifier.name,
-                "platform": "onnxruntime_onnx",
-                "backend": "onnxruntime",
-                "max_batch_size": settings.max_images,
-                "input": [pixels],
-                "output": [output | {"label_filename": ""}],
-            }
-        )
+        return _json(served.configuration(classifier, settings))
 
     @route("POST", ("/repository/index",), "The models that there are")
     async def repository_index() -> Response:
-        state = {"name": classifier.name, "version": classifier.version, "state": "READY", "reason": ""}
-        return _json([state])
+        return _json(served.repository(classifier))
 
     @route("POST", tuple(f"/repository/models/{{model}}/{verb}" for verb in ("load", "unload")), "Not open to clients")
     async def repository_change() -> Response:
-        raise Forbidden("models are not loaded or unloaded by clients here; MNIST_MODEL_VERSION chooses the version")
+        raise Forbidden(served.NO_CHANGE)
 
     @route("POST", tuple(f"{path}/infer" for path in MODEL), "Probabilities of pictures")
     async def infer(request: Request) -> Response:
@@ -130,8 +106,9 @@ def add_inference(
             request.headers.get("content-encoding", "").strip().lower(),
             limit=settings.max_body_bytes,
         )
-        work = predictor.infer(body, request.headers.get(HEADER_LENGTH))
-        content, length = await in_time(work, settings.timeout_seconds)
+        header = request.headers.get(HEADER_LENGTH)
+        parse = functools.partial(openinference.parse, body, header, max_images=settings.max_images)
+        content, length = await in_time(predictor.infer(parse, openinference.encode), settings.timeout_seconds)
         if length is None:
             return Response(content, media_type="application/json")
         return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
@@ -156,31 +133,3 @@ def _parameter(name: str) -> dict[str, Any]:
 
 def _json(value: object, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
-
-
-def statistics(classifier: Classifier, numbers: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """One model's statistics: counts and nanoseconds over all workers, of requests on every route that infers."""
-    nothing = (0, 0)
-
-    def part(name: str) -> dict[str, int]:
-        count, ns = numbers.get(name, nothing)
-        return {"count": count, "ns": ns}
-
-    return {
-        "name": classifier.name,
-        "version": classifier.version,
-        "last_inference": numbers.get("last", nothing)[1] // 1_000_000,
-        "inference_count": numbers.get("batch", nothing)[1],
-        "execution_count": numbers.get("batch", nothing)[0],
-        "inference_stats": {
-            "success": part("success"),
-            "fail": part("fail"),
-            "queue": part("queue"),
-            "compute_input": part("decode"),
-            "compute_infer": part("inference"),
-            "compute_output": part("encode"),
-            "cache_hit": part(""),
-            "cache_miss": part(""),
-        },
-        "batch_stats": [],
-    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import orjson
@@ -35,8 +35,9 @@ INLINE_BYTES = 2048
 # Large pictures being decoded at once: bounds memory at this many times `max_pixels`.
 DECODE_THREADS = 2
 
-
 T = TypeVar("T")
+# The model's name and version, a request, its probabilities → what the protocol answers.
+Encode: TypeAlias = "Callable[[dict[str, str], openinference.Request, Probabilities], T]"
 
 
 class Small(NamedTuple):
@@ -81,11 +82,11 @@ class Predictor:
             await self._explain(prepared, predictions)
         return self._encode(predictions, started)
 
-    async def infer(self, data: bytes, header_length: str | None) -> tuple[bytes, int | None]:
-        """The answer to a body of the Open Inference Protocol, as `openinference.encode`; raises `ServiceError`."""
+    async def infer(self, parse: Callable[[], openinference.Request], encode: Encode[T]) -> T:
+        """What `encode` makes of the answer to the request that `parse` returns; raises `ServiceError`."""
         started = time.perf_counter()
         try:
-            request = openinference.parse(data, header_length, max_images=self._settings.max_images)
+            request = parse()
             pixels = request.pixels
             if pixels is None:
                 waiting = (self._prepare_one(picture, mnist_form=False) for picture in request.pictures)
@@ -97,13 +98,13 @@ class Predictor:
             self._reject(error)
             raise
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        return self._inferred(request, await self._batcher.predict(pixels))
+        return self._inferred(encode, request, await self._batcher.predict(pixels))
 
-    def _inferred(self, request: openinference.Request, probabilities: Probabilities) -> tuple[bytes, int | None]:
+    def _inferred(self, encode: Encode[T], request: openinference.Request, probabilities: Probabilities) -> T:
         started = time.perf_counter()
         for row in probabilities:
             self._count(row)
-        encoded = openinference.encode(self._model, request, probabilities)
+        encoded = encode(self._model, request, probabilities)
         self._metrics.stages["encode"].observe(time.perf_counter() - started)
         return encoded
 
@@ -146,7 +147,7 @@ class Predictor:
         if request.pixels is None:
             return None
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        return Small(request.pixels, lambda probabilities: self._inferred(request, probabilities))
+        return Small(request.pixels, lambda probabilities: self._inferred(openinference.encode, request, probabilities))
 
     def _small(self, items: list[Picture]) -> list[Prepared] | None:
         first = items[0]

@@ -38,6 +38,7 @@ class Service:
 
     url: str
     process: subprocess.Popen[str]
+    grpc: str = ""  # HOST:PORT, where it answers gRPC
 
     def stop(self) -> int:
         """Ends it as an operator would; its exit code."""
@@ -57,13 +58,16 @@ def running_service(**settings: object) -> Iterator[Service]:
     ) as process:
         try:
             assert process.stdout is not None
+            addresses: dict[str, str] = {}
             for line in process.stdout:
-                if found := re.search(r"page +(http://\S+)/$", line):
-                    service = Service(found[1], process)
+                if found := re.fullmatch(r"  (\w+) +(\S+)\n", line):
+                    addresses[found[1]] = found[2]
+                if line.startswith("Ctrl-C"):
                     break
             else:
                 pytest.fail(f"the service ended with exit code {process.wait()}")
-            httpx.get(f"{service.url}/readyz", timeout=20).raise_for_status()
+            service = Service(addresses["page"].removesuffix("/"), process, addresses.get("gRPC", ""))
+            httpx.get(f"{service.url}/readyz", timeout=60).raise_for_status()
             yield service
             service.stop()
         finally:

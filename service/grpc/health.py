@@ -1,0 +1,48 @@
+"""`grpc.health.v1.Health`, as gRPC's clients, load balancers and Kubernetes ask for it.
+
+In: whether the service is ready, and the event of its end. Out: its status: once, or at once and again at its end. The
+library's own servicer lets its watchers wait for ever, and so a server that answers what it has accepted would not end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Callable
+
+SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+Status = health_pb2.HealthCheckResponse
+
+
+def handler(services: set[str], ready: Callable[[], bool], ended: asyncio.Event) -> grpc.GenericRpcHandler:
+    """Health of the named services, which is that of the whole."""
+
+    def status() -> Any:
+        return Status(status=Status.SERVING if ready() else Status.NOT_SERVING)
+
+    async def check(request: Any, context: Any) -> Any:
+        if request.service not in services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service: {request.service}")
+        return status()
+
+    async def watch(request: Any, _: Any) -> AsyncIterator[Any]:
+        known = request.service in services
+        yield status() if known else Status(status=Status.SERVICE_UNKNOWN)
+        await ended.wait()
+        if known:
+            yield Status(status=Status.NOT_SERVING)
+
+    taken = {
+        "request_deserializer": health_pb2.HealthCheckRequest.FromString,
+        "response_serializer": Status.SerializeToString,
+    }
+    methods = {
+        "Check": grpc.unary_unary_rpc_method_handler(check, **taken),
+        "Watch": grpc.unary_stream_rpc_method_handler(watch, **taken),
+    }
+    return grpc.method_handlers_generic_handler(SERVICE, methods)

@@ -1,0 +1,98 @@
+"""The methods of `inference.GRPCInferenceService`: what `service.inference_routes` answers over HTTP, as messages.
+
+In: a request's message. Out: the answer's message, or a `ServiceError`. It knows neither connections nor status codes.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+
+from service import metrics, served
+from service.errors import Forbidden
+from service.grpc import inference_pb2 as pb
+from service.grpc import tensors
+from service.predict import in_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.classifier import Classifier
+    from service.metrics import Metrics
+    from service.predict import Predictor
+    from service.settings import Settings
+
+
+class Methods:
+    """One method for each of the protocol's, under its name."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        classifier: Classifier,
+        settings: Settings,
+        watched: Metrics,
+        ready: Callable[[], bool],
+    ) -> None:
+        self._predictor = predictor
+        self._classifier = classifier
+        self._settings = settings
+        self._watched = watched
+        self._ready = ready
+
+    async def ServerLive(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        """Is the process alive?"""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        """May requests be sent here?"""
+        return pb.ServerReadyResponse(ready=self._ready())
+
+    async def ServerMetadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        """The server, and the extensions that it has."""
+        return pb.ServerMetadataResponse(**served.server())
+
+    async def ModelReady(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        """May this model be asked?"""
+        self._check(request.name, request.version)
+        return pb.ModelReadyResponse(ready=self._ready())
+
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        """The model's tensors."""
+        self._check(request.name, request.version)
+        return pb.ModelMetadataResponse(**served.metadata(self._classifier))
+
+    async def ModelInfer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        """Probabilities of pictures."""
+        self._check(request.model_name, request.model_version)
+        parse = functools.partial(tensors.parse, request, max_images=self._settings.max_images)
+        return await in_time(self._predictor.infer(parse, tensors.encode), self._settings.timeout_seconds)
+
+    async def ModelConfig(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+        """The model's configuration, as Triton's clients read it."""
+        self._check(request.name, request.version)
+        return pb.ModelConfigResponse(config=served.configuration(self._classifier, self._settings))
+
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+        """Inferences, and how long they took; without a name, of every model."""
+        served.check(self._classifier, request.name or None, request.version or None)
+        self._watched.book.flush()
+        numbers = await run_in_threadpool(metrics.totals, self._watched.registry)
+        return pb.ModelStatisticsResponse(model_stats=[served.statistics(self._classifier, numbers)])
+
+    async def RepositoryIndex(self, _: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+        """The models that there are."""
+        return pb.RepositoryIndexResponse(models=served.repository(self._classifier))
+
+    async def RepositoryModelLoad(self, _: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
+        """Not open to clients."""
+        raise Forbidden(served.NO_CHANGE)
+
+    async def RepositoryModelUnload(self, _: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
+        """Not open to clients."""
+        raise Forbidden(served.NO_CHANGE)
+
+    def _check(self, name: str, version: str) -> None:
+        served.check(self._classifier, name, version or None)
