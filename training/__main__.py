@@ -62,7 +62,7 @@ def train(config: Config, console: Console) -> Path:
     models = quantise.twins(export.to_onnx(network), dataset.train.images)
     parity = export.prove(expected, export.run_onnx(models["fp32"], dataset.test.images))
     exports = quantise.compare(models, dataset.test)
-    quantise.require_worth(exports, config.precision)
+    quantise.require_harmless(exports, config.precision)
     model = models[config.precision]
     judged = {"validation": validation, "rendered": held_out, "test": dataset.test}
     metrics = {name: evaluate(export.run_onnx(model, digits.images), digits.labels) for name, digits in judged.items()}

@@ -63,19 +63,14 @@ def compare(models: Mapping[str, bytes], test: Digits) -> dict[str, Export]:
     }
 
 
-def require_worth(exports: Mapping[str, Export], precision: Precision) -> None:
-    """Raise `GateError` unless int8, if that is to ship, is as right as fp32 and faster."""
-    full, chosen = exports["fp32"], exports[precision]
-    if chosen is full:
-        return
-    if full.accuracy - chosen.accuracy > LOSS + 1e-9:
+def require_harmless(exports: Mapping[str, Export], precision: Precision) -> None:
+    """Raise `GateError` if what is to ship is less right than fp32. Its time is no gate: clocks would make two files
+    of one run.
+    """
+    loss = exports["fp32"].accuracy - exports[precision].accuracy
+    if loss > LOSS + 1e-9:
         raise GateError(
-            f"not published: {precision} costs {full.accuracy - chosen.accuracy:.2%} of test accuracy, and the limit "
-            f"is {LOSS:.2%}; --precision fp32 ships"
-        )
-    if chosen.microseconds >= full.microseconds:
-        raise GateError(
-            f"not published: {precision} takes {chosen.microseconds} µs an image and fp32 {full.microseconds}; "
+            f"not published: {precision} costs {loss:.2%} of test accuracy, and the limit is {LOSS:.2%}; "
             "--precision fp32 ships"
         )
 
