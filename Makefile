@@ -18,9 +18,10 @@ help: ## What there is to make
 up: $(VENV)/.training runs/up/published.json ## Environment, data, quick training, export, and the service
 	@$(PY) -m service $(ARGS)
 
+# An interrupted run goes on; one that is not today's (code 2) starts anew.
+TRAIN_UP := $(PY) -m training --recipe quick --run-dir runs/up
 runs/up/published.json:
-	@rm -rf runs/up # what an interrupted run left
-	@$(PY) -m training --recipe quick --run-dir runs/up
+	@$(TRAIN_UP) || { [ $$? -eq 2 ] && rm -rf runs/up && $(TRAIN_UP); }
 
 train: $(VENV)/.training ## The training job alone: make train ARGS="--recipe good"
 	$(PY) -m training $(ARGS)

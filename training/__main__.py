@@ -2,7 +2,8 @@
 
 In: a command line (`python -m training --help` lists every knob). Out: one new version below models/, and the facts of
 the run below runs/. `python -m training evaluate` prints how good a published version is instead, `compare` lays runs
-side by side, `sweep` searches knobs. Exit codes: 0 done, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C.
+side by side, `sweep` searches knobs. `torchrun --nproc-per-node N -m training` trains in N processes. Exit codes: 0
+done, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,50 +12,62 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: sys.exit(130))
 
+import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
 
-from training import compare, data, export, handwriting, quantise, seen, sweep, track
+from training import compare, data, export, handwriting, quantise, ranks, seen, sweep, track
 from training.card import describe
-from training.checkpoint import Keeper
+from training.checkpoint import Keeper, forget
 from training.config import Config, parse
-from training.errors import TrainingError
+from training.errors import DataError, TrainingError
 from training.evaluate import evaluate, fit_temperature, outputs
 from training.fit import fit
 from training.network import NONE, Network
 from training.publish import publish
 from training.readme import readme
 from training.report import report
-from training.run import Run
+from training.run import Follower, Run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def train(config: Config, console: Console) -> Path:
-    """Train, prove and publish one version; returns its folder. Raises `TrainingError`."""
+def train(config: Config, console: Console) -> Path | None:
+    """Train, prove and publish one version; returns its folder. Raises `TrainingError`.
+
+    Of several processes the first alone writes, speaks and publishes; the others return None once it is trained.
+    """
     torch.set_num_threads(config.threads)
     track.require_libraries(config)
-    run = Run(config, console)
+    device = ranks.choose(config.device)
+    config = dataclasses.replace(config, device="cuda" if device.type == "cuda" else "cpu")
+    run = Run(config, console) if ranks.is_first() else Follower()
     tracking = track.Tracking(config, run.folder)
-    (config.models_dir / config.name).mkdir(parents=True, exist_ok=True)  # what cannot be made is to fail now
 
-    dataset = data.load(config.data_dir)
-    training, validation = data.split(dataset.train, config.validation_share)
-    run.say(f"{len(training.labels):,} digits to train on, from {dataset.source}", *dataset.warnings)
-    rendered, held_out = seen.load()
-    training = training.and_also(rendered.take(torch.arange(config.seen)))
-    held_out = held_out.take(held_out.labels < NONE)
+    with ranks.joined(device):
+        with ranks.first_before_others():
+            dataset = data.load(config.data_dir)
+        training, validation = data.split(dataset.train, config.validation_share)
+        run.say(f"{len(training.labels):,} digits to train on, from {dataset.source}", *dataset.warnings)
+        rendered, held_out = seen.load()
+        training = training.and_also(rendered.take(torch.arange(config.seen)))
+        held_out = held_out.take(held_out.labels < NONE)
 
-    network = Network.of(config)
-    with Keeper(run.folder, config.checkpoint_seconds) as keeper:
-        epochs = run.follow(tracking.follow(fit(network, training, validation, config, keeper)), config.epochs)
+        network = Network.of(config).to(device)
+        with Keeper(run.folder, config.checkpoint_seconds) as keeper:
+            fitting = fit(network, training.to(device), validation.to(device), config, keeper)
+            epochs = run.follow(tracking.follow(fitting), config.epochs)
+    if isinstance(run, Follower):
+        return None
 
+    network.cpu()
     logits = outputs(network, validation.images)
     network.temperature.fill_(fit_temperature(logits, validation.labels))
     expected = outputs(network.probabilities, dataset.test.images)
@@ -71,6 +84,7 @@ def train(config: Config, console: Console) -> Path:
     card = describe(
         config,
         dataset,
+        run=run.identifier(),
         epochs=epochs,
         metrics=metrics,
         parity=parity,
@@ -83,7 +97,7 @@ def train(config: Config, console: Console) -> Path:
     run.report(report(card, network, dataset.test, probabilities))
     tracking.end(card, version)
     run.published(version)
-    keeper.forget()
+    forget(run.folder)
     run.say(
         f"test accuracy {metrics['test'].accuracy:.2%}; {epochs[-1].seconds:.1f} s of training; published {version}"
     )
@@ -104,7 +118,8 @@ def main(words: list[str]) -> int:
         else:
             train(parse(words), Console())
     except (TrainingError, OSError) as error:  # OSError: a folder that cannot be written, a full disk
-        print(f"error: {error}", file=sys.stderr)
+        if ranks.is_first() or isinstance(error, DataError | OSError):  # the rest is the same in all processes
+            print(f"error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import torch
@@ -33,27 +34,33 @@ class Augment:
     stroke: float = 0.0
     blur: float = 0.0
 
-    def __call__(self, images: Tensor, random: torch.Generator, frame: Frame = WHOLE) -> Tensor:
-        """The frame, float32[N,1,R,C], drawn from images uint8[N,1,28,28]; beyond these there is ground."""
-        count = len(images)
+    def __call__(
+        self, images: Tensor, random: torch.Generator, frame: Frame = WHOLE, part: slice = slice(None)
+    ) -> Tensor:
+        """The frame, float32[N,1,R,C], drawn from a part of images uint8[M,1,28,28]; beyond these there is ground.
+
+        Random numbers are drawn on the CPU, and for the whole batch: they are the same on every device, and however
+        many processes share a batch.
+        """
+        count, device = len(images), images.device
+        images = images[part]
         if not any(dataclasses.astuple(self)):
             return frame.crop(images).float()
-        drawn = functional.grid_sample(images.float(), self.grid(count, random, frame), align_corners=False)
+        weights = self.weights(count, random)[part].to(device)
+        drawn = functional.grid_sample(images.float(), grid(weights, frame), align_corners=False)
         if self.stroke:
-            drawn = change_stroke(drawn, self.stroke * _uniform(count, random))
+            drawn = change_stroke(drawn, self.stroke * _uniform(count, random)[part].to(device))
         if self.blur:
-            drawn = soften(drawn, self.blur * _uniform(count, random).abs())
+            drawn = soften(drawn, self.blur * _uniform(count, random)[part].to(device).abs())
         return drawn
 
-    def grid(self, count: int, random: torch.Generator, frame: Frame = WHOLE) -> Tensor:
-        """Where each pixel of the frame is read, x then y in grid_sample's units: float32[count,R,C,2].
+    def weights(self, count: int, random: torch.Generator) -> Tensor:
+        """Of each image's affine map and of the bumps of its displacement: float32[count,2,3 + CONTROLS²].
 
-        An affine map, and a smooth displacement of independent random bumps (after Simard, Steinkraus and Platt 2003).
+        Independent random bumps make a smooth displacement (after Simard, Steinkraus and Platt 2003).
         """
         bumps = torch.randn(count, 2, CONTROLS**2, generator=random) * (self.elastic * PIXEL)
-        weights = torch.cat([self._affine(count, random), bumps], dim=2)  # [count, 2, 3 + CONTROLS²]
-        basis = frame.crop(_BASIS).flatten(1)  # [3 + CONTROLS², R·C]
-        return (weights @ basis).reshape(count, 2, *frame.shape).permute(0, 2, 3, 1)
+        return torch.cat([self._affine(count, random), bumps], dim=2)
 
     def _affine(self, count: int, random: torch.Generator) -> Tensor:
         """Matrices float32[count,2,3] that take a pixel's (x, y, 1) to where it is read."""
@@ -63,6 +70,11 @@ class Augment:
         cos, sin = torch.cos(turn) * zoom, torch.sin(turn) * zoom
         matrix = [cos, cos * slant - sin, right, sin, sin * slant + cos, down]
         return torch.stack(matrix, dim=1).reshape(count, 2, 3)
+
+
+def grid(weights: Tensor, frame: Frame = WHOLE) -> Tensor:
+    """Where each pixel of a frame is read, x then y in grid_sample's units: float32[N,R,C,2] from N images' weights."""
+    return (weights @ _basis(frame, weights.device)).reshape(-1, 2, *frame.shape).permute(0, 2, 3, 1)
 
 
 def change_stroke(images: Tensor, amounts: Tensor) -> Tensor:
@@ -78,8 +90,8 @@ def change_stroke(images: Tensor, amounts: Tensor) -> Tensor:
 
 def soften(images: Tensor, amounts: Tensor) -> Tensor:
     """Mix each image [N,1,R,C] with its blur by (1, 2, 1) / 4 both ways, by amounts [N,1,1,1] of 0 to 1."""
-    rows, columns = images.shape[2:]
-    return torch.lerp(images, _BINOMIAL[:rows, :rows] @ images @ _BINOMIAL[:columns, :columns], amounts)
+    binomial, (rows, columns) = _binomial(images.device), images.shape[2:]
+    return torch.lerp(images, binomial[:rows, :rows] @ images @ binomial[:columns, :columns], amounts)
 
 
 def _uniform(count: int, random: torch.Generator) -> Tensor:
@@ -87,8 +99,9 @@ def _uniform(count: int, random: torch.Generator) -> Tensor:
     return torch.rand(count, 1, 1, 1, generator=random) * 2 - 1
 
 
-def _basis() -> Tensor:
-    """x, y, 1, and a bump around each control point, at every pixel: float32[3 + CONTROLS²,28,28].
+@cache
+def _basis(frame: Frame, device: torch.device) -> Tensor:
+    """x, y, 1, and a bump around each control point, at every pixel of a frame: float32[3 + CONTROLS², R·C].
 
     The bumps are Gaussians as wide as they are apart, scaled so that independent standard normal weights give a
     displacement of standard deviation 1 at every pixel.
@@ -99,14 +112,12 @@ def _basis() -> Tensor:
     bumps = torch.exp(-0.5 * ((axis - torch.linspace(-1, 1, CONTROLS)[:, None]) / apart) ** 2)  # [CONTROLS, 28]
     bumps = torch.einsum("ay,bx->abyx", bumps, bumps).flatten(0, 1)
     affine = torch.stack([x, y, torch.ones_like(x)])
-    return torch.cat([affine, bumps / bumps.square().sum(dim=0).sqrt()])
+    everywhere = torch.cat([affine, bumps / bumps.square().sum(dim=0).sqrt()])  # [3 + CONTROLS², 28, 28]
+    return frame.crop(everywhere).flatten(1).to(device)
 
 
-def _binomial() -> Tensor:
+@cache
+def _binomial(device: torch.device) -> Tensor:
     """The matrix float32[28,28] that blurs a line of pixels by (1, 2, 1) / 4."""
     beside = torch.ones(SIDE - 1) / 4
-    return torch.eye(SIDE) / 2 + torch.diag(beside, 1) + torch.diag(beside, -1)
-
-
-_BASIS: Final = _basis()
-_BINOMIAL: Final = _binomial()
+    return (torch.eye(SIDE) / 2 + torch.diag(beside, 1) + torch.diag(beside, -1)).to(device)

@@ -18,6 +18,7 @@ Activation = Literal["relu", "leaky_relu", "gelu", "tanh", "sigmoid"]
 Loss = Literal["cross_entropy", "mse"]
 Optimizer = Literal["sgd", "momentum", "adamw"]
 Precision = Literal["fp32", "int8"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Config:
 
     # Where things are: the knobs that the card leaves out, because they belong to this machine.
     data_dir: Annotated[Path | None, "folder of MNIST's four files; else MNIST_DATA_DIR, cache or fetched"] = None
-    run_dir: Annotated[Path | None, "new folder for the facts of this run; else runs/<UTC time>"] = None
+    run_dir: Annotated[
+        Path | None, "folder for the facts of this run, new or of the same run cut off; else runs/<UTC time>"
+    ] = None
     resume: Annotated[Path | None, "folder of a run that was cut off: goes on, to the same bits"] = None
     models_dir: Annotated[Path, "the version is published below this folder"] = Path("models")
     name: Annotated[str, "of the model: its versions are MODELS_DIR/NAME/1, 2, …"] = "mnist-mlp"
@@ -60,7 +63,10 @@ class Config:
     validation_share: Annotated[float, "5,000 of the 60,000: temperature and choices are made on these"] = 1 / 12
     seen: Annotated[int, "pictures as the service sees people's, beside MNIST's; two of seven are no digits"] = 15_120
     seed: Annotated[int, "same command, same machine: same bits"] = 0
-    threads: Annotated[int, "of PyTorch; sums are split between threads, so they are part of the bits"] = 2
+    device: Annotated[
+        Device, "cuda is a GPU for each process, auto is that where there is one; the steps are the same"
+    ] = "auto"
+    threads: Annotated[int, "of PyTorch in each process; sums are split between them, so they are part of the bits"] = 2
 
     # Augmentation, drawn anew for every digit and epoch; it never ships.
     rotation: Annotated[float, "degrees, uniform in ±; more makes sevens of ones"] = 5.0

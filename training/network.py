@@ -8,6 +8,7 @@ schedules or files.
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, cast
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.ranks import BatchNorm
 from training.upright import SHIFTS, UPRIGHT, WHOLE, Upright
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class Network(nn.Module):
         # Batch norm subtracts the mean, so a bias before it could never matter.
         biased = [not batch_norm] * len(hidden) + [True]
         self.linears = nn.ModuleList(nn.Linear(i, o, bias=b) for (i, o), b in zip(pairwise(sizes), biased, strict=True))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(size) if batch_norm else nn.Identity() for size in hidden)
+        self.norms = nn.ModuleList(BatchNorm(size) if batch_norm else nn.Identity() for size in hidden)
         self.activation = ACTIVATIONS[activation]()
         self.temperature: Tensor
         self.register_buffer("temperature", torch.ones(()))
@@ -94,7 +96,7 @@ class Network(nn.Module):
         """Images uint8[N,1,28,28] after the fixed geometry, whole: what is done once, before many epochs of warps."""
         if self.frame is WHOLE:
             return images
-        upright = Upright(WHOLE)
+        upright = Upright(WHOLE).to(images.device)
         return torch.cat([upright(chunk).round().byte() for chunk in torch.split(images, CHUNK)])
 
     def forward(self, images: Tensor) -> Tensor:
@@ -210,7 +212,7 @@ def targets(labels: Tensor) -> Tensor:
     Even probabilities for what is no digit are "outlier exposure" (Hendrycks, Mazeika and Dietterich 2019, arXiv
     1812.04606).
     """
-    return _TARGETS[labels]
+    return _targets(labels.device)[labels]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -227,5 +229,10 @@ def mse(logits: Tensor, labels: Tensor) -> Tensor:
     return (functional.softmax(logits, dim=1) - targets(labels)).square().sum(dim=1).mean()
 
 
-_TARGETS: Final = torch.cat([torch.eye(CLASSES), torch.full((1, CLASSES), 1 / CLASSES)])
+@cache
+def _targets(device: torch.device) -> Tensor:
+    """The rows of each label, float32[11,10]."""
+    return torch.cat([torch.eye(CLASSES), torch.full((1, CLASSES), 1 / CLASSES)]).to(device)
+
+
 LOSSES: Final[dict[Loss, Callable[[Tensor, Tensor], Tensor]]] = {"cross_entropy": cross_entropy, "mse": mse}

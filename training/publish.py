@@ -6,6 +6,7 @@ whole, or none. An existing version is never touched. It knows nothing of what i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -26,11 +27,16 @@ def publish(folder: Path, model: bytes, golden: bytes, card: Card, readme: Calla
 
     `readme` makes the text of README.md from the whole card.
 
-    All is written and flushed to the disk beside its final place, and appears there by one rename.
+    All is written and flushed to the disk beside its final place, and appears there by one rename. The card's `run`
+    publishes once: cut off and come again, it gets the version that it has made, and what it left unfinished goes.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for unfinished in folder.glob(f".unpublished-{card['run']}-*"):
+        shutil.rmtree(unfinished)
+    if version := _made_by(card["run"], folder):
+        return version
     checksums = {"sha256": hashlib.sha256(model).hexdigest(), "golden_sha256": hashlib.sha256(golden).hexdigest()}
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".unpublished-"))
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".unpublished-{card['run']}-"))
     try:
         temporary.chmod(0o755)  # mkdtemp's 0700 would hide the version from a service that runs as another user
         disk.write(temporary / "model.onnx", model)
@@ -38,6 +44,15 @@ def publish(folder: Path, model: bytes, golden: bytes, card: Card, readme: Calla
         return _take_number(folder, temporary, {**card, **checksums}, readme)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _made_by(run: str, folder: Path) -> Path | None:
+    """The version that a run has made, if it has."""
+    for path in folder.glob("*/model.json"):
+        with contextlib.suppress(OSError, ValueError):  # what others have put there
+            if json.loads(path.read_text()).get("run") == run:
+                return path.parent
+    return None
 
 
 def _take_number(folder: Path, temporary: Path, card: Card, readme: Callable[[Card], str]) -> Path:

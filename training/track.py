@@ -42,14 +42,14 @@ class Tracker(Protocol):
 
 
 class Tracking:
-    """The trackers that a run has asked for."""
+    """The trackers that a run has asked for; none in a process that has no folder, since another one keeps the run."""
 
-    def __init__(self, config: Config, folder: Path) -> None:
+    def __init__(self, config: Config, folder: Path | None) -> None:
         knobs = {name: _plain(value) for name, value in config.knobs().items()}
         self._trackers: list[Tracker] = []
-        if config.tensorboard:
+        if folder and config.tensorboard:
             self._trackers.append(TensorBoard(folder, knobs))
-        if config.mlflow:
+        if folder and config.mlflow:
             self._trackers.append(MLflow(folder, knobs))
 
     def follow(self, epochs: Iterable[Epoch]) -> Iterator[Epoch]:

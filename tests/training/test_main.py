@@ -18,8 +18,8 @@ JOB = (sys.executable, "-m", "training")
 FAST = "--hidden 32 --epochs 1 --batch-size 512 --rotation 0 --elastic 0 --seen 140".split()
 
 KEYS = set(
-    "schema name version created sha256 golden_sha256 opset inputs outputs pixels labels metrics parity temperature "
-    "training data git libraries environment".split()
+    "schema name version run created sha256 golden_sha256 opset inputs outputs pixels labels metrics parity "
+    "temperature training data git libraries environment".split()
 )
 
 

@@ -29,7 +29,14 @@ def page(trained: Trained, dataset: Dataset) -> str:
     probabilities = outputs(network.probabilities, digits.images)
     metrics = {name: evaluate(probabilities, digits.labels) for name in ("validation", "rendered", "test")}
     facts = card.describe(
-        SMALL, dataset, epochs=EPOCHS, metrics=metrics, parity=export.Parity(10, 1e-6), exports=EXPORTS, temperature=1.0
+        SMALL,
+        dataset,
+        run="a",
+        epochs=EPOCHS,
+        metrics=metrics,
+        parity=export.Parity(10, 1e-6),
+        exports=EXPORTS,
+        temperature=1.0,
     )
     return report(facts, network, digits, probabilities)
 
