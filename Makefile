@@ -10,17 +10,18 @@ MODELS := models/mnist-mlp
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench soak test check lint types lock clean
+.PHONY: help up train serve bench bench-learning soak test check lint types lock clean
 
 help: ## What there is to make
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
 
 up: $(VENV)/.training runs/up/published.json ## Environment, data, quick training, export, and the service
 	@$(PY) -m service $(ARGS)
 
+# An interrupted run goes on; one that is not today's (code 2) starts anew.
+TRAIN_UP := $(PY) -m training --recipe quick --run-dir runs/up
 runs/up/published.json:
-	@rm -rf runs/up # what an interrupted run left
-	@$(PY) -m training --recipe quick --run-dir runs/up
+	@$(TRAIN_UP) || { [ $$? -eq 2 ] && rm -rf runs/up && $(TRAIN_UP); }
 
 train: $(VENV)/.training ## The training job alone: make train ARGS="--recipe good"
 	$(PY) -m training $(ARGS)
@@ -33,6 +34,9 @@ bench: $(VENV)/.dev ## One PNG a request: this service beside a textbook one
 
 soak: $(VENV)/.dev ## Versions, signals and kills under load, many times: nothing may be lost
 	$(PY) -m tests.soak $(ARGS)
+
+bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training job beside Keras, PyTorch and scikit-learn
+	$(PY) -m benchmarks.learning $(ARGS)
 
 test: $(VENV)/.dev ## Environment, lint, types, every test
 	@$(MAKE) --no-print-directory check
@@ -72,6 +76,12 @@ $(VENV)/clients/.installed: requirements/clients.txt | $(PY)
 	@$(PYTHON) -m pip --python $(VENV)/clients/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+# TensorFlow and scikit-learn, for the benchmark of learning alone.
+$(VENV)/learners/.installed: benchmarks/learners/requirements.txt | $(PY)
+	@$(PYTHON) -m venv --without-pip $(VENV)/learners
+	@$(PYTHON) -m pip --python $(VENV)/learners/bin/python install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 # torch stays out of the hashed locks: its build (CPU, CUDA, ROCm) is the machine's choice, its version is ours.
 COMPILE = $(PY) -m piptools compile --quiet --strip-extras --generate-hashes --unsafe-package torch \
 	--no-emit-index-url --no-emit-find-links --no-header
@@ -80,8 +90,9 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
-	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --extra training --extra dev
-	printf "kserve\ntritonclient[http]\n" | $(COMPILE) - --output-file requirements/clients.txt
+	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt \
+		--extra grpc --extra training --extra sweep --extra tensorboard --extra mlflow --extra dev
+	printf "kserve\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 
 clean: ## Removes the environment and the runs
 	rm -rf $(VENV) runs

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ mnist-mlp {state} at
   page     {url}/
   API      {url}/docs
   metrics  {metrics_url}/metrics
-
+{grpc}
   curl -s {url}/page/seven.png | curl --data-binary @- {url}/predict
 
 Ctrl-C ends it."""
@@ -52,8 +53,8 @@ def main(arguments: list[str]) -> int:
     """Serves until a signal comes; returns the exit code."""
     try:
         settings = settings_module.load(arguments)
-        with contextlib.closing(_listen(settings)) as listener, _metrics_folder(settings):
-            return _run(settings, listener)
+        with contextlib.closing(_listen(settings)) as listener, _grpc_port(settings) as port, _metrics_folder(settings):
+            return _run(settings.model_copy(update={"grpc_port": port}), listener)
     except settings_module.SettingsError as error:
         return _complain(error, 2)
     except ModelError as error:
@@ -69,18 +70,36 @@ def _complain(error: Exception, code: int) -> int:
 
 def _listen(settings: Settings) -> socket.socket:
     """The listening socket, bound before anything else so that a taken port is told at once."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
-        # From here on connections wait instead of being refused, also while the workers start.
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise OSError(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}") from None
+    listener = _bound(settings.host, settings.port)
+    # From here on connections wait instead of being refused, also while the workers start.
+    listener.listen(BACKLOG)
     listener.set_inheritable(True)
     return listener
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    return bound
+
+
+@contextlib.contextmanager
+def _grpc_port(settings: Settings) -> Iterator[int | None]:
+    """With gRPC: the port that its workers will share, kept from others, who would be let in by SO_REUSEPORT."""
+    if settings.grpc_port is None:
+        yield None
+        return
+    if not (find_spec("grpc") and find_spec("grpc_health")):
+        raise settings_module.SettingsError("MNIST_GRPC_PORT: gRPC is not installed; pip install '.[grpc]'")
+    # Bound, not listening: so it takes no connection, and lets those listen who share it.
+    with contextlib.closing(_bound(settings.host, settings.grpc_port)) as reserved:
+        yield reserved.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -135,11 +154,13 @@ def _run(settings: Settings, listener: socket.socket) -> int:
 
 
 def _welcome(settings: Settings, listener: socket.socket, models: Models) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    host = f"[{host}]" if ":" in host else host
     url = f"http://{host}:{listener.getsockname()[1]}"
     metrics_url = url if settings.metrics_port is None else f"http://{host}:{settings.metrics_port}"
+    grpc = "" if settings.grpc_port is None else f"  gRPC     {host}:{settings.grpc_port}\n"
     state = f"version {models.current.version} answers" if models.current else "waits for a version, and will answer"
-    return WELCOME.format(state=state, url=url, metrics_url=metrics_url)
+    return WELCOME.format(state=state, url=url, metrics_url=metrics_url, grpc=grpc)
 
 
 def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvicorn.Config:

@@ -84,7 +84,22 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
 
         drain.install()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, models.look_again)
-        async with models.followed(changed, refused), watchdog.watched(settings.stall_seconds):
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(models.followed(changed, refused))
+            await stack.enter_async_context(watchdog.watched(settings.stall_seconds))
+            if settings.grpc_port is not None:
+                from service.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
+
+                over_grpc = serving(
+                    settings=settings,
+                    models=models,
+                    predictor=predictor,
+                    observer=observer,
+                    watched=watched,
+                    drain=drain,
+                    unready=unready,
+                )
+                await stack.enter_async_context(over_grpc)
             yield {"drain": drain} | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
         watched.book.flush()

@@ -33,9 +33,9 @@ SCHEMA = "mnist-mlp/1"  # models/README.md tells what it holds
 MAX_FILE_BYTES = 256 * 2**20
 # What an exported MLP is made of, quantised or not. Anything else is not ours, and is refused before it runs.
 ALLOWED_OPS = frozenset(
-    "Add Cast Clip Constant DequantizeLinear Div DynamicQuantizeLinear Erf Flatten Gelu Gemm LeakyRelu MatMul "
-    "MatMulInteger Mul QGemm QLinearMatMul QuantizeLinear ReduceSum Relu Reshape Sigmoid Softmax Squeeze Sub Tanh "
-    "Unsqueeze".split()
+    "Add Cast Clip Concat Constant DequantizeLinear Div DynamicQuantizeLinear Erf Flatten Floor GatherElements Gelu "
+    "Gemm LeakyRelu MatMul MatMulInteger Max Mul QGemm QLinearMatMul QuantizeLinear ReduceMean ReduceSum Relu Reshape "
+    "Sigmoid Slice Softmax Split Squeeze Sub Tanh Unsqueeze".split()
 )
 
 

@@ -2,7 +2,7 @@
 
 In: SIGTERM or SIGINT. Out, in this order: not ready; `seconds` more in which everything is answered, each answer with
 `Connection: close`; no new connections; what was accepted; then uvicorn's own shutdown. It knows sockets and signals,
-and nothing of requests: `service.protocol` asks it what to do with connections.
+and nothing of requests: `service.protocol` and `service.grpc.server` ask it what to do with connections.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Drain:
 
     def __init__(self, seconds: float, listener: socket.socket | None = None) -> None:
         self.begun = False  # not ready any more, and each answer closes its connection
-        self.closing = False  # connections that stay quiet are closed
+        self.closing = asyncio.Event()  # connections that stay quiet are closed
         self._seconds = seconds
         self._listener = listener  # None where others listen on it too
 
@@ -58,7 +58,7 @@ class Drain:
         self._loop.call_later(self._seconds, self._last, number)
 
     def _last(self, number: int) -> None:
-        self.closing = True
+        self.closing.set()
         if self._listener is not None:
             refuse_connections(self._listener)
         self._loop.call_later(LAST_SECONDS, self._exit, number, None)

@@ -1,12 +1,13 @@
 """The routes of the Open Inference Protocol, version 2, below /v2.
 
 In: a predictor, the models and settings. Out: routes on the app, each with and without a trailing slash, and none
-redirected, because clients don't follow. What tensors look like is `service.openinference`'s. Errors below /v2 are
-{"error": "…"}, which `service.problems` makes.
+redirected, because clients don't follow. What tensors look like is `service.openinference`'s, what is told of the model
+`service.served`'s and `service.repository`'s. Errors below /v2 are {"error": "…"}, which `service.problems` makes.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,13 +15,10 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-import service
-from service import metrics, openinference
-from service.errors import NoSuchModel
+from service import metrics, openinference, repository, served
 from service.openinference import HEADER_LENGTH
 from service.predict import in_time
 from service.receive import decompressed, whole_body
-from service.repository_routes import add_repository
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from service.predict import Predictor
     from service.settings import Settings
 
-EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
 MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
 
 
@@ -52,17 +49,12 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         return add
 
     def asked(request: Request) -> Classifier:
-        """What serves; raises `NoSuchModel` unless the path names that model, and that version, `NoModel` if none."""
-        classifier = models.served()
-        name, version = request.path_params.get("model"), request.path_params.get("version")
-        if name not in {None, classifier.name} or version not in {None, classifier.version}:
-            wanted = name if version is None else f"{name} version {version}"
-            raise NoSuchModel(f"unknown model: {wanted} is not found; {classifier.name} {classifier.version} is served")
-        return classifier
+        """What serves, if the path names it."""
+        return served.asked(models, request.path_params.get("model"), request.path_params.get("version"))
 
     @route("GET", ("",), "The server, and the extensions that it has")
     async def server_metadata() -> Response:
-        return _json({"name": "mnist-mlp", "version": service.__version__, "extensions": EXTENSIONS})
+        return _json(served.server())
 
     @route("GET", ("/health/live",), "Is the process alive?")
     async def live() -> Response:
@@ -79,45 +71,35 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         classifier = asked(request)
         watched.book.flush()
         numbers = await run_in_threadpool(metrics.totals, watched.registry)
-        return _json({"model_stats": [statistics(classifier, numbers)]})
+        return _json({"model_stats": [served.statistics(classifier, numbers)]})
 
     @route("GET", MODEL, "The model's tensors")
     async def model_metadata(request: Request) -> Response:
-        classifier = asked(request)
-        return _json(
-            {
-                "name": classifier.name,
-                "versions": [classifier.version],
-                "platform": "onnxruntime_onnx",
-                "inputs": [{"name": openinference.INPUT, "datatype": "UINT8", "shape": [-1, 1, 28, 28]}],
-                "outputs": [{"name": openinference.OUTPUT, "datatype": "FP32", "shape": [-1, openinference.CLASSES]}],
-            }
-        )
+        return _json(served.metadata(asked(request)))
 
     @route("GET", tuple(f"{path}/ready" for path in MODEL), "May this model be asked?")
     async def model_ready(request: Request) -> Response:
         classifier = asked(request)
-        return _json(
-            {"name": classifier.name, "ready": app.state.unready() is None}, 503 if app.state.unready() else 200
-        )
+        ready = app.state.unready() is None
+        return _json({"name": classifier.name, "ready": ready}, 200 if ready else 503)
 
     @route("GET", tuple(f"{path}/config" for path in MODEL), "The model's configuration, as Triton's clients read it")
     async def model_config(request: Request) -> Response:
-        classifier = asked(request)
-        pixels = {"name": openinference.INPUT, "data_type": "TYPE_UINT8", "format": "FORMAT_NCHW", "dims": [1, 28, 28]}
-        output = {"name": openinference.OUTPUT, "data_type": "TYPE_FP32", "dims": [openinference.CLASSES]}
-        return _json(
-            {
-                "name": classifier.name,
-                "platform": "onnxruntime_onnx",
-                "backend": "onnxruntime",
-                "max_batch_size": settings.max_images,
-                "input": [pixels],
-                "output": [output | {"label_filename": ""}],
-            }
-        )
+        return _json(served.configuration(asked(request), settings))
 
-    add_repository(route, models, settings)
+    @route("POST", ("/repository/index",), "The versions that there are")
+    async def repository_index() -> Response:
+        return _json(repository.index(models, settings))
+
+    @route("POST", ("/repository/models/{model}/load",), "Look for the chosen version anew, and serve it")
+    async def repository_load(request: Request) -> Response:
+        await repository.load(models, settings, request.path_params["model"])
+        return Response()
+
+    @route("POST", ("/repository/models/{model}/unload",), "Serve nothing until there is an order to load")
+    async def repository_unload(request: Request) -> Response:
+        await repository.unload(models, settings, request.path_params["model"])
+        return Response()
 
     @route("POST", tuple(f"{path}/infer" for path in MODEL), "Probabilities of pictures")
     async def infer(request: Request) -> Response:
@@ -128,7 +110,9 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
             request.headers.get("content-encoding", "").strip().lower(),
             limit=settings.max_body_bytes,
         )
-        work = predictor.infer(classifier, body, request.headers.get(HEADER_LENGTH))
+        header = request.headers.get(HEADER_LENGTH)
+        parse = functools.partial(openinference.parse, body, header, max_images=settings.max_images)
+        work = predictor.infer(classifier, parse, openinference.encode)
         content, length = await in_time(work, settings.timeout_seconds)
         if length is None:
             return Response(content, media_type="application/json")
@@ -154,31 +138,3 @@ def _parameter(name: str) -> dict[str, Any]:
 
 def _json(value: object, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
-
-
-def statistics(classifier: Classifier, numbers: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """One model's statistics: counts and nanoseconds over all workers, of requests on every route that infers."""
-    nothing = (0, 0)
-
-    def part(name: str) -> dict[str, int]:
-        count, ns = numbers.get(name, nothing)
-        return {"count": count, "ns": ns}
-
-    return {
-        "name": classifier.name,
-        "version": classifier.version,
-        "last_inference": numbers.get("last", nothing)[1] // 1_000_000,
-        "inference_count": numbers.get("batch", nothing)[1],
-        "execution_count": numbers.get("batch", nothing)[0],
-        "inference_stats": {
-            "success": part("success"),
-            "fail": part("fail"),
-            "queue": part("queue"),
-            "compute_input": part("decode"),
-            "compute_infer": part("inference"),
-            "compute_output": part("encode"),
-            "cache_hit": part(""),
-            "cache_miss": part(""),
-        },
-        "batch_stats": [],
-    }

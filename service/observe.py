@@ -48,8 +48,12 @@ class Observer:
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
         self._bound: dict[tuple[str, str, int], tuple[Count, Spread]] = {}
+        self.expect(routes)
+
+    def expect(self, routes: Iterable[tuple[str, str]]) -> None:
+        """These exist too: they are exported as zeros."""
         for route, method in routes:
-            self._children(route, method, 200)  # exported as zeros
+            self._children(route, method, 200)
 
     def request_id(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The id that the client gave, if it is one, or a new one."""

@@ -1,9 +1,10 @@
-"""The Open Inference Protocol, version 2, over HTTP: requests' bytes → tensors, and probabilities → answers' bytes.
+"""The Open Inference Protocol, version 2: requests' bytes → tensors, and probabilities → answers' bytes.
 
-In: a body and its `Inference-Header-Content-Length`. Out: a `Request`; then, with the probabilities, the body of the
-answer and its own header length. After the protocol's REST API (github.com/kserve/open-inference-protocol), and
-Triton's extensions for binary tensor data and classification (github.com/triton-inference-server/server,
-docs/protocol). It knows the model's two tensors, and neither routes nor the model.
+In: a body and its `Inference-Header-Content-Length`; or the document of one, which gRPC makes of its messages. Out: a
+`Request`; then, with the probabilities, the body of the answer and its own header length. After the protocol's REST API
+(github.com/kserve/open-inference-protocol), and Triton's extensions for binary tensor data and classification
+(github.com/triton-inference-server/server, docs/protocol). It knows the model's two tensors, and neither routes nor the
+model.
 """
 
 from __future__ import annotations
@@ -55,7 +56,11 @@ def parse(body: bytes, header_length: str | None, *, max_images: int) -> Request
     size = _header_length(header_length, len(body))
     if size == 0 and body:
         return _raw(body, max_images)
-    document = _object(_json(body[:size]), "the request")
+    return read(_object(_json(body[:size]), "the request"), body[size:], max_images=max_images)
+
+
+def read(document: dict[str, Any], binary: bytes, *, max_images: int) -> Request:
+    """The request in a document of the protocol's JSON form, and the bytes that follow it; raises `Malformed`."""
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1:
         found = len(inputs) if isinstance(inputs, list) else type(inputs).__name__
@@ -68,7 +73,7 @@ def parse(body: bytes, header_length: str | None, *, max_images: int) -> Request
     if tensor.get("name") != INPUT:
         raise Malformed(f"unexpected inference input {tensor.get('name')!r}: the model's input is {INPUT!r}.")
     shape = _shape(tensor.get("shape"), max_images)
-    content = _content(tensor, body[size:])
+    content = _content(tensor, binary)
     if tensor.get("datatype") == "BYTES":
         return Request(identity, None, _pictures(shape, content), wanted)
     if tensor.get("datatype") != "UINT8":
@@ -188,10 +193,10 @@ def _elements(content: bytes) -> list[bytes]:
 
 
 def _texts(data: list[Any]) -> list[bytes]:
-    """Base64, as JSON has no bytes."""
+    """Base64, as JSON has no bytes; what is bytes already came in a message of gRPC."""
     flat = [text for row in data for text in (row if isinstance(row, list) else [row])]
     try:
-        return [base64.b64decode(text, validate=True) for text in flat]
+        return [text if isinstance(text, bytes) else base64.b64decode(text, validate=True) for text in flat]
     except (binascii.Error, TypeError, ValueError):
         raise Malformed(f"BYTES elements of input {INPUT!r} in JSON must be pictures in base64.") from None
 
@@ -221,24 +226,32 @@ def _flag(value: object, name: str) -> bool:
 
 def encode(model: dict[str, str], request: Request, probabilities: Probabilities) -> tuple[bytes, int | None]:
     """The body of the answer, and the length of its JSON where bytes follow it."""
-    wanted = request.wanted
-    output: dict[str, Any] = {"name": OUTPUT, "datatype": "FP32", "shape": list(probabilities.shape)}
-    if wanted.classes:
-        texts = _classes(probabilities, wanted.classes)
-        output |= {"datatype": "BYTES", "shape": [len(probabilities), wanted.classes]}
-        binary = b"".join(struct.pack("<I", len(text)) + text.encode() for text in texts)
-    else:
-        texts = []
-        binary = probabilities.tobytes()
-    if wanted.binary:
-        output["parameters"] = {"binary_data_size": len(binary)}
-    else:
-        output["data"] = texts if wanted.classes else probabilities.ravel()
+    output, elements = described(request.wanted, probabilities)
     answer = {"model_name": model["name"], "model_version": model["version"], "outputs": [output]}
     if request.identity is not None:
         answer["id"] = request.identity
-    text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    return (text + binary, len(text)) if wanted.binary else (text, None)
+    if not request.wanted.binary:
+        output["data"] = elements
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), None
+    binary = packed(elements)
+    output["parameters"] = {"binary_data_size": len(binary)}
+    text = orjson.dumps(answer)
+    return text + binary, len(text)
+
+
+def described(wanted: Wanted, probabilities: Probabilities) -> tuple[dict[str, Any], list[str] | Probabilities]:
+    """The output's name, datatype and shape; and its elements, in one row."""
+    if wanted.classes:
+        shape = [len(probabilities), wanted.classes]
+        return {"name": OUTPUT, "datatype": "BYTES", "shape": shape}, _classes(probabilities, wanted.classes)
+    return {"name": OUTPUT, "datatype": "FP32", "shape": list(probabilities.shape)}, probabilities.ravel()
+
+
+def packed(elements: list[str] | Probabilities) -> bytes:
+    """A tensor's elements as bytes: FP32, or BYTES, each after its length."""
+    if isinstance(elements, np.ndarray):
+        return elements.tobytes()
+    return b"".join(struct.pack("<I", len(text)) + text.encode() for text in elements)
 
 
 def _classes(probabilities: Probabilities, count: int) -> list[str]:

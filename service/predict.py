@@ -10,7 +10,7 @@ import asyncio
 import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import orjson
@@ -37,8 +37,9 @@ INLINE_BYTES = 2048
 # Large pictures being decoded at once: bounds memory at this many times `max_pixels`.
 DECODE_THREADS = 2
 
-
 T = TypeVar("T")
+# The model's name and version, a request, its probabilities → what the protocol answers.
+Encode: TypeAlias = "Callable[[dict[str, str], openinference.Request, Probabilities], T]"
 
 
 class Small(NamedTuple):
@@ -85,11 +86,11 @@ class Predictor:
             await self._explain(classifier, prepared, predictions)
         return self._encode(classifier, predictions, started)
 
-    async def infer(self, classifier: Classifier, data: bytes, header_length: str | None) -> tuple[bytes, int | None]:
-        """The answer to a body of the Open Inference Protocol, as `openinference.encode`; raises `ServiceError`."""
+    async def infer(self, classifier: Classifier, parse: Callable[[], openinference.Request], encode: Encode[T]) -> T:
+        """What `encode` makes of the answer to the request that `parse` returns; raises `ServiceError`."""
         started = time.perf_counter()
         try:
-            request = openinference.parse(data, header_length, max_images=self._settings.max_images)
+            request = parse()
             pixels = request.pixels
             if pixels is None:
                 waiting = (self._prepare_one(picture, mnist_form=False) for picture in request.pictures)
@@ -101,15 +102,15 @@ class Predictor:
             self._reject(error)
             raise
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        return self._inferred(classifier, request, await self._batcher.predict(classifier, pixels))
+        return self._inferred(classifier, encode, request, await self._batcher.predict(classifier, pixels))
 
     def _inferred(
-        self, classifier: Classifier, request: openinference.Request, probabilities: Probabilities
-    ) -> tuple[bytes, int | None]:
+        self, classifier: Classifier, encode: Encode[T], request: openinference.Request, probabilities: Probabilities
+    ) -> T:
         started = time.perf_counter()
         for row in probabilities:
             self._count(row)
-        encoded = openinference.encode(classifier.identity, request, probabilities)
+        encoded = encode(classifier.identity, request, probabilities)
         self._metrics.stages["encode"].observe(time.perf_counter() - started)
         return encoded
 
@@ -154,7 +155,8 @@ class Predictor:
         if request.pixels is None:
             return None
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        return Small(classifier, request.pixels, lambda found: self._inferred(classifier, request, found))
+        answer = functools.partial(self._inferred, classifier, openinference.encode, request)
+        return Small(classifier, request.pixels, answer)
 
     def _small(self, items: list[Picture]) -> list[Prepared] | None:
         first = items[0]

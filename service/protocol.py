@@ -146,7 +146,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """A connection is there; one of the last is told apart from those that `shutdown` is called for."""
         super().connection_made(transport)
-        if self._drain.closing:
+        if self._drain.closing.is_set():
             self._close_when_quiet()
 
     def shutdown(self) -> None:

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     metrics_port: Port | None = Field(
         None, description="Moves /metrics to a port of its own; unset: on the service's port."
     )
+    grpc_port: Port | None = Field(
+        None, description="Port to answer gRPC on, which needs the extra `grpc`; 0 takes a free one; unset: no gRPC."
+    )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body, in bytes.")
     max_pixels: int = Field(
         50_000_000, ge=784, description="Largest picture, in pixels, read from its header before decoding."

@@ -39,6 +39,7 @@ class Service:
 
     url: str
     process: subprocess.Popen[str]
+    grpc: str = ""  # HOST:PORT, where it answers gRPC
 
     def stop(self) -> int:
         """Ends it as an operator would; its exit code."""
@@ -58,12 +59,15 @@ def running_service(**settings: object) -> Iterator[Service]:
     ) as process:
         try:
             assert process.stdout is not None
+            addresses: dict[str, str] = {}
             for line in process.stdout:
-                if found := re.search(r"page +(http://\S+)/$", line):
-                    service = Service(found[1], process)
+                if found := re.fullmatch(r"  (\w+) +(\S+)\n", line):
+                    addresses[found[1]] = found[2]
+                if line.startswith("Ctrl-C"):
                     break
             else:
                 pytest.fail(f"the service ended with exit code {process.wait()}")
+            service = Service(addresses["page"].removesuffix("/"), process, addresses.get("gRPC", ""))
             answer = httpx.get(f"{service.url}/readyz", timeout=60)
             if "model_wait" not in settings:
                 answer.raise_for_status()

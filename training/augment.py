@@ -1,6 +1,6 @@
 """Whole batches drawn anew: each digit turned, scaled, sheared, shifted, bent, thickened or blurred a little.
 
-In: images uint8[N,1,28,28]. Out: float32 of the same shape, still 0 to 255. All warps of a batch are one matrix
+In: images uint8[N,1,28,28]. Out: float32 of a frame of them, still 0 to 255. All warps of a batch are one matrix
 product, which makes the sampling grid, and one `grid_sample`. It never ships. It knows nothing of labels or networks.
 """
 
@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-SIDE: Final = 28
+from training.upright import SIDE, WHOLE, Frame
+
 PIXEL: Final = 2 / SIDE  # in grid_sample's units, which run from -1 to 1 over the side
 CONTROLS: Final = 7  # points of the elastic displacement, each way: one every 4 pixels or so
 
@@ -32,26 +34,33 @@ class Augment:
     stroke: float = 0.0
     blur: float = 0.0
 
-    def __call__(self, images: Tensor, random: torch.Generator) -> Tensor:
-        """Images float32[N,1,28,28], drawn from images uint8[N,1,28,28]; beyond the frame there is ground."""
-        count = len(images)
+    def __call__(
+        self, images: Tensor, random: torch.Generator, frame: Frame = WHOLE, part: slice = slice(None)
+    ) -> Tensor:
+        """The frame, float32[N,1,R,C], drawn from a part of images uint8[M,1,28,28]; beyond these there is ground.
+
+        Random numbers are drawn on the CPU, and for the whole batch: they are the same on every device, and however
+        many processes share a batch.
+        """
+        count, device = len(images), images.device
+        images = images[part]
         if not any(dataclasses.astuple(self)):
-            return images.float()
-        drawn = functional.grid_sample(images.float(), self.grid(count, random), align_corners=False)
+            return frame.crop(images).float()
+        weights = self.weights(count, random)[part].to(device)
+        drawn = functional.grid_sample(images.float(), grid(weights, frame), align_corners=False)
         if self.stroke:
-            drawn = change_stroke(drawn, self.stroke * _uniform(count, random))
+            drawn = change_stroke(drawn, self.stroke * _uniform(count, random)[part].to(device))
         if self.blur:
-            drawn = soften(drawn, self.blur * _uniform(count, random).abs())
+            drawn = soften(drawn, self.blur * _uniform(count, random)[part].to(device).abs())
         return drawn
 
-    def grid(self, count: int, random: torch.Generator) -> Tensor:
-        """Where each pixel is read, x then y in grid_sample's units: float32[count,28,28,2].
+    def weights(self, count: int, random: torch.Generator) -> Tensor:
+        """Of each image's affine map and of the bumps of its displacement: float32[count,2,3 + CONTROLS²].
 
-        An affine map, and a smooth displacement of independent random bumps (after Simard, Steinkraus and Platt 2003).
+        Independent random bumps make a smooth displacement (after Simard, Steinkraus and Platt 2003).
         """
         bumps = torch.randn(count, 2, CONTROLS**2, generator=random) * (self.elastic * PIXEL)
-        weights = torch.cat([self._affine(count, random), bumps], dim=2)  # [count, 2, 3 + CONTROLS²]
-        return (weights @ _BASIS).reshape(count, 2, SIDE, SIDE).permute(0, 2, 3, 1)
+        return torch.cat([self._affine(count, random), bumps], dim=2)
 
     def _affine(self, count: int, random: torch.Generator) -> Tensor:
         """Matrices float32[count,2,3] that take a pixel's (x, y, 1) to where it is read."""
@@ -63,8 +72,13 @@ class Augment:
         return torch.stack(matrix, dim=1).reshape(count, 2, 3)
 
 
+def grid(weights: Tensor, frame: Frame = WHOLE) -> Tensor:
+    """Where each pixel of a frame is read, x then y in grid_sample's units: float32[N,R,C,2] from N images' weights."""
+    return (weights @ _basis(frame, weights.device)).reshape(-1, 2, *frame.shape).permute(0, 2, 3, 1)
+
+
 def change_stroke(images: Tensor, amounts: Tensor) -> Tensor:
-    """Mix each image [N,1,28,28] with its dilation by a pixel (amounts [N,1,1,1] above 0) or its erosion (below 0)."""
+    """Mix each image [N,1,R,C] with its dilation by a pixel (amounts [N,1,1,1] above 0) or its erosion (below 0)."""
     signs = amounts.sign()
     # The erosion of a picture is the dilation of its negative.
     signed = functional.pad(images * signs, (1, 1, 1, 1))
@@ -75,8 +89,9 @@ def change_stroke(images: Tensor, amounts: Tensor) -> Tensor:
 
 
 def soften(images: Tensor, amounts: Tensor) -> Tensor:
-    """Mix each image [N,1,28,28] with its blur by (1, 2, 1) / 4 both ways, by amounts [N,1,1,1] of 0 to 1."""
-    return torch.lerp(images, _BINOMIAL @ images @ _BINOMIAL, amounts)
+    """Mix each image [N,1,R,C] with its blur by (1, 2, 1) / 4 both ways, by amounts [N,1,1,1] of 0 to 1."""
+    binomial, (rows, columns) = _binomial(images.device), images.shape[2:]
+    return torch.lerp(images, binomial[:rows, :rows] @ images @ binomial[:columns, :columns], amounts)
 
 
 def _uniform(count: int, random: torch.Generator) -> Tensor:
@@ -84,8 +99,9 @@ def _uniform(count: int, random: torch.Generator) -> Tensor:
     return torch.rand(count, 1, 1, 1, generator=random) * 2 - 1
 
 
-def _basis() -> Tensor:
-    """x, y, 1, and a bump around each control point, at every pixel: float32[3 + CONTROLS², 28²].
+@cache
+def _basis(frame: Frame, device: torch.device) -> Tensor:
+    """x, y, 1, and a bump around each control point, at every pixel of a frame: float32[3 + CONTROLS², R·C].
 
     The bumps are Gaussians as wide as they are apart, scaled so that independent standard normal weights give a
     displacement of standard deviation 1 at every pixel.
@@ -94,16 +110,14 @@ def _basis() -> Tensor:
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     apart = 2 / (CONTROLS - 1)
     bumps = torch.exp(-0.5 * ((axis - torch.linspace(-1, 1, CONTROLS)[:, None]) / apart) ** 2)  # [CONTROLS, 28]
-    bumps = torch.einsum("ay,bx->abyx", bumps, bumps).reshape(CONTROLS**2, SIDE**2)
-    affine = torch.stack([x, y, torch.ones_like(x)]).reshape(3, SIDE**2)
-    return torch.cat([affine, bumps / bumps.square().sum(dim=0).sqrt()])
+    bumps = torch.einsum("ay,bx->abyx", bumps, bumps).flatten(0, 1)
+    affine = torch.stack([x, y, torch.ones_like(x)])
+    everywhere = torch.cat([affine, bumps / bumps.square().sum(dim=0).sqrt()])  # [3 + CONTROLS², 28, 28]
+    return frame.crop(everywhere).flatten(1).to(device)
 
 
-def _binomial() -> Tensor:
+@cache
+def _binomial(device: torch.device) -> Tensor:
     """The matrix float32[28,28] that blurs a line of pixels by (1, 2, 1) / 4."""
     beside = torch.ones(SIDE - 1) / 4
-    return torch.eye(SIDE) / 2 + torch.diag(beside, 1) + torch.diag(beside, -1)
-
-
-_BASIS: Final = _basis()
-_BINOMIAL: Final = _binomial()
+    return (torch.eye(SIDE) / 2 + torch.diag(beside, 1) + torch.diag(beside, -1)).to(device)

@@ -6,6 +6,7 @@ It knows nothing of folders. A card of schema "mnist-mlp/1" has all of these key
     schema       "mnist-mlp/1"; a reader refuses any other
     name         of the model, and of the folder that holds its versions
     version      1, 2, …: the name of the folder
+    run          which run made it: a random identifier, by which a run that was cut off knows what it has published
     created      UTC, ISO 8601 to the second
     sha256       of model.onnx; golden_sha256: of golden.npz
     opset        of ONNX's own operators, the only ones used
@@ -16,8 +17,10 @@ It knows nothing of folders. A card of schema "mnist-mlp/1" has all of these key
     metrics      by data set, "validation" and "test" of MNIST, "rendered" of digits as the service sees people's:
                  count, accuracy, nll, ece, recall, confusion[true][predicted]
     parity       {"images": compared, "max_difference": of a probability, PyTorch against ONNX Runtime}
+    exports      {"fp32", "int8", "int8_dynamic": each {"bytes", "accuracy", "nll", "microseconds"}} on the test digits,
+                 one image at a time on one thread; training.knobs.precision says which of them this version is
     temperature  by which the graph divides the logits
-    training     {"seconds", "seed", "knobs": all but this machine's folders, "epochs": the facts of each}
+    training     {"seconds", "seed", "processes", "knobs": all but this machine's folders, "epochs": the facts of each}
     data         {"source", "warnings", "sha256": of each file uncompressed, "train", "validation", "test": counts}
     git          {"commit": or "unknown", "dirty": or null} of the training code
     libraries    versions of Python and of the libraries that took part
@@ -35,6 +38,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from training import ranks
 from training.export import OPSET
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from training.evaluate import Metrics
     from training.export import Parity
     from training.fit import Epoch
+    from training.quantise import Export
 
 SCHEMA: Final = "mnist-mlp/1"
 LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "onnxscript", "torch")
@@ -54,19 +59,23 @@ def describe(
     config: Config,
     dataset: Dataset,
     *,
+    run: str,
     epochs: Sequence[Epoch],
     metrics: Mapping[str, Metrics],
     parity: Parity,
+    exports: Mapping[str, Export],
     temperature: float,
 ) -> dict[str, Any]:
     """The card without what only publication knows: version and checksums."""
     return {
         "schema": SCHEMA,
         "name": config.name,
+        "run": run,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **_interface(),
         "metrics": {name: dataclasses.asdict(values) for name, values in metrics.items()},
         "parity": dataclasses.asdict(parity),
+        "exports": {name: dataclasses.asdict(export) for name, export in exports.items()},
         "temperature": temperature,
         "training": _training(config, epochs),
         "data": _data(dataset, metrics),
@@ -106,6 +115,7 @@ def _training(config: Config, epochs: Sequence[Epoch]) -> dict[str, Any]:
     return {
         "seconds": round(epochs[-1].seconds, 2),
         "seed": config.seed,
+        "processes": ranks.count(),
         "knobs": config.knobs(),
         "epochs": [dataclasses.asdict(epoch) for epoch in epochs],
     }

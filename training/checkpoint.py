@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from training import disk
-from training.errors import CheckpointError, Stopped
+from training.errors import CheckpointError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,14 +47,15 @@ class Checkpoint(NamedTuple):
 class Keeper:
     """Keeps checkpoints of a loop, every so many seconds and when the process is asked to end.
 
-    A context manager: within it, SIGTERM and SIGINT ask for a last checkpoint, after which `Stopped` is raised.
+    A context manager: within it, SIGTERM and SIGINT ask for a last checkpoint, after which `Stopped` is raised. Without
+    a folder nothing is written: for the processes beside the first, which all hold the same.
     """
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path | None, seconds: float) -> None:
+        self.asked = False  # to end
         self._folder = folder
         self._seconds = seconds
         self._kept = time.monotonic()
-        self._asked: int | None = None
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
@@ -65,12 +66,13 @@ class Keeper:
         for name, handler in self._before.items():
             signal.signal(name, handler)
 
-    def _ask(self, name: int, _: FrameType | None) -> None:
-        self._asked = name
+    def _ask(self, *_: object) -> None:
+        self.asked = True
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        return self._asked is not None or time.monotonic() - self._kept >= self._seconds
+        on_time = self._folder is not None and time.monotonic() - self._kept >= self._seconds
+        return self.asked or on_time
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Put a checkpoint in the place of the last one.
@@ -78,31 +80,36 @@ class Keeper:
         Raises `CheckpointError` where the disk does not take it, the last one untouched; `Stopped` once it is kept, if
         the process was asked to end.
         """
-        content = save(checkpoint.tensors, {"position": json.dumps(asdict(checkpoint.position))})
-        try:
-            disk.replace(self._folder / NAME, content)
-        except OSError as error:
-            kept = (self._folder / NAME).exists()
-            whole = f"go on with --resume {self._folder}" if kept else "there is none before it"
-            raise CheckpointError(
-                f"{self._folder / NAME}, {len(content):,} bytes, cannot be written: {error.strerror}; {whole}"
-            ) from error
+        if self._folder:
+            _write(self._folder, checkpoint)
         self._kept = time.monotonic()
-        if self._asked is not None:
+        if self.asked:
             raise Stopped(f"stopped, and nothing is lost: go on with --resume {self._folder}")
 
     def last(self) -> Checkpoint | None:
-        """The last checkpoint, or None before the first. Raises `CheckpointError` for a file that is none."""
-        path = self._folder / NAME
-        if not path.exists():
+        """The last checkpoint, or None before the first. Raises `UsageError` for a file that is none."""
+        if not self._folder or not (self._folder / NAME).exists():
             return None
+        path = self._folder / NAME
         try:
             with safe_open(path, "pt") as file:
                 position = Position(**json.loads(file.metadata()["position"]))
                 return Checkpoint(position, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-            raise CheckpointError(f"{path} is no checkpoint of this program: {error}") from error
+            raise UsageError(f"{path} is no checkpoint of this program: {error}") from error
 
-    def forget(self) -> None:
-        """Remove the checkpoint: the run has come to its end."""
-        (self._folder / NAME).unlink(missing_ok=True)
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    content = save(checkpoint.tensors, {"position": json.dumps(asdict(checkpoint.position))})
+    try:
+        disk.replace(folder / NAME, content)
+    except OSError as error:
+        whole = f"go on with --resume {folder}" if (folder / NAME).exists() else "there is none before it"
+        raise CheckpointError(
+            f"{folder / NAME}, {len(content):,} bytes, cannot be written: {error.strerror}; {whole}"
+        ) from error
+
+
+def forget(folder: Path) -> None:
+    """Remove the checkpoint of a run: it has come to its end."""
+    (folder / NAME).unlink(missing_ok=True)

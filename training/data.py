@@ -39,6 +39,10 @@ class Digits(NamedTuple):
         """The digits at `indices` int64[M], or where bool[N] is true."""
         return Digits(self.images[indices], self.labels[indices])
 
+    def to(self, device: torch.device) -> Digits:
+        """The digits in the memory of a device."""
+        return Digits(self.images.to(device), self.labels.to(device))
+
     def and_also(self, others: Digits) -> Digits:
         """These digits and others."""
         return Digits(torch.cat([self.images, others.images]), torch.cat([self.labels, others.labels]))

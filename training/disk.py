@@ -5,6 +5,7 @@ In: a path and its content. Out: the file, flushed to the disk. It knows nothing
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file and flush it to the disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a file and flush it to the disk; raises `OSError` with the file's name."""
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = str(path)  # a full disk tells of none
+        raise
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -30,6 +35,17 @@ def replace(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     flush(path.parent)
+
+
+def hold(folder: Path) -> bool:
+    """Keep a folder for this process until it ends, however it ends; False where another process has it."""
+    descriptor = os.open(folder / ".held", os.O_WRONLY | os.O_CREAT, 0o644)  # never closed
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    return True
 
 
 def flush(folder: Path) -> None:

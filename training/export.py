@@ -78,11 +78,16 @@ def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def run_onnx(model: bytes, images: Tensor) -> Tensor:
     """ONNX Runtime's probabilities float32[N,10] of images uint8[N,1,28,28]."""
+    runner = session(model)
+    chunks = [runner.run(None, {"images": chunk.numpy()})[0] for chunk in torch.split(images, CHUNK)]
+    return torch.from_numpy(np.concatenate(chunks))
+
+
+def session(model: bytes) -> onnxruntime.InferenceSession:
+    """ONNX Runtime with a model, on one thread of the processor."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    chunks = [session.run(None, {"images": chunk.numpy()})[0] for chunk in torch.split(images, CHUNK)]
-    return torch.from_numpy(np.concatenate(chunks))
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def prove(expected: Tensor, found: Tensor) -> Parity:

@@ -1,8 +1,9 @@
 """The loop: epochs of shuffled batches, warped, through the network, and back.
 
-In: a `Network`, digits, a `Config`, a `Keeper` of checkpoints. Out: the network, trained in place, and an `Epoch` of
-facts after each epoch. The data is one tensor in memory, and a batch is an index into it. It knows nothing of files or
-screens.
+In: a `Network` and digits on the same device, a `Config`, a `Keeper` of checkpoints. Out: the network, trained in
+place, and an `Epoch` of facts after each epoch. The data is one tensor in memory, and a batch is an index into it;
+where several processes train together, each works on its part of every batch, and all make the same step. It knows
+nothing of files or screens.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import torch
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
+from training import ranks
 from training.augment import Augment
 from training.checkpoint import Checkpoint, Position
-from training.errors import Diverged
+from training.data import Digits
+from training.errors import Diverged, UsageError
 from training.evaluate import outputs
 from training.network import LOSSES, Network, cross_entropy
 
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 
     from training.checkpoint import Keeper
     from training.config import Config
-    from training.data import Digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,20 +57,23 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config, kee
 
     The order and the warps of an epoch follow from the seed and the epoch's number alone; so a run that goes on from a
     checkpoint ends with the same bits as one that was never interrupted. Raises `Diverged`, `CheckpointError`,
-    `Stopped`.
+    `Stopped`, and `UsageError` for a checkpoint of another program.
     """
     steps = max(1, len(train.labels) // config.batch_size)
     optimizer, schedule = make_optimizer(network, config, steps * config.epochs)
     augment = Augment(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Augment)})
-    random, sums = torch.Generator(), torch.zeros(1 + len(network.layers))
-    last = keeper.last()
+    device = train.images.device
+    random, sums = torch.Generator(), torch.zeros(1 + len(network.layers), device=device)
+    last = ranks.from_first(keeper.last())
     position = last.position if last else Position()
     # The clock starts here: the first optimizer makes PyTorch import its compiler, and imports are no training.
     started = time.perf_counter() - position.seconds
+    images = network.prepared(train.images)
+    validation = Digits(network.frame.crop(network.prepared(validation.images)), validation.labels)
     for epoch in range(position.epoch, config.epochs + 1):
         network.train()
         random.manual_seed(config.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(train.labels), generator=random)
+        order = torch.randperm(len(train.labels), generator=random).to(device)
         sums.zero_()
         first = 0
         if last:
@@ -78,12 +83,18 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config, kee
             last = None
         for step in range(first, steps):
             batch = order[step * config.batch_size : (step + 1) * config.batch_size]
-            loss = LOSSES[config.loss](network(augment(train.images[batch], random)), train.labels[batch])
+            mine = ranks.part(len(batch))
+            labels = train.labels[batch[mine]]
+            logits = network.logits(augment(images[batch], random, network.frame, mine))
+            loss = LOSSES[config.loss](logits, labels) * (len(labels) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's backward has no annotations
-            sums += torch.stack([loss.detach(), *(_norm(layer.weight) for layer in network.layers)])
+            loss, asked = ranks.sum_up(loss, network, keeper.asked)
+            sums += torch.stack([loss, *(_norm(layer.weight) for layer in network.layers)])
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
+            if asked:
+                keeper.asked = True  # all processes end at the same step
             if keeper.due():
                 _require_finite(sums, epoch)
                 here = Position(epoch, step + 1, time.perf_counter() - started)
@@ -121,15 +132,19 @@ def _tensors(network: Network, optimizer: Optimizer, random: torch.Generator, su
 def _restore(
     tensors: dict[str, Tensor], network: Network, optimizer: Optimizer, random: torch.Generator, sums: Tensor
 ) -> None:
-    """Undo `_tensors`."""
-    network.load_state_dict({key.removeprefix("network."): value for key, value in _below("network", tensors)})
+    """Undo `_tensors`. Raises `UsageError` for the tensors of another program."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in _below("optimizer", tensors):
         _, number, name = key.split(".")
         state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    random.set_state(tensors["random"])
-    sums.copy_(tensors["sums"])
+    try:
+        network.load_state_dict({key.removeprefix("network."): value for key, value in _below("network", tensors)})
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        random.set_state(tensors["random"])
+        sums.copy_(tensors["sums"])
+    except (RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"the checkpoint is of a network that this program does not make: {reason}") from error
 
 
 def _below(part: str, tensors: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
@@ -159,7 +174,7 @@ def make_optimizer(network: Network, config: Config, steps: int) -> tuple[Optimi
 
 
 def _judge(network: Network, digits: Digits) -> tuple[float, float]:
-    """NLL and accuracy, without a temperature."""
-    logits = outputs(network, digits.images)
+    """NLL and accuracy on prepared digits, as they were trained on: without shifts and temperature."""
+    logits = outputs(network.logits, digits.images)
     accuracy = (logits.argmax(dim=1) == digits.labels).float().mean().item()
     return cross_entropy(logits, digits.labels).item(), accuracy

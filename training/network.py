@@ -8,6 +8,7 @@ schedules or files.
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, cast
 
@@ -15,16 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.ranks import BatchNorm
+from training.upright import SHIFTS, UPRIGHT, WHOLE, Upright
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from training.config import Activation, Loss
+    from training.config import Activation, Config, Loss
 
-PIXELS: Final = 28 * 28
 CLASSES: Final = 10
 NONE: Final = 10  # the label of what is no digit
 MEAN: Final = 0.1307  # of all training pixels, as a share of 255
 STD: Final = 0.3081
+CHUNK: Final = 512  # images at once: their floats fit the cache
 
 ACTIVATIONS: Final[dict[Activation, type[nn.Module]]] = {
     "relu": nn.ReLU,
@@ -43,32 +47,67 @@ _XAVIER: Final[dict[str, float]] = {"tanh": 5 / 3, "sigmoid": 4.0}
 class Network(nn.Module):
     """A multilayer perceptron of any depth on raw pixels.
 
-    Cast, scale and normalise are fixed layers of it, and so are temperature and softmax when it serves: the arithmetic
-    is written once. Weights start as in He et al. 2015 (relu, leaky_relu, gelu) or Glorot and Bengio 2010 (tanh,
-    sigmoid).
+    Cast, deslant, scale and normalise are fixed layers of it, and so are temperature and softmax when it serves: the
+    arithmetic is written once. `frame` is the part of the 28×28 pixels that its first weights see. Weights start as in
+    He et al. 2015 (relu, leaky_relu, gelu) or Glorot and Bengio 2010 (tanh, sigmoid).
     """
 
-    def __init__(self, hidden: Sequence[int], activation: Activation, *, batch_norm: bool, seed: int) -> None:
+    def __init__(
+        self,
+        hidden: Sequence[int],
+        activation: Activation,
+        *,
+        batch_norm: bool,
+        deslant: bool,
+        shifts: bool = False,
+        seed: int,
+    ) -> None:
         super().__init__()
-        sizes = [PIXELS, *hidden, CLASSES]
+        self.frame = UPRIGHT if deslant else WHOLE
+        self.geometry = Geometry(deslant=deslant, shifts=shifts)
+        sizes = [math.prod(self.frame.shape), *hidden, CLASSES]
         # Batch norm subtracts the mean, so a bias before it could never matter.
         biased = [not batch_norm] * len(hidden) + [True]
         self.linears = nn.ModuleList(nn.Linear(i, o, bias=b) for (i, o), b in zip(pairwise(sizes), biased, strict=True))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(size) if batch_norm else nn.Identity() for size in hidden)
+        self.norms = nn.ModuleList(BatchNorm(size) if batch_norm else nn.Identity() for size in hidden)
         self.activation = ACTIVATIONS[activation]()
         self.temperature: Tensor
         self.register_buffer("temperature", torch.ones(()))
         initialise(self, activation, torch.Generator().manual_seed(seed))
+
+    @classmethod
+    def of(cls, config: Config) -> Network:
+        """The fresh network that a training job asks for."""
+        return cls(
+            config.hidden,
+            config.activation,
+            batch_norm=config.batch_norm,
+            deslant=config.deslant,
+            shifts=config.shifts,
+            seed=config.seed,
+        )
 
     @property
     def layers(self) -> list[nn.Linear]:
         """The linear layers, first to last."""
         return cast("list[nn.Linear]", list(self.linears))
 
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images uint8[N,1,28,28] after the fixed geometry, whole: what is done once, before many epochs of warps."""
+        if self.frame is WHOLE:
+            return images
+        upright = Upright(WHOLE).to(images.device)
+        return torch.cat([upright(chunk).round().byte() for chunk in torch.split(images, CHUNK)])
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N,10] of images [N,1,28,28] in 0..255."""
+        logits: Tensor = self.geometry(images, self.logits)
+        return logits
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits [N,10] of images [N,1,R,C] in 0..255, the `frame` of prepared ones."""
         *body, head = self.layers
-        signal = images.reshape(-1, PIXELS).to(self.temperature.dtype)
+        signal = images.flatten(1).to(self.temperature.dtype)
         signal = (signal / 255 - MEAN) / STD
         for layer, norm in zip(body, self.norms, strict=True):
             signal = self.activation(norm(layer(signal)))
@@ -78,6 +117,23 @@ class Network(nn.Module):
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities [N,10], each row summing to 1: softmax of the logits over the temperature."""
         return functional.softmax(self(images) / self.temperature, dim=1)
+
+
+class Geometry(nn.Module):
+    """The fixed layers around the others: digits are made to stand before, answers to shifts of them averaged after."""
+
+    def __init__(self, *, deslant: bool, shifts: bool) -> None:
+        super().__init__()
+        self._upright = Upright(WHOLE if shifts else UPRIGHT) if deslant else nn.Identity()
+        self._shifts = shifts
+
+    def forward(self, images: Tensor, logits: Callable[[Tensor], Tensor]) -> Tensor:
+        """Logits [N,10] of images [N,1,28,28], from what gives them for a frame of them [N,1,R,C]."""
+        upright = self._upright(images)
+        if not self._shifts:
+            return logits(upright)
+        views = torch.cat([UPRIGHT.moved(*by).crop(upright) for by in SHIFTS])  # [5·N,1,R,C]
+        return logits(views).reshape(len(SHIFTS), -1, CLASSES).mean(dim=0)
 
 
 def initialise(network: Network, activation: Activation, generator: torch.Generator) -> None:
@@ -98,19 +154,24 @@ def _std(layer: nn.Linear, activation: Activation) -> float:
 
 
 class Folded(nn.Module):
-    """What ships: cast, then linear layers with everything fixed folded into them, then softmax.
+    """What ships: cast and deslant, then linear layers with everything else fixed folded into them, then softmax.
 
     In: images uint8[N,1,28,28]. Out: probabilities float32[N,10].
     """
 
-    def __init__(self, weights: Sequence[tuple[Tensor, Tensor]], activation: nn.Module) -> None:
+    def __init__(self, geometry: Geometry, weights: Sequence[tuple[Tensor, Tensor]], activation: nn.Module) -> None:
         super().__init__()
+        self.geometry = geometry
         steps = [step for weight, bias in weights for step in (_linear(weight, bias), activation)]
         self.steps = nn.Sequential(*steps[:-1])  # no activation after the last
 
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities [N,10] of images [N,1,28,28]."""
-        return functional.softmax(self.steps(images.reshape(-1, PIXELS).to(torch.float32)), dim=1)
+        return functional.softmax(self.geometry(images, self._logits), dim=1)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.steps(images.flatten(1).to(torch.float32))
+        return logits
 
 
 def fold(network: Network) -> Folded:
@@ -125,7 +186,7 @@ def fold(network: Network) -> Folded:
     weights[0] = weight / (255 * STD), bias - weight.sum(dim=1) * MEAN / STD
     weight, bias = weights[-1]
     weights[-1] = weight / network.temperature, bias / network.temperature
-    return Folded(weights, network.activation).eval()
+    return Folded(network.geometry, weights, network.activation).eval()
 
 
 def _fold_norm(layer: nn.Linear, norm: nn.Module) -> tuple[Tensor, Tensor]:
@@ -151,7 +212,7 @@ def targets(labels: Tensor) -> Tensor:
     Even probabilities for what is no digit are "outlier exposure" (Hendrycks, Mazeika and Dietterich 2019, arXiv
     1812.04606).
     """
-    return _TARGETS[labels]
+    return _targets(labels.device)[labels]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -168,5 +229,10 @@ def mse(logits: Tensor, labels: Tensor) -> Tensor:
     return (functional.softmax(logits, dim=1) - targets(labels)).square().sum(dim=1).mean()
 
 
-_TARGETS: Final = torch.cat([torch.eye(CLASSES), torch.full((1, CLASSES), 1 / CLASSES)])
+@cache
+def _targets(device: torch.device) -> Tensor:
+    """The rows of each label, float32[11,10]."""
+    return torch.cat([torch.eye(CLASSES), torch.full((1, CLASSES), 1 / CLASSES)]).to(device)
+
+
 LOSSES: Final[dict[Loss, Callable[[Tensor, Tensor], Tensor]]] = {"cross_entropy": cross_entropy, "mse": mse}

@@ -58,7 +58,7 @@ def report(card: Mapping[str, Any], network: Network, digits: Digits, probabilit
             curves=_curves(card["training"]["epochs"]),
             judged=_confusion(np.array(test["confusion"])) + _reliability(probabilities, digits.labels),
             mistakes=_mistakes(digits, probabilities),
-            network=_layers(network) + _first_layer(network),
+            network=_layers(network) + _first_layer(network) + _table("Ways to ship", _exports(card["exports"])),
             run=_table("Knobs", card["training"]["knobs"])
             + _table(
                 "Where", {**card["libraries"], **card["environment"], **card["git"], "data": card["data"]["source"]}
@@ -155,7 +155,13 @@ def _layers(network: Network) -> str:
         box = mpl.patches.FancyBboxPatch((at - 0.14, -height / 2), 0.28, height, boxstyle="round,pad=0.02")
         box.set(color="#2b4acb", alpha=0.85)
         axes.add_patch(box)
-        name = "28 × 28" if at == 0 else "softmax" if at == len(layers) else type(network.activation).__name__
+        name = (
+            " × ".join(map(str, network.frame.shape))
+            if at == 0
+            else "softmax"
+            if at == len(layers)
+            else type(network.activation).__name__
+        )
         axes.text(at, height / 2 + 0.05, f"{size}\n{name}", ha="center", va="bottom", fontsize=9, linespacing=1.3)
         if at:
             weights = sum(p.numel() for p in layers[at - 1].parameters())
@@ -170,17 +176,25 @@ def _first_layer(network: Network) -> str:
     """The weights of the first layer's strongest neurons as pictures: blue where ink speaks against, red where for."""
     weights = network.layers[0].weight.detach()
     strongest = weights.norm(dim=1).argsort(descending=True)[:NEURONS]
-    tiles = weights[strongest].reshape(-1, 28, 28)
+    tiles = weights[strongest].reshape(-1, *network.frame.shape)
     tiles = tiles / tiles.abs().amax((1, 2), keepdim=True)
     columns = 12
     rows = -(-len(tiles) // columns)
-    sheet = np.zeros((rows * 29 + 1, columns * 29 + 1), np.float32)
+    high, wide = (size + 1 for size in network.frame.shape)  # with a line between
+    sheet = np.zeros((rows * high + 1, columns * wide + 1), np.float32)
     for number, tile in enumerate(tiles.numpy()):
         y, x = divmod(number, columns)
-        sheet[y * 29 + 1 : y * 29 + 29, x * 29 + 1 : x * 29 + 29] = tile
+        sheet[y * high + 1 : (y + 1) * high, x * wide + 1 : (x + 1) * wide] = tile
     coloured = (mpl.colormaps["RdBu_r"](sheet / 2 + 0.5)[..., :3] * 255).astype(np.uint8)
     caption = f"The first layer's {len(tiles)} strongest neurons: red where ink speaks for, blue where against"
     return f"<figure><img src='{_png(coloured)}' alt='weights'><figcaption>{caption}</figcaption></figure>"
+
+
+def _exports(exports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {
+        name: f"{each['accuracy']:.2%} right, {each['bytes'] / 1000:,.0f} kB, {each['microseconds']:.0f} µs an image"
+        for name, each in exports.items()
+    }
 
 
 def _table(title: str, facts: Mapping[str, Any]) -> str:

@@ -4,50 +4,25 @@ from __future__ import annotations
 
 import json
 import struct
-import subprocess
-import sys
 import time
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import pytest
 
+from tests.clients import facts
 from tests.conftest import ROOT, VERSION, Digits, running_service
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from service.artefact import Probabilities
     from service.classifier import Classifier
 
-# `make test` makes it, beside the environment that runs the tests.
-CLIENTS = Path(sys.prefix) / "clients" / "bin" / "python"
 MODEL = "mnist-mlp"
 INFER = f"/v2/models/{MODEL}/infer"
-
-
-def facts(client: str, *words: str) -> dict[str, Any]:
-    """What one of tests/clients found, asking in the environment that holds the clients."""
-    command = [str(CLIENTS), str(ROOT / "tests" / "clients" / f"ask_{client}.py"), *words]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 0, run.stderr
-    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return found
-
-
-@pytest.fixture(scope="module")
-def some(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty digits uint8[20,1,28,28] in a file."""
-    path = tmp_path_factory.mktemp("digits") / "digits.npz"
-    np.savez(path, images=digits.images[:20, None])
-    return path
-
-
-@pytest.fixture(scope="module")
-def offline(classifier: Classifier, digits: Digits) -> Probabilities:
-    """What plain ONNX Runtime says of them."""
-    return classifier.predict(digits.images[:20, None])
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["fast path", "app alone"])

@@ -16,34 +16,16 @@ import pytest
 
 from service.rollback import main as rollback
 from tests.conftest import MODELS, ROOT, Digits, Service, png, running_service, until
+from tests.service.conftest import publish
 from tests.service.test_metrics import samples, value
-from tests.traffic import Expected, Traffic
+from tests.traffic import Traffic
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.traffic import Expected
+
 REFUSED = {"result": "failure"}
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    """A model's folder with version 1."""
-    folder = tmp_path / "models"
-    folder.mkdir()
-    publish(folder, 1)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def expected(digits: Digits) -> Expected:
-    """Digits on which versions 1 and 2 can be told apart."""
-    return Expected.of(digits.images[:2000])
-
-
-def publish(models: Path, version: int) -> None:
-    """A committed version, whole at once, as export publishes."""
-    shutil.copytree(MODELS / str(version), models / ".unfinished")
-    (models / ".unfinished").rename(models / str(version))
 
 
 def serve(service: Service, version: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -15,15 +16,12 @@ import pytest
 from tests.conftest import Digits, Service, png, running_service, until
 from tests.service.test_metrics import samples, value, worker_pids
 from tests.service.test_protocol import answer, post
-from tests.traffic import Expected, Traffic
+from tests.traffic import Traffic
+
+if TYPE_CHECKING:
+    from tests.traffic import Expected
 
 BLOCKING = Path(__file__).with_name("blocking")
-
-
-@pytest.fixture(scope="session")
-def expected(digits: Digits) -> Expected:
-    """Digits and their offline answers."""
-    return Expected.of(digits.images[:2000])
 
 
 def connect(service: Service) -> socket.socket:

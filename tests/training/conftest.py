@@ -35,7 +35,7 @@ class Trained(NamedTuple):
 @pytest.fixture(scope="session")
 def trained(dataset: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     train, validation = data.split(dataset.train, SMALL.validation_share)
-    network = Network(SMALL.hidden, SMALL.activation, batch_norm=True, seed=0)
+    network = Network.of(SMALL)
     list(fit(network, train, validation, SMALL, Keeper(tmp_path_factory.mktemp("run"), RARELY)))
     assert outputs(network, validation.images).isfinite().all()
     return Trained(network, validation)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from training.augment import PIXEL, Augment, change_stroke, soften
+from training.augment import PIXEL, Augment, change_stroke, grid, soften
 
 if TYPE_CHECKING:
     from training.data import Dataset
@@ -20,7 +20,7 @@ def _random() -> torch.Generator:
 
 def _moved(augment: Augment) -> Tensor:
     """By how many pixels each pixel is moved: float32[COUNT,28,28,2]."""
-    return (augment.grid(COUNT, _random()) - Augment().grid(1, _random())) / PIXEL
+    return (grid(augment.weights(COUNT, _random())) - grid(Augment().weights(1, _random()))) / PIXEL
 
 
 def test_with_every_knob_at_zero_digits_stay_as_they_are(dataset: Dataset) -> None:

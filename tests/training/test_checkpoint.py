@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from tests.training.conftest import RARELY, SMALL
+from tests.training.crash import CALLS
 from training import disk
 from training.checkpoint import NAME, Checkpoint, Keeper, Position
 from training.config import parse
@@ -79,6 +81,30 @@ def test_killed_at_random_moments_it_ends_with_the_same_model(tmp_path: Path, wh
     assert epochs == [1, 2, 3]
 
 
+def _crash(folder: Path, function: str, last: int) -> list[str]:
+    """What a run says whose process is killed before each system call of a function, up to the last, and goes on."""
+    words = [*KNOBS, f"--run-dir={folder}/run", f"--models-dir={folder}/models"]
+    command = [sys.executable, "-m", "tests.training.crash", function, str(last), *words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+
+
+def test_killed_at_each_system_call_of_a_save_it_ends_with_the_same_model(tmp_path: Path, whole: str) -> None:
+    """SIGKILL before each call with which a checkpoint takes the place of the one before: nothing of it shows."""
+    said = _crash(tmp_path, "training.checkpoint:_write", 99)
+    calls = [line for line in said if line in CALLS]
+    assert calls == "open write flush fsync __exit__ replace open fsync close".split()
+    assert said.count(f"going on with {tmp_path}/run") == len(calls)
+    assert _sha256(tmp_path / "run") == whole
+    assert not list((tmp_path / "run").glob(".*.unfinished"))
+
+
+def test_killed_once_it_has_published_it_does_not_publish_again(tmp_path: Path, whole: str) -> None:
+    """SIGKILL after the version is there and before the run has noted it: the run goes on, and finds its version."""
+    assert "open" in _crash(tmp_path, "training.run:Run.published", 1)
+    assert [path.name for path in (tmp_path / "models" / "mnist-mlp").iterdir()] == ["1"]
+    assert _sha256(tmp_path / "run") == whole
+
+
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_end_it_keeps_a_checkpoint_and_ends_with_130(tmp_path: Path, whole: str, name: signal.Signals) -> None:
     """SIGTERM and Ctrl-C in the middle of an epoch: a checkpoint, one line that says how to go on, code 130."""
@@ -133,13 +159,21 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatc
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
     """An empty file, noise, or a safetensors file of somebody else: one sentence that names the file."""
     (tmp_path / NAME).write_bytes(content)
-    with pytest.raises(CheckpointError, match=NAME):
+    with pytest.raises(UsageError, match=NAME):
         Keeper(tmp_path, RARELY).last()
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, dataset: Dataset) -> None:
+    """A checkpoint that does not fit the run's network, as an older program has left it: one sentence."""
+    keeper, network = Keeper(tmp_path, RARELY), Network((8,), "relu", batch_norm=True, deslant=True, seed=0)
+    keeper.keep(HALF)
+    with pytest.raises(UsageError, match=r"a network that this program does not make: .*Missing key"):
+        list(fit(network, dataset.test, dataset.test, replace(SMALL, epochs=2), keeper))
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, dataset: Dataset) -> None:
     """At an absurd learning rate the run ends by naming the epoch and the flag, and the checkpoints hold numbers."""
-    network = Network(SMALL.hidden, SMALL.activation, batch_norm=False, seed=0)
+    network = Network(SMALL.hidden, SMALL.activation, batch_norm=False, deslant=SMALL.deslant, seed=0)
     wild = parse("--optimizer sgd --learning-rate 100 --no-batch-norm --epochs 3".split())
     keeper = Keeper(tmp_path, 0)
     with pytest.raises(Diverged, match=r"epoch \d: a lower --learning-rate"):
@@ -170,7 +204,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "file"
     disk.replace(path, b"old")
     (tmp_path / ".file.unfinished").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/\.file\.unfinished'"):
         disk.replace(path, b"new")
     assert path.read_bytes() == b"old"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]

@@ -18,12 +18,12 @@ from training.network import Network
 if TYPE_CHECKING:
     from training.data import Dataset
 
-RATES = {"sgd": 0.1, "momentum": 0.05, "adamw": 4e-3}
+RATES = {"sgd": 0.2, "momentum": 0.05, "adamw": 4e-3}
 
 
 def _fit(dataset: Dataset, config: Config, count: int = 4096) -> tuple[Network, list[Epoch]]:
     train = dataset.train.take(torch.arange(count))
-    network = Network(config.hidden, config.activation, batch_norm=config.batch_norm, seed=config.seed)
+    network = Network.of(config)
     with TemporaryDirectory() as folder:
         keeper = Keeper(Path(folder), RARELY)
         return network, list(fit(network, train, dataset.test.take(torch.arange(500)), config, keeper))
@@ -85,7 +85,7 @@ def test_digits_take_what_is_asked_for() -> None:
 @pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", [0, 0, 0]), ("momentum", [0.95, 0.85, 0.95])])
 def test_the_schedule_leaves_plain_sgd_plain(optimizer: Optimizer, momentum: list[float]) -> None:
     """One cycle goes up to the peak rate and down; momentum goes the other way, and sgd never has any."""
-    network = Network((8,), "relu", batch_norm=True, seed=0)
+    network = Network((8,), "relu", batch_norm=True, deslant=False, seed=0)
     stepper, schedule = make_optimizer(network, replace(SMALL, optimizer=optimizer, learning_rate=0.5), 1002)
     (group,), rates, momenta = stepper.param_groups, [], []
     for step in range(1001):

@@ -18,8 +18,8 @@ JOB = (sys.executable, "-m", "training")
 FAST = "--hidden 32 --epochs 1 --batch-size 512 --rotation 0 --elastic 0 --seen 140".split()
 
 KEYS = set(
-    "schema name version created sha256 golden_sha256 opset inputs outputs pixels labels metrics parity temperature "
-    "training data git libraries environment".split()
+    "schema name version run created sha256 golden_sha256 opset inputs outputs pixels labels metrics parity "
+    "temperature training data git libraries environment".split()
 )
 
 
@@ -57,7 +57,7 @@ def test_a_job_publishes_a_version_and_tells_its_facts(job: Job) -> None:
     assert _json(run / "published.json") == {"name": "mnist-mlp", "version": 1, "path": str(version)}
     assert _json(run / "config.json")["hidden"] == [32]
     assert [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [1]
-    assert sorted(path.name for path in version.iterdir()) == ["golden.npz", "model.json", "model.onnx"]
+    assert sorted(path.name for path in version.iterdir()) == ["README.md", "golden.npz", "model.json", "model.onnx"]
 
 
 def test_the_card_has_all_that_its_schema_lists(job: Job) -> None:

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tests.training.backprop import backprop
 from training.config import Activation, Loss
 from training.evaluate import outputs
 from training.network import LOSSES, Network, fold
+from training.upright import UPRIGHT, WHOLE, Upright
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +29,7 @@ def _loss(
     dataset: Dataset, activation: Activation, loss: Loss, *, batch_norm: bool
 ) -> tuple[Network, Callable[[], Tensor]]:
     """A small float64 network, and its loss on 16 digits as a function of its present weights."""
-    network = Network((12, 8), activation, batch_norm=batch_norm, seed=1).double()
+    network = Network((12, 8), activation, batch_norm=batch_norm, deslant=False, seed=1).double()
     images, labels = dataset.test.take(torch.arange(16))
     return network, lambda: LOSSES[loss](network(images), labels)
 
@@ -75,7 +77,7 @@ def test_gradients_are_those_of_the_chain_rule(dataset: Dataset, activation: Act
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_fresh_deep_network_lets_the_signal_through(dataset: Dataset, activation: Activation) -> None:
     """Weights start so that digits still differ after five layers, and gradients still reach the first."""
-    network = Network((256,) * 4, activation, batch_norm=False, seed=0)
+    network = Network((256,) * 4, activation, batch_norm=False, deslant=False, seed=0)
     images, labels = dataset.test.take(torch.arange(200))
     logits = network(images)
     LOSSES["cross_entropy"](logits, labels).backward()  # type: ignore[no-untyped-call]
@@ -93,7 +95,7 @@ def test_folding_changes_the_form_and_not_the_function(
     dataset: Dataset, activation: Activation, batch_norm: bool
 ) -> None:
     """With norms, scale and temperature folded into the linear layers, the probabilities are the same."""
-    network = Network((64, 32), activation, batch_norm=batch_norm, seed=3)
+    network = Network((64, 32), activation, batch_norm=batch_norm, deslant=True, seed=3)
     network(dataset.train.images[:500])  # the norms learn statistics
     network.eval()
     network.temperature.fill_(1.7)
@@ -105,7 +107,9 @@ def test_folding_changes_the_form_and_not_the_function(
 def test_the_same_seed_draws_the_same_weights() -> None:
     """Weights follow from the seed alone, and another seed draws others."""
     torch.manual_seed(9)
-    first, again, other = (Network((32,), "relu", batch_norm=True, seed=seed).layers[0].weight for seed in (0, 0, 1))
+    first, again, other = (
+        Network((32,), "relu", batch_norm=True, deslant=False, seed=seed).layers[0].weight for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -115,3 +119,17 @@ def test_probabilities_sum_to_one(trained: Trained) -> None:
     probabilities = outputs(trained.network.probabilities, trained.validation.images)
     assert probabilities.min() >= 0
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(len(probabilities)))
+
+
+def test_shifts_are_averaged(dataset: Dataset) -> None:
+    """With shifts, the logits are the mean of those of the upright digit in five places."""
+    one, five = (
+        Network((16,), "relu", batch_norm=True, deslant=True, shifts=shifts, seed=0).eval() for shifts in (False, True)
+    )
+    images = dataset.test.images[:20]
+    upright = functional.pad(Upright(WHOLE)(images), (1, 1, 1, 1))
+    moved = [
+        one.logits(UPRIGHT.crop(upright[..., 1 + down : 29 + down, 1 + right : 29 + right]))
+        for down, right in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+    ]
+    torch.testing.assert_close(five(images), torch.stack(moved).mean(dim=0))

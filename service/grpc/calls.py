@@ -1,0 +1,140 @@
+"""Calls over gRPC: watched as requests over HTTP are, and their errors as status codes with the same sentences.
+
+In: the bytes of a message. Out: the message that answers, or a status. It knows which messages each method takes and
+gives, not what a method does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from service import problems
+from service.errors import Malformed, ServiceError
+from service.grpc import inference_pb2 as pb
+from service.protocol import CLOSED
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from service.grpc.methods import Methods
+    from service.metrics import Metrics
+    from service.observe import Observer
+
+REQUEST_ID = "x-request-id"
+SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+# By the status that an error has over HTTP. UNAVAILABLE is what clients try again; RESOURCE_EXHAUSTED is what gRPC
+# itself says of a message over the limit.
+CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+QUIET_SECONDS = 0.05  # without a new call, after which clients are taken to wait for their answers
+HOLD_SECONDS = 0.5  # at the most: clients that do not wait would never be quiet
+
+log = logging.getLogger("service")
+
+
+class Calls:
+    """Answers calls with `methods`; `observer` sees each."""
+
+    def __init__(self, methods: Methods, observer: Observer, watched: Metrics) -> None:
+        self._methods = methods
+        self._observer = observer
+        self._watched = watched
+        self._begun = 0  # calls so far
+        self._answering = asyncio.Event()
+        self._answering.set()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """All methods of the service, for a server."""
+        self._observer.expect((_route(method), "POST") for method in SERVICE.methods)
+        return grpc.method_handlers_generic_handler(
+            SERVICE.full_name, {method.name: self._handler(method) for method in SERVICE.methods}
+        )
+
+    def _handler(self, method: Any) -> grpc.RpcMethodHandler:
+        route, answer = _route(method), getattr(self._methods, method.name)
+        taken, given = getattr(pb, method.input_type.name), getattr(pb, method.output_type.name)
+
+        async def call(data: bytes, context: Any) -> Any:
+            started = time.perf_counter()
+            request_id = self._observer.request_id(
+                (name.encode(), value.encode()) for name, value in context.invocation_metadata() if name == REQUEST_ID
+            )
+            context.set_trailing_metadata(((REQUEST_ID, request_id.decode()),))
+            status = CLOSED  # where the client leaves, this is cancelled
+            self._observer.begin()
+            self._begun += 1
+            try:
+                answered = await answer(_message(taken, data))
+                await self._answering.wait()
+                status = 200
+                return answered
+            except Exception as error:  # noqa: BLE001 - whatever it is, the call must get an answer
+                await self._answering.wait()
+                status, sentence = self._refusal(error, request_id)
+                await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), sentence)
+            finally:
+                seconds, client = time.perf_counter() - started, _host(context.peer())
+                self._observer.end(route, "POST", status, seconds, request_id=request_id, client=client)
+
+        return grpc.unary_unary_rpc_method_handler(call, response_serializer=given.SerializeToString)
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Hold all answers back; the context opens when no call has come for a moment, and lets them go at its end.
+
+        A server that stops tells its clients so, and cancels the calls that they sent before they knew. Clients that
+        wait for their answers send none.
+        """
+        self._answering.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HOLD_SECONDS):
+                begun = -1
+                while begun != self._begun:
+                    begun = self._begun
+                    await asyncio.sleep(QUIET_SECONDS)
+        yield
+        self._answering.set()
+
+    def _refusal(self, error: Exception, request_id: bytes) -> tuple[int, str]:
+        """The status that HTTP has for an error, and a sentence."""
+        if not isinstance(error, ServiceError):
+            log.error("request %s failed", request_id.decode(), exc_info=error)
+            return 500, str(problems.FAULT["detail"])
+        if error.reason in self._watched.shed:
+            self._watched.shed[error.reason].inc()
+        return error.status, error.detail
+
+
+def _route(method: Any) -> str:
+    """The path that the call has, which is an HTTP/2 request: its label in the metrics."""
+    return f"/{SERVICE.full_name}/{method.name}"
+
+
+def _message(kind: Any, data: bytes) -> Any:
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise Malformed(f"the {len(data):,} bytes are no message of the type {kind.DESCRIPTOR.full_name}.") from None
+
+
+def _host(peer: str) -> str:
+    """The address in ipv4:ADDRESS:PORT, or in ipv6:%5BADDRESS%5D:PORT."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")

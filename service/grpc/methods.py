@@ -1,0 +1,99 @@
+"""The methods of `inference.GRPCInferenceService`: what `service.inference_routes` answers over HTTP, as messages.
+
+In: a request's message. Out: the answer's message, or a `ServiceError`. It knows neither connections nor status codes.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+
+from service import metrics, repository, served
+from service.grpc import inference_pb2 as pb
+from service.grpc import tensors
+from service.predict import in_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.classifier import Classifier
+    from service.lifecycle import Models
+    from service.metrics import Metrics
+    from service.predict import Predictor
+    from service.settings import Settings
+
+
+class Methods:
+    """One method for each of the protocol's, under its name."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        models: Models,
+        settings: Settings,
+        watched: Metrics,
+        unready: Callable[[], str | None],
+    ) -> None:
+        self._predictor = predictor
+        self._models = models
+        self._settings = settings
+        self._watched = watched
+        self._unready = unready
+
+    async def ServerLive(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        """Is the process alive?"""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        """May requests be sent here?"""
+        return pb.ServerReadyResponse(ready=self._unready() is None)
+
+    async def ServerMetadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        """The server, and the extensions that it has."""
+        return pb.ServerMetadataResponse(**served.server())
+
+    async def ModelReady(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        """May this model be asked?"""
+        self._asked(request.name, request.version)
+        return pb.ModelReadyResponse(ready=self._unready() is None)
+
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        """The model's tensors."""
+        return pb.ModelMetadataResponse(**served.metadata(self._asked(request.name, request.version)))
+
+    async def ModelInfer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        """Probabilities of pictures."""
+        classifier = self._asked(request.model_name, request.model_version)
+        parse = functools.partial(tensors.parse, request, max_images=self._settings.max_images)
+        return await in_time(self._predictor.infer(classifier, parse, tensors.encode), self._settings.timeout_seconds)
+
+    async def ModelConfig(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+        """The model's configuration, as Triton's clients read it."""
+        classifier = self._asked(request.name, request.version)
+        return pb.ModelConfigResponse(config=served.configuration(classifier, self._settings))
+
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+        """Inferences, and how long they took; without a name, of every model."""
+        classifier = served.asked(self._models, request.name or None, request.version or None)
+        self._watched.book.flush()
+        numbers = await run_in_threadpool(metrics.totals, self._watched.registry)
+        return pb.ModelStatisticsResponse(model_stats=[served.statistics(classifier, numbers)])
+
+    async def RepositoryIndex(self, _: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+        """The versions that there are."""
+        return pb.RepositoryIndexResponse(models=repository.index(self._models, self._settings))
+
+    async def RepositoryModelLoad(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
+        """Look for the chosen version anew, and serve it."""
+        await repository.load(self._models, self._settings, request.model_name)
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(self, request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
+        """Serve nothing until there is an order to load."""
+        await repository.unload(self._models, self._settings, request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    def _asked(self, name: str, version: str) -> Classifier:
+        return served.asked(self._models, name, version or None)

@@ -1,0 +1,66 @@
+"""The gRPC server of one worker: opened and closed with the app, in its event loop.
+
+In: what the app has. Out: the port, answered until the drain lets no more connections in, or the block ends; what was
+accepted by then is answered first. All workers listen on one port (SO_REUSEPORT), which `service.__main__` keeps for
+them. It knows no method.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import grpc
+
+from service.grpc import health
+from service.grpc.calls import SERVICE, Calls
+from service.grpc.methods import Methods
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from service.drain import Drain
+    from service.lifecycle import Models
+    from service.metrics import Metrics
+    from service.observe import Observer
+    from service.predict import Predictor
+    from service.settings import Settings
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    *,
+    settings: Settings,
+    models: Models,
+    predictor: Predictor,
+    observer: Observer,
+    watched: Metrics,
+    drain: Drain,
+    unready: Callable[[], str | None],
+) -> AsyncIterator[None]:
+    """Inference and health at `settings.grpc_port`."""
+    methods = Methods(predictor, models, settings, watched, unready)
+    calls = Calls(methods, observer, watched)
+    # The limit holds for a message that came compressed, too, before and after it is unpacked.
+    options = [("grpc.max_receive_message_length", settings.max_body_bytes), ("grpc.so_reuseport", 1)]
+    server = grpc.aio.server(options=options)
+    server.add_generic_rpc_handlers([calls.handler(), health.handler({"", SERVICE.full_name}, unready, drain.closing)])
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    await server.start()
+
+    # No answer takes longer than `timeout_seconds`: what is still open then waits for its client.
+    grace = min(max(0, settings.shutdown_seconds - settings.drain_seconds), settings.timeout_seconds)
+
+    async def end() -> None:
+        await drain.closing.wait()
+        async with calls.held():
+            stopped = asyncio.create_task(server.stop(grace))
+            await asyncio.sleep(0)  # now the clients are told, before they are answered
+        await stopped
+
+    ending = asyncio.create_task(end())
+    yield
+    drain.closing.set()
+    await ending

@@ -1,0 +1,56 @@
+"""The versions of the model, told and changed in the words of the Open Inference Protocol's model repository.
+
+In: the models, the settings and the name that a client gave. Out: values for HTTP and for gRPC, or an error. Who may
+change something is `service.admin`'s to say, and what a change is, `service.lifecycle`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.admin import require_admin
+from service.errors import ModelError, NoSuchModel, NotLoaded
+
+if TYPE_CHECKING:
+    from service.lifecycle import Models
+    from service.settings import Settings
+
+
+def index(models: Models, settings: Settings) -> list[dict[str, str]]:
+    """The versions that there are, and why one that is there does not serve."""
+    current = models.current.version if models.current else None
+    return [
+        {
+            "name": models.name or "",
+            "version": str(number),
+            "state": "READY" if str(number) == current else "UNAVAILABLE",
+            "reason": _public(models.refused.get(number, ""), settings),
+        }
+        for number in models.numbers
+    ]
+
+
+async def load(models: Models, settings: Settings, name: str) -> None:
+    """Look for the chosen version anew, and serve it; raises `Forbidden`, `NoSuchModel` or `NotLoaded`."""
+    _may_change(models, settings, name)
+    try:
+        await models.load()
+    except ModelError as error:
+        raise NotLoaded(_public(str(error), settings)) from None
+
+
+async def unload(models: Models, settings: Settings, name: str) -> None:
+    """Serve nothing until there is an order to load; raises `Forbidden` or `NoSuchModel`."""
+    _may_change(models, settings, name)
+    await models.unload()
+
+
+def _may_change(models: Models, settings: Settings, name: str) -> None:
+    require_admin(settings)
+    if models.name not in {None, name}:
+        raise NoSuchModel(f"unknown model: {name} is not found; {models.name} is served")
+
+
+def _public(reason: str, settings: Settings) -> str:
+    """A reason without the folders of this machine."""
+    return reason.replace(str(settings.model_dir), settings.model_dir.name)

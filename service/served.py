@@ -1,0 +1,90 @@
+"""What is served, in the words of the Open Inference Protocol, version 2, and of Triton's extensions of it.
+
+In: the models and what a client asked for; then the classifier that serves, the settings, and totals of the metrics.
+Out: values that HTTP answers as JSON, and gRPC as messages of the same fields. It knows neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import service
+from service.errors import NoSuchModel
+from service.openinference import CLASSES, INPUT, OUTPUT
+
+if TYPE_CHECKING:
+    from service.classifier import Classifier
+    from service.lifecycle import Models
+    from service.settings import Settings
+
+EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
+
+
+def asked(models: Models, name: str | None, version: str | None) -> Classifier:
+    """What serves; raises `NoSuchModel` unless it is this model, and this version of it, and `NoModel` if nothing is.
+
+    None is any. To be asked once for each request, which is then that version's to its end.
+    """
+    classifier = models.served()
+    if name not in {None, classifier.name} or version not in {None, classifier.version}:
+        wanted = name if version is None else f"{name} version {version}"
+        raise NoSuchModel(f"unknown model: {wanted} is not found; {classifier.name} {classifier.version} is served")
+    return classifier
+
+
+def server() -> dict[str, Any]:
+    """The server, and the extensions that it has."""
+    return {"name": "mnist-mlp", "version": service.__version__, "extensions": EXTENSIONS}
+
+
+def metadata(classifier: Classifier) -> dict[str, Any]:
+    """The model's tensors."""
+    return {
+        "name": classifier.name,
+        "versions": [classifier.version],
+        "platform": "onnxruntime_onnx",
+        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, 1, 28, 28]}],
+        "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, CLASSES]}],
+    }
+
+
+def configuration(classifier: Classifier, settings: Settings) -> dict[str, Any]:
+    """The model's configuration, as Triton's clients read it."""
+    pixels = {"name": INPUT, "data_type": "TYPE_UINT8", "format": "FORMAT_NCHW", "dims": [1, 28, 28]}
+    output = {"name": OUTPUT, "data_type": "TYPE_FP32", "dims": [CLASSES], "label_filename": ""}
+    return {
+        "name": classifier.name,
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "max_batch_size": settings.max_images,
+        "input": [pixels],
+        "output": [output],
+    }
+
+
+def statistics(classifier: Classifier, numbers: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """One model's statistics: counts and nanoseconds over all workers, of requests on every route that infers."""
+    nothing = (0, 0)
+
+    def part(name: str) -> dict[str, int]:
+        count, ns = numbers.get(name, nothing)
+        return {"count": count, "ns": ns}
+
+    return {
+        "name": classifier.name,
+        "version": classifier.version,
+        "last_inference": numbers.get("last", nothing)[1] // 1_000_000,
+        "inference_count": numbers.get("batch", nothing)[1],
+        "execution_count": numbers.get("batch", nothing)[0],
+        "inference_stats": {
+            "success": part("success"),
+            "fail": part("fail"),
+            "queue": part("queue"),
+            "compute_input": part("decode"),
+            "compute_infer": part("inference"),
+            "compute_output": part("encode"),
+            "cache_hit": part(""),
+            "cache_miss": part(""),
+        },
+        "batch_stats": [],
+    }
