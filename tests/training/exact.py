@@ -25,7 +25,7 @@ def main(path: str) -> None:
     torch.set_num_threads(1)
     digits = data.load(default_data_dir()).train
     train, validation = digits.take(torch.arange(8192)), digits.take(torch.arange(8192, 8692))
-    network = Network(CONFIG.hidden, CONFIG.activation, batch_norm=True, seed=0).double()
+    network = Network.of(CONFIG).double()
     with ranks.joined(torch.device("cpu")):
         list(fit(network, train, validation, CONFIG, Keeper(None, 0)))
     if ranks.is_first():
