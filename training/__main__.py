@@ -125,4 +125,6 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what ends Python's exit by an exception is told at length
+    sys.exit(code)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from training.errors import Lost, UsageError
 
@@ -70,14 +72,23 @@ def joined(device: torch.device) -> Iterator[None]:
     if count() == 1:
         yield
         return
-    on_gpu = device.type == "cuda"
-    dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
     try:
+        _join(device)
         yield
     except RuntimeError as error:  # gloo has no class of its own
-        raise Lost(f"another process of the run is gone: {str(error).splitlines()[0]}") from error
+        raise Lost(f"another process of the run is gone: {str(error).split('. ')[0]}") from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _join(device: torch.device) -> None:
+    store, rank, processes = next(rendezvous("env://"))
+    if processes == _number("LOCAL_WORLD_SIZE", 1):
+        # After a restart torchrun's store still has the addresses of the dead. (Machines count restarts differently.)
+        store = PrefixStore(f"start {_number('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    backend, mine = ("nccl", device) if device.type == "cuda" else ("gloo", None)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=processes, device_id=mine)
 
 
 @contextmanager
