@@ -18,7 +18,7 @@ JOB = (sys.executable, "-m", "training")
 FAST = "--hidden 32 --epochs 1 --batch-size 512 --rotation 0 --elastic 0 --seen 140".split()
 
 KEYS = set(
-    "schema name version run created sha256 golden_sha256 opset inputs outputs pixels labels metrics parity "
+    "schema name version run created sha256 golden_sha256 opset inputs outputs pixels labels metrics parity exports "
     "temperature training data git libraries environment".split()
 )
 

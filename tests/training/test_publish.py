@@ -73,12 +73,12 @@ def test_killed_at_each_system_call_it_makes_one_version(tmp_path: Path) -> None
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, stdout=subprocess.PIPE, text=True)
     calls = done.stdout.split()
-    assert calls.count("write") == 3
+    assert calls.count("write") == 4
     assert calls[calls.index("rename") :][:4] == "rename open fsync close".split()
     assert len(_names(tmp_path)) == len(calls) + 1
     for folder in tmp_path.iterdir():
         assert _names(folder) == ["1"]
-        assert _names(folder / "1") == ["golden.npz", "model.json", "model.onnx"]
+        assert _names(folder / "1") == ["README.md", "golden.npz", "model.json", "model.onnx"]
 
 
 def test_a_run_publishes_once(tmp_path: Path) -> None:
