@@ -1,0 +1,98 @@
+"""Who is compared: what each is called, where it runs, and how it wants to be asked.
+
+In: the number of cores. Out: `Contestant`s. It starts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from benchmarks.serving import bodies
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from benchmarks.serving.bodies import Body, Pixels
+
+CORES = len(os.sched_getaffinity(0))
+
+# What is sent: one picture in three forms, and many at once.
+MANY = "64"
+FORMS = {"png": "one PNG", "json": "784 numbers in JSON", "bytes": "784 bytes", MANY: "64 PNGs"}
+
+# For each form, the path that takes it and what makes the body of it.
+Dialect: TypeAlias = "Mapping[str, tuple[str, Callable[[Pixels], Body]]]"
+
+PLAIN: Dialect = {
+    "png": ("/predict", bodies.picture),
+    "json": ("/predict", bodies.numbers),
+    "bytes": ("/predict", bodies.octets),
+    MANY: ("/predict", bodies.pictures),
+}
+# Servers that read JSON and forms, and no other body.
+FORM: Dialect = PLAIN | {
+    "png": ("/predict", bodies.picture_in_form),
+    "bytes": ("/predict", bodies.octets_in_form),
+}
+# A route for each kind of body, as FastAPI's tutorial and BentoML's have it.
+TEXTBOOK: Dialect = {
+    "png": ("/predict", bodies.picture_in_form),
+    "json": ("/numbers", bodies.numbers),
+    "bytes": ("/bytes", bodies.octets),
+    MANY: ("/pictures", bodies.pictures),
+}
+BENTO: Dialect = TEXTBOOK | {"png": ("/predict", bodies.picture)}
+INFER = "/v2/models/{}/infer"
+V2: Dialect = {
+    "png": (INFER.format("pictures"), bodies.v2_picture),
+    "json": (INFER.format("pixels"), bodies.v2_numbers),
+    "bytes": (INFER.format("pixels"), bodies.v2_octets),
+    MANY: (INFER.format("pictures"), bodies.v2_pictures),
+}
+# MLServer has V2's binary extension over gRPC alone.
+V2_JSON: Dialect = {
+    "png": (INFER.format("mnist"), bodies.v2_picture_in_json),
+    "json": (INFER.format("mnist"), bodies.v2_numbers),
+    MANY: (INFER.format("mnist"), bodies.v2_pictures_in_json),
+}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A server of the table."""
+
+    title: str
+    dialect: Dialect
+    module: str  # what `python -m` starts
+    environment: str = ""  # its own, below .venv/peers; else the project's
+    workers: int = CORES
+    answers: bool = True  # with digits; a limit answers with nothing
+
+
+def peer(title: str, name: str, dialect: Dialect) -> Contestant:
+    """A server of others, with a module and an environment of its name."""
+    return Contestant(title, dialect, f"benchmarks.serving.peers.{name}", environment=name)
+
+
+def limit(title: str, name: str, workers: int = CORES) -> Contestant:
+    """A server that does nothing, which no server that does something can outrun."""
+    return Contestant(
+        title, {"png": PLAIN["png"]}, f"benchmarks.serving.peers.{name}", workers=workers, answers=False
+    )
+
+
+CONTESTANTS = {
+    "ours": Contestant("this service", PLAIN, "service"),
+    "ours-1": Contestant("this service", PLAIN, "service", workers=1),
+    "textbook": Contestant("FastAPI as in a textbook", TEXTBOOK, "benchmarks.serving.peers.textbook"),
+    "mosec": peer("mosec", "mosec", PLAIN),
+    "litserve": peer("LitServe", "litserve", FORM),
+    "bentoml": peer("BentoML", "bentoml", BENTO),
+    "mlserver": peer("MLServer", "mlserver", V2_JSON),
+    "kserve": peer("KServe's SDK", "kserve", V2),
+    "ray": peer("Ray Serve", "ray_serve", PLAIN),
+    "pytriton": peer("PyTriton (Triton)", "pytriton", V2),
+    "nginx": limit("limit: nginx, a static 200", "nginx"),
+    "hello": limit("limit: an empty ASGI app on uvicorn", "hello"),
+}

@@ -1,0 +1,94 @@
+"""The processes of a server: started, weighed and ended, with all that they start themselves, however they do it.
+
+In: a command. Out: a `Running` that tells whether it lives, what it said last and what memory it takes. It knows /proc,
+and nothing of HTTP. Linux alone has what it needs: a process whose parent has ended becomes a child of this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+PR_SET_CHILD_SUBREAPER = 36
+END_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server's first process, and the file that takes what it says."""
+
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+    def ended(self) -> bool:
+        """Has it ended by itself?"""
+        return self.process.poll() is not None
+
+    def last_words(self) -> str:
+        """The last line that it or one of its processes wrote."""
+        lines = Path(self.log.name).read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Running]:
+    """Starts a command; ends it, and whatever came of it, when the block ends."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    with (
+        tempfile.NamedTemporaryFile(prefix="serving-") as log,
+        subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            yield Running(process, log)
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
+            _kill_below(os.getpid())
+
+
+def memory_mib() -> float:
+    """Resident memory of all processes below this one; pages that several of them share are counted once."""
+    return sum(_proportional_mib(pid) for pid in _below(os.getpid()))
+
+
+def _kill_below(pid: int) -> None:
+    while left := _below(pid):
+        for child in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        for child in left:
+            with contextlib.suppress(ChildProcessError):  # its own parent has been told
+                os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+
+
+def _below(pid: int) -> list[int]:
+    """The processes that a process has started, and those that these have started."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has just ended
+            children = [int(child) for child in path.read_text().split()]
+            found += [each for child in children for each in (child, *_below(child))]
+    return found
+
+
+def _proportional_mib(pid: int) -> float:
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:  # it has ended, and nobody has asked how yet
+        return 0.0
+    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
