@@ -58,6 +58,11 @@ def numbers(images: Pixels) -> Body:
     return _json({"image": images[0].ravel().tolist()})
 
 
+def rows_of_numbers(images: Pixels) -> Body:
+    """784 numbers in JSON, as the one row of a batch."""
+    return _json({"images": [images[0].ravel().tolist()]})
+
+
 def pictures(images: Pixels) -> Body:
     """All PNGs, in base64 in JSON."""
     return _json({"images": _base64(images)})
@@ -95,12 +100,14 @@ def v2_pictures_in_json(images: Pixels) -> Body:
     return _v2_json([len(images), 1], "BYTES", _base64(images), parameters={"content_type": "base64"})
 
 
-def digits(answer: dict[str, Any]) -> list[int]:
-    """The digits of an answer: V2's probabilities, several predictions, or one."""
+def digits(answer: Any) -> list[int]:
+    """The digits of an answer: V2's probabilities, a list of predictions with or without a frame, or one alone."""
+    if isinstance(answer, list):
+        return [prediction["digit"] for prediction in answer]
     if "outputs" in answer:
         probabilities = np.reshape(answer["outputs"][0]["data"], (-1, 10))
         return [int(digit) for digit in probabilities.argmax(1)]
-    return [prediction["digit"] for prediction in answer.get("predictions", [answer])]
+    return digits(answer.get("predictions", [answer]))
 
 
 def _png(image: Pixels) -> bytes:

@@ -42,7 +42,7 @@ TEXTBOOK: Dialect = {
     "bytes": ("/bytes", bodies.octets),
     MANY: ("/pictures", bodies.pictures),
 }
-BENTO: Dialect = TEXTBOOK | {"png": ("/predict", bodies.picture)}
+BENTO: Dialect = TEXTBOOK | {"json": ("/numbers", bodies.rows_of_numbers)}
 INFER = "/v2/models/{}/infer"
 V2: Dialect = {
     "png": (INFER.format("pictures"), bodies.v2_picture),

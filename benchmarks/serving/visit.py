@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
 ASK_SECONDS = 10
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _await_first(client: httpx.Client, contestant: Contestant, digits: Digits, s
     while problem := _problem(client, contestant, form, digits[:1]):
         if server.ended() or time.monotonic() > deadline:
             raise RefusedError(f"did not start: {problem}; its last words: {server.last_words()}")
-        time.sleep(0.01)
+        time.sleep(POLL_SECONDS)
 
 
 def _drive(

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
 
-    Pixels: TypeAlias = NDArray[np.uint8]
-    Probabilities: TypeAlias = NDArray[np.float32]
+Pixels: TypeAlias = NDArray[np.uint8]
+Probabilities: TypeAlias = NDArray[np.float32]
 
 PORT = int(os.environ.get("PORT", "8000"))
 WORKERS = int(os.environ.get("WORKERS", "1"))
@@ -56,8 +56,12 @@ class Model:
 
 def decode(*files: bytes) -> Pixels:
     """Pixels uint8[N,1,28,28] of pictures that are as MNIST made them."""
-    images = [np.asarray(Image.open(io.BytesIO(file)).convert("L").resize((28, 28))) for file in files]
-    return np.stack(images)[:, None]
+    return from_images(Image.open(io.BytesIO(file)) for file in files)
+
+
+def from_images(images: Iterable[Image.Image]) -> Pixels:
+    """Pixels uint8[N,1,28,28] of opened pictures."""
+    return np.stack([np.asarray(image.convert("L").resize((28, 28))) for image in images])[:, None]
 
 
 def from_body(body: bytes) -> Pixels:
