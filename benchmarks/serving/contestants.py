@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from benchmarks.serving import bodies
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -31,7 +32,8 @@ PLAIN: Dialect = {
     MANY: ("/predict", bodies.pictures),
 }
 # Servers that read JSON and forms, and no other body.
-FORM: Dialect = PLAIN | {
+FORM: Dialect = {
+    **PLAIN,
     "png": ("/predict", bodies.picture_in_form),
     "bytes": ("/predict", bodies.octets_in_form),
 }
@@ -42,20 +44,23 @@ TEXTBOOK: Dialect = {
     "bytes": ("/bytes", bodies.octets),
     MANY: ("/pictures", bodies.pictures),
 }
-BENTO: Dialect = TEXTBOOK | {"json": ("/numbers", bodies.rows_of_numbers)}
-INFER = "/v2/models/{}/infer"
-V2: Dialect = {
-    "png": (INFER.format("pictures"), bodies.v2_picture),
-    "json": (INFER.format("pixels"), bodies.v2_numbers),
-    "bytes": (INFER.format("pixels"), bodies.v2_octets),
-    MANY: (INFER.format("pictures"), bodies.v2_pictures),
+BENTO: Dialect = {**TEXTBOOK, "json": ("/numbers", bodies.rows_of_numbers)}
+# The Open Inference Protocol; the binary extension lets BYTES through undecoded.
+TRITON: Dialect = {
+    "png": ("/v2/models/pictures/infer", bodies.v2_picture),
+    "json": ("/v2/models/pixels/infer", bodies.v2_numbers),
+    "bytes": ("/v2/models/pixels/infer", bodies.v2_octets),
+    MANY: ("/v2/models/pictures/infer", bodies.v2_pictures),
 }
-# MLServer has V2's binary extension over gRPC alone.
-V2_JSON: Dialect = {
-    "png": (INFER.format("mnist"), bodies.v2_picture_in_json),
-    "json": (INFER.format("mnist"), bodies.v2_numbers),
-    MANY: (INFER.format("mnist"), bodies.v2_pictures_in_json),
+# KServe decodes BYTES of the binary extension as UTF-8, so that files must be base64.
+KSERVE: Dialect = {
+    "png": ("/v2/models/mnist/infer", bodies.v2_picture_in_json),
+    "json": ("/v2/models/mnist/infer", bodies.v2_numbers),
+    "bytes": ("/v2/models/mnist/infer", bodies.v2_octets),
+    MANY: ("/v2/models/mnist/infer", bodies.v2_pictures_in_json),
 }
+# MLServer has the binary extension over gRPC alone.
+MLSERVER: Dialect = {form: KSERVE[form] for form in KSERVE if form != "bytes"}
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,7 @@ def peer(title: str, name: str, dialect: Dialect) -> Contestant:
 
 def limit(title: str, name: str, workers: int = CORES) -> Contestant:
     """A server that does nothing, which no server that does something can outrun."""
-    return Contestant(
-        title, {"png": PLAIN["png"]}, f"benchmarks.serving.peers.{name}", workers=workers, answers=False
-    )
+    return Contestant(title, {"png": PLAIN["png"]}, f"benchmarks.serving.peers.{name}", workers=workers, answers=False)
 
 
 CONTESTANTS = {
@@ -89,10 +92,10 @@ CONTESTANTS = {
     "mosec": peer("mosec", "mosec", PLAIN),
     "litserve": peer("LitServe", "litserve", FORM),
     "bentoml": peer("BentoML", "bentoml", BENTO),
-    "mlserver": peer("MLServer", "mlserver", V2_JSON),
-    "kserve": peer("KServe's SDK", "kserve", V2),
+    "mlserver": peer("MLServer", "mlserver", MLSERVER),
+    "kserve": peer("KServe's SDK", "kserve", KSERVE),
     "ray": peer("Ray Serve", "ray_serve", PLAIN),
-    "pytriton": peer("PyTriton (Triton)", "pytriton", V2),
+    "pytriton": peer("PyTriton (Triton)", "pytriton", TRITON),
     "nginx": limit("limit: nginx, a static 200", "nginx"),
     "hello": limit("limit: an empty ASGI app on uvicorn", "hello"),
 }

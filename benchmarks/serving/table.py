@@ -9,7 +9,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from benchmarks.serving.contestants import FORMS
-from benchmarks.serving.load import LOADS, Load, Round
+from benchmarks.serving.load import LOADS, Round
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,9 @@ def rows(title: str, workers: str, visits: Sequence[Visit]) -> list[str]:
         if reason:
             lines.append(_line([title, workers, sent, _plain(reason), *[""] * (len(HEAD) - 4)]))
         elif any(form == driven for visit in visits for driven, _ in visit.rounds):
-            cells = [_cell([visit.rounds[form, load] for visit in visits if (form, load) in visit.rounds]) for load in LOADS]
+            cells = [
+                _cell([visit.rounds[form, load] for visit in visits if (form, load) in visit.rounds]) for load in LOADS
+            ]
             memory = [visit.memory_mib[form] for visit in visits if form in visit.memory_mib]
             start = statistics.median(visit.start_seconds for visit in visits)
             lines.append(_line([title, workers, sent, *cells, _mib(memory), f"{start:.2f} s"]))

@@ -78,7 +78,7 @@ def visit(contestant: Contestant, model: Path, digits: Digits, seconds: int) -> 
             _await_first(client, contestant, digits, server)
             told.start_seconds = time.perf_counter() - started
             for form in contestant.dialect:
-                _drive(told, client, contestant, form, digits, seconds)
+                _drive(told, client, contestant, form, digits, seconds=seconds)
     except RefusedError as refusal:
         told.refused = dict.fromkeys(contestant.dialect, str(refusal))
     return told
@@ -121,7 +121,7 @@ def _await_first(client: httpx.Client, contestant: Contestant, digits: Digits, s
 
 
 def _drive(
-    told: Visit, client: httpx.Client, contestant: Contestant, form: str, digits: Digits, seconds: int
+    told: Visit, client: httpx.Client, contestant: Contestant, form: str, digits: Digits, *, seconds: int
 ) -> None:
     """Every load of one form, if it is answered right."""
     asked = [digits] if form == MANY else [digits[i : i + 1] for i in range(len(digits.labels))]

@@ -16,17 +16,24 @@ from typing import Annotated, Any
 import bentoml
 import numpy as np
 from bentoml.validators import ContentType
-from numpy.typing import NDArray
 from PIL.Image import Image
 
-from benchmarks.serving.peers.model import MAX_BATCH, PORT, WORKERS, Model, Pixels, answer, decode, from_body, from_images
+from benchmarks.serving.peers.model import (
+    MAX_BATCH,
+    PORT,
+    WORKERS,
+    Model,
+    Pixels,
+    answer,
+    decode,
+    from_body,
+    from_images,
+)
 
 batched = bentoml.api(batchable=True, max_batch_size=MAX_BATCH)
 
 
-@bentoml.service(
-    workers=WORKERS, http={"host": "127.0.0.1", "port": PORT}, logging={"access": {"enabled": False}}
-)
+@bentoml.service(workers=WORKERS, http={"host": "127.0.0.1", "port": PORT}, logging={"access": {"enabled": False}})
 class Mnist:
     """Forms, JSON and bytes in, predictions out."""
 

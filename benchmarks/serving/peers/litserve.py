@@ -7,7 +7,7 @@ ZeroMQ between them (`fast_queue`, "hundreds of requests per second"), batches t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import litserve
 
@@ -27,7 +27,8 @@ class Mnist(litserve.LitAPI):
         del device
         self._model = Model()
 
-    def decode_request(self, request):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - LitServe reads annotations
+    # Not annotated: LitServe would take the types for schemas.
+    def decode_request(self, request):  # type: ignore[no-untyped-def]
         """The pixels of one request."""
         return from_body(request["file"].file.read()) if "file" in request else from_json(request)
 
@@ -43,7 +44,7 @@ class Mnist(litserve.LitAPI):
         """One for each request."""
         return output
 
-    def encode_response(self, output):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    def encode_response(self, output):  # type: ignore[no-untyped-def]
         """The answer to one request."""
         return answer(output)
 

@@ -36,7 +36,8 @@ class Mnist(Worker):
 
     def serialize(self, data: Probabilities) -> bytes:
         """The answer to one request."""
-        return super().serialize(answer(data))
+        body: bytes = super().serialize(answer(data))
+        return body
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ default waits for nobody; several functions for one model are several instances.
 
 from __future__ import annotations
 
+import os
+import sysconfig
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +43,8 @@ class Mnist:
 
 
 if __name__ == "__main__":
+    # Triton's Python backend loads libpython: that of this interpreter, not another of its version that lies about.
+    os.environ["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")
     instances = [Mnist() for _ in range(WORKERS)]
     config = ModelConfig(max_batch_size=MAX_BATCH, batcher=DynamicBatcher())
     with Triton(config=TritonConfig(http_address="127.0.0.1", http_port=PORT, allow_metrics=False)) as triton:

@@ -8,6 +8,7 @@ made it, or dark ink on white; it knows nothing of real photographs, limits, bat
 # No `from __future__ import annotations`: FastAPI reads them, and a tutorial would not have it either.
 import io
 import os
+from typing import Annotated
 
 import numpy as np
 import onnxruntime as ort
@@ -48,7 +49,7 @@ async def predict(file: UploadFile) -> Prediction:
 
 
 @app.post("/numbers")
-async def predict_numbers(image: list[int] = Body(embed=True)) -> Prediction:
+async def predict_numbers(image: Annotated[list[int], Body(embed=True)]) -> Prediction:
     """The digit that 784 numbers show."""
     return classify(np.array(image, np.uint8))
 
@@ -60,7 +61,7 @@ async def predict_bytes(request: Request) -> Prediction:
 
 
 @app.post("/pictures")
-async def predict_pictures(images: list[Base64Bytes] = Body(embed=True)) -> Predictions:
+async def predict_pictures(images: Annotated[list[Base64Bytes], Body(embed=True)]) -> Predictions:
     """The digits of several pictures in base64."""
     return Predictions(predictions=[classify(decode(image)) for image in images])
 
