@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kserve import InferOutput, InferRequest, InferResponse, ModelServer, model_server
 from kserve import Model as KServeModel
+from kserve.utils.utils import generate_uuid
 
 from benchmarks.serving.peers.model import PORT, WORKERS, Model, decode
 
@@ -42,7 +43,7 @@ class Mnist(KServeModel):
         probabilities = self._model.predict(_pixels(payload))
         output = InferOutput("probabilities", list(probabilities.shape), "FP32")
         output.set_data_from_numpy(probabilities, binary_data=False)
-        return InferResponse(payload.id, self.name, [output])
+        return InferResponse(generate_uuid(), self.name, [output])
 
 
 def _pixels(payload: InferRequest) -> Pixels:

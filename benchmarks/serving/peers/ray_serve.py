@@ -47,4 +47,4 @@ class Mnist:
 if __name__ == "__main__":
     ray.init(num_cpus=WORKERS + 1, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": PORT}, logging_config={"enable_access_log": False})
-    serve.run(Mnist.bind()  # type: ignore[attr-defined], route_prefix="/predict", blocking=True)
+    serve.run(Mnist.bind(), route_prefix="/predict", blocking=True)  # type: ignore[attr-defined]
