@@ -1,7 +1,8 @@
 """The processes of a server: started, weighed and ended, with all that they start themselves, however they do it.
 
-In: a command. Out: a `Running` that tells whether it lives, what it said last and what memory it takes. It knows /proc,
-and nothing of HTTP. Linux alone has what it needs: a process whose parent has ended becomes a child of this one.
+In: a command. Out: a `Running` that tells whether it lives, what it said last and what memory its processes take. It
+knows /proc, and nothing of HTTP. Linux alone has what it needs: a process whose parent has ended becomes a child of
+this one.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ if TYPE_CHECKING:
 
 PR_SET_CHILD_SUBREAPER = 36
 END_SECONDS = 15
+POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server's first process, and the file that takes what it says."""
+    """A server's first process, the file that takes what it says, and whom this process had started before."""
 
     process: subprocess.Popen[bytes]
     log: IO[bytes]
+    others: frozenset[int]
 
     def ended(self) -> bool:
         """Has it ended by itself?"""
@@ -41,47 +44,55 @@ class Running:
         lines = Path(self.log.name).read_text(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
+    def memory_mib(self) -> float:
+        """Resident memory of all its processes; pages that several of them share are counted once."""
+        return sum(_proportional_mib(pid) for pid in self._all())
+
+    def end(self) -> None:
+        """Ends them all: the first as an operator would, those that it leaves behind at once."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_SECONDS)
+        while left := self._all():
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            for pid in left:
+                with contextlib.suppress(ChildProcessError):  # its own parent is told, not this process
+                    os.waitpid(pid, os.WNOHANG)
+            time.sleep(POLL_SECONDS)
+
+    def _all(self) -> list[int]:
+        heads = set(_children(os.getpid())) - self.others
+        return [pid for head in heads for pid in (head, *_below(head))]
+
 
 @contextlib.contextmanager
 def running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Running]:
     """Starts a command; ends it, and whatever came of it, when the block ends."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    others = frozenset(_children(os.getpid()))
     with (
         tempfile.NamedTemporaryFile(prefix="serving-") as log,
         subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log) as process,
     ):
+        server = Running(process, log, others)
         try:
-            yield Running(process, log)
+            yield server
         finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(END_SECONDS)
-            _kill_below(os.getpid())
-
-
-def memory_mib() -> float:
-    """Resident memory of all processes below this one; pages that several of them share are counted once."""
-    return sum(_proportional_mib(pid) for pid in _below(os.getpid()))
-
-
-def _kill_below(pid: int) -> None:
-    while left := _below(pid):
-        for child in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        for child in left:
-            with contextlib.suppress(ChildProcessError):  # its own parent has been told
-                os.waitpid(child, os.WNOHANG)
-        time.sleep(0.01)
+            server.end()
 
 
 def _below(pid: int) -> list[int]:
     """The processes that a process has started, and those that these have started."""
+    return [each for child in _children(pid) for each in (child, *_below(child))]
+
+
+def _children(pid: int) -> list[int]:
     found: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # it has just ended
-            children = [int(child) for child in path.read_text().split()]
-            found += [each for child in children for each in (child, *_below(child))]
+            found += map(int, path.read_text().split())
     return found
 
 

@@ -79,6 +79,7 @@ def visit(contestant: Contestant, model: Path, digits: Digits, seconds: int) -> 
             told.start_seconds = time.perf_counter() - started
             for form in contestant.dialect:
                 _drive(told, client, contestant, form, digits, seconds=seconds)
+                told.memory_mib[form] = server.memory_mib()
     except RefusedError as refusal:
         told.refused = dict.fromkeys(contestant.dialect, str(refusal))
     return told
@@ -130,10 +131,12 @@ def _drive(
             told.refused[form] = problem
             return
     path, body_of = contestant.dialect[form]
-    for load in LOADS:
-        if not (load.rate and form == MANY):
+    for load in LOADS if form != MANY else [load for load in LOADS if not load.rate]:
+        try:
             told.rounds[form, load] = drive(f"{client.base_url}{path}", body_of(digits.images), load, seconds)
-    told.memory_mib[form] = processes.memory_mib()
+        except subprocess.CalledProcessError as error:
+            told.refused[form] = f"ended under {load.title} connections: {error.stderr or error.stdout}"
+            return
 
 
 def _problem(client: httpx.Client, contestant: Contestant, form: str, digits: Digits) -> str | None:

@@ -48,8 +48,10 @@ class Mnist(KServeModel):
 
 def _pixels(payload: InferRequest) -> Pixels:
     (tensor,) = payload.inputs
-    values: Pixels = tensor.as_numpy()
-    return decode(*(base64.b64decode(file) for file in values.ravel())) if tensor.datatype == "BYTES" else values
+    if tensor.datatype == "BYTES":
+        return decode(*map(base64.b64decode, tensor.as_numpy().ravel()))
+    pixels: Pixels = tensor.as_numpy()
+    return pixels
 
 
 if __name__ == "__main__":
