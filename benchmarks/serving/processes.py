@@ -40,9 +40,9 @@ class Running:
         return self.process.poll() is not None
 
     def last_words(self) -> str:
-        """The last line that it or one of its processes wrote."""
-        lines = Path(self.log.name).read_text(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        """The last line, if any the last that names an error, that it or one of its processes wrote."""
+        lines = [line.strip() for line in Path(self.log.name).read_text(errors="replace").split("\n") if line.strip()]
+        return ([line for line in lines if "Error" in line] or lines or ["it said nothing"])[-1]
 
     def memory_mib(self) -> float:
         """Resident memory of all its processes; pages that several of them share are counted once."""

@@ -47,7 +47,9 @@ if __name__ == "__main__":
     os.environ["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")
     instances = [Mnist() for _ in range(WORKERS)]
     config = ModelConfig(max_batch_size=MAX_BATCH, batcher=DynamicBatcher())
-    with Triton(config=TritonConfig(http_address="127.0.0.1", http_port=PORT, allow_metrics=False)) as triton:
+    with Triton(
+        config=TritonConfig(http_address="127.0.0.1", http_port=PORT, allow_grpc=False, allow_metrics=False)
+    ) as triton:
         images = Tensor(name="images", dtype=np.uint8, shape=(1, 28, 28))
         files = Tensor(name="images", dtype=bytes, shape=(1,))
         triton.bind("pixels", [each.pixels for each in instances], [images], [OUTPUT], config=config)
