@@ -55,6 +55,8 @@ def _cell(rounds: Sequence[Round]) -> str:
         return "-"
     per_second, p50, p99, _ = (statistics.median(column) for column in zip(*rounds, strict=True))
     failed = sum(each.failed for each in rounds)
+    if not per_second:
+        return f"none answered, {failed:.0f} failed"
     return f"{per_second:,.0f}/s {p50:.2f} {p99:.2f} ms" + (f", {failed:.0f} failed" if failed else "")
 
 
