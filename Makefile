@@ -29,7 +29,7 @@ train: $(VENV)/.training ## The training job alone: make train ARGS="--recipe go
 serve: $(VENV)/.serving ## The service alone, with the newest version in models/
 	@$(PY) -m service $(ARGS)
 
-bench: $(VENV)/.dev ## One PNG a request: this service beside a textbook one
+bench: $(VENV)/.dev ## This service beside other model servers: make bench ARGS="--only ours,mosec"
 	$(PY) -m benchmarks.serving $(ARGS)
 
 soak: $(VENV)/.dev ## Versions, signals and kills under load, many times: nothing may be lost
@@ -80,6 +80,12 @@ $(VENV)/clients/.installed: requirements/clients.txt | $(PY)
 $(VENV)/learners/.installed: benchmarks/learners/requirements.txt | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/learners
 	@$(PYTHON) -m pip --python $(VENV)/learners/bin/python install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# A server of others, for the benchmark of serving, which asks for those that it is to start.
+$(VENV)/peers/%/.installed: benchmarks/serving/requirements/%.txt | $(PY)
+	@$(PYTHON) -m venv --without-pip $(@D)
+	@$(PYTHON) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # torch stays out of the hashed locks: its build (CPU, CUDA, ROCm) is the machine's choice, its version is ours.

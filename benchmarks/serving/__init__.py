@@ -1,0 +1,1 @@
+"""This service beside the servers of others: the same model, pictures and machine, one after another."""
