@@ -27,7 +27,7 @@ from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log, template
 from service.predict import Predictor, in_time
 from service.protocol import FastPath
-from service.receive import whole_body
+from service.receive import admitted_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ log = logging.getLogger("service")
 def create_app(settings: Settings, classifier: Classifier, registry: CollectorRegistry) -> FastAPI:
     """The service: `classifier` answers within the limits of `settings`, and `registry` takes its metrics."""
     watched = metrics.Metrics(registry)
-    batcher = Batcher(classifier, watched, max_batch=settings.max_images, max_queue=settings.max_queue)
+    batcher = Batcher(classifier, watched, max_batch=settings.max_images)
     predictor = Predictor(classifier, batcher, watched, settings)
 
     @contextlib.asynccontextmanager
@@ -63,8 +63,10 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
         watched.model_loaded.set(time.time())
         watched.reloads["success"].inc()
         app.state.ready = True
-        log.info("serving model %s version %s", classifier.name, classifier.version)
-        fast_path = FastPath(predictor, batcher, observer, classifier.name)
+        watched.of_runs(classifier.costs)
+        costs = f"milliseconds of a run by its pictures: {classifier.costs}"
+        log.info("serving model %s version %s; %s", classifier.name, classifier.version, costs)
+        fast_path = FastPath(predictor, batcher, observer, watched, classifier.name)
         async with contextlib.AsyncExitStack() as stack:
             if settings.grpc_port is not None:
                 from service.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
@@ -81,6 +83,7 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
             yield {"fast_path": fast_path} if settings.fast_path else {}
             app.state.ready = False
         predictor.close()
+        batcher.close()
         watched.book.flush()
         listener.stop()
 
@@ -125,10 +128,10 @@ def _add_predict(app: FastAPI, predictor: Predictor, settings: Settings) -> None
     )
     async def predict(request: Request) -> Response:
         """Answers pictures in any of the forms below. `?explain=1` adds what the network saw and why."""
-        data = await whole_body(request, settings)
+        data, seconds = await admitted_body(request, settings, predictor.admission)
         explained = request.query_params.get("explain", "0") not in {"", "0", "false"}
         content_type = request.headers.get("content-type", "")
-        answer = await in_time(predictor.answer(content_type, data, explained=explained), settings.timeout_seconds)
+        answer = await in_time(predictor.answer(content_type, data, explained=explained), seconds)
         return Response(answer, media_type="application/json")
 
 

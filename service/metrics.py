@@ -18,10 +18,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from service.costs import SIZES
 from service.tally import Book, BulkHistogram, Count, Level, Spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from service.costs import Costs
+    from service.errors import ServiceError
 
 # Seconds, from a small model's 50 µs to the default time to answer; the objectives 1, 10 and 100 ms are edges.
 SECONDS = (50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1, 2.5, 10)
@@ -31,7 +35,7 @@ INK = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1)
 STAGES = ("decode", "queue", "inference", "encode")
 POLARITIES = ("light_on_dark", "dark_on_light")
 REJECTIONS = ("malformed", "not_a_picture", "too_large", "unusable")
-SHED = ("queue_full", "deadline_exceeded")
+SHED = ("overloaded", "deadline_exceeded")
 
 
 class Metrics:
@@ -71,6 +75,12 @@ class Metrics:
         self.stages = {name: Spread(self.book, stage.labels(name), SECONDS) for name in STAGES}
         batch_size = histogram("batch_size", "Pictures in one run of the model.", buckets=BATCHES)
         self.batch_size = Spread(self.book, batch_size, BATCHES)
+        self._batch_cost = gauge(
+            "batch_cost_seconds",
+            "CPU time of one run of the model, measured when it was loaded.",
+            "size",
+            over_workers="livemax",
+        )
         last = gauge(
             "last_inference_timestamp_seconds", "When the model last ran, Unix time; 0: never.", over_workers="max"
         )
@@ -97,6 +107,16 @@ class Metrics:
         """The count and the duration of requests with these labels."""
         duration = Spread(self.book, self._duration.labels(route), SECONDS)
         return Count(self.book, self._requests.labels(route, method, str(status))), duration
+
+    def count_shed(self, error: ServiceError) -> None:
+        """A request was refused with this error: was it given up to protect the others?"""
+        if error.reason in self.shed:
+            self.shed[error.reason].inc()
+
+    def of_runs(self, costs: Costs) -> None:
+        """What runs of the model cost that serves from now on."""
+        for size in SIZES:
+            self._batch_cost.labels(str(size)).set(costs.seconds(size))
 
 
 def registry() -> CollectorRegistry:
