@@ -28,7 +28,7 @@ from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log, template
 from service.predict import Predictor, in_time
 from service.protocol import FastPath
-from service.receive import whole_body
+from service.receive import admitted_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,7 +56,7 @@ log = logging.getLogger("service")
 def create_app(settings: Settings, models: Models, registry: CollectorRegistry, drain: Drain) -> FastAPI:
     """The service: the `models` answer within the limits of `settings`, and `registry` takes its metrics."""
     watched = metrics.Metrics(registry)
-    batcher = Batcher(watched, max_batch=settings.max_images, max_queue=settings.max_queue)
+    batcher = Batcher(watched, max_batch=settings.max_images)
     predictor = Predictor(models, batcher, watched, settings)
 
     def unready() -> str | None:
@@ -68,7 +68,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         listener = start_access_log()
-        fast_path = FastPath(predictor, batcher, observer)
+        fast_path = FastPath(predictor, batcher, observer, watched)
 
         def changed(classifier: Classifier | None) -> None:
             watched.serves(service.__version__, classifier)
@@ -76,7 +76,8 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 log.warning("serving no model")
             else:
                 fast_path.take(classifier.name)
-                log.info("serving model %s version %s", classifier.name, classifier.version)
+                costs = f"milliseconds of a run by its pictures: {classifier.costs}"
+                log.info("serving model %s version %s; %s", classifier.name, classifier.version, costs)
 
         def refused(reason: str) -> None:
             watched.reloads["failure"].inc()
@@ -102,6 +103,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 await stack.enter_async_context(over_grpc)
             yield {"drain": drain} | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
+        batcher.close()
         watched.book.flush()
         listener.stop()
 
@@ -147,10 +149,10 @@ def _add_predict(app: FastAPI, predictor: Predictor, settings: Settings) -> None
     )
     async def predict(request: Request) -> Response:
         """Answers pictures in any of the forms below. `?explain=1` adds what the network saw and why."""
-        data = await whole_body(request, settings)
+        data, seconds = await admitted_body(request, settings, predictor.admission)
         explained = request.query_params.get("explain", "0") not in {"", "0", "false"}
         content_type = request.headers.get("content-type", "")
-        answer = await in_time(predictor.answer(content_type, data, explained=explained), settings.timeout_seconds)
+        answer = await in_time(predictor.answer(content_type, data, explained=explained), seconds)
         return Response(answer, media_type="application/json")
 
 

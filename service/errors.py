@@ -3,7 +3,7 @@
     route       NoSuchModel 404 · Forbidden 403 · NotLoaded 400 · NoModel 503
     receive     TooLarge 413 · Malformed 400 · UnknownMediaType 415 · SlowRequest 408
     decode      NotAPicture 415 · TooLarge 413 · Unusable 422
-    queue       Overloaded 503
+    admission   Overloaded 503 · DeadlineExceeded 504
     infer       DeadlineExceeded 504
     load        ModelError (the version is refused; at the start the process ends with exit code 3)
 
@@ -109,10 +109,10 @@ class Unusable(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """The queue is full; `retry_after_s` says when to come back, in whole seconds."""
+    """It would be answered too late; `retry_after_s` says when to come back, in whole seconds."""
 
     status = 503
-    reason = "queue_full"
+    reason = "overloaded"
 
     def __init__(self, detail: str, *, limit: float, retry_after_s: int) -> None:
         super().__init__(detail, limit=limit)
@@ -120,7 +120,7 @@ class Overloaded(ServiceError):
 
 
 class DeadlineExceeded(ServiceError):
-    """The answer was not ready within the time to answer."""
+    """The time to answer is over, and there is no answer."""
 
     status = 504
     reason = "deadline_exceeded"

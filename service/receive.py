@@ -1,22 +1,40 @@
 """A request's whole body, bounded in size and time.
 
-In: a request. Out: its body, decompressed where the client compressed it. It knows the limits, not what a body holds.
+In: a request. Out: its body, decompressed where the client compressed it, and the time that is left to answer it. It
+knows the limits, not what a body holds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from typing import TYPE_CHECKING
 
+from service.admission import TIMEOUT
+from service.decoder import INLINE_BYTES
 from service.errors import Malformed, SlowRequest, TooLarge, UnknownMediaType
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from service.admission import Admission
     from service.settings import Settings
 
 _GZIP_OR_ZLIB = 47  # zlib's window bits: the larger window, and either header
+
+
+async def admitted_body(request: Request, settings: Settings, admission: Admission) -> tuple[bytes, float]:
+    """The body of a request with pictures, and the seconds left to answer it; raises what the two functions do.
+
+    It is admitted twice: before the body is waited for, which may be long, and before the body is decoded.
+    """
+    began = time.perf_counter()
+    timeout, length = (request.headers.get(name) for name in (TIMEOUT, "content-length"))
+    large = length is None or not length.isdecimal() or int(length) > INLINE_BYTES
+    admission.admit(timeout, began, large=large)
+    body = await whole_body(request, settings)
+    return body, admission.admit(timeout, began, large=large)
 
 
 async def whole_body(request: Request, settings: Settings) -> bytes:

@@ -70,7 +70,11 @@ class Settings(BaseSettings):
         50_000_000, ge=784, description="Largest picture, in pixels, read from its header before decoding."
     )
     max_images: int = Field(64, ge=1, le=4096, description="Most pictures in one request.")
-    max_queue: int = Field(1024, ge=1, description="Most pictures waiting for the model in one worker.")
+    max_wait_seconds: float = Field(
+        1.0,
+        gt=0,
+        description="Longest predicted wait in one worker, in seconds; requests that would wait longer get 503.",
+    )
     timeout_seconds: float = Field(
         10.0, gt=0, description="Time to receive a request, and again to answer it, in seconds."
     )

@@ -118,8 +118,7 @@ class Calls:
         if not isinstance(error, ServiceError):
             log.error("request %s failed", request_id.decode(), exc_info=error)
             return 500, str(problems.FAULT["detail"])
-        if error.reason in self._watched.shed:
-            self._watched.shed[error.reason].inc()
+        self._watched.count_shed(error)
         return error.status, error.detail
 
 
