@@ -49,7 +49,7 @@ class Admission:
             wait += self._decoder.wait()
         limit = min(self._max_wait, seconds - self._batcher.run_seconds())
         if wait > limit:
-            raise _overloaded(wait, limit)
+            raise _overloaded(wait, max(0.0, limit))
         return seconds
 
 

@@ -7,6 +7,7 @@ item's `error`. It knows the order of the stages and times them; each stage know
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
@@ -48,7 +49,7 @@ class Predictor:
 
     def __init__(self, classifier: Classifier, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
         self._batcher = batcher
-        self._decoder = Decoder(settings.max_pixels)
+        self._decoder = Decoder()
         self.admission = Admission(settings, batcher, self._decoder)
         self._metrics = metrics
         self._settings = settings
@@ -186,10 +187,11 @@ class Predictor:
         if isinstance(picture, ServiceError):
             raise picture
         if isinstance(picture, np.ndarray):
-            return image.unchanged(picture) if mnist_form else image.prepare(picture)
-        if len(picture) <= INLINE_BYTES:
-            return image.read(picture, max_pixels=self._settings.max_pixels)
-        return await self._decoder.read(picture, turns)
+            if mnist_form:
+                return image.unchanged(picture)
+            return await self._decoder.run(functools.partial(image.prepare, picture), turns)
+        read = functools.partial(image.read, picture, max_pixels=self._settings.max_pixels)
+        return read() if len(picture) <= INLINE_BYTES else await self._decoder.run(read, turns)
 
     async def _classify(self, good: list[Prepared]) -> Probabilities:
         if not good:
