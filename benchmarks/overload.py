@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from benchmarks.servers import ours
+from benchmarks.servers import SEVEN, ours
+from service import image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +82,7 @@ class Clients:
 async def measure(url: str, times: float, seconds: float) -> tuple[float, dict[str, list[Asked]], list[Asked]]:
     """Capacity in requests per second; what came of each phase; and what health answered in the overload."""
     clients = Clients(url)
-    digits = np.random.default_rng(0).integers(0, 256, PICTURES * 784, np.uint8).tobytes()
+    digits = image.read(SEVEN, max_pixels=10**6).pixels.tobytes() * PICTURES
     head = (
         f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: {len(digits)}"
     )

@@ -53,7 +53,7 @@ class Admission:
         run = current.costs.seconds(1) if current else 0.0
         limit = min(self._max_wait, seconds - run)
         if wait > limit:
-            raise _overloaded(wait, limit)
+            raise _overloaded(wait, max(0.0, limit))
         return seconds
 
 

@@ -52,7 +52,7 @@ class Predictor:
     def __init__(self, models: Models, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
         self._models = models
         self._batcher = batcher
-        self._decoder = Decoder(settings.max_pixels)
+        self._decoder = Decoder()
         self.admission = Admission(settings, models, batcher, self._decoder)
         self._metrics = metrics
         self._settings = settings
@@ -196,10 +196,11 @@ class Predictor:
         if isinstance(picture, ServiceError):
             raise picture
         if isinstance(picture, np.ndarray):
-            return image.unchanged(picture) if mnist_form else image.prepare(picture)
-        if len(picture) <= INLINE_BYTES:
-            return image.read(picture, max_pixels=self._settings.max_pixels)
-        return await self._decoder.read(picture, turns)
+            if mnist_form:
+                return image.unchanged(picture)
+            return await self._decoder.run(functools.partial(image.prepare, picture), turns)
+        read = functools.partial(image.read, picture, max_pixels=self._settings.max_pixels)
+        return read() if len(picture) <= INLINE_BYTES else await self._decoder.run(read, turns)
 
     async def _classify(self, classifier: Classifier, good: list[Prepared]) -> Probabilities:
         if not good:
