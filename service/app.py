@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import FastAPI, Request  # noqa: TC002 - FastAPI reads the annotations of routes at run time
+from fastapi import Depends, FastAPI, Request
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +22,7 @@ from starlette.responses import FileResponse, Response
 
 import service
 from service import metrics, openapi, problems
+from service.access import Access
 from service.batcher import Batcher
 from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log, template
@@ -55,6 +56,7 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
     watched = metrics.Metrics(registry)
     batcher = Batcher(classifier, watched, max_batch=settings.max_images, max_queue=settings.max_queue)
     predictor = Predictor(classifier, batcher, watched, settings)
+    access = None if settings.api_keys_file is None else Access(settings.api_keys_file, watched)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, FastPath]]:
@@ -64,7 +66,7 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
         watched.reloads["success"].inc()
         app.state.ready = True
         log.info("serving model %s version %s", classifier.name, classifier.version)
-        fast_path = FastPath(predictor, batcher, observer, classifier.name)
+        fast_path = FastPath(predictor, batcher, observer, access, classifier.name)
         async with contextlib.AsyncExitStack() as stack:
             if settings.grpc_port is not None:
                 from service.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
@@ -74,6 +76,7 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
                     predictor=predictor,
                     classifier=classifier,
                     observer=observer,
+                    access=access,
                     watched=watched,
                     ready=lambda: app.state.ready,
                 )
@@ -89,6 +92,7 @@ def create_app(settings: Settings, classifier: Classifier, registry: CollectorRe
         version=service.__version__,
         description="Pictures of handwritten digits in, digits out.",
         redoc_url=None,
+        dependencies=[] if access is None else [Depends(access.guard())],
         lifespan=lifespan,
     )
     problems.install(app, watched)

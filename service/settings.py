@@ -57,6 +57,15 @@ class Settings(BaseSettings):
     grpc_port: Port | None = Field(
         None, description="Port to answer gRPC on, which needs the extra `grpc`; 0 takes a free one; unset: no gRPC."
     )
+    api_keys_file: Path | None = Field(
+        None, description="File of API keys, which requests then need; read again when it changes; unset: no keys."
+    )
+    tls_cert_file: Path | None = Field(
+        None, description="Certificate chain (PEM), for HTTPS and gRPC over TLS; unset: neither, as behind a proxy."
+    )
+    tls_key_file: Path | None = Field(
+        None, description="Private key of the certificate (PEM); unset: it stands in the certificate's file."
+    )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body, in bytes.")
     max_pixels: int = Field(
         50_000_000, ge=784, description="Largest picture, in pixels, read from its header before decoding."

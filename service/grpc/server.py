@@ -19,6 +19,7 @@ from service.grpc.methods import Methods
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from service.access import Access
     from service.classifier import Classifier
     from service.metrics import Metrics
     from service.observe import Observer
@@ -33,6 +34,7 @@ async def serving(
     predictor: Predictor,
     classifier: Classifier,
     observer: Observer,
+    access: Access | None,
     watched: Metrics,
     ready: Callable[[], bool],
 ) -> AsyncIterator[None]:
@@ -43,10 +45,15 @@ async def serving(
     options = [("grpc.max_receive_message_length", settings.max_body_bytes), ("grpc.so_reuseport", 1)]
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers(
-        [Calls(methods, observer, watched).handler(), health.handler({"", SERVICE.full_name}, ready, ended)]
+        [Calls(methods, observer, access, watched).handler(), health.handler({"", SERVICE.full_name}, ready, ended)]
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    address = f"{host}:{settings.grpc_port}"
+    if settings.tls_cert_file is None:
+        server.add_insecure_port(address)
+    else:
+        chain, key = settings.tls_cert_file, settings.tls_key_file or settings.tls_cert_file
+        server.add_secure_port(address, grpc.ssl_server_credentials([(key.read_bytes(), chain.read_bytes())]))
     await server.start()
     yield
     ended.set()
