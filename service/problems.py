@@ -13,7 +13,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.errors import Overloaded, ServiceError
+from service.errors import Overloaded, RateLimited, ServiceError, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,8 +39,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         assert isinstance(error, ServiceError)
         if error.reason in metrics.shed:
             metrics.shed[error.reason].inc()
-        headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Overloaded) else None
-        return _problem(request, error.members(), headers)
+        return _problem(request, error.members(), _headers(error))
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -57,6 +56,15 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(Exception, on_fault)
+
+
+def _headers(error: ServiceError) -> dict[str, str] | None:
+    match error:
+        case Overloaded() | RateLimited():
+            return {"Retry-After": str(error.retry_after_s)}
+        case Unauthorized():
+            return {"WWW-Authenticate": f'Bearer realm="mnist-mlp"{error.challenge}'}
+    return None
 
 
 def _problem(request: Request, problem: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -23,6 +23,7 @@ from service import openinference, problems
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
 
+    from service.access import Access
     from service.artefact import Probabilities
     from service.batcher import Batcher
     from service.drain import Drain
@@ -44,10 +45,11 @@ log = logging.getLogger("service")
 class FastPath:
     """What the protocol needs of the app; the lifespan hands it over in its state."""
 
-    def __init__(self, predictor: Predictor, batcher: Batcher, observer: Observer) -> None:
+    def __init__(self, predictor: Predictor, batcher: Batcher, observer: Observer, access: Access | None) -> None:
         self._predictor = predictor
         self.batcher = batcher
         self.observer = observer
+        self.access = access
         # By path: the route's template, and what prepares a request.
         self.routes = {b"/predict": ("/predict", predictor.small_answer)}
 
@@ -113,6 +115,8 @@ class Protocol(HttpToolsProtocol):
         if not idle or self.flow.write_paused or not self.parser.should_keep_alive():
             return False
         if self.parser.get_http_version() != "1.1" or self.expect_100_continue:
+            return False
+        if self._fast.access is not None and not self._fast.access.fits(self.headers, "infer"):
             return False
         return not any(name in FRAMING for name, _ in self.headers)
 
@@ -190,6 +194,8 @@ class Protocol(HttpToolsProtocol):
         _, prepare = self._fast.routes[request.path]
         try:
             small = prepare(request.headers, request.body)
+            if small is not None and not self._taken(request):
+                small = None
             if small is not None:
                 done = functools.partial(self._end, request, small)
                 self._fast.batcher.submit(
@@ -204,6 +210,11 @@ class Protocol(HttpToolsProtocol):
         self._settle()
         self.cycle = request  # type: ignore[assignment]  # it has all of a cycle that uvicorn asks for
         self._fast.observer.begin()
+
+    def _taken(self, request: _InFlight) -> bool:
+        """Whether its key has a request left, where there are keys; else the app says when to come again."""
+        assert self._fast
+        return self._fast.access is None or self._fast.access.take(request.headers.items(), "infer")
 
     def _wanted(self, request: _InFlight) -> bool:
         """Whether anybody waits for the answer."""
