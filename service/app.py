@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import FastAPI, Request  # noqa: TC002 - FastAPI reads the annotations of routes at run time
+from fastapi import Depends, FastAPI, Request
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
@@ -23,6 +23,7 @@ from starlette.responses import FileResponse, Response
 
 import service
 from service import metrics, openapi, problems, watchdog
+from service.access import Access
 from service.batcher import Batcher
 from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log, template
@@ -58,6 +59,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     watched = metrics.Metrics(registry)
     batcher = Batcher(watched, max_batch=settings.max_images)
     predictor = Predictor(models, batcher, watched, settings)
+    access = None if settings.api_keys_file is None else Access(settings.api_keys_file, watched)
 
     def unready() -> str | None:
         """Why no requests should be sent here, if so."""
@@ -68,7 +70,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         listener = start_access_log()
-        fast_path = FastPath(predictor, batcher, observer, watched)
+        fast_path = FastPath(predictor, batcher, observer, access, watched)
 
         def changed(classifier: Classifier | None) -> None:
             watched.serves(service.__version__, classifier)
@@ -96,6 +98,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                     models=models,
                     predictor=predictor,
                     observer=observer,
+                    access=access,
                     watched=watched,
                     drain=drain,
                     unready=unready,
@@ -112,6 +115,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         version=service.__version__,
         description="Pictures of handwritten digits in, digits out.",
         redoc_url=None,
+        dependencies=[] if access is None else [Depends(access.guard())],
         lifespan=lifespan,
     )
     problems.install(app, watched)

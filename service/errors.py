@@ -1,6 +1,7 @@
 """The family of errors, and the flow of a request that they map.
 
     route       NoSuchModel 404 · Forbidden 403 · NotLoaded 400 · NoModel 503
+    access      Unauthorized 401 · Forbidden 403 · RateLimited 429
     receive     TooLarge 413 · Malformed 400 · UnknownMediaType 415 · SlowRequest 408
     decode      NotAPicture 415 · TooLarge 413 · Unusable 422
     admission   Overloaded 503 · DeadlineExceeded 504
@@ -45,8 +46,19 @@ class NoSuchModel(ServiceError):
     reason = "no_such_model"
 
 
+class Unauthorized(ServiceError):
+    """No API key, or none that is known; `challenge` ends the WWW-Authenticate header (RFC 6750 section 3)."""
+
+    status = 401
+    reason = "unauthorized"
+
+    def __init__(self, detail: str, *, challenge: str = "") -> None:
+        super().__init__(detail)
+        self.challenge = challenge
+
+
 class Forbidden(ServiceError):
-    """Something that clients may not do here."""
+    """Something that clients, or the holder of this key, may not do here."""
 
     status = 403
     reason = "forbidden"
@@ -113,6 +125,17 @@ class Overloaded(ServiceError):
 
     status = 503
     reason = "overloaded"
+
+    def __init__(self, detail: str, *, limit: float, retry_after_s: int) -> None:
+        super().__init__(detail, limit=limit)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(ServiceError):
+    """A key's requests come faster than it has them; `retry_after_s` says when to come back, in whole seconds."""
+
+    status = 429
+    reason = "rate_limited"
 
     def __init__(self, detail: str, *, limit: float, retry_after_s: int) -> None:
         super().__init__(detail, limit=limit)

@@ -39,6 +39,8 @@ STAGES = ("decode", "queue", "inference", "encode")
 POLARITIES = ("light_on_dark", "dark_on_light")
 REJECTIONS = ("malformed", "not_a_picture", "too_large", "unusable")
 SHED = ("overloaded", "deadline_exceeded")
+KEY_RESULTS = ("accepted", "forbidden", "limited")
+NO_KEY = "-"  # in the place of a key's name, which cannot be this
 
 
 class Metrics:
@@ -101,6 +103,10 @@ class Metrics:
         self.polarities = counts(polarity, POLARITIES)
         self.rejected = counts(counter("rejected_images_total", "Pictures refused.", "reason"), REJECTIONS)
         self.shed = counts(counter("shed_requests_total", "Requests given up to protect the others.", "reason"), SHED)
+        self._by_key = counter("key_requests_total", "Requests by whose API key they had.", "key", "result")
+        self.key_refusals = {
+            result: Count(self.book, self._by_key.labels(NO_KEY, result)) for result in ("missing", "unknown")
+        }
         self._model_loaded = gauge(
             "model_load_timestamp_seconds", "When the served model was loaded, Unix time.", over_workers="livemax"
         )
@@ -119,6 +125,10 @@ class Metrics:
             for size in SIZES:
                 self._batch_cost.labels(str(size)).set(classifier.costs.seconds(size))
             self.reloads["success"].inc()
+
+    def of_key(self, name: str) -> dict[str, Count]:
+        """The counts of requests with the key of this name."""
+        return {result: Count(self.book, self._by_key.labels(name, result)) for result in KEY_RESULTS}
 
     def of_requests(self, route: str, method: str, status: int) -> tuple[Count, Spread]:
         """The count and the duration of requests with these labels."""

@@ -168,6 +168,12 @@ def predict_responses(settings: Settings) -> dict[int | str, dict[str, Any]]:
         503: "It would be answered too late, so much is waiting; `Retry-After` says when to come back.",
         504: f"Not answered within {seconds}, or within {TIMEOUT}.",
     }
+    if settings.api_keys_file is not None:
+        problems |= {
+            401: "No API key, or none that is known.",
+            403: "The API key is for something else.",
+            429: "More requests than the API key has; `Retry-After` says when to come back.",
+        }
     responses: dict[int | str, dict[str, Any]] = {
         200: {
             "description": "One prediction per picture, in order; in a batch, a bad picture is that item's `error`.",

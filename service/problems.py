@@ -13,7 +13,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.errors import Overloaded, ServiceError
+from service.errors import Overloaded, RateLimited, ServiceError, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     async def on_service_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)
         metrics.count_shed(error)
-        return _problem(request, error.members(), retry_after(error))
+        return _problem(request, error.members(), headers_of(error))
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -57,9 +57,14 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(Exception, on_fault)
 
 
-def retry_after(error: ServiceError) -> dict[str, str]:
-    """The header that tells when to come back, where the error knows it."""
-    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, Overloaded) else {}
+def headers_of(error: ServiceError) -> dict[str, str]:
+    """The headers of an error that says when to come back, or how to come with a key."""
+    match error:
+        case Overloaded() | RateLimited():
+            return {"Retry-After": str(error.retry_after_s)}
+        case Unauthorized():
+            return {"WWW-Authenticate": f'Bearer realm="mnist-mlp"{error.challenge}'}
+    return {}
 
 
 def _problem(request: Request, problem: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:

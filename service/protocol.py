@@ -26,6 +26,7 @@ from service.errors import DeadlineExceeded, Overloaded, ServiceError
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
 
+    from service.access import Access
     from service.artefact import Probabilities
     from service.batcher import Batcher
     from service.drain import Drain
@@ -49,11 +50,14 @@ log = logging.getLogger("service")
 class FastPath:
     """What the protocol needs of the app; the lifespan hands it over in its state."""
 
-    def __init__(self, predictor: Predictor, batcher: Batcher, observer: Observer, watched: Metrics) -> None:
+    def __init__(
+        self, predictor: Predictor, batcher: Batcher, observer: Observer, access: Access | None, watched: Metrics
+    ) -> None:
         self._predictor = predictor
         self.admission = predictor.admission
         self.batcher = batcher
         self.observer = observer
+        self.access = access
         self.watched = watched
         # By path: the route's template, and what prepares a request.
         self.routes = {b"/predict": ("/predict", predictor.small_answer)}
@@ -121,6 +125,8 @@ class Protocol(HttpToolsProtocol):
         if not idle or self.flow.write_paused or not self.parser.should_keep_alive():
             return False
         if self.parser.get_http_version() != "1.1" or self.expect_100_continue:
+            return False
+        if self._fast.access is not None and not self._fast.access.fits(self.headers, "infer"):
             return False
         return not any(name in FRAMING for name, _ in self.headers)
 
@@ -201,6 +207,8 @@ class Protocol(HttpToolsProtocol):
             small = prepare(request.headers, request.body)
             if small is None:
                 self._admit(request, large=True)
+            elif not self._taken(request):
+                small = None
             else:
                 done = functools.partial(self._end, request, small)
                 wanted = functools.partial(self._wanted, request, small)
@@ -230,6 +238,11 @@ class Protocol(HttpToolsProtocol):
         self._settle()
         self.cycle = request  # type: ignore[assignment]  # it has all of a cycle that uvicorn asks for
         self._fast.observer.begin()
+
+    def _taken(self, request: _InFlight) -> bool:
+        """Whether its key has a request left, where there are keys; else the app says when to come again."""
+        assert self._fast
+        return self._fast.access is None or self._fast.access.take(request.headers.items(), "infer")
 
     def _wanted(self, request: _InFlight, small: Small) -> bool:
         """Whether anybody waits for the answer, and still in time."""
@@ -262,7 +275,7 @@ class Protocol(HttpToolsProtocol):
             status, lines = 200, JSON if length is None else BINARY % length
         except ServiceError as error:
             self._fast.watched.count_shed(error)
-            status, lines, content = _problem(request, error.members(), request_id, problems.retry_after(error))
+            status, lines, content = _problem(request, error.members(), request_id, problems.headers_of(error))
         except Exception:
             log.exception("request %s failed", request_id.decode())
             status, lines, content = _problem(request, problems.FAULT, request_id, {})

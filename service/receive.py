@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from service.admission import Admission
     from service.settings import Settings
 
+_PIECE = 4 * 2**20  # bytes unpacked at a time: zlib holds what it makes twice while it makes it
 _GZIP_OR_ZLIB = 47  # zlib's window bits: the larger window, and either header
 
 
@@ -78,12 +79,18 @@ def decompressed(body: bytes, encoding: str, *, limit: int) -> bytes:
     if encoding not in {"gzip", "x-gzip", "deflate"}:
         raise UnknownMediaType(f"Content-Encoding {encoding} is not one that is read here; send gzip or deflate.")
     engine = zlib.decompressobj(_GZIP_OR_ZLIB)
+    plain = bytearray()
     try:
-        plain = engine.decompress(body, limit + 1)
+        while not engine.eof and len(plain) <= limit:
+            piece = engine.decompress(body, _PIECE)
+            body = engine.unconsumed_tail
+            if not piece:
+                break
+            plain += piece
     except zlib.error as error:
         raise Malformed(f"The body is not {encoding}: {error}.") from None
     if len(plain) > limit:
         raise TooLarge(f"The decompressed body has more than {limit:,} bytes, which is the limit.", limit=limit)
     if not engine.eof:
         raise Malformed(f"The {encoding} body breaks off.")
-    return plain
+    return bytes(plain)
