@@ -10,7 +10,7 @@ MODELS := models/mnist-mlp
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak test check lint types lock clean
+.PHONY: help up train serve bench bench-learning soak hostile sbom test check lint types lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -37,6 +37,17 @@ soak: $(VENV)/.dev ## Versions, signals and kills under load, many times: nothin
 
 bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training job beside Keras, PyTorch and scikit-learn
 	$(PY) -m benchmarks.learning $(ARGS)
+
+hostile: $(VENV)/.dev ## Bodies made to hurt, and spoilt model files: what becomes of them
+	$(PY) -m benchmarks.hostile
+
+# It warns that locks do not tell which package needs which.
+SBOM = PYTHONWARNINGS=ignore $(VENV)/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible
+
+sbom: $(VENV)/sbom/.installed ## What the locks bring in, as CycloneDX files in build/sbom
+	@mkdir -p build/sbom
+	$(SBOM) --output-file build/sbom/serving.cdx.json requirements/serving.txt
+	cat requirements/torch.txt requirements/training.txt | $(SBOM) --output-file build/sbom/training.cdx.json -
 
 test: $(VENV)/.dev ## Environment, lint, types, every test
 	@$(MAKE) --no-print-directory check
@@ -74,6 +85,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed
 $(VENV)/clients/.installed: requirements/clients.txt | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/clients
 	@$(PYTHON) -m pip --python $(VENV)/clients/bin/python install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(VENV)/sbom/.installed: | $(PY)
+	@$(PYTHON) -m venv --without-pip $(VENV)/sbom
+	@$(PYTHON) -m pip --python $(VENV)/sbom/bin/python install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
 	@touch $@
 
 # TensorFlow and scikit-learn, for the benchmark of learning alone.

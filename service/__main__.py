@@ -12,12 +12,14 @@ import functools
 import os
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service import keys
 from service import settings as settings_module
 from service.errors import ModelError
 
@@ -53,6 +55,9 @@ def main(arguments: list[str]) -> int:
     """Serves until a signal comes; returns the exit code."""
     try:
         settings = settings_module.load(arguments)
+        _check_certificate(settings)
+        if settings.api_keys_file is not None:
+            keys.read(settings.api_keys_file)
         with contextlib.closing(_listen(settings)) as listener, _grpc_port(settings) as port, _metrics_folder(settings):
             return _run(settings.model_copy(update={"grpc_port": port}), listener)
     except settings_module.SettingsError as error:
@@ -61,6 +66,18 @@ def main(arguments: list[str]) -> int:
         return _complain(error, 3)
     except OSError as error:
         return _complain(error, 4)
+
+
+def _check_certificate(settings: Settings) -> None:
+    """One clear line, where uvicorn would show a stack, or ask the terminal for a password."""
+    if settings.tls_cert_file is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password="")
+        except (OSError, ValueError) as error:
+            raise settings_module.SettingsError(
+                f"MNIST_TLS_CERT_FILE: {settings.tls_cert_file}: expected a certificate and its key, found {error}"
+            ) from None
 
 
 def _complain(error: Exception, code: int) -> int:
@@ -156,7 +173,8 @@ def _run(settings: Settings, listener: socket.socket) -> int:
 def _welcome(settings: Settings, listener: socket.socket, models: Models) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host else host
-    url = f"http://{host}:{listener.getsockname()[1]}"
+    scheme = "http" if settings.tls_cert_file is None else "https"
+    url = f"{scheme}://{host}:{listener.getsockname()[1]}"
     metrics_url = url if settings.metrics_port is None else f"http://{host}:{settings.metrics_port}"
     grpc = "" if settings.grpc_port is None else f"  gRPC     {host}:{settings.grpc_port}\n"
     state = f"version {models.current.version} answers" if models.current else "waits for a version, and will answer"
@@ -181,6 +199,8 @@ def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvico
         server_header=False,
         log_config=LOGGING,
         log_level="warning",
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=settings.tls_key_file,
         timeout_graceful_shutdown=max(0, int(settings.shutdown_seconds - settings.drain_seconds)),
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import FastAPI, Request  # noqa: TC002 - FastAPI reads the annotations of routes at run time
+from fastapi import Depends, FastAPI, Request
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
@@ -23,12 +23,13 @@ from starlette.responses import FileResponse, Response
 
 import service
 from service import metrics, openapi, problems, watchdog
+from service.access import Access
 from service.batcher import Batcher
 from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log, template
 from service.predict import Predictor, in_time
 from service.protocol import FastPath
-from service.receive import whole_body
+from service.receive import admitted_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,8 +57,9 @@ log = logging.getLogger("service")
 def create_app(settings: Settings, models: Models, registry: CollectorRegistry, drain: Drain) -> FastAPI:
     """The service: the `models` answer within the limits of `settings`, and `registry` takes its metrics."""
     watched = metrics.Metrics(registry)
-    batcher = Batcher(watched, max_batch=settings.max_images, max_queue=settings.max_queue)
+    batcher = Batcher(watched, max_batch=settings.max_images)
     predictor = Predictor(models, batcher, watched, settings)
+    access = None if settings.api_keys_file is None else Access(settings.api_keys_file, watched)
 
     def unready() -> str | None:
         """Why no requests should be sent here, if so."""
@@ -68,7 +70,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         listener = start_access_log()
-        fast_path = FastPath(predictor, batcher, observer)
+        fast_path = FastPath(predictor, batcher, observer, access, watched)
 
         def changed(classifier: Classifier | None) -> None:
             watched.serves(service.__version__, classifier)
@@ -76,7 +78,8 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 log.warning("serving no model")
             else:
                 fast_path.take(classifier.name)
-                log.info("serving model %s version %s", classifier.name, classifier.version)
+                costs = f"milliseconds of a run by its pictures: {classifier.costs}"
+                log.info("serving model %s version %s; %s", classifier.name, classifier.version, costs)
 
         def refused(reason: str) -> None:
             watched.reloads["failure"].inc()
@@ -95,6 +98,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                     models=models,
                     predictor=predictor,
                     observer=observer,
+                    access=access,
                     watched=watched,
                     drain=drain,
                     unready=unready,
@@ -102,6 +106,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 await stack.enter_async_context(over_grpc)
             yield {"drain": drain} | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
+        batcher.close()
         watched.book.flush()
         listener.stop()
 
@@ -110,6 +115,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         version=service.__version__,
         description="Pictures of handwritten digits in, digits out.",
         redoc_url=None,
+        dependencies=[] if access is None else [Depends(access.guard())],
         lifespan=lifespan,
     )
     problems.install(app, watched)
@@ -147,10 +153,10 @@ def _add_predict(app: FastAPI, predictor: Predictor, settings: Settings) -> None
     )
     async def predict(request: Request) -> Response:
         """Answers pictures in any of the forms below. `?explain=1` adds what the network saw and why."""
-        data = await whole_body(request, settings)
+        data, seconds = await admitted_body(request, settings, predictor.admission)
         explained = request.query_params.get("explain", "0") not in {"", "0", "false"}
         content_type = request.headers.get("content-type", "")
-        answer = await in_time(predictor.answer(content_type, data, explained=explained), settings.timeout_seconds)
+        answer = await in_time(predictor.answer(content_type, data, explained=explained), seconds)
         return Response(answer, media_type="application/json")
 
 

@@ -2,21 +2,27 @@
 
 In: images uint8[n,1,28,28] of one request, and the classifier that it began with. Out: their probabilities
 float32[n,10]. No timer, no poll: what arrives in the same turn of the event loop is answered by one run at the turn's
-end, so one lone request never waits and batches grow by themselves under load; a change of versions ends a batch. It
-knows neither pictures nor HTTP.
+end, so one lone request never waits and batches grow by themselves under load. A run that is long by its classifier's
+costs has a thread, so that the loop goes on reading; what arrives meanwhile is the next batch. It knows neither
+pictures nor HTTP.
+
+Requests of one size wait in one line, and the lines are served by turns, each with as many images as the others
+(self-clocked fair queueing, Golestani 1994): requests with many images cannot starve those with one, nor the other way
+round. No run mixes two versions of the model: what began with the older one, which nothing new does, is served first.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
+import functools
+import heapq
+import itertools
 import time
-from collections import deque
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-
-from service.errors import Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +32,15 @@ if TYPE_CHECKING:
     from service.metrics import Metrics
     from service.picture import Pixels
 
+# A run that is predicted to take longer gets a thread; a shorter one costs less than handing it over would.
+INLINE_SECONDS = 0.002
+LEARNING_RATE = 0.1
+
 
 class _Waiting(NamedTuple):
+    age: float  # of the classifier: its requests stay together, the older one's first
+    turn: int  # the images that its line will have been served with, counted over all lines alike
+    number: int  # of the request: equal turns are taken in the order of arrival
     classifier: Classifier
     images: Pixels  # uint8[n,1,28,28]
     done: Callable[[Probabilities | Exception], None]
@@ -36,21 +49,43 @@ class _Waiting(NamedTuple):
 
 
 class Batcher:
-    """Groups waiting requests into runs of about `max_batch` images; refuses beyond `max_queue` waiting images."""
+    """Groups waiting requests into runs of about `max_batch` images."""
 
-    def __init__(self, metrics: Metrics, *, max_batch: int, max_queue: int) -> None:
+    def __init__(self, metrics: Metrics, *, max_batch: int) -> None:
         self._metrics = metrics
         self._max_batch = max_batch
-        self._max_queue = max_queue
-        self._waiting: deque[_Waiting] = deque()
-        self._depth = 0  # images waiting
-        self._seconds_per_image = 0.0  # moving average of the runs so far
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="run")  # begins with the first long run
+        self._busy = False  # a run is under way, or will be in this turn of the loop
+        self._waiting: list[_Waiting] = []  # a heap
+        self._numbers = itertools.count()
+        self._turns: dict[int, int] = {}  # the last turn of each line, by its size
+        self._turn = 0  # the one that is served
+        self._depths: Counter[Classifier] = Counter()  # images waiting for each version
+        # What the clock says of runs over what they cost alone: other processes, and the loop's other work.
+        self._slowness = 1.0
+        self._started = 0.0  # the last run, perf_counter
+        self._expected = 0.0  # seconds that it costs alone
+        self._pressed = False  # there was more waiting than it could take
+
+    def close(self) -> None:
+        """Ends the thread; the run that it has begun is finished."""
+        self._thread.shutdown()
+
+    def wait(self) -> float:
+        """Predicted seconds until a request that came now would be run."""
+        if not self._busy:
+            return 0.0
+        under_way = self._started + self._expected * self._slowness - time.perf_counter()
+        waiting = sum(classifier.costs.seconds(images) for classifier, images in self._depths.items())
+        return max(0.0, under_way) + waiting * self._slowness
 
     async def predict(self, classifier: Classifier, images: Pixels) -> Probabilities:
-        """Probabilities float32[n,10] of images uint8[n,1,28,28]; raises `Overloaded` when the queue is full."""
+        """Probabilities float32[n,10] of images uint8[n,1,28,28]."""
         answer: asyncio.Future[Probabilities] = asyncio.get_running_loop().create_future()
 
         def done(found: Probabilities | Exception) -> None:
+            if answer.done():  # given up while the model ran
+                return
             if isinstance(found, Exception):
                 answer.set_exception(found)
             else:
@@ -68,65 +103,93 @@ class Batcher:
     ) -> None:
         """Call `done` with the images' probabilities, or with what went wrong, in a later turn of the event loop.
 
-        What is not `wanted` any more when its turn comes is dropped. Raises `Overloaded` when the queue is full.
+        What is not `wanted` any more when its turn comes is dropped.
         """
-        if self._depth and self._depth + len(images) > self._max_queue:
-            raise self._overloaded()
-        if not self._waiting:
+        if not self._busy:
+            self._busy = True
             loop = asyncio.get_running_loop()
             loop.call_soon(self._run, loop)
-        self._waiting.append(_Waiting(classifier, images, done, wanted, time.perf_counter()))
-        self._depth += len(images)
-        self._metrics.queue_depth.set(self._depth)
+        size = len(images)
+        turn = self._turns[size] = max(self._turns.get(size, 0), self._turn) + size
+        key = (classifier.loaded, turn, next(self._numbers))
+        heapq.heappush(self._waiting, _Waiting(*key, classifier, images, done, wanted, time.perf_counter()))
+        self._depths[classifier] += size
+        self._metrics.queue_depth.set(self._depths.total())
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._take()
+        if not batch:
+            self._busy = False
+            return
+        images = batch[0].images if len(batch) == 1 else np.concatenate([item.images for item in batch])
+        self._begin(batch, len(images))
+        if self._expected > INLINE_SECONDS:
+            run = loop.run_in_executor(self._thread, batch[0].classifier.predict, images)
+            run.add_done_callback(functools.partial(self._ran_in_thread, loop, batch))
+            return
+        found: Probabilities | Exception
+        try:
+            found = batch[0].classifier.predict(images)
+        except Exception as error:  # noqa: BLE001 - whatever it is, every request in the batch must get an answer
+            found = error
+        self._ended(len(images))
         if self._waiting:  # the rest gets its own turn, after the loop has looked at its sockets
             loop.call_soon(self._run, loop)
-        if not batch:
-            return
-        started = time.perf_counter()
-        for item in batch:
-            self._metrics.stages["queue"].observe(started - item.since)
-        images = batch[0].images if len(batch) == 1 else np.concatenate([item.images for item in batch])
-        try:
-            probabilities = batch[0].classifier.predict(images)
-        except Exception as error:  # noqa: BLE001 - whatever it is, every request in the batch must get an answer
-            for item in batch:
-                item.done(error)
-            return
-        self._observe(len(images), time.perf_counter() - started)
-        position = 0
-        for item in batch:
-            item.done(probabilities[position : position + len(item.images)])
-            position += len(item.images)
+        else:
+            self._busy = False
+        _answer(batch, found)
+
+    def _ran_in_thread(
+        self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting], run: asyncio.Future[Probabilities]
+    ) -> None:
+        self._ended(sum(len(item.images) for item in batch))
+        self._run(loop)  # at once: the thread works while the answers are written
+        error = run.exception()
+        _answer(batch, run.result() if error is None else error)  # type: ignore[arg-type]  # no BaseException
 
     def _take(self) -> list[_Waiting]:
-        """The next batch, oldest first; requests that were cancelled meanwhile leave the queue and cost nothing."""
+        """The next batch; requests that were cancelled meanwhile leave the queue and cost nothing."""
         batch: list[_Waiting] = []
         size = 0
         while self._waiting:
             item = self._waiting[0]
             if batch and (size + len(item.images) > self._max_batch or item.classifier is not batch[0].classifier):
                 break
-            self._waiting.popleft()
-            self._depth -= len(item.images)
+            heapq.heappop(self._waiting)
+            self._turn = item.turn
+            self._depths[item.classifier] -= len(item.images)
             if item.wanted():
                 batch.append(item)
                 size += len(item.images)
-        self._metrics.queue_depth.set(self._depth)
+        self._depths = +self._depths  # without zeros: a version that nothing waits for is let go
+        self._metrics.queue_depth.set(self._depths.total())
         return batch
 
-    def _observe(self, size: int, seconds: float) -> None:
-        self._seconds_per_image += 0.1 * (seconds / size - self._seconds_per_image)
+    def _begin(self, batch: list[_Waiting], size: int) -> None:
+        now = time.perf_counter()
+        if self._pressed:
+            self._learn(now - self._started)
+        for item in batch:
+            self._metrics.stages["queue"].observe(now - item.since)
+        self._started, self._pressed = now, bool(self._waiting)
+        self._expected = batch[0].classifier.costs.seconds(size)
+
+    def _ended(self, size: int) -> None:
+        seconds = time.perf_counter() - self._started
+        if not self._pressed:
+            self._learn(seconds)
         self._metrics.stages["inference"].observe(seconds)
         self._metrics.batch_size.observe(size)
         self._metrics.last_inference.set(time.time())
 
-    def _overloaded(self) -> Overloaded:
-        wait = self._depth * self._seconds_per_image
-        return Overloaded(
-            f"{self._depth} pictures are waiting and the limit is {self._max_queue}; try again in a moment.",
-            limit=self._max_queue,
-            retry_after_s=max(1, math.ceil(wait)),
-        )
+    def _learn(self, seconds: float) -> None:
+        """Learn from the last run; under pressure from all that was done until the next one could begin."""
+        self._slowness += LEARNING_RATE * (seconds / self._expected - self._slowness)
+
+
+def _answer(batch: list[_Waiting], found: Probabilities | Exception) -> None:
+    """Give each request its own rows, or the error that they share."""
+    position = 0
+    for item in batch:
+        item.done(found if isinstance(found, Exception) else found[position : position + len(item.images)])
+        position += len(item.images)

@@ -17,6 +17,7 @@ import orjson
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from service import values
 from service.errors import Malformed, NotAPicture, ServiceError, TooLarge, UnknownMediaType, Unusable
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Picture: TypeAlias = "bytes | Pixels | ServiceError"  # PNG or JPEG; uint8[28,28
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
 FORM = "multipart/form-data"
+PARTS = 16  # of a form, for each picture that it may hold: fields that are no files are passed over
 DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
 
 
@@ -67,7 +69,7 @@ def _raw(body: bytes, max_images: int) -> Pictures:
 def _form(content_type: str, body: bytes, max_images: int) -> Pictures:
     """The files of a form (RFC 7578), whatever its fields are called; other fields are passed over."""
     _, options = parse_options_header(content_type)
-    form = _Form()
+    form = _Form(PARTS * max_images)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
         parser.write(body)
@@ -82,8 +84,9 @@ def _form(content_type: str, body: bytes, max_images: int) -> Pictures:
 class _Form:
     """Collects the files of a form from what python-multipart's parser tells."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_parts: int) -> None:
         self.files: list[bytes] = []
+        self._parts, self._max_parts = 0, max_parts
         self._name = self._value = self._disposition = b""
         self._content = bytearray()
 
@@ -99,6 +102,11 @@ class _Form:
         }
 
     def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > self._max_parts:
+            raise TooLarge(
+                f"The form has more than {self._max_parts:,} parts, which is the limit.", limit=self._max_parts
+            )
         self._disposition, self._content = b"", bytearray()
 
     def _field(self, data: bytes, start: int, end: int) -> None:
@@ -122,6 +130,7 @@ class _Form:
 
 
 def _json(body: bytes, max_images: int) -> Pictures:
+    values.check(body, max_images)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -1,12 +1,14 @@
 """The loaded model that answers: uint8[N,1,28,28] in, float32[N,10] probabilities out.
 
-It is made from a verified `Artefact`, proves itself on the golden batch (which also warms it up), and is trusted from
-then on: no check per request. It knows ONNX Runtime; it does not know pictures, requests or metrics.
+It is made from a verified `Artefact`, proves itself on the golden batch (which also warms it up), measures what its
+runs cost, and is trusted from then on: no check per request. It knows ONNX Runtime; it does not know pictures, requests
+or metrics.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 # Read by the runtime when it is imported: since 1.29 it sends telemetry on Linux unless told not to.
@@ -15,7 +17,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy as np
 import onnxruntime as ort
 
-from service import artefact
+from service import artefact, costs
 from service.errors import ModelError
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Classifier:
         self.identity = {"name": self.name, "version": self.version}  # as answers name it
         self._session = _session(verified)
         self._check_golden(verified)
+        self.costs = costs.measure(self.predict)
+        self.loaded = time.perf_counter()  # tells older versions from newer ones, in the order in which they serve
 
     @classmethod
     def load(cls, model_dir: Path, version: str = "latest") -> Classifier:

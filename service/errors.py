@@ -1,9 +1,10 @@
 """The family of errors, and the flow of a request that they map.
 
     route       NoSuchModel 404 · Forbidden 403 · NotLoaded 400 · NoModel 503
+    access      Unauthorized 401 · Forbidden 403 · RateLimited 429
     receive     TooLarge 413 · Malformed 400 · UnknownMediaType 415 · SlowRequest 408
     decode      NotAPicture 415 · TooLarge 413 · Unusable 422
-    queue       Overloaded 503
+    admission   Overloaded 503 · DeadlineExceeded 504
     infer       DeadlineExceeded 504
     load        ModelError (the version is refused; at the start the process ends with exit code 3)
 
@@ -45,8 +46,19 @@ class NoSuchModel(ServiceError):
     reason = "no_such_model"
 
 
+class Unauthorized(ServiceError):
+    """No API key, or none that is known; `challenge` ends the WWW-Authenticate header (RFC 6750 section 3)."""
+
+    status = 401
+    reason = "unauthorized"
+
+    def __init__(self, detail: str, *, challenge: str = "") -> None:
+        super().__init__(detail)
+        self.challenge = challenge
+
+
 class Forbidden(ServiceError):
-    """Something that clients may not do here."""
+    """Something that clients, or the holder of this key, may not do here."""
 
     status = 403
     reason = "forbidden"
@@ -109,10 +121,21 @@ class Unusable(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """The queue is full; `retry_after_s` says when to come back, in whole seconds."""
+    """It would be answered too late; `retry_after_s` says when to come back, in whole seconds."""
 
     status = 503
-    reason = "queue_full"
+    reason = "overloaded"
+
+    def __init__(self, detail: str, *, limit: float, retry_after_s: int) -> None:
+        super().__init__(detail, limit=limit)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(ServiceError):
+    """A key's requests come faster than it has them; `retry_after_s` says when to come back, in whole seconds."""
+
+    status = 429
+    reason = "rate_limited"
 
     def __init__(self, detail: str, *, limit: float, retry_after_s: int) -> None:
         super().__init__(detail, limit=limit)
@@ -120,7 +143,7 @@ class Overloaded(ServiceError):
 
 
 class DeadlineExceeded(ServiceError):
-    """The answer was not ready within the time to answer."""
+    """The time to answer is over, and there is no answer."""
 
     status = 504
     reason = "deadline_exceeded"

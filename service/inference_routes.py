@@ -18,7 +18,7 @@ from starlette.responses import Response
 from service import metrics, openinference, repository, served
 from service.openinference import HEADER_LENGTH
 from service.predict import in_time
-from service.receive import decompressed, whole_body
+from service.receive import admitted_body, decompressed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -105,15 +105,12 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
     async def infer(request: Request) -> Response:
         """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
         classifier = asked(request)
-        body = decompressed(
-            await whole_body(request, settings),
-            request.headers.get("content-encoding", "").strip().lower(),
-            limit=settings.max_body_bytes,
-        )
+        body, seconds = await admitted_body(request, settings, predictor.admission)
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+        body = decompressed(body, encoding, limit=settings.max_body_bytes)
         header = request.headers.get(HEADER_LENGTH)
         parse = functools.partial(openinference.parse, body, header, max_images=settings.max_images)
-        work = predictor.infer(classifier, parse, openinference.encode)
-        content, length = await in_time(work, settings.timeout_seconds)
+        content, length = await in_time(predictor.infer(classifier, parse, openinference.encode), seconds)
         if length is None:
             return Response(content, media_type="application/json")
         return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from service.costs import SIZES
 from service.tally import Book, BulkHistogram, Count, Level, Spread
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from service.classifier import Classifier
+    from service.errors import ServiceError
 
 # Seconds, from a small model's 50 µs to the default time to answer; the objectives 1, 10 and 100 ms are edges.
 SECONDS = (50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1, 2.5, 10)
@@ -36,7 +38,9 @@ INK = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1)
 STAGES = ("decode", "queue", "inference", "encode")
 POLARITIES = ("light_on_dark", "dark_on_light")
 REJECTIONS = ("malformed", "not_a_picture", "too_large", "unusable")
-SHED = ("queue_full", "deadline_exceeded")
+SHED = ("overloaded", "deadline_exceeded")
+KEY_RESULTS = ("accepted", "forbidden", "limited")
+NO_KEY = "-"  # in the place of a key's name, which cannot be this
 
 
 class Metrics:
@@ -77,6 +81,12 @@ class Metrics:
         self.stages = {name: Spread(self.book, stage.labels(name), SECONDS) for name in STAGES}
         batch_size = histogram("batch_size", "Pictures in one run of the model.", buckets=BATCHES)
         self.batch_size = Spread(self.book, batch_size, BATCHES)
+        self._batch_cost = gauge(
+            "batch_cost_seconds",
+            "CPU time of one run of the served model, measured when it was loaded.",
+            "size",
+            over_workers="livemax",
+        )
         last = gauge(
             "last_inference_timestamp_seconds", "When the model last ran, Unix time; 0: never.", over_workers="max"
         )
@@ -93,6 +103,10 @@ class Metrics:
         self.polarities = counts(polarity, POLARITIES)
         self.rejected = counts(counter("rejected_images_total", "Pictures refused.", "reason"), REJECTIONS)
         self.shed = counts(counter("shed_requests_total", "Requests given up to protect the others.", "reason"), SHED)
+        self._by_key = counter("key_requests_total", "Requests by whose API key they had.", "key", "result")
+        self.key_refusals = {
+            result: Count(self.book, self._by_key.labels(NO_KEY, result)) for result in ("missing", "unknown")
+        }
         self._model_loaded = gauge(
             "model_load_timestamp_seconds", "When the served model was loaded, Unix time.", over_workers="livemax"
         )
@@ -108,12 +122,23 @@ class Metrics:
             self._served = [(version, classifier.version, classifier.sha256)]
             self._build_info.labels(*self._served[0]).set(1)
             self._model_loaded.set(time.time())
+            for size in SIZES:
+                self._batch_cost.labels(str(size)).set(classifier.costs.seconds(size))
             self.reloads["success"].inc()
+
+    def of_key(self, name: str) -> dict[str, Count]:
+        """The counts of requests with the key of this name."""
+        return {result: Count(self.book, self._by_key.labels(name, result)) for result in KEY_RESULTS}
 
     def of_requests(self, route: str, method: str, status: int) -> tuple[Count, Spread]:
         """The count and the duration of requests with these labels."""
         duration = Spread(self.book, self._duration.labels(route), SECONDS)
         return Count(self.book, self._requests.labels(route, method, str(status))), duration
+
+    def count_shed(self, error: ServiceError) -> None:
+        """A request was refused with this error: was it given up to protect the others?"""
+        if error.reason in self.shed:
+            self.shed[error.reason].inc()
 
 
 class _Registry(CollectorRegistry):

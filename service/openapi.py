@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
 
+from service.admission import TIMEOUT
+
 if TYPE_CHECKING:
     from service.settings import Settings
 
@@ -107,6 +109,7 @@ def predict_extra(settings: Settings) -> dict[str, Any]:
     binary = {"schema": {"type": "string", "format": "binary"}}
     several = {"type": "array", "items": image, "minItems": 1, "maxItems": settings.max_images}
     return {
+        "parameters": [timeout_parameter()],
         "requestBody": {
             "required": True,
             "description": f"At most {settings.max_body_bytes:,} bytes and {settings.max_images} pictures.",
@@ -138,7 +141,17 @@ def predict_extra(settings: Settings) -> dict[str, Any]:
                     },
                 },
             },
-        }
+        },
+    }
+
+
+def timeout_parameter() -> dict[str, Any]:
+    """The header of a client that has a deadline."""
+    return {
+        "name": TIMEOUT,
+        "in": "header",
+        "description": "Milliseconds after which the answer is worth nothing to the client.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
     }
 
 
@@ -152,9 +165,15 @@ def predict_responses(settings: Settings) -> dict[int | str, dict[str, Any]]:
         415: "Not a picture that is read here, or a Content-Type that is not.",
         422: "Readable, but no digit can be in it.",
         500: "A fault of the service.",
-        503: "Too many pictures are waiting; `Retry-After` says when to come back.",
-        504: f"Not answered within {seconds}.",
+        503: "It would be answered too late, so much is waiting; `Retry-After` says when to come back.",
+        504: f"Not answered within {seconds}, or within {TIMEOUT}.",
     }
+    if settings.api_keys_file is not None:
+        problems |= {
+            401: "No API key, or none that is known.",
+            403: "The API key is for something else.",
+            429: "More requests than the API key has; `Retry-After` says when to come back.",
+        }
     responses: dict[int | str, dict[str, Any]] = {
         200: {
             "description": "One prediction per picture, in order; in a batch, a bad picture is that item's `error`.",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import orjson
 
+from service import values
 from service.errors import Malformed
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def parse(body: bytes, header_length: str | None, *, max_images: int) -> Request
     size = _header_length(header_length, len(body))
     if size == 0 and body:
         return _raw(body, max_images)
-    return read(_object(_json(body[:size]), "the request"), body[size:], max_images=max_images)
+    text = body[:size]
+    values.check(text, max_images)
+    return read(_object(_json(text), "the request"), body[size:], max_images=max_images)
 
 
 def read(document: dict[str, Any], binary: bytes, *, max_images: int) -> Request:
@@ -97,7 +100,7 @@ def _header_length(text: str | None, size: int) -> int:
     """How much of the body is JSON: all of it without the header."""
     if text is None:
         return size
-    if not (text.isascii() and text.isdecimal()) or int(text) > size:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20) or int(text) > size:
         raise Malformed(f"{HEADER_LENGTH} {text[:40]!r} is no length within the body's {size:,} bytes.")
     return int(text)
 

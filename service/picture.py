@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -27,6 +27,8 @@ Pixels = NDArray[np.uint8]
 
 MIN_SHORT, MIN_LONG = 2, 5  # pixels of the sides: a 1 cut out of small print
 WORK_SIDE = 1000  # pixels; no digit needs more, and a JPEG of any size decodes straight to about this
+MAX_SCANS = 100  # of a JPEG: a progressive one has about ten, and each goes over the whole picture
+PngImagePlugin.MAX_TEXT_MEMORY = 2 * 2**20  # bytes of all texts of a PNG; Pillow itself lets them grow to 64 MiB
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -94,6 +96,21 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     require_size(width, height)
 
 
+def _scans(image: JpegImageFile, data: bytes) -> int:
+    """How many scans a JPEG has; one, uncounted, where the first is sequential and of all components, as in most."""
+    assert image.fp is not None
+    size = 6 + 2 * image.layers
+    # Pillow has read up to the end of the first scan's header. After such a one libjpeg takes no others.
+    head = data[image.fp.tell() - size - 2 :][:5]
+    whole = head == b"\xff\xda" + size.to_bytes(2, "big") + bytes([image.layers])
+    return 1 if whole and "progressive" not in image.info else data.count(b"\xff\xda")
+
+
+def _check_scans(scans: int) -> None:
+    if scans > MAX_SCANS:
+        raise TooLarge(f"The JPEG has {scans:,} scans; at most {MAX_SCANS} are read.", limit=MAX_SCANS)
+
+
 def require_size(width: int, height: int) -> None:
     """Raise `Unusable` for a picture that is too small for any digit."""
     if min(width, height) < MIN_SHORT or max(width, height) < MIN_LONG:
@@ -107,6 +124,7 @@ def require_size(width: int, height: int) -> None:
 def _upright(image: ImageFile.ImageFile, data: bytes) -> Picture:
     width, height = image.size
     if isinstance(image, JpegImageFile):
+        _check_scans(_scans(image, data))
         # The decoder itself halves the picture up to three times, as long as it stays over the size asked for.
         image.draft(image.mode, _within(width, height, WORK_SIDE // 2))
     elif b"IEND" not in data[-64:] and b"IEND" not in data:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import orjson
 
 from service import body, explain, image, openinference
+from service.admission import Admission
+from service.decoder import INLINE_BYTES, Decoder
 from service.doubt import doubts
 from service.errors import DeadlineExceeded, ServiceError
 
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
     from service.metrics import Metrics
     from service.picture import Pixels
     from service.settings import Settings
-
-# A body this small is a 28×28 picture or nearly so: decoding it costs less than handing it to a thread.
-INLINE_BYTES = 2048
-# Large pictures being decoded at once: bounds memory at this many times `max_pixels`.
-DECODE_THREADS = 2
 
 T = TypeVar("T")
 # The model's name and version, a request, its probabilities → what the protocol answers.
@@ -56,13 +52,14 @@ class Predictor:
     def __init__(self, models: Models, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
         self._models = models
         self._batcher = batcher
+        self._decoder = Decoder()
+        self.admission = Admission(settings, models, batcher, self._decoder)
         self._metrics = metrics
         self._settings = settings
-        self._pool = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
 
     def close(self) -> None:
         """Ends the decoding threads; what they have begun is finished."""
-        self._pool.shutdown()
+        self._decoder.close()
 
     async def answer(self, content_type: str, data: bytes, *, explained: bool = False) -> bytes:
         """The JSON answer to one body of `/predict`; raises `ServiceError`."""
@@ -93,7 +90,8 @@ class Predictor:
             request = parse()
             pixels = request.pixels
             if pixels is None:
-                waiting = (self._prepare_one(picture, mnist_form=False) for picture in request.pictures)
+                turns = self._decoder.turns()
+                waiting = (self._prepare_one(picture, turns, mnist_form=False) for picture in request.pictures)
                 prepared = await asyncio.gather(*waiting)
                 pixels = _stacked(prepared)
                 for item in prepared:
@@ -175,11 +173,14 @@ class Predictor:
 
     async def _prepare(self, pictures: Pictures) -> list[Prepared | ServiceError]:
         """Each picture as the network will see it; a single picture's error is raised, a batch's returned."""
-        unchanged = _in_mnist_form(pictures.items)
+        unchanged, turns = _in_mnist_form(pictures.items), self._decoder.turns()
         if not pictures.several:
-            return [await self._prepare_one(pictures.items[0], unchanged[0])]
+            return [await self._prepare_one(pictures.items[0], turns, mnist_form=unchanged[0])]
         prepared = await asyncio.gather(
-            *(self._prepare_one(item, whole) for item, whole in zip(pictures.items, unchanged, strict=True)),
+            *(
+                self._prepare_one(item, turns, mnist_form=whole)
+                for item, whole in zip(pictures.items, unchanged, strict=True)
+            ),
             return_exceptions=True,
         )
         items: list[Prepared | ServiceError] = []
@@ -191,15 +192,15 @@ class Predictor:
             items.append(item)
         return items
 
-    async def _prepare_one(self, picture: Picture, mnist_form: bool) -> Prepared:
+    async def _prepare_one(self, picture: Picture, turns: asyncio.Semaphore, *, mnist_form: bool) -> Prepared:
         if isinstance(picture, ServiceError):
             raise picture
         if isinstance(picture, np.ndarray):
-            return image.unchanged(picture) if mnist_form else image.prepare(picture)
-        if len(picture) <= INLINE_BYTES:
-            return image.read(picture, max_pixels=self._settings.max_pixels)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: image.read(picture, max_pixels=self._settings.max_pixels))
+            if mnist_form:
+                return image.unchanged(picture)
+            return await self._decoder.run(functools.partial(image.prepare, picture), turns)
+        read = functools.partial(image.read, picture, max_pixels=self._settings.max_pixels)
+        return read() if len(picture) <= INLINE_BYTES else await self._decoder.run(read, turns)
 
     async def _classify(self, classifier: Classifier, good: list[Prepared]) -> Probabilities:
         if not good:
@@ -238,7 +239,7 @@ async def in_time(work: Awaitable[T], seconds: float) -> T:
         async with asyncio.timeout(seconds):
             return await work
     except TimeoutError:
-        raise DeadlineExceeded(f"The answer was not ready within {seconds:g} s.", limit=seconds) from None
+        raise DeadlineExceeded(f"The answer was not ready within {seconds:.3g} s.", limit=seconds) from None
 
 
 def _stacked(prepared: Sequence[Prepared]) -> Pixels:

@@ -13,7 +13,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.errors import Overloaded, ServiceError
+from service.errors import Overloaded, RateLimited, ServiceError, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,10 +37,8 @@ def install(app: FastAPI, metrics: Metrics) -> None:
 
     async def on_service_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)
-        if error.reason in metrics.shed:
-            metrics.shed[error.reason].inc()
-        headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Overloaded) else None
-        return _problem(request, error.members(), headers)
+        metrics.count_shed(error)
+        return _problem(request, error.members(), headers_of(error))
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -59,14 +57,24 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(Exception, on_fault)
 
 
+def headers_of(error: ServiceError) -> dict[str, str]:
+    """The headers of an error that says when to come back, or how to come with a key."""
+    match error:
+        case Overloaded() | RateLimited():
+            return {"Retry-After": str(error.retry_after_s)}
+        case Unauthorized():
+            return {"WWW-Authenticate": f'Bearer realm="mnist-mlp"{error.challenge}'}
+    return {}
+
+
 def _problem(request: Request, problem: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    if request.url.path.startswith("/v2"):
-        return Response(orjson.dumps({"error": problem["detail"]}), problem["status"], headers, media_type=JSON)
-    content = encoded(problem, request.scope["request_id"])
-    return Response(content, problem["status"], headers, media_type=MEDIA_TYPE)
+    media_type, content = encoded(problem, request.url.path, request.scope["request_id"])
+    return Response(content, problem["status"], headers, media_type=media_type)
 
 
-def encoded(problem: dict[str, Any], request_id: bytes) -> bytes:
-    """A problem as JSON, with its title and the id of the request."""
+def encoded(problem: dict[str, Any], path: str, request_id: bytes) -> tuple[str, bytes]:
+    """A problem's media type and JSON, as they are for requests to `path`."""
+    if path.startswith("/v2"):
+        return JSON, orjson.dumps({"error": problem["detail"]})
     title = HTTPStatus(problem["status"]).phrase
-    return orjson.dumps({"title": title, **problem, "request_id": request_id.decode()})
+    return MEDIA_TYPE, orjson.dumps({"title": title, **problem, "request_id": request_id.decode()})

@@ -2,8 +2,8 @@
 
 In: what uvicorn's httptools protocol gets from a connection. Out: the same answers, for a third of the CPU time. What
 is not small and plain (big pictures, queries, HTTP/1.0, bodies that take their time), and whatever would end in
-an error, goes the normal way to the app with all of its body: so there is one place that refuses. It knows HTTP
-framing, and nothing of pictures.
+an error, goes the normal way to the app with all of its body: so there is one place that refuses. Only what is refused
+to protect the others is refused here, where it costs least. It knows HTTP framing, and nothing of pictures.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import logging
+import math
 import struct
 import termios
 import time
@@ -19,21 +20,26 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service import openinference, problems
+from service.admission import TIMEOUT
+from service.errors import DeadlineExceeded, Overloaded, ServiceError
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
 
+    from service.access import Access
     from service.artefact import Probabilities
     from service.batcher import Batcher
     from service.drain import Drain
+    from service.metrics import Metrics
     from service.observe import Observer
     from service.predict import Predictor, Small
 
 PATIENCE = 0.05  # seconds for the rest of a body; then the normal way has it
 MAX_BODY = 65_536  # bytes: 64 pictures of 784; what is larger gains nothing here
 FRAMING = frozenset({b"transfer-encoding", b"expect", b"content-encoding", b"upgrade"})  # left to the normal way
-JSON, BYTES, PROBLEM = b"application/json", b"application/octet-stream", problems.MEDIA_TYPE.encode()
-HEADER_LENGTH = openinference.HEADER_LENGTH.lower().encode()
+JSON = b"content-type: application/json\r\n"
+BINARY = b"content-type: application/octet-stream\r\n%b: %%d\r\n" % openinference.HEADER_LENGTH.lower().encode()
+TIMEOUT_BYTES = TIMEOUT.lower().encode()
 CLOSED = 499  # as nginx counts requests whose client has gone
 INFERENCE = "/v2/models/{model}/infer"
 QUIET = 0.5  # seconds without a request after which a connection is closed when the service ends
@@ -44,10 +50,15 @@ log = logging.getLogger("service")
 class FastPath:
     """What the protocol needs of the app; the lifespan hands it over in its state."""
 
-    def __init__(self, predictor: Predictor, batcher: Batcher, observer: Observer) -> None:
+    def __init__(
+        self, predictor: Predictor, batcher: Batcher, observer: Observer, access: Access | None, watched: Metrics
+    ) -> None:
         self._predictor = predictor
+        self.admission = predictor.admission
         self.batcher = batcher
         self.observer = observer
+        self.access = access
+        self.watched = watched
         # By path: the route's template, and what prepares a request.
         self.routes = {b"/predict": ("/predict", predictor.small_answer)}
 
@@ -64,6 +75,7 @@ class _InFlight:
         self.headers = headers
         self.body = b""
         self.started = time.perf_counter()
+        self.deadline = math.inf
         self.keep_alive = True
         self.response_complete = False
         self.disconnected = False
@@ -113,6 +125,8 @@ class Protocol(HttpToolsProtocol):
         if not idle or self.flow.write_paused or not self.parser.should_keep_alive():
             return False
         if self.parser.get_http_version() != "1.1" or self.expect_100_continue:
+            return False
+        if self._fast.access is not None and not self._fast.access.fits(self.headers, "infer"):
             return False
         return not any(name in FRAMING for name, _ in self.headers)
 
@@ -189,27 +203,58 @@ class Protocol(HttpToolsProtocol):
         assert self._fast
         _, prepare = self._fast.routes[request.path]
         try:
+            self._admit(request, large=False)
             small = prepare(request.headers, request.body)
-            if small is not None:
+            if small is None:
+                self._admit(request, large=True)
+            elif not self._taken(request):
+                small = None
+            else:
                 done = functools.partial(self._end, request, small)
-                self._fast.batcher.submit(
-                    small.classifier, small.images, done, functools.partial(self._wanted, request)
-                )
+                wanted = functools.partial(self._wanted, request, small)
+                self._fast.batcher.submit(small.classifier, small.images, done, wanted)
+        except (Overloaded, DeadlineExceeded) as error:
+            self._take(request)
+            # Later, as all answers: so that requests behind it on the connection are known when it is written.
+            self.loop.call_soon(self._end, request, None, error)
+            return
         except Exception:  # noqa: BLE001 - whatever it is, it comes again where the app answers it
             small = None
         if small is None:
             self._hand_over(request)
             super().on_message_complete()
-            return
+        else:
+            self._take(request)
+
+    def _admit(self, request: _InFlight, *, large: bool) -> None:
+        assert self._fast
+        timeout = request.headers.get(TIMEOUT_BYTES)
+        text = None if timeout is None else timeout.decode("latin-1")
+        request.deadline = time.perf_counter() + self._fast.admission.admit(text, request.started, large=large)
+
+    def _take(self, request: _InFlight) -> None:
+        """This request is answered here."""
+        assert self._fast
         self._settle()
         self.cycle = request  # type: ignore[assignment]  # it has all of a cycle that uvicorn asks for
         self._fast.observer.begin()
 
-    def _wanted(self, request: _InFlight) -> bool:
-        """Whether anybody waits for the answer."""
+    def _taken(self, request: _InFlight) -> bool:
+        """Whether its key has a request left, where there are keys; else the app says when to come again."""
+        assert self._fast
+        return self._fast.access is None or self._fast.access.take(request.headers.items(), "infer")
+
+    def _wanted(self, request: _InFlight, small: Small) -> bool:
+        """Whether anybody waits for the answer, and still in time."""
         if request.disconnected and self._fast:
             self._record(request, CLOSED, self._fast.observer.request_id(request.headers.items()))
-        return not request.disconnected
+            return False
+        if time.perf_counter() > request.deadline:
+            seconds = request.deadline - request.started
+            sentence = f"The answer was not ready within {seconds:.3g} s."
+            self._end(request, small, DeadlineExceeded(sentence, limit=seconds))
+            return False
+        return True
 
     def _record(self, request: _InFlight, status: int, request_id: bytes) -> None:
         assert self._fast
@@ -218,37 +263,39 @@ class Protocol(HttpToolsProtocol):
         seconds = time.perf_counter() - request.started
         self._fast.observer.end(route, "POST", status, seconds, request_id=request_id, client=client)
 
-    def _end(self, request: _InFlight, small: Small, found: Probabilities | Exception) -> None:
-        """The model has answered: write the response."""
+    def _end(self, request: _InFlight, small: Small | None, found: Probabilities | Exception) -> None:
+        """The model has answered, or there will be no answer: write the response."""
         assert self._fast
         request_id = self._fast.observer.request_id(request.headers.items())
-        length = None
         try:
             if isinstance(found, Exception):
                 raise found
+            assert small
             content, length = small.answer(found)
-            status, kind = 200, JSON if length is None else BYTES
+            status, lines = 200, JSON if length is None else BINARY % length
+        except ServiceError as error:
+            self._fast.watched.count_shed(error)
+            status, lines, content = _problem(request, error.members(), request_id, problems.headers_of(error))
         except Exception:
             log.exception("request %s failed", request_id.decode())
-            status, kind, content = 500, PROBLEM, problems.encoded(problems.FAULT, request_id)
+            status, lines, content = _problem(request, problems.FAULT, request_id, {})
         self._record(request, status, request_id)
         request.response_complete = True
         if self._drain.begun and not self.pipeline:
             request.keep_alive = False
         if not self.transport.is_closing():
-            more = b"" if length is None else b"%b: %d\r\n" % (HEADER_LENGTH, length)
-            self.transport.write(self._head(request, status, kind, len(content), request_id) + more + b"\r\n" + content)
+            self.transport.write(self._head(request, status, lines, len(content), request_id) + content)
             if not request.keep_alive:
                 self.transport.close()
             self.on_response_complete()
 
-    def _head(self, request: _InFlight, status: int, kind: bytes, size: int, request_id: bytes) -> bytes:
+    def _head(self, request: _InFlight, status: int, lines: bytes, size: int, request_id: bytes) -> bytes:
         headers = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
         close = b"" if request.keep_alive else b"connection: close\r\n"
-        return b"%bcontent-length: %d\r\ncontent-type: %b\r\nx-request-id: %b\r\n%b%b" % (
+        return b"%bcontent-length: %d\r\n%bx-request-id: %b\r\n%b%b\r\n" % (
             STATUS_LINE[status],
             size,
-            kind,
+            lines,
             request_id,
             headers,
             close,
@@ -259,3 +306,12 @@ def _unread(transport: Transport) -> bool:
     """Whether the system holds bytes of this connection that the event loop has not read yet."""
     count = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
     return struct.unpack("i", count) != (0,)
+
+
+def _problem(
+    request: _InFlight, problem: dict[str, Any], request_id: bytes, headers: dict[str, str]
+) -> tuple[int, bytes, bytes]:
+    """Status, header lines and body of a problem."""
+    kind, content = problems.encoded(problem, request.path.decode(), request_id)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {"content-type": kind, **headers}.items())
+    return problem["status"], lines.encode(), content

@@ -1,22 +1,41 @@
 """A request's whole body, bounded in size and time.
 
-In: a request. Out: its body, decompressed where the client compressed it. It knows the limits, not what a body holds.
+In: a request. Out: its body, decompressed where the client compressed it, and the time that is left to answer it. It
+knows the limits, not what a body holds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from typing import TYPE_CHECKING
 
+from service.admission import TIMEOUT
+from service.decoder import INLINE_BYTES
 from service.errors import Malformed, SlowRequest, TooLarge, UnknownMediaType
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from service.admission import Admission
     from service.settings import Settings
 
+_PIECE = 4 * 2**20  # bytes unpacked at a time: zlib holds what it makes twice while it makes it
 _GZIP_OR_ZLIB = 47  # zlib's window bits: the larger window, and either header
+
+
+async def admitted_body(request: Request, settings: Settings, admission: Admission) -> tuple[bytes, float]:
+    """The body of a request with pictures, and the seconds left to answer it; raises what the two functions do.
+
+    It is admitted twice: before the body is waited for, which may be long, and before the body is decoded.
+    """
+    began = time.perf_counter()
+    timeout, length = (request.headers.get(name) for name in (TIMEOUT, "content-length"))
+    large = length is None or not length.isdecimal() or int(length) > INLINE_BYTES
+    admission.admit(timeout, began, large=large)
+    body = await whole_body(request, settings)
+    return body, admission.admit(timeout, began, large=large)
 
 
 async def whole_body(request: Request, settings: Settings) -> bytes:
@@ -60,12 +79,18 @@ def decompressed(body: bytes, encoding: str, *, limit: int) -> bytes:
     if encoding not in {"gzip", "x-gzip", "deflate"}:
         raise UnknownMediaType(f"Content-Encoding {encoding} is not one that is read here; send gzip or deflate.")
     engine = zlib.decompressobj(_GZIP_OR_ZLIB)
+    plain = bytearray()
     try:
-        plain = engine.decompress(body, limit + 1)
+        while not engine.eof and len(plain) <= limit:
+            piece = engine.decompress(body, _PIECE)
+            body = engine.unconsumed_tail
+            if not piece:
+                break
+            plain += piece
     except zlib.error as error:
         raise Malformed(f"The body is not {encoding}: {error}.") from None
     if len(plain) > limit:
         raise TooLarge(f"The decompressed body has more than {limit:,} bytes, which is the limit.", limit=limit)
     if not engine.eof:
         raise Malformed(f"The {encoding} body breaks off.")
-    return plain
+    return bytes(plain)

@@ -58,19 +58,32 @@ class Settings(BaseSettings):
     model_wait: bool = Field(
         False, description="Start without a usable version and wait for one, not ready; off: end with exit code 3."
     )
-    admin: bool = Field(False, description="Let every client load and unload the model; off: none.")
+    admin: bool = Field(False, description="Without API keys: let every client load and unload the model; off: none.")
     metrics_port: Port | None = Field(
         None, description="Moves /metrics to a port of its own; unset: on the service's port."
     )
     grpc_port: Port | None = Field(
         None, description="Port to answer gRPC on, which needs the extra `grpc`; 0 takes a free one; unset: no gRPC."
     )
+    api_keys_file: Path | None = Field(
+        None, description="File of API keys, which requests then need; read again when it changes; unset: no keys."
+    )
+    tls_cert_file: Path | None = Field(
+        None, description="Certificate chain (PEM), for HTTPS and gRPC over TLS; unset: neither, as behind a proxy."
+    )
+    tls_key_file: Path | None = Field(
+        None, description="Private key of the certificate (PEM); unset: it stands in the certificate's file."
+    )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body, in bytes.")
     max_pixels: int = Field(
         50_000_000, ge=784, description="Largest picture, in pixels, read from its header before decoding."
     )
     max_images: int = Field(64, ge=1, le=4096, description="Most pictures in one request.")
-    max_queue: int = Field(1024, ge=1, description="Most pictures waiting for the model in one worker.")
+    max_wait_seconds: float = Field(
+        1.0,
+        gt=0,
+        description="Longest predicted wait in one worker, in seconds; requests that would wait longer get 503.",
+    )
     timeout_seconds: float = Field(
         10.0, gt=0, description="Time to receive a request, and again to answer it, in seconds."
     )

@@ -24,6 +24,7 @@ from service.protocol import CLOSED
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from service.access import Access
     from service.grpc.methods import Methods
     from service.metrics import Metrics
     from service.observe import Observer
@@ -34,14 +35,25 @@ SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 # itself says of a message over the limit.
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     415: grpc.StatusCode.INVALID_ARGUMENT,
     422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+# Of the methods that ask for another scope than "infer"; None: open to all, for probes.
+SCOPES = {
+    "ServerLive": None,
+    "ServerReady": None,
+    "ModelReady": None,
+    "RepositoryModelLoad": "admin",
+    "RepositoryModelUnload": "admin",
 }
 
 QUIET_SECONDS = 0.05  # without a new call, after which clients are taken to wait for their answers
@@ -53,9 +65,10 @@ log = logging.getLogger("service")
 class Calls:
     """Answers calls with `methods`; `observer` sees each."""
 
-    def __init__(self, methods: Methods, observer: Observer, watched: Metrics) -> None:
+    def __init__(self, methods: Methods, observer: Observer, access: Access | None, watched: Metrics) -> None:
         self._methods = methods
         self._observer = observer
+        self._access = access
         self._watched = watched
         self._begun = 0  # calls so far
         self._answering = asyncio.Event()
@@ -70,18 +83,20 @@ class Calls:
 
     def _handler(self, method: Any) -> grpc.RpcMethodHandler:
         route, answer = _route(method), getattr(self._methods, method.name)
+        scope = SCOPES.get(method.name, "infer")
         taken, given = getattr(pb, method.input_type.name), getattr(pb, method.output_type.name)
 
         async def call(data: bytes, context: Any) -> Any:
             started = time.perf_counter()
-            request_id = self._observer.request_id(
-                (name.encode(), value.encode()) for name, value in context.invocation_metadata() if name == REQUEST_ID
-            )
+            headers = [(k.encode(), v.encode()) for k, v in context.invocation_metadata() if isinstance(v, str)]
+            request_id = self._observer.request_id(headers)
             context.set_trailing_metadata(((REQUEST_ID, request_id.decode()),))
             status = CLOSED  # where the client leaves, this is cancelled
             self._observer.begin()
             self._begun += 1
             try:
+                if self._access is not None and scope is not None:
+                    self._access.admit(headers, scope)
                 answered = await answer(_message(taken, data))
                 await self._answering.wait()
                 status = 200
@@ -118,8 +133,7 @@ class Calls:
         if not isinstance(error, ServiceError):
             log.error("request %s failed", request_id.decode(), exc_info=error)
             return 500, str(problems.FAULT["detail"])
-        if error.reason in self._watched.shed:
-            self._watched.shed[error.reason].inc()
+        self._watched.count_shed(error)
         return error.status, error.detail
 
 

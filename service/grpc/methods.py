@@ -6,6 +6,7 @@ In: a request's message. Out: the answer's message, or a `ServiceError`. It know
 from __future__ import annotations
 
 import functools
+import time
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
@@ -67,7 +68,10 @@ class Methods:
         """Probabilities of pictures."""
         classifier = self._asked(request.model_name, request.model_version)
         parse = functools.partial(tensors.parse, request, max_images=self._settings.max_images)
-        return await in_time(self._predictor.infer(classifier, parse, tensors.encode), self._settings.timeout_seconds)
+        # The deadline that a client sets is gRPC's own: at its end this is cancelled.
+        large = any(one.datatype == "BYTES" for one in request.inputs)
+        seconds = self._predictor.admission.admit(None, time.perf_counter(), large=large)
+        return await in_time(self._predictor.infer(classifier, parse, tensors.encode), seconds)
 
     async def ModelConfig(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         """The model's configuration, as Triton's clients read it."""

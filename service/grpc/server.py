@@ -20,6 +20,7 @@ from service.grpc.methods import Methods
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from service.access import Access
     from service.drain import Drain
     from service.lifecycle import Models
     from service.metrics import Metrics
@@ -35,19 +36,25 @@ async def serving(
     models: Models,
     predictor: Predictor,
     observer: Observer,
+    access: Access | None,
     watched: Metrics,
     drain: Drain,
     unready: Callable[[], str | None],
 ) -> AsyncIterator[None]:
     """Inference and health at `settings.grpc_port`."""
     methods = Methods(predictor, models, settings, watched, unready)
-    calls = Calls(methods, observer, watched)
+    calls = Calls(methods, observer, access, watched)
     # The limit holds for a message that came compressed, too, before and after it is unpacked.
     options = [("grpc.max_receive_message_length", settings.max_body_bytes), ("grpc.so_reuseport", 1)]
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers([calls.handler(), health.handler({"", SERVICE.full_name}, unready, drain.closing)])
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    address = f"{host}:{settings.grpc_port}"
+    if settings.tls_cert_file is None:
+        server.add_insecure_port(address)
+    else:
+        chain, key = settings.tls_cert_file, settings.tls_key_file or settings.tls_cert_file
+        server.add_secure_port(address, grpc.ssl_server_credentials([(key.read_bytes(), chain.read_bytes())]))
     await server.start()
 
     # No answer takes longer than `timeout_seconds`: what is still open then waits for its client.

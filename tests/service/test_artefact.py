@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import onnx
 import onnx.helper
 import pytest
 
+from benchmarks import hostile
 from service import artefact
 from service.classifier import Classifier
 from service.errors import ModelError
@@ -89,6 +91,16 @@ def folder_as_model(version: Path) -> None:
     (version / "model.onnx").mkdir()
 
 
+def pipe_as_model(version: Path) -> None:
+    (version / "model.onnx").unlink()
+    os.mkfifo(version / "model.onnx")
+
+
+def link_as_model(version: Path) -> None:
+    (version / "model.onnx").rename(version / "elsewhere.onnx")
+    (version / "model.onnx").symlink_to("elsewhere.onnx")
+
+
 def truncate(version: Path, name: str) -> None:
     path = version / name
     path.write_bytes(path.read_bytes()[:-100])
@@ -107,6 +119,8 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "no card": (lambda v: (v / "model.json").unlink(), "model.json: expected a readable file"),
     "no golden batch": (lambda v: (v / "golden.npz").unlink(), "golden.npz: expected a readable file"),
     "a folder as model": (folder_as_model, "Is a directory"),
+    "a pipe as model": (pipe_as_model, "model.onnx: expected a regular file"),
+    "a link as model": (link_as_model, "model.onnx: expected a readable file, found a symbolic link"),
     "truncated model": (lambda v: truncate(v, "model.onnx"), "truncated or altered"),
     "truncated golden batch": (lambda v: truncate(v, "golden.npz"), "truncated or altered"),
     "truncated card": (lambda v: truncate(v, "model.json"), "expected JSON"),
@@ -169,3 +183,64 @@ def test_no_versions_at_all(tmp_path: Path) -> None:
         artefact.read(tmp_path)
     with pytest.raises(ModelError, match="expected a folder of model versions, found No such file"):
         artefact.read(tmp_path / "nowhere")
+
+
+def test_what_was_hashed_is_what_answers(version: Path) -> None:
+    """The model's file is read once: what takes its place between the checksum and the runtime changes nothing."""
+    verified = artefact.read(version.parent)
+    (version / "model.onnx").write_bytes(b"another model")
+    answered = Classifier(verified).predict(verified.golden_images)
+    assert np.abs(answered - verified.golden_probabilities).max() < 1e-3
+
+
+def test_an_unreadable_version_is_told_so(version: Path) -> None:
+    """A file that this user may not read is told as such."""
+    (version / "model.onnx").chmod(0)
+    user = os.geteuid()
+    os.seteuid(user or 65534)  # root may read whatever there is
+    try:
+        with pytest.raises(ModelError, match="expected a readable file, found Permission denied"):
+            artefact.read(version.parent, VERSION)
+    finally:
+        os.seteuid(user)
+
+
+def loaded(folder: Path) -> Classifier | None:
+    """What answers, or None where it is refused, which must be in one line."""
+    try:
+        return Classifier.load(folder.parent, VERSION)
+    except ModelError as error:
+        assert "\n" not in str(error)
+        return None
+
+
+@pytest.mark.parametrize("vouched_for", [False, True])
+def test_a_model_that_breaks_off_anywhere_is_refused(version: Path, vouched_for: bool) -> None:
+    """Cut off after each per cent of its bytes, also under a card that has the checksum of what is left."""
+    whole = (version / "model.onnx").read_bytes()
+    for percent in range(100):
+        part = whole[: len(whole) * percent // 100]
+        replace_model(version, part) if vouched_for else (version / "model.onnx").write_bytes(part)
+        assert loaded(version) is None, percent
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
+def test_a_changed_byte_is_caught_by_the_checksum(version: Path, name: str) -> None:
+    """Any byte of the model or of the golden batch, changed to any other (all of a thousand: `make hostile`)."""
+    path = version / name
+    for spoilt in hostile.changed(path.read_bytes(), count=30):
+        path.write_bytes(spoilt)
+        assert loaded(version) is None
+
+
+@pytest.mark.parametrize(("name", "checksum"), [("model.onnx", "sha256"), ("golden.npz", "golden_sha256")])
+def test_a_changed_byte_under_a_card_that_vouches_for_it(version: Path, name: str, checksum: str) -> None:
+    """Without the checksum's help: refused in one line, or loaded and still true to the golden batch; never a crash."""
+    path, golden = version / name, artefact.read(version.parent, VERSION)
+    for spoilt in hostile.changed(path.read_bytes(), count=30):
+        path.write_bytes(spoilt)
+        edit_card(version, **{checksum: hashlib.sha256(spoilt).hexdigest()})
+        classifier = loaded(version)
+        if classifier is not None:
+            answered = classifier.predict(golden.golden_images)
+            assert np.abs(answered - golden.golden_probabilities).max() < 2e-3

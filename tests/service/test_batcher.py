@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.batcher import Batcher
-from service.errors import Overloaded
+from service.batcher import INLINE_SECONDS, Batcher
 from service.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
 class Watched:
     """A batcher around the real model, with its metrics."""
 
-    def __init__(self, classifier: Classifier, *, max_batch: int = 64, max_queue: int = 10_000) -> None:
+    def __init__(self, classifier: Classifier, *, max_batch: int = 64) -> None:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        self.batcher = Batcher(self.metrics, max_batch=max_batch, max_queue=max_queue)
+        self.batcher = Batcher(self.metrics, max_batch=max_batch)
         self.classifier = classifier
 
     async def predict(self, images: Pixels) -> Probabilities:
@@ -43,8 +42,12 @@ def images_of(digits: Digits, count: int) -> Pixels:
     return digits.images[:count, None]
 
 
-def test_thousands_at_once_each_get_their_own_answer(classifier: Classifier, digits: Digits) -> None:
+@pytest.mark.parametrize("threads", [False, True], ids=["in the loop", "in a thread"])
+def test_thousands_at_once_each_get_their_own_answer(
+    classifier: Classifier, digits: Digits, monkeypatch: pytest.MonkeyPatch, threads: bool
+) -> None:
     """3,000 different pictures asked at the same time, in requests of 1 to 7, are all answered as offline."""
+    monkeypatch.setattr("service.batcher.INLINE_SECONDS", 0.0 if threads else INLINE_SECONDS)
     watched = Watched(classifier)
     images = images_of(digits, 3000)
     cuts = np.cumsum(np.random.default_rng(0).integers(1, 8, 1000))
@@ -90,19 +93,40 @@ def test_cancelled_requests_cost_nothing(classifier: Classifier, digits: Digits)
     assert watched.value("mnist_batch_size_sum") == 1
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_back(classifier: Classifier, digits: Digits) -> None:
-    """What would pass the limit is refused at once with the limit and a wait; what is in the queue is answered."""
-    watched = Watched(classifier, max_queue=4)
-    images = images_of(digits, 6)
+def test_small_requests_do_not_wait_for_all_large_ones(classifier: Classifier, digits: Digits) -> None:
+    """Twenty requests with one picture overtake twenty with 64; two hundred do not: 64 pictures each way, by turns."""
+    watched = Watched(classifier)
+    order: list[int] = []
 
-    async def ask() -> list[object]:
-        return await asyncio.gather(*(watched.predict(image[None]) for image in images), return_exceptions=True)
+    async def ask(size: int) -> None:
+        await watched.predict(images_of(digits, size))
+        order.append(size)
 
-    answers = asyncio.run(ask())
-    refused = [answer for answer in answers if isinstance(answer, Overloaded)]
-    assert len(refused) == 2
-    assert (refused[0].status, refused[0].limit, refused[0].retry_after_s) == (503, 4, 1)
-    assert all(isinstance(answer, np.ndarray) for answer in answers[:4])
+    async def ask_all(sizes: list[int]) -> None:
+        await asyncio.gather(*map(ask, sizes))
+
+    asyncio.run(ask_all([64] * 20 + [1] * 20))
+    assert order[:20] == [1] * 20
+    order.clear()
+    asyncio.run(ask_all([1] * 200 + [64] * 2))
+    assert order.index(64) == 64
+
+
+def test_it_tells_how_long_the_queue_is(classifier: Classifier, digits: Digits) -> None:
+    """An idle batcher predicts no wait; one with pictures waiting, what their runs cost."""
+    watched = Watched(classifier)
+
+    async def ask() -> list[float]:
+        waits = [watched.batcher.wait()]
+        asked = [asyncio.ensure_future(watched.predict(images_of(digits, 64))) for _ in range(10)]
+        await asyncio.sleep(0)  # they are waiting now
+        waits.append(watched.batcher.wait())
+        await asyncio.gather(*asked)
+        return [*waits, watched.batcher.wait()]
+
+    before, between, after = asyncio.run(ask())
+    assert (before, after) == (0, 0)
+    assert between >= classifier.costs.seconds(640)
 
 
 def test_a_failing_run_fails_only_its_batch(classifier: Classifier, digits: Digits) -> None:

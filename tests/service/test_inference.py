@@ -169,6 +169,7 @@ ABUSE: dict[str, tuple[dict[str, Any], str]] = {
     "another output": ({"json": tensor() | {"outputs": [{"name": "x"}]}}, "'probabilities'"),
     "duplicate outputs": ({"json": tensor() | {"outputs": [{"name": "probabilities"}] * 2}}, "one output"),
     "a huge header length": (binary("99999999999", 784, bytes(784)), "no length within"),
+    "a header length of thousands of digits": (binary("9" * 5000, 784, bytes(784)), "no length within"),
     "a header length of words": (binary("many", 784, bytes(784)), "no length within"),
     "bytes that are missing": (binary("{}", 784, bytes(10)), "784, and 10"),
     "bytes that nobody asked for": (binary("{}", None, bytes(10)), "must have data"),

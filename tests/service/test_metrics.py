@@ -70,7 +70,7 @@ def test_counts_are_right_over_all_workers(digits: Digits, workers: int) -> None
     assert value(found, "mnist_input_polarity_total", {"polarity": "dark_on_light"}) == 1
     assert value(found, "mnist_rejected_images_total", {"reason": "not_a_picture"}) == 1
     assert value(found, "mnist_rejected_images_total", {"reason": "too_large"}) == 0
-    assert value(found, "mnist_shed_requests_total", {"reason": "queue_full"}) == 0
+    assert value(found, "mnist_shed_requests_total", {"reason": "overloaded"}) == 0
     for stage in ("decode", "queue", "inference", "encode"):
         assert value(found, "mnist_stage_duration_seconds_count", {"stage": stage}) == 21
     assert value(found, "mnist_batch_size_sum") == 21

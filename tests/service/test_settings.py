@@ -33,7 +33,7 @@ def test_flags_win_over_environment_over_env_file_over_defaults(
     assert load([]).port == 8001
     monkeypatch.setenv("MNIST_PORT", "8002")
     assert load([]).port == 8002
-    assert load(["--port", "8003", "--max-queue", "5"]).port == 8003
+    assert load(["--port", "8003", "--max-wait-seconds", "5"]).port == 8003
     assert load([]).max_images == 8
 
 

@@ -1,0 +1,185 @@
+"""Who may ask what: API keys on requests, where a file of keys is set.
+
+In: a request's headers, and the scope that its route asks for. Out: nothing, or `Unauthorized`, `Forbidden` or
+`RateLimited`. The file is read again when it has changed. It knows headers, and neither HTTP nor gRPC; a key is in no
+message, log or metric, its name is.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import math
+import time
+from typing import TYPE_CHECKING
+
+from fastapi import Request, Security  # FastAPI reads the annotations of dependencies at run time
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from service import keys
+from service.errors import Forbidden, RateLimited, Unauthorized
+from service.observe import template
+from service.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from pathlib import Path
+
+    from service.keys import Entry
+    from service.metrics import Metrics
+
+    Headers = Iterable[tuple[bytes, bytes]]
+
+LOOK_SECONDS = 1.0  # between two looks at the file
+PREFIX = 8  # bytes of a digest that find an entry; all of it is then compared in constant time
+MODEL = "/v2/models/{model}"
+# Probes have no keys. The page's files tell nothing; what it asks needs a key, which a proxy may add.
+OPEN = frozenset(
+    {"/", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
+    | {f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
+)
+
+log = logging.getLogger("service")
+
+
+class Holder:
+    """The holder of a key, and the tokens of its bucket: as many as come in a second, and one at least."""
+
+    def __init__(self, entry: Entry, metrics: Metrics) -> None:
+        self.entry = entry
+        self.counts = metrics.of_key(entry.name)
+        self._tokens = self._size = max(1.0, entry.rate or 1.0)
+        self._since = time.monotonic()
+
+    def take(self) -> bool:
+        """Counts a request that is let in; False where there is no token for it."""
+        if self.entry.rate is not None:
+            now = time.monotonic()
+            self._tokens = min(self._size, self._tokens + (now - self._since) * self.entry.rate)
+            self._since = now
+            if self._tokens < 1:
+                return False
+            self._tokens -= 1
+        self.counts["accepted"].inc()
+        return True
+
+    def wait_s(self) -> int:
+        """Whole seconds until there is a token again."""
+        return max(1, math.ceil((1 - self._tokens) / (self.entry.rate or 1)))
+
+
+class Access:
+    """The keys of one file; raises `SettingsError` where it cannot be read."""
+
+    def __init__(self, path: Path, metrics: Metrics) -> None:
+        self._path = path
+        self._metrics = metrics
+        self._holders: dict[bytes, Holder] = {}
+        self._looked, self._state = time.monotonic(), _state(path)
+        self._read()
+
+    def admit(self, headers: Headers, scope: str) -> None:
+        """Lets a request in, or says why not."""
+        holder = self._find(headers)
+        if holder is None:
+            raise self._unauthorized(headers)
+        entry = holder.entry
+        if scope not in entry.scopes:
+            holder.counts["forbidden"].inc()
+            raise Forbidden(f"The key of {entry.name} is for {', '.join(sorted(entry.scopes))}; this asks for {scope}.")
+        if not holder.take():
+            holder.counts["limited"].inc()
+            raise RateLimited(
+                f"The key of {entry.name} has {entry.rate:g} requests a second.",
+                limit=entry.rate or 0,
+                retry_after_s=holder.wait_s(),
+            )
+
+    def fits(self, headers: Headers, scope: str) -> bool:
+        """Whether a key is there and for this, which counts nothing."""
+        holder = self._find(headers)
+        return holder is not None and scope in holder.entry.scopes
+
+    def take(self, headers: Headers, scope: str) -> bool:
+        """Whether a request that `fits` is also within its rate: then it is counted; else `admit` is to refuse it."""
+        holder = self._find(headers)
+        return holder is not None and scope in holder.entry.scopes and holder.take()
+
+    def _find(self, headers: Headers) -> Holder | None:
+        self._look()
+        key = _presented(headers)
+        digest = None if key is None else keys.digest(key)
+        if digest is None:
+            return None
+        holder = self._holders.get(digest[:PREFIX])
+        return holder if holder is not None and hmac.compare_digest(holder.entry.digest, digest) else None
+
+    def _unauthorized(self, headers: Headers) -> Unauthorized:
+        if _presented(headers) is None:
+            self._metrics.key_refusals["missing"].inc()
+            return Unauthorized("An API key is needed; send it as Authorization: Bearer …, or as X-API-Key.")
+        self._metrics.key_refusals["unknown"].inc()
+        return Unauthorized("The API key is none that is known here.", challenge=', error="invalid_token"')
+
+    def _look(self) -> None:
+        """Reads the file again if it has changed; one that cannot be read leaves everything as it was."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        state = _state(self._path)
+        if state != self._state:
+            self._state = state
+            try:
+                self._read()
+            except SettingsError as error:
+                log.error("%s; the keys from before stay", error)
+
+    def _read(self) -> None:
+        known = {holder.entry: holder for holder in self._holders.values()}  # these keep what is in their buckets
+        entries = keys.read(self._path)
+        self._holders = {entry.digest[:PREFIX]: known.get(entry) or Holder(entry, self._metrics) for entry in entries}
+        log.info("%d API keys are known", len(entries))
+
+    def guard(self) -> Callable[..., Awaitable[None]]:
+        """A dependency of all routes, before any of a body is read."""
+
+        async def check(
+            request: Request,
+            _bearer: object = Security(HTTPBearer(auto_error=False)),  # these two are for OpenAPI
+            _header: object = Security(APIKeyHeader(name="X-API-Key", auto_error=False)),
+        ) -> None:
+            scope = scope_of(request.scope["route"].path)
+            if scope is not None:
+                self.admit(request.scope["headers"], scope)
+
+        return check
+
+
+def scope_of(route: str) -> str | None:
+    """The scope that a route asks for; None: it is open."""
+    path = template(route)
+    if path in OPEN:
+        return None
+    if path == "/metrics":
+        return "metrics"
+    return "admin" if path.startswith("/v2/repository/models/") else "infer"
+
+
+def _presented(headers: Headers) -> bytes | None:
+    """The key in the headers: a gateway may use Authorization for itself, so X-API-Key comes first."""
+    bearer = None
+    for name, value in headers:
+        if name == b"x-api-key":
+            return value.strip()
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            bearer = value[7:].strip()
+    return bearer
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size

@@ -1,0 +1,100 @@
+"""API keys: the file that they are kept in, and the command that makes them.
+
+    python -m service.keys new --name shop --scopes infer >> keys.txt
+
+In: a file with a key's name, scopes and SHA-256 on each line, maybe `rate=` requests a second. Out: its `Entry`s, or a
+`SettingsError` that names the line and never what stands there. It knows no request.
+
+A key is 256 random bits, and what is not of a key's form is never looked up: so one SHA-256 keeps it as well as scrypt
+would, which is for secrets that can be guessed (NIST SP 800-63B: from 112 random bits on, a hash is enough). And
+nobody can keep the service busy with wrong keys.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import secrets
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.settings import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCOPES = ("infer", "metrics", "admin")
+MAX_KEYS = 1000  # each is a label in the metrics
+FORM = re.compile(rb"mnist_[A-Za-z0-9_-]{43}")
+NAME = r"[a-z0-9][a-z0-9_.-]{0,39}"
+LINE = re.compile(rf"({NAME})\s+([a-z,]+)\s+sha256:([0-9a-f]{{64}})(?:\s+rate=(\d{{1,6}}(?:\.\d{{1,3}})?))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a key: whose it is, what it is for, its SHA-256, and how many requests a second it has."""
+
+    name: str
+    scopes: frozenset[str]
+    digest: bytes
+    rate: float | None
+
+
+def digest(key: bytes) -> bytes | None:
+    """The SHA-256 of a key; None for what has not the form of one."""
+    return hashlib.sha256(key).digest() if FORM.fullmatch(key) else None
+
+
+def read(path: Path) -> list[Entry]:
+    """The entries of a file; a name may stand there twice, so that a key can be replaced without a gap."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        found = error.strerror if isinstance(error, OSError) else "bytes that are no text"
+        raise SettingsError(f"MNIST_API_KEYS_FILE: {path}: expected a readable file, found {found}") from None
+    texts = [(number, text.strip()) for number, text in enumerate(lines, 1)]
+    entries = [_entry(path, number, text) for number, text in texts if text and not text.startswith("#")]
+    if len(entries) > MAX_KEYS:
+        raise SettingsError(f"MNIST_API_KEYS_FILE: {path}: expected at most {MAX_KEYS} keys, found {len(entries)}")
+    return entries
+
+
+def _entry(path: Path, number: int, text: str) -> Entry:
+    found = LINE.fullmatch(text)
+    if found is None or not set(found[2].split(",")) <= set(SCOPES) or (found[4] and not float(found[4])):
+        raise SettingsError(
+            f"MNIST_API_KEYS_FILE: {path} line {number}: expected a line as `python -m service.keys new` prints it: "
+            f"name, scopes (of {','.join(SCOPES)}), sha256:… and, where it is limited, rate=…"
+        )
+    rate = float(found[4]) if found[4] else None
+    return Entry(found[1], frozenset(found[2].split(",")), bytes.fromhex(found[3]), rate)
+
+
+def new(name: str, scopes: str, rate: str | None) -> tuple[str, str]:
+    """A new key, which is kept nowhere, and the line for the file."""
+    key = f"mnist_{secrets.token_urlsafe(32)}"
+    line = f"{name} {scopes} sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    return key, line if rate is None else f"{line} rate={rate}"
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the line on stdout, for the file, and the key on stderr, for its holder."""
+    parser = argparse.ArgumentParser(prog="python -m service.keys", description="Makes API keys.")
+    command = parser.add_subparsers(required=True).add_parser("new", help="make a key and the line for the keys' file")
+    command.add_argument("--name", required=True, help="whose key it is: a label in the metrics")
+    command.add_argument("--scopes", default="infer", help=f"what it is for, of {','.join(SCOPES)}; default: infer")
+    command.add_argument("--rate", help="requests a second in each worker; default: no limit")
+    options = parser.parse_args(arguments)
+    key, line = new(options.name, options.scopes, options.rate)
+    found = LINE.fullmatch(line)
+    if found is None or not set(found[2].split(",")) <= set(SCOPES):
+        parser.error(f"expected a name like {NAME}, scopes of {','.join(SCOPES)}, and a rate as a number")
+    print(line)
+    print(f"{key}\nThis is the key of {options.name}. It is shown this once, and kept nowhere.", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

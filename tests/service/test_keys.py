@@ -1,0 +1,340 @@
+"""API keys: none are needed unless a file of them is set; then each request is let in by its key's scopes and rate."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import grpc
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service import keys
+from service.access import scope_of
+from service.app import create_app
+from service.drain import Drain
+from service.grpc import inference_pb2 as pb
+from service.grpc.calls import SERVICE
+from service.lifecycle import Models
+from service.orders import Orders
+from service.settings import SettingsError, load
+from tests.conftest import ROOT, Service, running_service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+INFER = "/v2/models/mnist-mlp/infer"
+LOAD, UNLOAD = (f"/v2/repository/models/mnist-mlp/{verb}" for verb in ("load", "unload"))
+SEVEN = (ROOT / "service" / "page" / "seven.png").read_bytes()
+STRANGER = "mnist_" + "A" * 43
+
+
+class Kept(NamedTuple):
+    """A service with a file of keys, and the keys."""
+
+    service: Service
+    file: Path
+    shop: str  # infer
+    prometheus: str  # metrics
+    operator: str  # infer, metrics, admin
+    slow: str  # infer, one request in 1,000 seconds
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    """One service, with gRPC, that logs all it can."""
+    made = [
+        keys.new("shop", "infer", None),
+        keys.new("prometheus", "metrics", None),
+        keys.new("operator", "infer,metrics,admin", None),
+        keys.new("slow", "infer", "0.001"),
+    ]
+    file = tmp_path_factory.mktemp("keys") / "keys.txt"
+    file.write_text("# whose, what for, the key's SHA-256\n\n" + "".join(f"{line}\n" for _, line in made))
+    with running_service(api_keys_file=file, grpc_port=0, access_log=1, log_level="debug") as service:
+        yield Kept(service, file, *(key for key, _ in made))
+
+
+@pytest.fixture
+def client(kept: Kept) -> Iterator[httpx.Client]:
+    """A client without a key."""
+    with httpx.Client(base_url=kept.service.url, timeout=60) as client:
+        yield client
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def requests_by_key(text: str) -> dict[tuple[str, str], float]:
+    found = re.findall(r'mnist_key_requests_total\{key="(.*)",result="(.*)"\} (\S+)', text)
+    return {(key, result): float(value) for key, result, value in found}
+
+
+def test_without_a_key_only_health_and_the_page_answer(kept: Kept, client: httpx.Client) -> None:
+    """Probes and the page's files are open; what the page asks for is not."""
+    ready = "/v2/models/mnist-mlp/ready"
+    for path in ("/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready", ready, "/", "/page/page.js"):
+        assert client.get(path).status_code == 200, path
+    for path in ("/model", "/metrics", "/v2", "/v2/models/mnist-mlp", "/v2/models/stats"):
+        assert client.get(path).status_code == 401, path
+
+
+def test_every_route_asks_for_a_key_or_is_known_to_be_open(kept: Kept) -> None:
+    """Of all the routes that there are; a new one is closed unless it is named here."""
+    settings = load(["--api-keys-file", str(kept.file)])
+    paths = create_app(settings, Models(settings, Orders()), CollectorRegistry(), Drain(0)).openapi()["paths"]
+    assert all(operation.get("security") for path in paths.values() for operation in path.values())
+    assert {path for path in paths if scope_of(path) is None} == {
+        "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready",
+        "/v2/models/{model}/ready", "/v2/models/{model}/versions/{version}/ready",
+    }  # fmt: skip
+    assert [path for path in paths if scope_of(path) == "metrics"] == ["/metrics"]
+
+
+@pytest.mark.parametrize("how", ["fast", "normal"])
+def test_a_key_lets_in_by_either_header(kept: Kept, client: httpx.Client, how: str) -> None:
+    """Authorization and X-API-Key, on the fast path and beside it; another Authorization beside X-API-Key is let be."""
+    path = "/predict" if how == "fast" else "/predict?explain=1"
+    for headers in (
+        bearer(kept.shop),
+        {"Authorization": f"bearer {kept.shop}"},
+        {"X-API-Key": kept.shop},
+        {"X-API-Key": kept.shop, "Authorization": "Basic Zm9vOmJhcg=="},
+        {"Authorization": "Bearer of.something.else", "X-API-Key": kept.shop},
+    ):
+        answer = client.post(path, content=SEVEN, headers=headers)
+        assert (answer.status_code, answer.json()["predictions"][0]["digit"]) == (200, 7)
+
+
+WRONG = {
+    "none": {},
+    "one that nobody has": bearer(STRANGER),
+    "empty": {"X-API-Key": ""},
+    "too long": bearer("mnist_" + "A" * 5000),
+    "no text": {"X-API-Key": "mnist_\u00e9"},
+    "in another scheme": {"Authorization": f"Basic {STRANGER}"},
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_without_the_right_key_it_is_401(client: httpx.Client, case: str) -> None:
+    """A problem, or below /v2 {"error": …}, and a challenge; the body is not looked at."""
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in WRONG[case].items()]
+    answer = client.post("/predict", content=SEVEN, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
+    assert answer.headers["www-authenticate"].startswith('Bearer realm="mnist-mlp"')
+    assert answer.json()["reason"] == "unauthorized"
+    answer = client.post(INFER, content=b"nothing of this is read", headers=headers)
+    assert answer.status_code == 401
+    assert set(answer.json()) == {"error"}
+
+
+def test_a_key_in_the_url_is_none(kept: Kept, client: httpx.Client) -> None:
+    """URLs get into logs, so keys are not taken from there."""
+    for name in ("key", "api_key", "access_token"):
+        assert client.post("/predict", params={name: kept.shop}, content=SEVEN).status_code == 401
+
+
+def test_scopes_are_apart(kept: Kept, client: httpx.Client) -> None:
+    """403 says what the key is for and what was asked; no scope holds another."""
+    body = SEVEN
+    for key, method, path, status in (
+        (kept.shop, "GET", "/metrics", 403),
+        (kept.prometheus, "GET", "/metrics", 200),
+        (kept.prometheus, "POST", "/predict", 403),
+        (kept.operator, "POST", "/predict", 200),
+        (kept.shop, "POST", UNLOAD, 403),
+    ):
+        answer = client.request(method, path, content=body, headers=bearer(key))
+        assert answer.status_code == status, path
+    assert (
+        "of prometheus is for metrics; this asks for infer"
+        in client.post("/predict", headers=bearer(kept.prometheus)).json()["detail"]
+    )
+    assert "asks for admin" in client.post(UNLOAD, headers=bearer(kept.shop)).json()["error"]
+
+
+def test_the_scope_admin_lets_load_and_unload(kept: Kept, client: httpx.Client) -> None:
+    """Over HTTP and gRPC, where MNIST_ADMIN is off; where it is on, a key without the scope still does not."""
+    assert client.post(UNLOAD, headers=bearer(kept.operator)).status_code == 200
+    assert client.post("/predict", content=SEVEN, headers=bearer(kept.shop)).status_code == 503
+    assert client.post(LOAD, headers=bearer(kept.operator)).status_code == 200
+    assert client.post("/predict", content=SEVEN, headers=bearer(kept.shop)).status_code == 200
+    with grpc.insecure_channel(kept.service.grpc) as channel:
+        repository = pb.RepositoryModelLoadRequest(model_name="mnist-mlp").SerializeToString()
+        for method in ("RepositoryModelUnload", "RepositoryModelLoad"):
+            assert call(channel, method, ("x-api-key", kept.operator), message=repository) == "OK"
+    with running_service(api_keys_file=kept.file, admin=True) as service:
+        assert httpx.post(service.url + UNLOAD, headers=bearer(kept.shop)).status_code == 403
+
+
+def test_a_rate_is_kept(kept: Kept, client: httpx.Client) -> None:
+    """The first request is answered, the next is 429 with Retry-After, on every way in; other keys go on."""
+    body = SEVEN
+    assert client.post("/predict", content=body, headers=bearer(kept.slow)).status_code == 200
+    for path in ("/predict", "/predict?explain=1", INFER):
+        answer = client.post(path, content=body, headers=bearer(kept.slow))
+        assert answer.status_code == 429
+        assert 900 < int(answer.headers["retry-after"]) <= 1000
+    assert client.post("/predict", content=body, headers=bearer(kept.shop)).status_code == 200
+
+
+def test_requests_are_counted_by_whose_key_they_had(kept: Kept, client: httpx.Client) -> None:
+    """By the names in the file, and `-` for none that is known: the labels are as many as the lines."""
+
+    def now() -> dict[tuple[str, str], float]:
+        return requests_by_key(client.get("/metrics", headers=bearer(kept.prometheus)).text)
+
+    before = now()
+    for headers in (bearer(kept.shop), bearer(kept.shop), bearer(kept.prometheus), bearer(STRANGER), {}):
+        client.post("/predict", content=SEVEN, headers=headers)
+    client.post(INFER, content=bytes(784), headers=bearer(kept.operator))
+    after = now()
+    new = {key: after[key] - before[key] for key in after if after[key] != before[key]}
+    assert new == {
+        ("shop", "accepted"): 2, ("prometheus", "forbidden"): 1, ("prometheus", "accepted"): 1,
+        ("-", "unknown"): 1, ("-", "missing"): 1, ("operator", "accepted"): 1,
+    }  # fmt: skip
+    assert {key for key, _ in after} == {"shop", "prometheus", "operator", "slow", "-"}
+
+
+def call(channel: grpc.Channel, method: str, *metadata: tuple[str, str], message: bytes = b"") -> str:
+    """The status of a call."""
+    try:
+        channel.unary_unary(f"/{SERVICE.full_name}/{method}")(message, metadata=metadata, timeout=60)
+    except grpc.RpcError as error:
+        return str(error.code().name)
+    return "OK"
+
+
+def test_grpc_asks_for_keys_too(kept: Kept) -> None:
+    """From the metadata, by the same scopes; health stays open, gRPC's own too."""
+    by_bearer, by_name = ("authorization", f"Bearer {kept.shop}"), ("x-api-key", kept.shop)
+    with grpc.insecure_channel(kept.service.grpc) as channel:
+        assert [call(channel, method) for method in ("ServerLive", "ServerReady")] == ["OK", "OK"]
+        assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=60)
+        assert call(channel, "ServerMetadata") == "UNAUTHENTICATED"
+        assert call(channel, "ServerMetadata", ("authorization", f"Bearer {STRANGER}")) == "UNAUTHENTICATED"
+        assert call(channel, "ModelInfer") == "UNAUTHENTICATED"
+        assert [call(channel, "ServerMetadata", header) for header in (by_bearer, by_name)] == ["OK", "OK"]
+        assert call(channel, "RepositoryModelUnload", by_name) == "PERMISSION_DENIED"
+        assert call(channel, "ServerMetadata", ("x-api-key", kept.prometheus)) == "PERMISSION_DENIED"
+        assert call(channel, "ServerMetadata", ("x-api-key", kept.slow)) in {"OK", "RESOURCE_EXHAUSTED"}
+        assert call(channel, "ServerMetadata", ("x-api-key", kept.slow)) == "RESOURCE_EXHAUSTED"
+        request = pb.ModelInferRequest(
+            model_name="mnist-mlp",
+            inputs=[pb.ModelInferRequest.InferInputTensor(name="images", datatype="UINT8", shape=[1, 1, 28, 28])],
+            raw_input_contents=[bytes(784)],
+        )
+        infer = channel.unary_unary(f"/{SERVICE.full_name}/ModelInfer", pb.ModelInferRequest.SerializeToString)
+        assert infer(request, metadata=[by_bearer], timeout=60)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+
+
+def test_keys_are_changed_without_a_restart(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A new line lets in, a line that is gone does not, and a file that cannot be read changes nothing but the log."""
+    (old, old_line), (new, new_line) = keys.new("shop", "infer", None), keys.new("shop", "infer", None)
+    file = tmp_path / "keys.txt"
+    file.write_text(old_line)
+    with running_service(api_keys_file=file) as service, httpx.Client(base_url=service.url) as client:
+
+        def status(key: str) -> int:
+            return client.post("/predict", content=SEVEN, headers=bearer(key)).status_code
+
+        assert (status(old), status(new)) == (200, 401)
+        file.write_text(f"{old_line}\n{new_line}\n")
+        until(lambda: status(new) == 200)
+        assert status(old) == 200
+        (tmp_path / "next.txt").write_text(new_line)
+        (tmp_path / "next.txt").replace(file)
+        until(lambda: status(old) == 401)
+        assert status(new) == 200
+        logged = ""
+        file.write_text(f"{new_line}\nmnist_a-key-by-mistake infer\n")
+        while "line 2" not in logged:
+            assert status(new) == 200
+            logged += capfd.readouterr().err
+    assert "by-mistake" not in logged
+
+
+def test_no_key_is_ever_told(kept: Kept, capfd: pytest.CaptureFixture[str]) -> None:
+    """With every request logged: no key is in a log, an answer, a header or a metric."""
+    texts = []
+    with (
+        running_service(api_keys_file=kept.file, access_log=1, log_level="debug") as service,
+        httpx.Client(base_url=service.url) as client,
+    ):
+        for key in (kept.shop, STRANGER):
+            for method, path in (("POST", "/predict"), ("POST", UNLOAD), ("GET", "/nowhere"), ("GET", "/metrics")):
+                answer = client.request(method, path, headers=bearer(key))
+                texts.append(f"{answer.text} {answer.headers}")
+        texts.append(client.get("/metrics", headers=bearer(kept.prometheus)).text)
+    logged = capfd.readouterr().err
+    assert logged.count('"route"') == 9 + 1  # and the probe of the start
+    assert not any(key[6:] in text for text in (*texts, logged) for key in (kept.shop, STRANGER))
+
+
+def test_the_command_makes_a_key_and_its_line(tmp_path: Path) -> None:
+    """The line goes to stdout, the key to stderr: `>> keys.txt` keeps the one and shows the other."""
+    command = [
+        sys.executable,
+        "-m",
+        "service.keys",
+        "new",
+        "--name",
+        "shop",
+        "--scopes",
+        "infer,metrics",
+        "--rate",
+        "5",
+    ]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    key = made.stderr.split()[0]
+    assert key not in made.stdout
+    (tmp_path / "keys.txt").write_text(made.stdout)
+    (entry,) = keys.read(tmp_path / "keys.txt")
+    assert entry == keys.Entry("shop", frozenset({"infer", "metrics"}), keys.digest(key.encode()) or b"", 5.0)
+
+
+BAD_LINES = ["shop", "shop infer", "Shop infer sha256:" + "0" * 64, "shop all sha256:" + "0" * 64,
+             "shop infer sha256:0", f"shop infer sha256:{'0' * 64} rate=0", STRANGER]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_a_bad_line_is_named_and_not_repeated(tmp_path: Path, line: str) -> None:
+    """By its number alone: it may hold a key by mistake."""
+    (tmp_path / "keys.txt").write_text(f"# keys\n{line}\n")
+    with pytest.raises(SettingsError, match=r"MNIST_API_KEYS_FILE: .*keys\.txt line 2: expected a line") as refusal:
+        keys.read(tmp_path / "keys.txt")
+    assert STRANGER not in str(refusal.value)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_is_not_there_ends_the_start_with_exit_code_2(workers: int) -> None:
+    """One line names it: a service that was meant to ask for keys never runs without."""
+    command = [sys.executable, "-m", "service", "--port", "0", "--api-keys-file", "/nowhere", "--workers", str(workers)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2
+    assert (
+        ended.stderr == "service: MNIST_API_KEYS_FILE: /nowhere: expected a readable file, found No such file or "
+        "directory\n"
+    )
+
+
+def test_openapi_tells_of_keys_where_they_are_needed(client: httpx.Client) -> None:
+    """Both headers, and 401, 403 and 429 on /predict."""
+    document = json.loads(client.get("/openapi.json").text)
+    assert {scheme["type"] for scheme in document["components"]["securitySchemes"].values()} == {"http", "apiKey"}
+    assert {"401", "403", "429"} <= set(document["paths"]["/predict"]["post"]["responses"])

@@ -1,0 +1,54 @@
+"""TLS, where a certificate is set: HTTPS with its fast path, and gRPC, by the same certificate."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.conftest import ROOT, running_service
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(["openssl", *words.split(), "-out", chain, "-keyout", key], capture_output=True, check=True)
+    return chain, key
+
+
+def test_https_and_grpc_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address is https, small requests are answered, plain HTTP is not; gRPC has the same certificate."""
+    chain, key = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(chain))  # for httpx, also where the service is awaited
+    with running_service(tls_cert_file=chain, tls_key_file=key, grpc_port=0) as service:
+        assert service.url.startswith("https://127.0.0.1:")
+        seven = (ROOT / "service" / "page" / "seven.png").read_bytes()
+        assert httpx.post(f"{service.url}/predict", content=seven).json()["predictions"][0]["digit"] == 7
+        with pytest.raises(httpx.TransportError):
+            httpx.get(service.url.replace("https", "http"))
+        credentials = grpc.ssl_channel_credentials(chain.read_bytes())
+        with grpc.secure_channel(service.grpc, credentials) as channel:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_certificate_without_its_key_ends_the_start_with_exit_code_2(tmp_path: Path) -> None:
+    """One line names the setting and the file, and nothing is served without TLS instead."""
+    chain, _ = certificate(tmp_path)
+    command = [sys.executable, "-m", "service", "--port", "0", "--tls-cert-file", str(chain)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"service: MNIST_TLS_CERT_FILE: {chain}: expected a certificate and its key, found")
+    assert ended.stderr.count("\n") == 1
