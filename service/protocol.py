@@ -178,10 +178,21 @@ class Protocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing has come for a while: close the connection, unless something has come that was not read yet."""
-        if not self.transport.is_closing() and _unread(self.transport):
+        if not self.transport.is_closing() and _holds(self.transport, termios.FIONREAD):
             self._close_when_quiet()
         else:
             super().timeout_keep_alive_handler()
+            if self._drain.closing.is_set():
+                self.loop.call_later(QUIET, self._abort)
+
+    def _abort(self) -> None:
+        """Over TLS a closed connection waits for its client to close it too, who may not read: only for its answers."""
+        if self not in self.connections:
+            return
+        if _holds(self.transport, termios.TIOCOUTQ):
+            self.loop.call_later(QUIET, self._abort)
+        else:
+            self.transport.abort()
 
     def _settle(self) -> None:
         """Nothing is waited for any more."""
@@ -302,9 +313,9 @@ class Protocol(HttpToolsProtocol):
         )
 
 
-def _unread(transport: Transport) -> bool:
-    """Whether the system holds bytes of this connection that the event loop has not read yet."""
-    count = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+def _holds(transport: Transport, queue: int) -> bool:
+    """Whether the system holds bytes of this connection: not read yet by us, or not taken yet by the client."""
+    count = fcntl.ioctl(transport.get_extra_info("socket").fileno(), queue, bytes(4))
     return struct.unpack("i", count) != (0,)
 
 

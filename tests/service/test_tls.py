@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -42,6 +45,19 @@ def test_https_and_grpc_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with grpc.secure_channel(service.grpc, credentials) as channel:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_idle_connections_do_not_hold_the_end_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that keep a connection and do not read, as pools do, answer no goodbye: it ends without."""
+    chain, key = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(chain))
+    context = ssl.create_default_context(cafile=chain)
+    with running_service(tls_cert_file=chain, tls_key_file=key) as service, contextlib.ExitStack() as opened:
+        for _ in range(3):
+            host, port = service.url.removeprefix("https://").split(":")
+            plain = opened.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            opened.enter_context(context.wrap_socket(plain, server_hostname=host))
+        assert service.stop() == 0
 
 
 def test_a_certificate_without_its_key_ends_the_start_with_exit_code_2(tmp_path: Path) -> None:
