@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -33,7 +33,8 @@ PIXELS = "application/octet-stream"
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a published model of random weights that takes milliseconds for one picture."""
     rng = np.random.default_rng(0)
-    steps = [("Cast", ["images"], {"to": onnx.TensorProto.FLOAT}), ("Flatten", ["0"], {})]
+    cast: dict[str, Any] = {"to": onnx.TensorProto.FLOAT}
+    steps = [("Cast", ["images"], cast), ("Flatten", ["0"], {})]
     weights = []
     for number, (inside, outside) in enumerate(itertools.pairwise(SIZES)):
         # Scaled so that the answers differ from picture to picture.
