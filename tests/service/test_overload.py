@@ -36,10 +36,8 @@ PIXELS = "application/octet-stream"
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a published model of random weights that takes milliseconds for one picture."""
     rng = np.random.default_rng(0)
-    steps: list[tuple[str, list[str], dict[str, Any]]] = [
-        ("Cast", ["images"], {"to": onnx.TensorProto.FLOAT}),
-        ("Flatten", ["0"], {}),
-    ]
+    cast: dict[str, Any] = {"to": onnx.TensorProto.FLOAT}
+    steps = [("Cast", ["images"], cast), ("Flatten", ["0"], {})]
     weights = []
     for number, (inside, outside) in enumerate(itertools.pairwise(SIZES)):
         # Scaled so that the answers differ from picture to picture.
