@@ -35,7 +35,7 @@ class Asked(NamedTuple):
     """One request: when it was due, and what came of it."""
 
     due: float  # seconds, perf_counter
-    status: int
+    status: int  # 0: the connection broke
     seconds: float  # from when it was due until it was answered
 
 
@@ -48,12 +48,22 @@ class Clients:
 
     async def ask(self, request: bytes, due: float) -> Asked:
         """Send a request that was due at this time, and read the answer."""
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
-        writer.write(request)
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+        try:
+            reader, writer = await self._connection()
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+        except (OSError, asyncio.IncompleteReadError):
+            return Asked(due, 0, time.perf_counter() - due)
         self._idle.append((reader, writer))
         return Asked(due, int(head[9:12]), time.perf_counter() - due)
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():  # the server closes what is idle for some seconds
+                return reader, writer
+        return await asyncio.open_connection(self._host, self._port)
 
     async def closed(self, request: bytes, seconds: float) -> list[Asked]:
         """What `CLIENTS` get that ask again when they are answered."""

@@ -10,11 +10,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.batcher import INLINE_SECONDS, Batcher
+from service.classifier import Classifier
 from service.metrics import Metrics
+from tests.conftest import MODELS
 
 if TYPE_CHECKING:
     from service.artefact import Probabilities
-    from service.classifier import Classifier
     from service.picture import Pixels
     from tests.conftest import Digits
 
@@ -127,6 +128,28 @@ def test_it_tells_how_long_the_queue_is(classifier: Classifier, digits: Digits) 
     before, between, after = asyncio.run(ask())
     assert (before, after) == (0, 0)
     assert between >= classifier.costs.seconds(640)
+
+
+def test_no_run_mixes_two_versions(classifier: Classifier, digits: Digits) -> None:
+    """Requests of two versions and five sizes, mixed: each is answered by its own version, the older ones first."""
+    older, newer = Classifier.load(MODELS, "1"), Classifier.load(MODELS, "2")
+    watched = Watched(classifier)
+    sizes = [1, 2, 5, 20, 64] * 20
+    order: list[str] = []
+
+    async def ask(version: Classifier, size: int) -> None:
+        images = images_of(digits, size)
+        found = await watched.batcher.predict(version, images)
+        assert np.abs(found - version.predict(images)).max() < 1e-6
+        order.append(version.version)
+
+    async def ask_all() -> None:
+        await asyncio.gather(*(ask(version, size) for size in sizes for version in (newer, older)))
+
+    asyncio.run(ask_all())
+    assert order == ["1"] * 100 + ["2"] * 100
+    assert watched.value("mnist_batch_size_sum") == 2 * sum(sizes)
+    assert watched.value("mnist_queue_depth") == 0
 
 
 def test_a_failing_run_fails_only_its_batch(classifier: Classifier, digits: Digits) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
+import shutil
+import signal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
@@ -16,7 +18,8 @@ import onnxruntime
 import pytest
 
 from service.classifier import Classifier
-from tests.conftest import Digits, Service, png, running_service
+from tests.conftest import MODELS, Digits, Service, png, running_service
+from tests.service.conftest import publish as publish_committed
 from training.publish import publish
 
 if TYPE_CHECKING:
@@ -33,10 +36,8 @@ PIXELS = "application/octet-stream"
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a published model of random weights that takes milliseconds for one picture."""
     rng = np.random.default_rng(0)
-    steps: list[tuple[str, list[str], dict[str, Any]]] = [
-        ("Cast", ["images"], {"to": onnx.TensorProto.FLOAT}),
-        ("Flatten", ["0"], {}),
-    ]
+    cast: dict[str, Any] = {"to": onnx.TensorProto.FLOAT}
+    steps = [("Cast", ["images"], cast), ("Flatten", ["0"], {})]
     weights = []
     for number, (inside, outside) in enumerate(itertools.pairwise(SIZES)):
         # Scaled so that the answers differ from picture to picture.
@@ -248,6 +249,61 @@ def test_a_run_that_is_under_way_counts(slow: Service, digits: Digits) -> None:
     refused, at_once = asyncio.run(ask())
     assert refused.status == 503
     assert at_once
+
+
+def test_a_small_version_takes_the_place_of_a_large_one(large: Path, tmp_path: Path, digits: Digits) -> None:
+    """Meanwhile all are answered, each by the version that it names; then the costs that are told are the new ones."""
+    models = tmp_path / "mnist-mlp"
+    shutil.copytree(large, models)
+    images = digits.images[:32]
+    offline = {
+        "1": Classifier.load(large, "1").predict(images[:, None]),
+        "2": Classifier.load(MODELS, "2").predict(images[:, None]),
+    }
+
+    async def client_of(client: httpx.AsyncClient) -> set[str]:
+        named: set[str] = set()
+        while "2" not in named:
+            answer = await post(client, images.tobytes())
+            assert answer.status == 200
+            version = httpx.Response(200, content=answer.content).json()["model"]["version"]
+            assert np.abs(probabilities(answer) - offline[version]).max() < 1e-5
+            named.add(version)
+            if not (models / "2").exists():
+                publish_committed(models, 2)
+        return named
+
+    async def all_at_once(service: Service) -> list[set[str]]:
+        async with connect(service) as client:
+            return await asyncio.gather(*(client_of(client) for _ in range(4)))
+
+    with running_service(model_dir=models, model_version="latest", max_wait_seconds=60, timeout_seconds=60) as service:
+        before = cost(service)
+        named = asyncio.run(all_at_once(service))
+        assert set.union(*named) == {"1", "2"}
+        assert cost(service) < before / 2
+
+
+def test_the_end_of_the_service_waits_for_a_run(large: Path, digits: Digits) -> None:
+    """SIGTERM while a long run is under way in its thread: its request is answered, and the service ends well."""
+
+    async def ask(service: Service) -> int:
+        async with connect(service) as client:
+            busy = asyncio.ensure_future(post(client, digits.images[:2048].tobytes()))
+            while "mnist_http_requests_in_progress 2.0" not in (await client.get("/metrics")).text:
+                assert not busy.done()
+            service.process.send_signal(signal.SIGTERM)
+            return (await busy).status
+
+    with running_service(model_dir=large, model_version=1, max_images=2048, timeout_seconds=60) as service:
+        assert asyncio.run(ask(service)) == 200
+        assert service.process.wait(30) == 0
+
+
+def cost(service: Service) -> float:
+    """What `/metrics` says that a run for one picture costs, in seconds."""
+    text = httpx.get(f"{service.url}/metrics", timeout=60).text
+    return float(text.partition('mnist_batch_cost_seconds{size="1"} ')[2].partition("\n")[0])
 
 
 def picture_of_paper() -> Pixels:
