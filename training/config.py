@@ -58,7 +58,7 @@ class Config:
     optimizer: Annotated[Optimizer, "adamw needs the least tuning; momentum is Nesterov's"] = "adamw"
     learning_rate: Annotated[float, "peak of the one-cycle schedule; else what suits the optimizer"] = 8e-3
     weight_decay: Annotated[float, "bought nothing with warps on"] = 0.0
-    epochs: Annotated[int, "under 20 s on two cores, on average even where others use them"] = 7
+    epochs: Annotated[int, "99.1 % and more in some 12 s on two cores"] = 5
     batch_size: Annotated[int, "many steps an epoch, and matrix products still efficient"] = 256
     validation_share: Annotated[float, "5,000 of the 60,000: temperature and choices are made on these"] = 1 / 12
     seen: Annotated[int, "pictures as the service sees people's, beside MNIST's; two of seven are no digits"] = 15_120
