@@ -73,12 +73,16 @@ def train(config: Config, console: Console) -> Path | None:
     expected = outputs(network.probabilities, dataset.test.images)
 
     models = quantise.twins(export.to_onnx(network), dataset.train.images)
-    parity = export.prove(expected, export.run_onnx(models["fp32"], dataset.test.images))
-    exports = quantise.compare(models, dataset.test)
+    answers = {name: export.run_onnx(model, dataset.test.images) for name, model in models.items()}
+    parity = export.prove(expected, answers["fp32"])
+    exports = quantise.compare(models, answers, dataset.test)
     quantise.require_harmless(exports, config.precision)
     model = models[config.precision]
-    judged = {"validation": validation, "rendered": held_out, "test": dataset.test}
-    metrics = {name: evaluate(export.run_onnx(model, digits.images), digits.labels) for name, digits in judged.items()}
+    metrics = {
+        "validation": evaluate(export.run_onnx(model, validation.images), validation.labels),
+        "rendered": evaluate(export.run_onnx(model, held_out.images), held_out.labels),
+        "test": evaluate(answers[config.precision], dataset.test.labels),
+    }
     export.require_accuracy(metrics["test"], config.min_accuracy)
 
     card = describe(
@@ -91,7 +95,7 @@ def train(config: Config, console: Console) -> Path | None:
         exports=exports,
         temperature=network.temperature.item(),
     )
-    probabilities = export.run_onnx(model, dataset.test.images) if config.precision == "int8" else expected
+    probabilities = answers["int8"] if config.precision == "int8" else expected
     golden = export.golden(dataset.test, probabilities)
     version = publish(config.models_dir / config.name, model, golden, card, readme)
     run.report(report(card, network, dataset.test, probabilities))
