@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from service import keys
 from service import settings as settings_module
+from service.ending import ended
 from service.errors import ModelError
 
 if TYPE_CHECKING:
@@ -53,19 +54,16 @@ LOGGING = {
 
 def main(arguments: list[str]) -> int:
     """Serves until a signal comes; returns the exit code."""
-    try:
-        settings = settings_module.load(arguments)
-        _check_certificate(settings)
-        if settings.api_keys_file is not None:
-            keys.read(settings.api_keys_file)
-        with contextlib.closing(_listen(settings)) as listener, _grpc_port(settings) as port, _metrics_folder(settings):
-            return _run(settings.model_copy(update={"grpc_port": port}), listener)
-    except settings_module.SettingsError as error:
-        return _complain(error, 2)
-    except ModelError as error:
-        return _complain(error, 3)
-    except OSError as error:
-        return _complain(error, 4)
+    return ended("service", lambda: _serve(arguments))
+
+
+def _serve(arguments: list[str]) -> int:
+    settings = settings_module.load(arguments)
+    _check_certificate(settings)
+    if settings.api_keys_file is not None:
+        keys.read(settings.api_keys_file)
+    with contextlib.closing(_listen(settings)) as listener, _grpc_port(settings) as port, _metrics_folder(settings):
+        return _run(settings.model_copy(update={"grpc_port": port}), listener)
 
 
 def _check_certificate(settings: Settings) -> None:
@@ -78,11 +76,6 @@ def _check_certificate(settings: Settings) -> None:
             raise settings_module.SettingsError(
                 f"MNIST_TLS_CERT_FILE: {settings.tls_cert_file}: expected a certificate and its key, found {error}"
             ) from None
-
-
-def _complain(error: Exception, code: int) -> int:
-    print(f"service: {error}", file=sys.stderr)
-    return code
 
 
 def _listen(settings: Settings) -> socket.socket:

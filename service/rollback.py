@@ -14,6 +14,7 @@ import sys
 from service import settings as settings_module
 from service import versions
 from service.classifier import Classifier
+from service.ending import ended
 from service.errors import ModelError
 
 
@@ -29,22 +30,19 @@ def main(arguments: list[str]) -> int:
     for setting in ("model-dir", "pin-file"):
         parser.add_argument(f"--{setting}", help="as for `python -m service`; default: what the environment says")
     chosen = parser.parse_args(arguments)
+    return ended("rollback", lambda: _choose(chosen))
+
+
+def _choose(chosen: argparse.Namespace) -> int:
     given = {"--model-dir": chosen.model_dir, "--pin-file": chosen.pin_file}
-    try:
-        settings = settings_module.load([part for flag in given.items() if flag[1] for part in flag])
-        if chosen.undo:
-            versions.unpin(settings)
-            print(f"unpinned: MNIST_MODEL_VERSION={settings.model_version} chooses; services follow within 2 s")
-            return 0
-        number = chosen.version or _before(settings)
-        Classifier.load(settings.model_dir, str(number))
-        versions.pin(settings, str(number))
-    except settings_module.SettingsError as error:
-        return _complain(error, 2)
-    except ModelError as error:
-        return _complain(error, 3)
-    except OSError as error:
-        return _complain(error, 4)
+    settings = settings_module.load([part for flag in given.items() if flag[1] for part in flag])
+    if chosen.undo:
+        versions.unpin(settings)
+        print(f"unpinned: MNIST_MODEL_VERSION={settings.model_version} chooses; services follow within 2 s")
+        return 0
+    number = chosen.version or _before(settings)
+    Classifier.load(settings.model_dir, str(number))
+    versions.pin(settings, str(number))
     print(f"version {number} is pinned in {versions.pin_file(settings)}; services follow within 2 s")
     return 0
 
@@ -58,11 +56,6 @@ def _before(settings: settings_module.Settings) -> int:
     if not below:
         raise ModelError(f"{settings.model_dir}: expected a version below {highest}, found none")
     return below[0]
-
-
-def _complain(error: Exception, code: int) -> int:
-    print(f"rollback: {error}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

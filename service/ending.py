@@ -1,0 +1,33 @@
+"""How a command of the service ends that cannot do its work: with one clear line, and a code for what kept it from it.
+
+In: the command's name and its work. Out: the work's exit code, or a line on stderr and 2 for a setting that cannot be
+used, 3 for a model that must not serve, 4 for what the system refuses. It knows no command.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from service.errors import ModelError
+from service.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def ended(name: str, work: Callable[[], int]) -> int:
+    """The exit code of a command."""
+    try:
+        return work()
+    except SettingsError as error:
+        return _complain(name, error, 2)
+    except ModelError as error:
+        return _complain(name, error, 3)
+    except OSError as error:
+        return _complain(name, error, 4)
+
+
+def _complain(name: str, error: Exception, code: int) -> int:
+    print(f"{name}: {error}", file=sys.stderr)
+    return code
