@@ -7,9 +7,6 @@ load.
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -18,8 +15,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from benchmarks.serving.processes import free_port, running
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from benchmarks.serving.processes import Running
 
 SEVEN = Path("service/page/seven.png").read_bytes()
 START_SECONDS = 60
@@ -36,30 +37,21 @@ class Server:
 @contextlib.contextmanager
 def ours(model: Path, workers: int) -> Iterator[Server]:
     """`python -m service` with its defaults."""
-    port = _free_port()
+    port = free_port()
     settings = {"PORT": port, "WORKERS": workers, "MODEL_DIR": model.parent, "MODEL_VERSION": model.name}
     environment = {f"MNIST_{key}": str(value) for key, value in settings.items()}
     url = f"http://127.0.0.1:{port}"
-    # What it logs is thrown away, which is the cheapest thing to do with an access log.
-    with subprocess.Popen(
-        [sys.executable, "-m", "service"],
-        env=os.environ | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            _await_seven(process, url)
-            yield Server(url, process.pid)
-        finally:
-            process.terminate()
+    with running([sys.executable, "-m", "service"], environment) as service:
+        _await_seven(service, url)
+        yield Server(url, service.process.pid)
 
 
-def _await_seven(process: subprocess.Popen[bytes], url: str) -> None:
+def _await_seven(service: Running, url: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     with httpx.Client(base_url=url, timeout=START_SECONDS) as client:
         while not _answers_seven(client):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{process.args!r} did not start (exit code {process.poll()})")
+            if service.ended() or time.monotonic() > deadline:
+                raise RuntimeError(f"the service did not start; its last words: {service.last_words()}")
             time.sleep(0.01)
 
 
@@ -72,9 +64,3 @@ def _answers_seven(client: httpx.Client) -> bool:
     if prediction["digit"] != 7:
         raise RuntimeError(f"{client.base_url} takes a seven for {prediction}")
     return True
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port

@@ -12,6 +12,7 @@ import ctypes
 import os
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -81,6 +82,13 @@ def running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[
             yield server
         finally:
             server.end()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 def _below(pid: int) -> list[int]:

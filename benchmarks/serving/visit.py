@@ -6,7 +6,6 @@ the benchmark.
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -69,7 +68,7 @@ def visit(contestant: Contestant, model: Path, digits: Digits, seconds: int) -> 
     told = Visit()
     try:
         command = [_python(contestant.environment), "-m", contestant.module]
-        port = _free_port()
+        port = processes.free_port()
         started = time.perf_counter()
         with (
             processes.running(command, _environment(contestant, model, port)) as server,
@@ -103,12 +102,6 @@ def _environment(contestant: Contestant, model: Path, port: int) -> dict[str, st
     ours = {"MNIST_PORT": port, "MNIST_WORKERS": contestant.workers}
     version = {"MNIST_MODEL_DIR": model.parent, "MNIST_MODEL_VERSION": model.name, "ORT_DISABLE_TELEMETRY": 1}
     return {name: str(value) for name, value in (others | ours | version).items()}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _await_first(client: httpx.Client, contestant: Contestant, digits: Digits, server: Running) -> None:
