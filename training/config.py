@@ -42,7 +42,7 @@ class Config:
     checkpoint_seconds: Annotated[float, "between checkpoints: what a crash can cost at most; 0 for every step"] = 30.0
 
     # The network.
-    deslant: Annotated[bool, "a fixed first layer makes digits stand: worth more than any other knob here"] = True
+    deslant: Annotated[bool, "a fixed first layer makes digits stand: worth most where epochs are few"] = True
     shifts: Annotated[
         bool, "answers are the mean over the digit and it moved by a pixel each way: 5 times the cost"
     ] = False
