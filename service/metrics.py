@@ -188,7 +188,8 @@ def totals(own: CollectorRegistry) -> dict[str, tuple[int, int]]:
     for stage in STAGES:
         spent = total("stage_duration_seconds_sum", stage=stage)
         found[stage] = (int(total("stage_duration_seconds_count", stage=stage)), int(spent * 1e9))
-    asked = [s for s in samples if s.labels.get("route", "").endswith(("/infer", "/ModelInfer", "/predict"))]
+    infers = ("/infer", "/ModelInfer", "/predict", "/predictions/{model}")
+    asked = [s for s in samples if s.labels.get("route", "").endswith(infers)]
     by_code = [(s.labels["code"], int(s.value)) for s in asked if s.name == "mnist_http_requests_total"]
     every, good = sum(n for _, n in by_code), sum(n for code, n in by_code if code == "200")
     # Times are not kept by status code: they are shared out by the counts.

@@ -119,7 +119,8 @@ def _object(value: object, what: str) -> dict[str, Any]:
 
 
 def _parameters(part: dict[str, Any]) -> dict[str, Any]:
-    return _object(part.get("parameters") or {}, "parameters")
+    parameters = part.get("parameters")
+    return {} if parameters is None else _object(parameters, "parameters")
 
 
 def _shape(shape: object, max_images: int) -> list[int]:

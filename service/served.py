@@ -63,12 +63,20 @@ def configuration(classifier: Classifier, settings: Settings) -> dict[str, Any]:
 
 
 def statistics(classifier: Classifier, numbers: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """One model's statistics: counts and nanoseconds over all workers, of requests on every route that infers."""
+    """One model's statistics: counts and nanoseconds over all workers, of requests on every route that infers.
+
+    Triton counts the three parts of computing when a request is answered, and its `perf_analyzer` ends where their
+    counts differ. So they are those of answers here too: a run of the model is shared by the requests in it.
+    """
     nothing = (0, 0)
+    answered, _ = numbers.get("encode", nothing)
 
     def part(name: str) -> dict[str, int]:
         count, ns = numbers.get(name, nothing)
         return {"count": count, "ns": ns}
+
+    def computing(stage: str) -> dict[str, int]:
+        return {"count": answered, "ns": part(stage)["ns"]}
 
     return {
         "name": classifier.name,
@@ -80,9 +88,9 @@ def statistics(classifier: Classifier, numbers: dict[str, tuple[int, int]]) -> d
             "success": part("success"),
             "fail": part("fail"),
             "queue": part("queue"),
-            "compute_input": part("decode"),
-            "compute_infer": part("inference"),
-            "compute_output": part("encode"),
+            "compute_input": computing("decode"),
+            "compute_infer": computing("inference"),
+            "compute_output": computing("encode"),
             "cache_hit": part(""),
             "cache_miss": part(""),
         },
