@@ -22,7 +22,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
 
 import service
-from service import metrics, openapi, problems, watchdog
+from service import metrics, openapi, problems, served, watchdog
 from service.access import Access
 from service.batcher import Batcher
 from service.inference_routes import add_inference
@@ -119,7 +119,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         lifespan=lifespan,
     )
     problems.install(app, watched)
-    _add_predict(app, predictor, settings)
+    _add_predict(app, predictor, models, settings)
     app.state.unready = unready
     _add_operation(app, models)
     add_inference(app, predictor, models, settings, watched)
@@ -142,14 +142,16 @@ def _methods(route: object) -> set[str]:
     return getattr(route, "methods", None) or {"GET"}
 
 
-def _add_predict(app: FastAPI, predictor: Predictor, settings: Settings) -> None:
+def _add_predict(app: FastAPI, predictor: Predictor, models: Models, settings: Settings) -> None:
+    responses = openapi.predict_responses(settings)
+    options: dict[str, Any] = {"tags": ["predict"], "response_model": None}
+
     @app.post(
         "/predict",
         summary="Which digits do these pictures show?",
-        tags=["predict"],
-        response_model=None,
-        responses=openapi.predict_responses(settings),
+        responses=responses,
         openapi_extra=openapi.predict_extra(settings),
+        **options,
     )
     async def predict(request: Request) -> Response:
         """Answers pictures in any of the forms below. `?explain=1` adds what the network saw and why."""
@@ -159,9 +161,24 @@ def _add_predict(app: FastAPI, predictor: Predictor, settings: Settings) -> None
         answer = await in_time(predictor.answer(content_type, data, explained=explained), seconds)
         return Response(answer, media_type="application/json")
 
+    @app.post(
+        "/predictions/{model}",
+        summary="The same, where clients of TorchServe look for it",
+        responses=responses | {404: openapi.problem("Another model than the one that is served.")},
+        openapi_extra=openapi.predict_extra(settings, "model"),
+        **options,
+    )
+    async def predictions(request: Request) -> Response:
+        """Answers as `/predict` does, if the path names the model."""
+        served.asked(models, request.path_params["model"], None)
+        return await predict(request)
+
 
 def _add_operation(app: FastAPI, models: Models) -> None:
-    not_ready: dict[int | str, dict[str, Any]] = {503: {"description": "Not ready, with the reason."}}
+    ready: dict[int | str, dict[str, Any]] = {
+        200: openapi.answer(openapi.HEALTH, "Ready."),
+        503: openapi.answer(openapi.HEALTH, "Not ready, with the reason."),
+    }
 
     def health() -> Response:
         reason = app.state.unready()
@@ -172,21 +189,35 @@ def _add_operation(app: FastAPI, models: Models) -> None:
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz", summary="May requests be sent here?", tags=["operation"], responses=not_ready)
+    @app.get("/readyz", summary="May requests be sent here?", tags=["operation"], responses=ready)
     async def readyz() -> Response:
         return health()
 
-    @app.get("/healthz", summary="The same as /readyz", tags=["operation"], responses=not_ready)
+    @app.get("/healthz", summary="The same as /readyz", tags=["operation"], responses=ready)
     async def healthz() -> Response:
         return health()
 
-    @app.get("/model", summary="The card of the version that answers", tags=["predict"])
+    card: dict[int | str, dict[str, Any]] = {
+        200: openapi.answer(openapi.CARD, "The card: what it was trained on, how, and how well."),
+        503: openapi.problem("No model version is loaded."),
+    }
+
+    @app.get("/model", summary="The card of the version that answers", tags=["predict"], responses=card)
     async def model() -> Response:
         return Response(orjson.dumps(models.served().card), media_type="application/json")
 
 
 def _add_metrics(app: FastAPI, watched: metrics.Metrics) -> None:
-    @app.get("/metrics", summary="Prometheus metrics, right over all workers", tags=["operation"])
+    text = {"schema": {"type": "string"}}
+    formats = {"text/plain": text, "application/openmetrics-text": text}
+
+    @app.get(
+        "/metrics",
+        summary="Prometheus metrics, right over all workers",
+        tags=["operation"],
+        response_class=Response,
+        responses={200: {"description": "The format that Accept asks for.", "content": formats}},
+    )
     async def scrape(request: Request) -> Response:
         watched.book.flush()
         accept = request.headers.get("accept", "")

@@ -2,7 +2,8 @@
 
 In: a predictor, the models and settings. Out: routes on the app, each with and without a trailing slash, and none
 redirected, because clients don't follow. What tensors look like is `service.openinference`'s, what is told of the model
-`service.served`'s and `service.repository`'s. Errors below /v2 are {"error": "…"}, which `service.problems` makes.
+`service.served`'s and `service.repository`'s, what is said of the routes `service.openapi_inference`'s. Errors below
+/v2 are {"error": "…"}, which `service.problems` makes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service import metrics, openinference, repository, served
+from service import openapi_inference as openapi
+from service.openapi import answer
 from service.openinference import HEADER_LENGTH
 from service.predict import in_time
 from service.receive import admitted_body, decompressed
@@ -36,13 +39,20 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
     """Add all routes below /v2."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
-    def route(method: str, paths: tuple[str, ...], summary: str) -> Callable[[Handler], Handler]:
+    def route(
+        method: str, paths: tuple[str, ...], summary: str, responses: Described, **extra: Any
+    ) -> Callable[[Handler], Handler]:
         def add(handler: Handler) -> Handler:
+            options: dict[str, Any] = {"methods": [method], "response_class": Response}
             for path in paths:
-                name = f"{handler.__name__}{paths.index(path) or ''}"
-                extra = {"parameters": [_parameter(part) for part in ("model", "version") if f"{{{part}}}" in path]}
-                options: dict[str, Any] = {"methods": [method], "response_model": None, "responses": RESPONSES}
-                router.add_api_route(path, handler, operation_id=name, summary=summary, openapi_extra=extra, **options)
+                described: dict[str, Any] = {
+                    "operation_id": f"{handler.__name__}{paths.index(path) or ''}",
+                    "summary": summary,
+                    "responses": openapi.ERRORS | responses,
+                    "openapi_extra": extra
+                    | {"parameters": [*openapi.path_parameters(path), *extra.get("parameters", [])]},
+                }
+                router.add_api_route(path, handler, **described, **options)
                 router.add_api_route(f"{path}/", handler, include_in_schema=False, **options)
             return handler
 
@@ -52,56 +62,87 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         """What serves, if the path names it."""
         return served.asked(models, request.path_params.get("model"), request.path_params.get("version"))
 
-    @route("GET", ("",), "The server, and the extensions that it has")
+    @route("GET", ("",), "The server, and the extensions that it has", {200: answer(openapi.SERVER)})
     async def server_metadata() -> Response:
         return _json(served.server())
 
-    @route("GET", ("/health/live",), "Is the process alive?")
+    @route("GET", ("/health/live",), "Is the process alive?", {200: answer(openapi.LIVE)})
     async def live() -> Response:
         return _json({"live": True})
 
-    @route("GET", ("/health/ready",), "May requests be sent here?")
+    @route("GET", ("/health/ready",), "May requests be sent here?", openapi.readiness(openapi.READY))
     async def ready() -> Response:
         ready = app.state.unready() is None
         return _json({"live": True, "ready": ready}, 200 if ready else 503)
 
     # Before the model's own routes, which would take "stats" for a name.
-    @route("GET", ("/models/stats", *(f"{path}/stats" for path in MODEL)), "Inferences, and how long they took")
+    @route(
+        "GET",
+        ("/models/stats", *(f"{path}/stats" for path in MODEL)),
+        "Inferences, and how long they took",
+        {200: answer(openapi.STATISTICS)},
+    )
     async def model_statistics(request: Request) -> Response:
         classifier = asked(request)
         watched.book.flush()
         numbers = await run_in_threadpool(metrics.totals, watched.registry)
         return _json({"model_stats": [served.statistics(classifier, numbers)]})
 
-    @route("GET", MODEL, "The model's tensors")
+    @route("GET", MODEL, "The model's tensors", {200: answer(openapi.METADATA)})
     async def model_metadata(request: Request) -> Response:
         return _json(served.metadata(asked(request)))
 
-    @route("GET", tuple(f"{path}/ready" for path in MODEL), "May this model be asked?")
+    @route(
+        "GET",
+        tuple(f"{path}/ready" for path in MODEL),
+        "May this model be asked?",
+        openapi.readiness(openapi.MODEL_READY),
+    )
     async def model_ready(request: Request) -> Response:
         classifier = asked(request)
         ready = app.state.unready() is None
         return _json({"name": classifier.name, "ready": ready}, 200 if ready else 503)
 
-    @route("GET", tuple(f"{path}/config" for path in MODEL), "The model's configuration, as Triton's clients read it")
+    @route(
+        "GET",
+        tuple(f"{path}/config" for path in MODEL),
+        "The model's configuration, as Triton's clients read it",
+        {200: answer(openapi.CONFIGURATION)},
+    )
     async def model_config(request: Request) -> Response:
         return _json(served.configuration(asked(request), settings))
 
-    @route("POST", ("/repository/index",), "The versions that there are")
+    @route("POST", ("/repository/index",), "The versions that there are", {200: answer(openapi.INDEX)})
     async def repository_index() -> Response:
         return _json(repository.index(models, settings))
 
-    @route("POST", ("/repository/models/{model}/load",), "Look for the chosen version anew, and serve it")
+    @route(
+        "POST",
+        ("/repository/models/{model}/load",),
+        "Look for the chosen version anew, and serve it",
+        {200: openapi.DONE},
+    )
     async def repository_load(request: Request) -> Response:
         await repository.load(models, settings, request.path_params["model"])
         return Response()
 
-    @route("POST", ("/repository/models/{model}/unload",), "Serve nothing until there is an order to load")
+    @route(
+        "POST",
+        ("/repository/models/{model}/unload",),
+        "Serve nothing until there is an order to load",
+        {200: openapi.DONE},
+    )
     async def repository_unload(request: Request) -> Response:
         await repository.unload(models, settings, request.path_params["model"])
         return Response()
 
-    @route("POST", tuple(f"{path}/infer" for path in MODEL), "Probabilities of pictures")
+    @route(
+        "POST",
+        tuple(f"{path}/infer" for path in MODEL),
+        "Probabilities of pictures",
+        {200: openapi.INFERENCE},
+        **openapi.inference_extra(settings),
+    )
     async def infer(request: Request) -> Response:
         """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
         classifier = asked(request)
@@ -120,17 +161,7 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
 
 if TYPE_CHECKING:
     Handler = Callable[..., Awaitable[Response]]
-
-_ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
-_CONTENT = {"application/json": {"schema": _ERROR}}
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "Says what was wrong.", "content": _CONTENT},
-    "5XX": {"description": "Not ready, full, too slow, or a fault.", "content": _CONTENT},
-}
-
-
-def _parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    Described = dict[int | str, dict[str, Any]]  # responses, by status code
 
 
 def _json(value: object, status: int = 200) -> Response:

@@ -1,7 +1,7 @@
 """What `/openapi.json` says of `/predict`: every input form with an example, every status code with its problem.
 
 In: the settings whose limits the texts quote. Out: plain OpenAPI objects. It describes; `service.body` reads and
-`service.app` answers.
+`service.app` answers. What is said of the routes below /v2 is `service.openapi_inference`'s.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ _WARNINGS = {
 }
 
 
-def _object(properties: dict[str, Any], *, required: list[str] | None = None) -> dict[str, Any]:
+def record(properties: dict[str, Any], *, required: list[str] | None = None) -> dict[str, Any]:
+    """The schema of an object, all of whose properties are required unless some are named."""
     names = list(properties) if required is None else required
     return {"type": "object", "properties": properties, "required": names}
 
 
-PROBLEM = _object(
+PROBLEM = record(
     {
         "title": {"type": "string"},
         "status": {"type": "integer"},
@@ -42,7 +43,7 @@ PROBLEM = _object(
     },
     required=["title", "status", "detail", "reason", "request_id"],
 )
-_EXPLANATION = _object(
+_EXPLANATION = record(
     {
         "image": {"type": "string", "contentEncoding": "base64", "description": "PNG, 28×28: what the network saw."},
         "heatmap": {
@@ -58,7 +59,7 @@ _EXPLANATION = _object(
         },
     }
 )
-_PREDICTION = _object(
+_PREDICTION = record(
     {
         "digit": {"type": "integer", "minimum": 0, "maximum": 9},
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
@@ -72,15 +73,21 @@ _PREDICTION = _object(
     },
     required=["digit", "confidence", "probabilities", "warnings"],
 )
-_FAILED = _object(
-    {"error": _object({k: v for k, v in PROBLEM["properties"].items() if k in {"status", "detail", "reason"}})}
+_FAILED = record(
+    {"error": record({k: v for k, v in PROBLEM["properties"].items() if k in {"status", "detail", "reason"}})}
 )
-ANSWER = _object(
+ANSWER = record(
     {
-        "model": _object({"name": {"type": "string"}, "version": {"type": "string"}}),
+        "model": record({"name": {"type": "string"}, "version": {"type": "string"}}),
         "predictions": {"type": "array", "items": {"anyOf": [_PREDICTION, _FAILED]}},
     }
 )
+HEALTH = record({"status": {"type": "string", "description": "Or why no requests should be sent here."}})
+CARD = record(
+    {"schema": {"const": "mnist-mlp/1"}, "name": {"type": "string"}, "version": {"type": "integer"}},
+)
+_BINARY = {"type": "string", "format": "binary"}
+_BASE64 = r"^(data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}(==|[A-Za-z0-9+/]=))?$"
 _EXAMPLE_ANSWER = {
     "model": {"name": "mnist-mlp", "version": "1"},
     "predictions": [
@@ -94,54 +101,70 @@ _EXAMPLE_ANSWER = {
 }
 
 
-def predict_extra(settings: Settings) -> dict[str, Any]:
-    """The request body of `/predict`, and its query parameter."""
-    picture = _example_picture()
-    text = base64.b64encode(picture).decode()
-    numbers = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 255}}
-    image = {
-        "anyOf": [
-            {"type": "string", "description": "A PNG or JPEG in base64, or as a data URL."},
-            {**numbers, "minItems": 784, "maxItems": 784},
-            {"type": "array", "items": {**numbers, "minItems": 28, "maxItems": 28}, "minItems": 28, "maxItems": 28},
-        ]
-    }
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    several = {"type": "array", "items": image, "minItems": 1, "maxItems": settings.max_images}
+def predict_extra(settings: Settings, *names: str) -> dict[str, Any]:
+    """The parameters of `/predict`, those that a path has besides, and the request body."""
+    text = base64.b64encode(example_picture()).decode()
+    image = _image()
+    # A batch is answered whatever is in it: a value that is no picture is an error of its own.
+    item = {"anyOf": [*image["anyOf"], {"description": "Anything else gets an `error` in its place."}]}
+    several = {"type": "array", "items": item, "minItems": 1, "maxItems": settings.max_images}
     return {
-        "parameters": [timeout_parameter()],
+        "parameters": [*map(path_parameter, names), _explain_parameter(), timeout_parameter()],
         "requestBody": {
             "required": True,
             "description": f"At most {settings.max_body_bytes:,} bytes and {settings.max_images} pictures.",
             "content": {
-                "image/png": binary,
-                "image/jpeg": binary,
+                "image/png": {"schema": _BINARY},
+                "image/jpeg": {"schema": _BINARY},
                 "multipart/form-data": {
                     "schema": {
                         "type": "object",
                         "description": "Each file of the form is a picture, whatever its field is called.",
-                        "additionalProperties": {"type": "string", "format": "binary"},
-                        "minProperties": 1,
+                        "properties": {"image": _BINARY},
+                        "required": ["image"],
+                        "additionalProperties": _BINARY,
                     }
                 },
                 "application/octet-stream": {
-                    "schema": {
-                        "type": "string",
-                        "format": "binary",
-                        "description": "uint8[N,28,28], row by row: N·784 bytes.",
-                    }
+                    "schema": _BINARY | {"description": "uint8[N,28,28], row by row: N·784 bytes."},
                 },
                 "application/json": {
-                    "schema": {"anyOf": [_object({"image": image}), _object({"images": several})]},
+                    "schema": {"oneOf": [_alone("image", image, "images"), _alone("images", several, "image")]},
                     "examples": {
                         "base64": {"value": {"image": text}},
                         "data URL": {"value": {"image": f"data:image/png;base64,{text}"}},
-                        "28 rows of numbers": {"value": {"image": _example_rows()}},
+                        "28 rows of numbers": {"value": {"image": example_rows()}},
                         "several": {"value": {"images": [text, text]}},
                     },
                 },
             },
         },
+    }
+
+
+def _alone(name: str, schema: dict[str, Any], other: str) -> dict[str, Any]:
+    return record({name: schema, other: False}, required=[name])
+
+
+def _image() -> dict[str, Any]:
+    numbers = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 255}}
+    text = {"type": "string", "pattern": _BASE64, "description": "A PNG or JPEG in base64, or as a data URL."}
+    row = {**numbers, "minItems": 28, "maxItems": 28}
+    rows = {"type": "array", "items": row, "minItems": 28, "maxItems": 28}
+    return {"anyOf": [text, {**numbers, "minItems": 784, "maxItems": 784}, rows]}
+
+
+def path_parameter(name: str) -> dict[str, Any]:
+    """A part of a path."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _explain_parameter() -> dict[str, Any]:
+    return {
+        "name": "explain",
+        "in": "query",
+        "description": "Add what the network saw, and why; empty, `0` and `false` are no.",
+        "schema": {"type": "string", "default": "0", "examples": ["1"]},
     }
 
 
@@ -183,6 +206,11 @@ def predict_responses(settings: Settings) -> dict[int | str, dict[str, Any]]:
     return responses | {code: problem(text) for code, text in problems.items()}
 
 
+def answer(schema: dict[str, Any], description: str = "The answer.") -> dict[str, Any]:
+    """A response that is JSON of this schema."""
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
 def problem(description: str) -> dict[str, Any]:
     """A response of type application/problem+json (RFC 9457)."""
     return {"description": description, "content": {"application/problem+json": {"schema": PROBLEM}}}
@@ -194,12 +222,14 @@ def _example() -> Image.Image:
     return picture
 
 
-def _example_picture() -> bytes:
+def example_picture() -> bytes:
+    """A digit as a PNG file."""
     buffer = io.BytesIO()
     _example().save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _example_rows() -> list[list[int]]:
+def example_rows() -> list[list[int]]:
+    """The same digit as 28 rows of 28 numbers."""
     pixels = list(_example().tobytes())
     return [pixels[row * 28 : row * 28 + 28] for row in range(28)]
