@@ -10,7 +10,7 @@ MODELS := models/mnist-mlp
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak hostile sbom test check lint types lock clean
+.PHONY: help up train serve bench bench-learning soak hostile conformance sbom test check lint types lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training j
 
 hostile: $(VENV)/.dev ## Bodies made to hurt, and spoilt model files: what becomes of them
 	$(PY) -m benchmarks.hostile
+
+conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Made-up requests, and other servers' tools: ARGS="--seconds 600"
+	$(PY) -m pytest tests/service/test_conformance.py
+	$(PY) -m tests.conformance $(ARGS)
 
 # It warns that locks do not tell which package needs which.
 SBOM = PYTHONWARNINGS=ignore $(VENV)/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible
@@ -90,6 +94,12 @@ $(VENV)/clients/.installed: requirements/clients.txt | $(PY)
 $(VENV)/sbom/.installed: | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/sbom
 	@$(PYTHON) -m pip --python $(VENV)/sbom/bin/python install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
+	@touch $@
+
+# MLServer's batch client and Triton's perf_analyzer, which would make `make test` long to install.
+$(VENV)/conformance/.installed: tests/conformance/requirements.txt | $(PY)
+	@$(PYTHON) -m venv --without-pip $(VENV)/conformance
+	@$(PYTHON) -m pip --python $(VENV)/conformance/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # TensorFlow and scikit-learn, for the benchmark of learning alone.
