@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SIZE = (28, 28)
+_MOST = 1024  # bytes; not compressed at all, such a file has 884
 # The signature; the header: 28 x 28, bit depth 8, grey, deflate, adaptive filters, not interlaced; and its checksum.
 _HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x1c\0\0\0\x1c\x08\0\0\0\0\x57\x66\x80\x48"
-_MOST = 1024  # bytes; not compressed at all, such a file has 884
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
