@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from service.lifecycle import Models
+    from service.orders import Orders
     from service.settings import Settings
 
 BACKLOG = 2048
@@ -127,15 +128,10 @@ def _metrics_folder(settings: Settings) -> Iterator[None]:
 
 
 def _run(settings: Settings, listener: socket.socket) -> int:
-    # Imported here: prometheus_client looks for its folder when it is imported.
-    import prometheus_client
-    import uvicorn
-
-    from service import app, metrics, worker
-    from service.drain import Drain
+    # Imported here, and each where it is needed: prometheus_client looks for its folder when it is imported, and the
+    # parent of several workers starts them sooner without the app.
     from service.lifecycle import Models
     from service.orders import Orders
-    from service.supervisor import Supervisor
 
     orders = Orders()
     models = Models(settings, orders)
@@ -146,15 +142,37 @@ def _run(settings: Settings, listener: socket.socket) -> int:
     # uvicorn raises the signal again that it ended for; it has done its work by then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    if settings.workers == 1:
+    return _one(settings, listener, models) if settings.workers == 1 else _several(settings, listener, orders)
+
+
+def _one(settings: Settings, listener: socket.socket, models: Models) -> int:
+    from service import worker
+
+    with worker.uncollected():
+        import prometheus_client
+        import uvicorn
+
+        from service import app, metrics
+        from service.drain import Drain
+
         registry = metrics.registry()
         if settings.metrics_port is not None:
             prometheus_client.start_http_server(settings.metrics_port, settings.host, registry)
         drain = Drain(settings.drain_seconds, listener)
         config = _uvicorn(settings, app.create_app(settings, models, registry, drain))
-        uvicorn.Server(config).run([listener])
-        return 0
+    uvicorn.Server(config).run([listener])
+    return 0
+
+
+def _several(settings: Settings, listener: socket.socket, orders: Orders) -> int:
+    from service import worker
+    from service.supervisor import Supervisor
+
     if settings.metrics_port is not None:
+        import prometheus_client
+
+        from service import metrics
+
         folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         prometheus_client.start_http_server(settings.metrics_port, settings.host, metrics.all_workers(folder))
     make = functools.partial(worker.worker_app, settings, os.getpid(), orders)

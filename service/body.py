@@ -17,7 +17,7 @@ import orjson
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service import values
+from service import plain_form, values
 from service.errors import Malformed, NotAPicture, ServiceError, TooLarge, UnknownMediaType, Unusable
 
 if TYPE_CHECKING:
@@ -69,16 +69,23 @@ def _raw(body: bytes, max_images: int) -> Pictures:
 def _form(content_type: str, body: bytes, max_images: int) -> Pictures:
     """The files of a form (RFC 7578), whatever its fields are called; other fields are passed over."""
     _, options = parse_options_header(content_type)
-    form = _Form(PARTS * max_images)
+    boundary = options.get(b"boundary", b"")
+    files = plain_form.files(body, boundary, max_parts=PARTS * max_images)
+    if files is None:
+        files = _any_form(boundary, body, PARTS * max_images)
+    if not files:
+        raise Malformed("The form holds no file; send each picture as a file (curl: -F image=@digit.png).")
+    _check_count(len(files), max_images)
+    return Pictures(list(files), several=len(files) > 1)
+
+
+def _any_form(boundary: bytes, body: bytes, max_parts: int) -> list[bytes]:
+    form = _Form(max_parts)
     try:
-        parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
-        parser.write(body)
+        MultipartParser(boundary, form.callbacks()).write(body)
     except (FormParserError, ValueError) as error:
         raise Malformed(f"The multipart body cannot be read: {error}.") from None
-    if not form.files:
-        raise Malformed("The form holds no file; send each picture as a file (curl: -F image=@digit.png).")
-    _check_count(len(form.files), max_images)
-    return Pictures(list(form.files), several=len(form.files) > 1)
+    return form.files
 
 
 class _Form:

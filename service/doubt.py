@@ -1,7 +1,7 @@
 """Doubt in an answer, read off its ten probabilities.
 
-In: probabilities, float32[10], of a network that was trained to spread them evenly over what is no digit. Out: names of
-warnings. It knows nothing of pictures.
+In: probabilities, float32[n,10], of a network that was trained to spread them evenly over what is no digit. Out: names
+of warnings. It knows nothing of pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ UNLIKE = 0.004
 LOW_CONFIDENCE = 0.5
 
 
-def doubts(probabilities: Probabilities) -> tuple[str, ...]:
-    """The warnings that an answer deserves, of "unlike_a_digit" and "low_confidence"."""
-    unlike = ("unlike_a_digit",) if probabilities.min() > UNLIKE else ()
-    return (*unlike, "low_confidence") if probabilities.max() < LOW_CONFIDENCE else unlike
+def doubts(probabilities: Probabilities) -> list[tuple[str, ...]]:
+    """The warnings that each answer deserves, of "unlike_a_digit" and "low_confidence"."""
+    extremes = zip(probabilities.min(1).tolist(), probabilities.max(1).tolist(), strict=True)
+    return [
+        ("unlike_a_digit",) * (least > UNLIKE) + ("low_confidence",) * (most < LOW_CONFIDENCE)
+        for least, most in extremes
+    ]

@@ -14,6 +14,7 @@ import numpy as np
 from service.form import SIDE, is_mnist_form, of_strokes
 from service.ink import find_ink
 from service.picture import Picture, Pixels, decode, require_size
+from service.small_png import read_small_grey
 
 __all__ = ["Pixels", "Prepared", "is_mnist_form", "prepare", "read", "unchanged"]
 
@@ -30,7 +31,7 @@ class Prepared(NamedTuple):
 
 def read(data: bytes, *, max_pixels: int) -> Prepared:
     """Prepare PNG or JPEG bytes; raises `NotAPicture`, `TooLarge` (over `max_pixels`) or `Unusable`."""
-    return _prepare(decode(data, max_pixels=max_pixels))
+    return unchanged(data) or _prepare(decode(data, max_pixels=max_pixels))
 
 
 def prepare(grey: Pixels) -> Prepared:
@@ -40,15 +41,18 @@ def prepare(grey: Pixels) -> Prepared:
     return _prepare(Picture(grey, width, height))
 
 
-def unchanged(pixels: Pixels) -> Prepared:
-    """What is in MNIST's own form already, uint8[28, 28], as it is."""
+def unchanged(picture: bytes | Pixels) -> Prepared | None:
+    """What is in MNIST's own form already, a small PNG or `uint8[28, 28]`, as it is; None for everything else."""
+    pixels = read_small_grey(picture) if isinstance(picture, bytes) else picture
+    if pixels is None or pixels.shape != (SIDE, SIDE) or not is_mnist_form(pixels):
+        return None
     return Prepared(pixels, "light_on_dark", np.count_nonzero(pixels > 127) / pixels.size, None, ())
 
 
 def _prepare(picture: Picture) -> Prepared:
     pixels = picture.pixels
-    if pixels.shape == (SIDE, SIDE) and is_mnist_form(pixels[None])[0]:
-        return unchanged(pixels)
+    if whole := unchanged(pixels):
+        return whole
     ink = find_ink(pixels)
     if ink.box is None:
         return Prepared(np.zeros((SIDE, SIDE), np.uint8), ink.polarity, 0.0, None, ink.warnings)

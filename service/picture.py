@@ -18,7 +18,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from service.errors import NotAPicture, TooLarge, Unusable
-from service.small_png import read_small_grey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,11 +56,6 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
 
     Raises `NotAPicture` for other formats and damage, `TooLarge` over `max_pixels`, `Unusable` for too few.
     """
-    small = read_small_grey(data)
-    if small is not None:
-        height, width = small.shape
-        _check_size(width, height, max_pixels)
-        return Picture(small, width, height)
     opener = _opener(data)
     try:
         image = opener(io.BytesIO(data))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from service.artefact import Probabilities
     from service.batcher import Batcher
-    from service.body import Picture, Pictures
+    from service.body import Picture
     from service.classifier import Classifier
     from service.image import Prepared
     from service.lifecycle import Models
@@ -67,17 +67,24 @@ class Predictor:
         started = time.perf_counter()
         try:
             pictures = body.parse(content_type, data, max_images=self._settings.max_images)
-            prepared = await self._prepare(pictures)
+            prepared = await self._prepare(pictures.items)
+            if not pictures.several:
+                _raise_first(prepared)
         except ServiceError as error:
             self._reject(error)
             raise
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        good = [item for item in prepared if not isinstance(item, ServiceError)]
-        results = iter(zip(good, await self._classify(classifier, good), strict=True))
+        good = []
+        for item in prepared:
+            if isinstance(item, ServiceError):
+                self._reject(item)
+            else:
+                good.append(item)
+        probabilities = await self._classify(classifier, good)
         started = time.perf_counter()
+        results = iter(self._results(good, probabilities))
         predictions = [
-            {"error": item.members()} if isinstance(item, ServiceError) else self._result(*next(results))
-            for item in prepared
+            {"error": item.members()} if isinstance(item, ServiceError) else next(results) for item in prepared
         ]
         if explained:
             await self._explain(classifier, prepared, predictions)
@@ -90,9 +97,7 @@ class Predictor:
             request = parse()
             pixels = request.pixels
             if pixels is None:
-                turns = self._decoder.turns()
-                waiting = (self._prepare_one(picture, turns, mnist_form=False) for picture in request.pictures)
-                prepared = await asyncio.gather(*waiting)
+                prepared = _raise_first(await self._prepare(request.pictures))
                 pixels = _stacked(prepared)
                 for item in prepared:
                     self._count_picture(item)
@@ -106,17 +111,18 @@ class Predictor:
         self, classifier: Classifier, encode: Encode[T], request: openinference.Request, probabilities: Probabilities
     ) -> T:
         started = time.perf_counter()
-        for row in probabilities:
-            self._count(row)
+        self._count(probabilities)
         encoded = encode(classifier.identity, request, probabilities)
         self._metrics.stages["encode"].observe(time.perf_counter() - started)
         return encoded
 
-    def _count(self, probabilities: Probabilities) -> int:
-        digit = int(probabilities.argmax())
-        self._metrics.digits[digit].inc()
-        self._metrics.confidence.observe(float(probabilities[digit]))
-        return digit
+    def _count(self, probabilities: Probabilities) -> list[int]:
+        """The digits, counted."""
+        digits: list[int] = probabilities.argmax(1).tolist()
+        for digit, confidence in zip(digits, probabilities.max(1).tolist(), strict=True):
+            self._metrics.digits[digit].inc()
+            self._metrics.confidence.observe(confidence)
+        return digits
 
     def _count_picture(self, prepared: Prepared) -> None:
         self._metrics.ink_ratio.observe(prepared.ink_ratio)
@@ -138,8 +144,7 @@ class Predictor:
 
         def answer(probabilities: Probabilities) -> tuple[bytes, int | None]:
             began = time.perf_counter()
-            predictions = [self._result(*pair) for pair in zip(prepared, probabilities, strict=True)]
-            return self._encode(classifier, predictions, began), None
+            return self._encode(classifier, self._results(prepared, probabilities), began), None
 
         return Small(classifier, _stacked(prepared), answer)
 
@@ -157,13 +162,17 @@ class Predictor:
         return Small(classifier, request.pixels, answer)
 
     def _small(self, items: list[Picture]) -> list[Prepared] | None:
+        """All pictures prepared, if none of them takes long."""
         first = items[0]
         if isinstance(first, bytes) and len(items) == 1 and len(first) <= INLINE_BYTES:
             return [image.read(first, max_pixels=self._settings.max_pixels)]
-        arrays = [item for item in items if isinstance(item, np.ndarray)]
-        if len(arrays) == len(items) and all(_in_mnist_form(items)):
-            return [image.unchanged(item) for item in arrays]
-        return None
+        prepared = []
+        for item in items:
+            whole = None if isinstance(item, ServiceError) else image.unchanged(item)
+            if whole is None:
+                return None
+            prepared.append(whole)
+        return prepared
 
     def _encode(self, classifier: Classifier, predictions: list[dict[str, Any]], started: float) -> bytes:
         answer = {"model": classifier.identity, "predictions": predictions}
@@ -171,48 +180,41 @@ class Predictor:
         self._metrics.stages["encode"].observe(time.perf_counter() - started)
         return encoded
 
-    async def _prepare(self, pictures: Pictures) -> list[Prepared | ServiceError]:
-        """Each picture as the network will see it; a single picture's error is raised, a batch's returned."""
-        unchanged, turns = _in_mnist_form(pictures.items), self._decoder.turns()
-        if not pictures.several:
-            return [await self._prepare_one(pictures.items[0], turns, mnist_form=unchanged[0])]
-        prepared = await asyncio.gather(
-            *(
-                self._prepare_one(item, turns, mnist_form=whole)
-                for item, whole in zip(pictures.items, unchanged, strict=True)
-            ),
-            return_exceptions=True,
-        )
-        items: list[Prepared | ServiceError] = []
-        for item in prepared:
-            if isinstance(item, ServiceError):
-                self._reject(item)
-            elif isinstance(item, BaseException):
-                raise item
-            items.append(item)
-        return items
+    async def _prepare(self, pictures: Sequence[Picture]) -> list[Prepared | ServiceError]:
+        """Each picture as the network will see it, or why there is none; what takes long, in threads."""
+        whole = [item if isinstance(item, ServiceError) else image.unchanged(item) for item in pictures]
+        prepare = functools.partial(self._prepare_one, self._decoder.turns(), alone=len(pictures) == 1)
+        left = [item for item, found in zip(pictures, whole, strict=True) if found is None]
+        others = iter(await asyncio.gather(*map(prepare, left)))
+        return [next(others) if found is None else found for found in whole]
 
-    async def _prepare_one(self, picture: Picture, turns: asyncio.Semaphore, *, mnist_form: bool) -> Prepared:
-        if isinstance(picture, ServiceError):
-            raise picture
-        if isinstance(picture, np.ndarray):
-            if mnist_form:
-                return image.unchanged(picture)
+    async def _prepare_one(self, turns: asyncio.Semaphore, picture: Picture, *, alone: bool) -> Prepared | ServiceError:
+        try:
+            if isinstance(picture, bytes):
+                read = functools.partial(image.read, picture, max_pixels=self._settings.max_pixels)
+                # One small picture costs less than handing it over; many would hold up everybody else.
+                return read() if alone and len(picture) <= INLINE_BYTES else await self._decoder.run(read, turns)
+            assert isinstance(picture, np.ndarray)
             return await self._decoder.run(functools.partial(image.prepare, picture), turns)
-        read = functools.partial(image.read, picture, max_pixels=self._settings.max_pixels)
-        return read() if len(picture) <= INLINE_BYTES else await self._decoder.run(read, turns)
+        except ServiceError as error:
+            return error
 
     async def _classify(self, classifier: Classifier, good: list[Prepared]) -> Probabilities:
         if not good:
             return np.empty((0, 10), np.float32)
         return await self._batcher.predict(classifier, _stacked(good))
 
-    def _result(self, prepared: Prepared, probabilities: Probabilities) -> dict[str, Any]:
-        digit = self._count(probabilities)
-        confidence = probabilities[digit]  # float32, and so written with the same digits as in the list
-        self._count_picture(prepared)
-        warnings = (*prepared.warnings, *doubts(probabilities))
-        return {"digit": digit, "confidence": confidence, "probabilities": probabilities, "warnings": warnings}
+    def _results(self, prepared: Sequence[Prepared], probabilities: Probabilities) -> list[dict[str, Any]]:
+        for item in prepared:
+            self._count_picture(item)
+        digits, doubted = self._count(probabilities), doubts(probabilities)
+        confidences = probabilities.max(1)  # float32, and so written with the same digits as in the list
+        return [
+            {"digit": digit, "confidence": confidence, "probabilities": row, "warnings": item.warnings + warnings}
+            for item, digit, confidence, row, warnings in zip(
+                prepared, digits, confidences, probabilities, doubted, strict=True
+            )
+        ]
 
     async def _explain(
         self, classifier: Classifier, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]
@@ -249,10 +251,11 @@ def _stacked(prepared: Sequence[Prepared]) -> Pixels:
     return np.stack([item.pixels for item in prepared])[:, None]
 
 
-def _in_mnist_form(items: list[Picture]) -> list[bool]:
-    """Which items are numbers in MNIST's own form already; asked of all at once, since one question costs as much."""
-    arrays: list[Pixels] = [item for item in items if isinstance(item, np.ndarray)]
-    if not arrays:
-        return [False] * len(items)
-    answers = iter(image.is_mnist_form(np.stack(arrays) if len(arrays) > 1 else arrays[0][None]))
-    return [isinstance(item, np.ndarray) and next(answers) for item in items]
+def _raise_first(prepared: list[Prepared | ServiceError]) -> list[Prepared]:
+    """All of them, if none is an error."""
+    good = []
+    for item in prepared:
+        if isinstance(item, ServiceError):
+            raise item
+        good.append(item)
+    return good

@@ -1,48 +1,43 @@
-"""The commonest picture, read in a third of the time: a small 8-bit grey PNG, as every MNIST client sends it.
+"""The commonest picture, read in a third of the time: a 28 x 28 PNG of 8-bit grey, as every MNIST client sends it.
 
-In: bytes. Out: `uint8[H, W]`, or None for whatever is not exactly that, whole and undamaged; `picture` reads the rest.
-For a 28 x 28 PNG, Pillow's parsing of chunks costs more than its decoder, which is used here directly.
+In: bytes. Out: `uint8[28, 28]`, or None for whatever is not exactly that, whole and undamaged; `picture` reads the
+rest. For so small a PNG, Pillow's parsing of chunks and its handling of pictures cost more than its decoder, which is
+used here directly, and writes straight into an array.
 """
 
 from __future__ import annotations
 
-import struct
 import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import _imaging
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
-_GREY = b"\x08\x00\x00\x00\x00"  # bit depth 8, grey, deflate, adaptive filters, not interlaced
-_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_BODY = 33  # where the first chunk after the header begins
-_MAX_SIDE = 64  # pixels; beyond, decoding costs more than parsing
+_SIZE = (28, 28)
+_MOST = 1024  # bytes; not compressed at all, such a file has 884
+# The signature; the header: 28 x 28, bit depth 8, grey, deflate, adaptive filters, not interlaced; and its checksum.
+_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x1c\0\0\0\x1c\x08\0\0\0\0\x57\x66\x80\x48"
+_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def read_small_grey(data: bytes) -> NDArray[np.uint8] | None:
-    """Pixels of a PNG that is a header, one chunk of data and an end; None if it is anything else or damaged."""
-    if not (len(data) > _BODY + 24 and data.startswith(_START) and data[24:29] == _GREY and data.endswith(_END)):
+    """Pixels of a PNG that is this header, one chunk of data and an end; None if it is anything else or damaged."""
+    if not (len(data) <= _MOST and data.startswith(_HEAD) and data.endswith(_END) and _whole(data[33:-12])):
         return None
-    width, height = struct.unpack_from(">II", data, 16)
-    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE) or not _whole(data):
-        return None
-    try:
-        image = Image.frombytes("L", (width, height), data[_BODY + 8 : -16], "zip", "L", 0)
-    except (ValueError, OSError):
-        return None
-    return np.frombuffer(image.tobytes(), np.uint8).reshape(height, width)
+    pixels = np.empty(_SIZE, np.uint8)
+    decoder = _imaging.zip_decoder("L", "L", 0)
+    decoder.setimage(_imaging.map_buffer(pixels, _SIZE, "raw", 0, ("L", 0, 1)), (0, 0, *_SIZE))
+    wanting, error = decoder.decode(data[41:-16])
+    return pixels if wanting < 0 and not error else None  # as `Image.frombytes` has it
 
 
-def _whole(data: bytes) -> bool:
-    """Whether the header and the one chunk of data are as long and as summed as they say."""
-    (length,) = struct.unpack_from(">I", data, _BODY)
+def _whole(chunk: bytes) -> bool:
+    """Whether this is one chunk of data, as long and as summed as it says."""
     return (
-        len(data) == _BODY + 12 + length + len(_END)
-        and data[_BODY + 4 : _BODY + 8] == b"IDAT"
-        and zlib.crc32(data[12:29]).to_bytes(4, "big") == data[29:33]
-        and zlib.crc32(data[_BODY + 4 : -16]).to_bytes(4, "big") == data[-16:-12]
+        int.from_bytes(chunk[:4], "big") == len(chunk) - 12
+        and chunk[4:8] == b"IDAT"
+        and int.from_bytes(chunk[-4:], "big") == zlib.crc32(chunk[4:-4])
     )

@@ -96,7 +96,7 @@ def _print_row(model: bytes, name: str, sent: Iterable[Sent]) -> None:
         labels.append(label)
         geometry.append(prepared.warnings)
     probabilities = run_onnx(model, torch.from_numpy(np.stack(pixels)[:, None]))
-    warnings = [(*seen, *doubts(row)) for seen, row in zip(geometry, probabilities.numpy(), strict=True)]
+    warnings = [seen + doubted for seen, doubted in zip(geometry, doubts(probabilities.numpy()), strict=True)]
     counts = Counter(name for names in warnings for name in names)
     shares = [sum(map(bool, warnings)), *(counts[name] for name in WARNINGS)]
     quality = f"{'':>30}"

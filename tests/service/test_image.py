@@ -53,7 +53,7 @@ SEEN_SEVEN = see(sheet(SEVEN)).pixels
 def test_digit_comes_out_in_mnist_form() -> None:
     """Whatever was drawn comes out 20 pixels long with its centre of mass in the middle, and says where it was."""
     prepared = see(sheet(SEVEN))
-    assert is_mnist_form(prepared.pixels[None])[0]
+    assert is_mnist_form(prepared.pixels)
     assert prepared.polarity == "dark_on_light"
     assert prepared.warnings == ()
     assert 0.02 < prepared.ink_ratio < 0.1
@@ -75,7 +75,7 @@ def test_other_28_by_28_pictures_are_brought_into_form(spoil: object) -> None:
     """Inverted, off-centre or faint 28 x 28 pictures go through the geometry like any other."""
     assert callable(spoil)
     prepared = prepare(spoil(SEEN_SEVEN))
-    assert is_mnist_form(prepared.pixels[None])[0]
+    assert is_mnist_form(prepared.pixels)
     assert same(prepared.pixels, SEEN_SEVEN) > 0.9
 
 
