@@ -131,10 +131,11 @@ LEARNING_RATES = {"sgd": 0.5, "momentum": 0.2, "adamw": 8e-3}  # adamw's chosen 
 RECIPES = {
     "flash": Config(
         recipe="flash",
-        hidden=(128,),
+        hidden=(160,),
         batch_norm=False,
+        learning_rate=1e-2,
         epochs=1,
-        batch_size=128,
+        batch_size=192,
         seen=0,
         rotation=0,
         scale=0,
