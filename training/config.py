@@ -43,9 +43,9 @@ class Config:
 
     # The network.
     deslant: Annotated[bool, "a fixed first layer makes digits stand: worth most where epochs are few"] = True
-    shifts: Annotated[
-        bool, "answers are the mean over the digit and it moved by a pixel each way: 5 times the cost"
-    ] = False
+    shifts: Annotated[bool, "answers are the mean over nine places of the digit, a pixel apart: 9 times the cost"] = (
+        False
+    )
     hidden: Annotated[tuple[int, ...], "sizes of the hidden layers: narrow wins, with more epochs in the time"] = (
         256,
         256,

@@ -132,7 +132,7 @@ class Geometry(nn.Module):
         upright = self._upright(images)
         if not self._shifts:
             return logits(upright)
-        views = torch.cat([UPRIGHT.moved(*by).crop(upright) for by in SHIFTS])  # [5·N,1,R,C]
+        views = torch.cat([UPRIGHT.moved(*by).crop(upright) for by in SHIFTS])  # [9·N,1,R,C]
         return logits(views).reshape(len(SHIFTS), -1, CLASSES).mean(dim=0)
 
 
