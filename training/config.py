@@ -147,7 +147,7 @@ RECIPES = {
     "good": Config(
         recipe="good", hidden=(256, 192), epochs=45, rotation=8.0, scale=0.12, shear=0.08, shift=0.6, elastic=0.8
     ),
-    "tiny": Config(recipe="tiny", hidden=(56,), epochs=100, seen=0, precision="int8"),
+    "tiny": Config(recipe="tiny", hidden=(50,), shifts=True, epochs=100, seen=0, precision="int8"),
     "best": Config(
         recipe="best",
         hidden=(768, 512, 512),
