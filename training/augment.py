@@ -34,6 +34,10 @@ class Augment:
     stroke: float = 0.0
     blur: float = 0.0
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to change."""
+        return any(dataclasses.astuple(self))
+
     def __call__(
         self, images: Tensor, random: torch.Generator, frame: Frame = WHOLE, part: slice = slice(None)
     ) -> Tensor:
@@ -44,8 +48,6 @@ class Augment:
         """
         count, device = len(images), images.device
         images = images[part]
-        if not any(dataclasses.astuple(self)):
-            return frame.crop(images).float()
         weights = self.weights(count, random)[part].to(device)
         drawn = functional.grid_sample(images.float(), grid(weights, frame), align_corners=False)
         if self.stroke:

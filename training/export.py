@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 OPSET: Final = 20  # the first in which GELU is one node
 TOLERANCE: Final = 1e-5  # between two probabilities for the same pixels
-GOLDEN_PER_CLASS: Final = 3
+GOLDEN_PER_CLASS: Final = 10  # with 3, 14 of 1,000 changed bytes of a model altered an answer unnoticed
 
 
 @dataclass(frozen=True)

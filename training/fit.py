@@ -24,6 +24,7 @@ from training.data import Digits
 from training.errors import Diverged, UsageError
 from training.evaluate import outputs
 from training.network import LOSSES, Network, cross_entropy
+from training.upright import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,8 +69,8 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config, kee
     position = last.position if last else Position()
     # The clock starts here: the first optimizer makes PyTorch import its compiler, and imports are no training.
     started = time.perf_counter() - position.seconds
-    images = network.prepared(train.images)
-    validation = Digits(network.frame.crop(network.prepared(validation.images)), validation.labels)
+    images = network.prepared(train.images, WHOLE if augment else network.frame)
+    validation = Digits(network.prepared(validation.images, network.frame), validation.labels)
     for epoch in range(position.epoch, config.epochs + 1):
         network.train()
         random.manual_seed(config.seed * 1_000_003 + epoch)
@@ -85,7 +86,8 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config, kee
             batch = order[step * config.batch_size : (step + 1) * config.batch_size]
             mine = ranks.part(len(batch))
             labels = train.labels[batch[mine]]
-            logits = network.logits(augment(images[batch], random, network.frame, mine))
+            seen = augment(images[batch], random, network.frame, mine) if augment else images[batch[mine]]
+            logits = network.logits(seen)
             loss = LOSSES[config.loss](logits, labels) * (len(labels) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's backward has no annotations
             loss, asked = ranks.sum_up(loss, network, keeper.asked)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.ranks import BatchNorm
-from training.upright import SHIFTS, UPRIGHT, WHOLE, Upright
+from training.upright import SHIFTS, UPRIGHT, WHOLE, Frame, Upright
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,11 +92,11 @@ class Network(nn.Module):
         """The linear layers, first to last."""
         return cast("list[nn.Linear]", list(self.linears))
 
-    def prepared(self, images: Tensor) -> Tensor:
-        """Images uint8[N,1,28,28] after the fixed geometry, whole: what is done once, before many epochs of warps."""
+    def prepared(self, images: Tensor, part: Frame) -> Tensor:
+        """A part of images uint8[N,1,28,28] after the fixed geometry: what is done once, before many epochs."""
         if self.frame is WHOLE:
-            return images
-        upright = Upright(WHOLE).to(images.device)
+            return part.crop(images)
+        upright = Upright(part).to(images.device)
         return torch.cat([upright(chunk).round().byte() for chunk in torch.split(images, CHUNK)])
 
     def forward(self, images: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class Geometry(nn.Module):
         upright = self._upright(images)
         if not self._shifts:
             return logits(upright)
-        views = torch.cat([UPRIGHT.moved(*by).crop(upright) for by in SHIFTS])  # [5·N,1,R,C]
+        views = torch.cat([UPRIGHT.moved(*by).crop(upright) for by in SHIFTS])  # [9·N,1,R,C]
         return logits(views).reshape(len(SHIFTS), -1, CLASSES).mean(dim=0)
 
 

@@ -6,6 +6,7 @@ knows nothing of weights.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Final, NamedTuple
 
 import torch
@@ -41,7 +42,7 @@ class Frame(NamedTuple):
 WHOLE: Final = Frame(0, SIDE, 0, SIDE)
 UPRIGHT: Final = Frame(1, 27, 3, 25)  # beyond it, 1 in 10,000 of the ink of MNIST's digits is left when they stand
 
-SHIFTS: Final = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # of a pixel each way, for which `UPRIGHT` leaves room
+SHIFTS: Final = tuple(product((-1, 0, 1), repeat=2))  # pixels down and right, for which `UPRIGHT` leaves room
 
 
 class Upright(nn.Module):

@@ -1,4 +1,4 @@
-"""A job that is killed by SIGKILL before one of the system calls of a function.
+"""A job that is killed by SIGKILL before one of the system calls of a function, or halfway through a write.
 
 As a program: the training job, killed before the first such call, then, started again on what that has left on the
 disk, before the second, …, before the last, or as far as there are any; and then whole. A process is forked for each,
@@ -23,7 +23,7 @@ CALLS = set("open write flush fsync close replace rename mkdir chmod __exit__".s
 
 
 def is_killed(job: Callable[[], object], place: str = "", number: int = 0, skipped: int = 0) -> bool:
-    """Whether a job, in a process of its own, is killed before the call of this number in a function, `module:name`.
+    """Whether a job, in a process of its own, is killed at the call of this number in a function, `module:name`.
 
     The function's first runs in the process are left alone, as many as are to be skipped. Prints the call.
     """
@@ -40,7 +40,7 @@ def is_killed(job: Callable[[], object], place: str = "", number: int = 0, skipp
 
 
 def _sabotage(place: str, number: int, skipped: int) -> None:
-    """Let the function kill this process before its call of this number."""
+    """Let the function kill this process at its call of this number: before it, or in the middle of a write."""
     module, name = place.split(":")
     *owners, name = name.split(".")
     owner: Any = importlib.import_module(module)
@@ -48,12 +48,16 @@ def _sabotage(place: str, number: int, skipped: int) -> None:
         owner = getattr(owner, each)
     function, runs, calls = getattr(owner, name), 0, 0
 
-    def hook(_: FrameType, event: str, called: Any) -> None:
+    def hook(frame: FrameType, event: str, called: Any) -> None:
         nonlocal calls
         if event == "c_call" and called.__name__ in CALLS:
             calls += 1
             if calls == number:
                 print(called.__name__, flush=True)
+                if called.__name__ == "write":
+                    content = frame.f_locals["content"]
+                    called(content[: len(content) // 2])
+                    called.__self__.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def deadly(*words: Any) -> Any:

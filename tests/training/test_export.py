@@ -142,13 +142,13 @@ def test_accuracy_below_the_gate_is_refused(trained: Trained) -> None:
 
 
 def test_the_golden_batch_holds_digits_of_each_class(trained: Trained, dataset: Dataset) -> None:
-    """golden.npz has three digits of each class and PyTorch's probabilities for them, reads without pickle, repeats."""
+    """golden.npz has ten digits of each class and PyTorch's probabilities for them, reads without pickle, repeats."""
     probabilities = outputs(trained.network.probabilities, dataset.test.images)
     content = export.golden(dataset.test, probabilities)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         images, labels, golden = (arrays[name] for name in ("images", "labels", "probabilities"))
-    assert np.bincount(labels).tolist() == [3] * 10
-    assert (images.dtype, images.shape) == (np.uint8, (30, 1, 28, 28))
+    assert np.bincount(labels).tolist() == [10] * 10
+    assert (images.dtype, images.shape) == (np.uint8, (100, 1, 28, 28))
     assert (labels.dtype, golden.dtype) == (np.int64, np.float32)
     np.testing.assert_allclose(golden, outputs(trained.network.probabilities, torch.from_numpy(images)), atol=1e-6)
     assert hashlib.sha256(export.golden(dataset.test, probabilities)).digest() == hashlib.sha256(content).digest()

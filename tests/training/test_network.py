@@ -122,14 +122,15 @@ def test_probabilities_sum_to_one(trained: Trained) -> None:
 
 
 def test_shifts_are_averaged(dataset: Dataset) -> None:
-    """With shifts, the logits are the mean of those of the upright digit in five places."""
-    one, five = (
+    """With shifts, the logits are the mean of those of the upright digit in nine places."""
+    one, nine = (
         Network((16,), "relu", batch_norm=True, deslant=True, shifts=shifts, seed=0).eval() for shifts in (False, True)
     )
     images = dataset.test.images[:20]
     upright = functional.pad(Upright(WHOLE)(images), (1, 1, 1, 1))
     moved = [
         one.logits(UPRIGHT.crop(upright[..., 1 + down : 29 + down, 1 + right : 29 + right]))
-        for down, right in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
     ]
-    torch.testing.assert_close(five(images), torch.stack(moved).mean(dim=0))
+    torch.testing.assert_close(nine(images), torch.stack(moved).mean(dim=0))

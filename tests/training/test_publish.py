@@ -63,7 +63,7 @@ def test_a_publication_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_killed_at_each_system_call_it_makes_one_version(tmp_path: Path) -> None:
-    """SIGKILL before each call of a publication, and then all of it: one version, whole, and nothing beside it."""
+    """SIGKILL at each call of a publication, and then all of it: one version, whole, and nothing beside it."""
     program = (
         "import sys; from pathlib import Path; from tests.training.crash import is_killed\n"
         "from training import publish\n"

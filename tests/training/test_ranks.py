@@ -21,6 +21,7 @@ from training.config import Loss, parse
 from training.errors import UsageError
 from training.export import run_onnx
 from training.network import LOSSES, Network
+from training.upright import WHOLE
 
 if TYPE_CHECKING:
     from training.data import Dataset
@@ -148,7 +149,7 @@ def test_a_step_leaves_nothing_on_the_cpu(name: Loss) -> None:
     device = torch.device("meta")
     network = Network((8,), "relu", batch_norm=True, deslant=True, seed=0).to(device)
     images = torch.zeros(6, 1, 28, 28, dtype=torch.uint8, device=device)
-    images = network.prepared(images)
+    images = network.prepared(images, WHOLE)
     logits = network.logits(WARPS(images, torch.Generator(), network.frame, slice(0, 3)))
     loss = LOSSES[name](logits, torch.zeros(3, dtype=torch.int64, device=device))
     loss.backward()  # type: ignore[no-untyped-call]
