@@ -23,7 +23,7 @@ from starlette.responses import FileResponse, Response
 
 import service
 from service import metrics, openapi, problems, served, watchdog
-from service.access import Access
+from service.access import Access, scope_of
 from service.batcher import Batcher
 from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log, template
@@ -126,6 +126,8 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     if settings.metrics_port is None:
         _add_metrics(app, watched)
     _add_page(app)
+    if access is not None:
+        _declare_open(app)
     observer = Observer(watched, _routes(app), settings.access_log)
     app.add_middleware(Observe, observer=observer)
     return app
@@ -136,6 +138,21 @@ def _routes(app: FastAPI) -> list[tuple[str, str]]:
     return [
         (template(route.path), method) for route in app.routes if hasattr(route, "path") for method in _methods(route)
     ]
+
+
+def _declare_open(app: FastAPI) -> None:
+    """OpenAPI has keys for every route; these need none."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        for path, methods in document["paths"].items():
+            if scope_of(path) is None:
+                for method in methods.values():
+                    method.pop("security", None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's "Extending OpenAPI" has it
 
 
 def _methods(route: object) -> set[str]:

@@ -334,7 +334,10 @@ def test_a_file_that_is_not_there_ends_the_start_with_exit_code_2(workers: int) 
 
 
 def test_openapi_tells_of_keys_where_they_are_needed(client: httpx.Client) -> None:
-    """Both headers, and 401, 403 and 429 on /predict."""
+    """Both headers, and 401, 403 and 429 on /predict; probes need none."""
     document = json.loads(client.get("/openapi.json").text)
     assert {scheme["type"] for scheme in document["components"]["securitySchemes"].values()} == {"http", "apiKey"}
     assert {"401", "403", "429"} <= set(document["paths"]["/predict"]["post"]["responses"])
+    needed = {path: "security" in next(iter(methods.values())) for path, methods in document["paths"].items()}
+    assert needed["/predict"] and needed["/metrics"] and needed["/v2/models/{model}/infer"]
+    assert not (needed["/readyz"] or needed["/v2/health/live"] or needed["/v2/models/{model}/ready"])
