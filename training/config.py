@@ -150,16 +150,15 @@ RECIPES = {
     "tiny": Config(recipe="tiny", hidden=(50,), shifts=True, epochs=100, seen=0, precision="int8"),
     "best": Config(
         recipe="best",
-        hidden=(768, 512, 512),
+        hidden=(512, 512, 512),
         shifts=True,
-        learning_rate=5e-3,
-        epochs=200,
+        epochs=100,
         seen=0,
-        rotation=9,
+        rotation=10,
         scale=0.15,
-        shear=0.09,
+        shear=0.1,
         shift=0.75,
-        elastic=1.0,
+        elastic=1.1,
     ),
 }
 
