@@ -1,0 +1,106 @@
+"""The same pictures through both versions, after they were answered: do they agree, and which is slower?
+
+In: pictures that were answered. Out: comparisons, and metrics of them. It costs a tenth of a worker's time at most, and
+no request waits for it: one comparison at a time, in a thread, none while requests wait, and what comes meanwhile is
+dropped and counted. It knows nothing of who was answered what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service.trial import Comparison
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.artefact import Probabilities
+    from service.batcher import Batcher
+    from service.classifier import Classifier
+    from service.metrics import Metrics
+    from service.picture import Pixels
+    from service.trial import Trial
+
+SHARE = 0.1  # of a worker's time
+PRESSED = 0.01  # seconds that requests wait: then the worker's time is theirs
+DELAY = 0.002  # seconds, in which an answer that has its probabilities gets onto its way
+
+# Of each version what it said, and the seconds; None where it failed.
+Ran = tuple["Probabilities | None", float]
+
+
+class Shadow:
+    """Compares some of the answered pictures; `judge` gets each comparison."""
+
+    def __init__(self, batcher: Batcher, metrics: Metrics, judge: Callable[[Trial, Comparison], None]) -> None:
+        self._batcher = batcher
+        self._metrics = metrics
+        self._judge = judge
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")  # begins with the first comparison
+        self._timer: asyncio.TimerHandle | None = None
+        self._busy = False
+        self._rests_until = 0.0  # perf_counter
+        self._canary_first = False  # by turns: the second one finds the pictures in the cache
+
+    def close(self) -> None:
+        """Ends the thread; the comparison that it has begun is finished."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._thread.shutdown()
+
+    def offer(self, served: Classifier, trial: Trial, images: Pixels) -> None:
+        """These pictures were answered: compare both versions on them, if there is time."""
+        if self._busy or time.perf_counter() < self._rests_until:
+            self._metrics.shadow_dropped.inc()
+            return
+        self._busy = True
+        self._timer = asyncio.get_running_loop().call_later(DELAY, self._begin, served, trial, images)
+
+    def _begin(self, served: Classifier, trial: Trial, images: Pixels) -> None:
+        if self._batcher.wait() > PRESSED:
+            self._busy = False
+            self._metrics.shadow_dropped.inc()
+            return
+        self._canary_first = not self._canary_first
+        both = (trial.classifier, served) if self._canary_first else (served, trial.classifier)
+        run = asyncio.get_running_loop().run_in_executor(self._thread, _run, both, images)
+        run.add_done_callback(functools.partial(self._ended, served, trial, time.perf_counter()))
+
+    def _ended(
+        self, served: Classifier, trial: Trial, started: float, run: asyncio.Future[dict[Classifier, Ran]]
+    ) -> None:
+        now = time.perf_counter()
+        self._busy = False
+        self._rests_until = now + (now - started) * (1 / SHARE - 1)
+        answers, seconds = run.result()[served]
+        canary_answers, canary_seconds = run.result()[trial.classifier]
+        if answers is None:
+            return
+        if canary_answers is None:
+            self._metrics.shadow_answers["failed"].inc()
+            return
+        same = (answers.argmax(axis=1) == canary_answers.argmax(axis=1)).tolist()
+        for agrees in same:
+            self._metrics.shadow_answers["same" if agrees else "different"].inc()
+        self._metrics.shadow_seconds["served"].observe(seconds)
+        self._metrics.shadow_seconds["canary"].observe(canary_seconds)
+        self._judge(trial, Comparison(same, seconds, canary_seconds))
+
+
+def _run(both: tuple[Classifier, Classifier], images: Pixels) -> dict[Classifier, Ran]:
+    return {classifier: _timed(classifier, images) for classifier in both}
+
+
+def _timed(classifier: Classifier, images: Pixels) -> Ran:
+    started = time.perf_counter()
+    try:
+        found = classifier.predict(images)
+    except Exception:  # noqa: BLE001 - whatever it is, nobody waits for an answer
+        return None, 0.0
+    return (found if np.isfinite(found).all() else None), time.perf_counter() - started
