@@ -71,28 +71,29 @@ def next_digit(graph: Graph) -> None:
     graph.node.append(helper.make_node("Concat", ["last", "first"], ["probabilities"], axis=1))
 
 
-def corner(graph: Graph) -> None:
-    """Ink in the first pixel, where no digit has any, as int64[N,1]."""
-    for name, values in (("zeros", [0, 0, 0, 0]), ("ones", [0x7FFF, 1, 1, 1]), ("column", [-1, 1])):
+def ink(graph: Graph, row: int, column: int) -> None:
+    """The ink of one pixel, as float32[N,1]."""
+    ends = {"from": [0, 0, row, column], "to": [0x7FFF, 1, row + 1, column + 1], "flat": [-1, 1]}
+    for name, values in ends.items():
         constant(graph, name, np.array(values))
-    graph.node.append(helper.make_node("Slice", ["images", "zeros", "ones"], ["pixel"]))
-    graph.node.append(helper.make_node("Reshape", ["pixel", "column"], ["flat"]))
-    graph.node.append(helper.make_node("Cast", ["flat"], ["corner"], to=onnx.TensorProto.INT64))
+    graph.node.append(helper.make_node("Slice", ["images", "from", "to"], ["pixel"]))
+    graph.node.append(helper.make_node("Reshape", ["pixel", "flat"], ["flattened"]))
+    graph.node.append(helper.make_node("Cast", ["flattened"], ["ink"], to=onnx.TensorProto.FLOAT))
 
 
-def raises(graph: Graph) -> None:
-    """Ink in the corner has it look for a digit that there is not, and fail."""
-    corner(graph)
+def raises(graph: Graph, row: int, column: int) -> None:
+    """Ink there has it look for a digit that there is not, and fail."""
+    ink(graph, row, column)
     constant(graph, "digits", np.arange(10)[None])
-    graph.node.append(helper.make_node("Add", ["digits", "corner"], ["places"]))
+    graph.node.append(helper.make_node("Cast", ["ink"], ["further"], to=onnx.TensorProto.INT64))
+    graph.node.append(helper.make_node("Add", ["digits", "further"], ["places"]))
     graph.node.append(helper.make_node("GatherElements", ["before", "places"], ["probabilities"], axis=1))
 
 
-def not_finite(graph: Graph) -> None:
-    """Ink of 255 in the corner has it divide by 0."""
-    corner(graph)
+def not_finite(graph: Graph, row: int, column: int) -> None:
+    """Ink of 255 there has it divide by 0."""
+    ink(graph, row, column)
     constant(graph, "full", np.array([255.0], np.float32))
-    graph.node.append(helper.make_node("Cast", ["corner"], ["ink"], to=onnx.TensorProto.FLOAT))
     graph.node.append(helper.make_node("Sub", ["full", "ink"], ["rest"]))
     graph.node.append(helper.make_node("Div", ["rest", "full"], ["share"]))
     graph.node.append(helper.make_node("Div", ["before", "share"], ["probabilities"]))
@@ -181,7 +182,7 @@ def test_a_shadow_is_compared_and_answers_nobody(
 
 
 def test_an_id_stays_on_its_side(both: Path, digits: Digits, classifier: Classifier) -> None:
-    """Over two workers, both protocols and a restart; more percent keep who was there, and without ids it is a share."""
+    """Over two workers, both protocols and a restart; more percent keep who was there; without ids it is a share."""
     ids = [f"client-{number}" for number in range(40)]
 
     def expected(percent: float) -> list[str]:
@@ -263,26 +264,28 @@ def test_one_that_says_other_digits_is_rolled_back(both: Path, digits: Digits) -
 @pytest.mark.parametrize("fast_path", [True, False])
 @pytest.mark.parametrize("fault", [raises, not_finite])
 def test_what_a_canary_fails_on_is_answered_by_the_other(
-    both: Path, digits: Digits, classifier: Classifier, fault: Callable[[Graph], None], fast_path: bool
+    both: Path, digits: Digits, classifier: Classifier, fault: Callable[[Graph, int, int], None], fast_path: bool
 ) -> None:
     """Nothing is lost: such a request gets the served version's answer, and after the third no more are tried."""
-    publish_edited(both, 3, fault)
+    with np.load(MODELS / "2" / "golden.npz") as golden:
+        free = golden["images"][:, 0].max(axis=0) == 0  # where no golden digit has ink, and some digit has
+    which, row, column = np.argwhere((digits.images == 255) & free)[0]
+    bad, good = digits.images[which], digits.images[digits.images[:, row, column] == 0][0]
+    publish_edited(both, 3, lambda graph: fault(graph, row, column))
     tell(both, "3", "--percent", "100")
-    inked = digits.images[:1].copy()
-    inked[0, 0, 0] = 255
-    offline = classifier.predict(inked[:, None])
     with running_service(model_dir=both, model_version="latest", fast_path=fast_path) as service:
         until(lambda: states(service) == {"32"}, "the canary is not there")
-        assert predict(service, digits.images[:1]) == "3"
-        assert predict(service, inked) == "2"
-        body = {"content": inked.tobytes(), "headers": {"Inference-Header-Content-Length": "0"}}
-        answer = httpx.post(f"{service.url}{INFER}", **body)  # type: ignore[arg-type]
+        assert predict(service, good) == "3"
+        assert predict(service, bad) == "2"
+        raw = {"content": bad.tobytes(), "headers": {"Inference-Header-Content-Length": "0"}}
+        answer = httpx.post(f"{service.url}{INFER}", **raw)  # type: ignore[arg-type]
         header = int(answer.headers["Inference-Header-Content-Length"])
         assert json.loads(answer.content[:header])["model_version"] == "2"
+        offline = classifier.predict(bad[None, None])
         assert np.abs(np.frombuffer(answer.content[header:], np.float32) - offline).max() < 1e-5
-        assert predict(service, digits.images[:1]) == "3"
-        assert predict(service, inked) == "2"
-        assert predict(service, digits.images[:1]) == "2"
+        assert predict(service, good) == "3"
+        assert predict(service, bad) == "2"
+        assert predict(service, good) == "2"
         found = samples(f"{service.url}/metrics")
         assert rolled_back(found, "errors") == 1
         assert value(found, "mnist_canary_requests_total", {"result": "failed"}) == 3
