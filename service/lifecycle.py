@@ -108,9 +108,10 @@ class Models:
         await self._update(settled=False)
 
     def roll_back(self, trial: Trial) -> bool:
-        """Stop a trial here at once, and in every worker when it looks next; False where that is known already."""
-        if self.trial is trial:
-            self._try(None)
+        """Stop a trial here at once, and in every worker when it looks next; False where it is stopped already."""
+        if self.trial is not trial:
+            return False
+        self._try(None)
         return self._orders.give_up(trial.told.written)
 
     async def _follow(self) -> None:

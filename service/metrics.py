@@ -118,7 +118,7 @@ class Metrics:
         self._canary_percent = gauge(
             "canary_percent", "Percent of the requests that the canary answers.", over_workers="livemax"
         )
-        canary = counter("canary_requests_total", "Requests that the canary was to answer.", "result")
+        canary = counter("canary_requests_total", "Answers that the canary was to give.", "result")
         self.canary_requests = counts(canary, ("answered", "failed"))
         rollbacks = counter("canary_rollbacks_total", "Canaries that were stopped by a guard.", "reason")
         self.rollbacks = counts(rollbacks, REASONS)

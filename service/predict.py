@@ -54,7 +54,6 @@ class Predictor:
 
     def __init__(self, models: Models, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
         self._models = models
-        self._batcher = batcher
         self.rollout = Rollout(models, batcher, metrics)
         self._decoder = Decoder()
         self.admission = Admission(settings, models, batcher, self._decoder)
@@ -89,7 +88,7 @@ class Predictor:
             for item in prepared
         ]
         if explained:
-            await self._explain(classifier, prepared, predictions)
+            await self._explain(chosen._replace(classifier=classifier), prepared, predictions)
         encoded = self._encode(classifier, predictions, started)
         if images is not None:
             self.rollout.compare(chosen, images)
@@ -238,9 +237,12 @@ class Predictor:
         return {"digit": digit, "confidence": confidence, "probabilities": probabilities, "warnings": warnings}
 
     async def _explain(
-        self, classifier: Classifier, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]
+        self, chosen: Chosen, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]
     ) -> None:
-        predict = functools.partial(self._batcher.predict, classifier)
+        async def predict(images: Pixels) -> Probabilities:
+            _, probabilities = await self.rollout.predict(chosen, images)
+            return probabilities
+
         for item, prediction in zip(prepared, predictions, strict=True):
             if not isinstance(item, ServiceError):
                 heat = await explain.heat_map(item.pixels, prediction["digit"], predict)

@@ -20,7 +20,7 @@ from onnx import helper
 from service import versions
 from service.canary import main as canary
 from service.rollback import main as rollback
-from service.settings import Settings
+from service.settings import load
 from service.trial import WINDOW, Trial
 from tests.conftest import MODELS, ROOT, Digits, Service, png, running_service, until
 from tests.service.conftest import publish
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tests.traffic import Expected
 
 INFER = "/v2/models/mnist-mlp/infer"
+FRESH = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=60)  # a connection for each request
 Graph = Any  # onnx.GraphProto
 
 
@@ -122,14 +123,14 @@ def tell(models: Path, *words: str) -> None:
 
 def states(service: Service) -> set[str]:
     """The versions that answer, of twenty new connections, of which one at least reaches each worker."""
-    indices = [httpx.post(f"{service.url}/v2/repository/index").json() for _ in range(20)]
+    indices = [FRESH.post(f"{service.url}/v2/repository/index").json() for _ in range(20)]
     return {"".join(entry["version"] for entry in index if entry["state"] == "READY") for index in indices}
 
 
 def predict(service: Service, images: Pixels, **headers: str) -> str:
     """The version that answers these pixels."""
     headers = {"content-type": "application/octet-stream", **headers}
-    answer = httpx.post(f"{service.url}/predict", content=images.tobytes(), headers=headers, timeout=60)
+    answer = FRESH.post(f"{service.url}/predict", content=images.tobytes(), headers=headers)
     return str(answer.raise_for_status().json()["model"]["version"])
 
 
@@ -201,7 +202,7 @@ def test_an_id_stays_on_its_side(both: Path, digits: Digits, classifier: Classif
         until(lambda: states(service) == {"21"}, "the canary is not there")
         assert [sides() for _ in range(3)] == [few] * 3
         tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 1, 28, 28], "data": digits.images[0].tolist()}
-        asked = [httpx.post(f"{service.url}{INFER}", json={"id": name, "inputs": [tensor]}).json() for name in ids]
+        asked = [FRESH.post(f"{service.url}{INFER}", json={"id": name, "inputs": [tensor]}).json() for name in ids]
         assert [answer["model_version"] for answer in asked] == few
         named = httpx.post(f"{service.url}/v2/models/mnist-mlp/versions/1/infer", json={"inputs": [tensor]})
         assert named.json()["model_version"] == "1"
@@ -261,8 +262,7 @@ def test_one_that_says_other_digits_is_rolled_back(both: Path, digits: Digits) -
         until(lambda: states(service) == {"32"}, "it is not tried again")
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
-@pytest.mark.parametrize("fault", [raises, not_finite])
+@pytest.mark.parametrize(("fault", "fast_path"), [(raises, True), (not_finite, False)])
 def test_what_a_canary_fails_on_is_answered_by_the_other(
     both: Path, digits: Digits, classifier: Classifier, fault: Callable[[Graph, int, int], None], fast_path: bool
 ) -> None:
@@ -278,7 +278,7 @@ def test_what_a_canary_fails_on_is_answered_by_the_other(
         assert predict(service, good) == "3"
         assert predict(service, bad) == "2"
         raw = {"content": bad.tobytes(), "headers": {"Inference-Header-Content-Length": "0"}}
-        answer = httpx.post(f"{service.url}{INFER}", **raw)  # type: ignore[arg-type]
+        answer = httpx.post(f"{service.url}{INFER}", **raw)
         header = int(answer.headers["Inference-Header-Content-Length"])
         assert json.loads(answer.content[:header])["model_version"] == "2"
         offline = classifier.predict(bad[None, None])
@@ -309,7 +309,7 @@ def test_a_spoilt_canary_is_refused(both: Path) -> None:
     (both / "3" / "golden.npz").write_bytes(b"")
     assert canary(["3", "--model-dir", str(both)]) == 3
     assert not (both / "CANARY").exists()
-    versions.tell_canary(Settings(model_dir=both), 3, 50)
+    versions.tell_canary(load(["--model-dir", str(both)]), 3, 50)
     with running_service(model_dir=both, model_version="latest") as service:
         until(lambda: failures(service), "it is not refused")
         time.sleep(1.2)  # two looks more
@@ -322,7 +322,7 @@ def test_a_spoilt_canary_is_refused(both: Path) -> None:
 def test_what_is_told_of_a_canary(both: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is held back from `latest` and from rollbacks until it is promoted, by `latest` or by the pin."""
     flags = ["--model-dir", str(both)]
-    settings = Settings(model_dir=both)
+    settings = load(flags)
     assert canary(["--off", *flags]) == 3
     assert "CANARY: expected a canary, found none" in capsys.readouterr().err
     tell(both, "2", "--percent", "12.5")
