@@ -21,7 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.costs import SIZES
 from service.tally import Book, BulkHistogram, Count, Level, Spread
-from service.trial import REASONS
+from service.trial import AGREEMENTS, REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -123,7 +123,7 @@ class Metrics:
         rollbacks = counter("canary_rollbacks_total", "Canaries that were stopped by a guard.", "reason")
         self.rollbacks = counts(rollbacks, REASONS)
         shadow = counter("shadow_answers_total", "Pictures that both versions were asked.", "agreement")
-        self.shadow_answers = counts(shadow, ("same", "different", "failed"))
+        self.shadow_answers = counts(shadow, AGREEMENTS)
         shadow_seconds = histogram("shadow_inference_seconds", "Time of a run in a comparison.", "version")
         self.shadow_seconds = {
             name: Spread(self.book, shadow_seconds.labels(name), SECONDS) for name in ("served", "canary")

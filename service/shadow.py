@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.trial import Comparison
+from service.doubt import doubts
+from service.trial import DIFFERENT, DOUBTED, FAILED, SAME, Comparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 SHARE = 0.1  # of a worker's time
 PRESSED = 0.01  # seconds that requests wait: then the worker's time is theirs
 DELAY = 0.002  # seconds, in which an answer that has its probabilities gets onto its way
-
-# Of each version what it said, and the seconds; None where it failed.
-Ran = tuple["Probabilities | None", float]
 
 
 class Shadow:
@@ -68,36 +66,47 @@ class Shadow:
             self._metrics.shadow_dropped.inc()
             return
         self._canary_first = not self._canary_first
-        both = (trial.classifier, served) if self._canary_first else (served, trial.classifier)
-        run = asyncio.get_running_loop().run_in_executor(self._thread, _run, both, images)
-        run.add_done_callback(functools.partial(self._ended, served, trial, time.perf_counter()))
+        run = asyncio.get_running_loop().run_in_executor(
+            self._thread, _compare, served, trial.classifier, images, self._canary_first
+        )
+        run.add_done_callback(functools.partial(self._ended, trial, time.perf_counter()))
 
-    def _ended(
-        self, served: Classifier, trial: Trial, started: float, run: asyncio.Future[dict[Classifier, Ran]]
-    ) -> None:
+    def _ended(self, trial: Trial, started: float, run: asyncio.Future[Comparison | None]) -> None:
         now = time.perf_counter()
         self._busy = False
         self._rests_until = now + (now - started) * (1 / SHARE - 1)
-        answers, seconds = run.result()[served]
-        canary_answers, canary_seconds = run.result()[trial.classifier]
-        if answers is None:
+        comparison = run.result()
+        if comparison is None:
             return
-        if canary_answers is None:
-            self._metrics.shadow_answers["failed"].inc()
-            return
-        same = (answers.argmax(axis=1) == canary_answers.argmax(axis=1)).tolist()
-        for agrees in same:
-            self._metrics.shadow_answers["same" if agrees else "different"].inc()
-        self._metrics.shadow_seconds["served"].observe(seconds)
-        self._metrics.shadow_seconds["canary"].observe(canary_seconds)
-        self._judge(trial, Comparison(same, seconds, canary_seconds))
+        for agreement in comparison.agreements:
+            self._metrics.shadow_answers[agreement].inc()
+        if FAILED not in comparison.agreements:
+            self._metrics.shadow_seconds["served"].observe(comparison.served_seconds)
+            self._metrics.shadow_seconds["canary"].observe(comparison.canary_seconds)
+            self._judge(trial, comparison)
 
 
-def _run(both: tuple[Classifier, Classifier], images: Pixels) -> dict[Classifier, Ran]:
-    return {classifier: _timed(classifier, images) for classifier in both}
+def _compare(served: Classifier, canary: Classifier, images: Pixels, canary_first: bool) -> Comparison | None:
+    """What both say of the pictures; None where the served version fails, which tells nothing of the canary."""
+    both = (canary, served) if canary_first else (served, canary)
+    ran = {classifier: _timed(classifier, images) for classifier in both}
+    (answers, seconds), (canary_answers, canary_seconds) = ran[served], ran[canary]
+    if answers is None:
+        return None
+    if canary_answers is None:
+        return Comparison([FAILED] * len(images), seconds, canary_seconds)
+    pairs = zip(answers, canary_answers, strict=True)
+    return Comparison([_agreement(*pair) for pair in pairs], seconds, canary_seconds)
 
 
-def _timed(classifier: Classifier, images: Pixels) -> Ran:
+def _agreement(answer: Probabilities, canary_answer: Probabilities) -> str:
+    if doubts(answer):
+        return DOUBTED
+    return SAME if answer.argmax() == canary_answer.argmax() else DIFFERENT
+
+
+def _timed(classifier: Classifier, images: Pixels) -> tuple[Probabilities | None, float]:
+    """What a version says, and the seconds; None where it fails."""
     started = time.perf_counter()
     try:
         found = classifier.predict(images)

@@ -20,9 +20,10 @@ REASONS = ("errors", "latency", "agreement")
 WINDOW = 200  # the last answers, pictures and comparisons, which are looked at
 # A model that has proved itself on its golden digits never fails by itself; once or twice it may be the machine.
 FAILURES = 3
-# Versions 1 and 2 agree on 99 % of MNIST's test digits. With pictures of people, and some that are no digits, it is
-# less; a network that has learnt something else agrees on a tenth.
+# Of the pictures that the served version does not doubt. On digits, versions 1 and 2 agree on 99 % of them; a network
+# that has learnt something else, on a tenth. Of what is no digit good versions say anything: there has to be room.
 AGREEMENT = 0.9
+SAME, DIFFERENT, DOUBTED, FAILED = AGREEMENTS = ("same", "different", "doubted", "failed")
 # A larger network may be wanted. From here on requests would be shed where none are today. A median needs a few dozen.
 SLOWER = 3.0
 COMPARISONS = 50
@@ -31,7 +32,7 @@ COMPARISONS = 50
 class Comparison(NamedTuple):
     """The same pictures, run by both versions."""
 
-    same: list[bool]  # for each picture, whether both say the same digit
+    agreements: list[str]  # for each picture one of `AGREEMENTS`
     served_seconds: float
     canary_seconds: float
 
@@ -78,7 +79,8 @@ class Trial:
 
     def compared(self, comparison: Comparison) -> Tripped | None:
         """One more comparison; what speaks against it now. A shadow is only watched: it answers nobody."""
-        self._same.extend(comparison.same)
+        sure = [agreement for agreement in comparison.agreements if agreement != DOUBTED]
+        self._same.extend(agreement == SAME for agreement in sure)
         self._slower.append(comparison.canary_seconds / comparison.served_seconds)
         if not self.percent:
             return None

@@ -19,9 +19,10 @@ from onnx import helper
 
 from service import versions
 from service.canary import main as canary
+from service.doubt import doubts
 from service.rollback import main as rollback
 from service.settings import load
-from service.trial import WINDOW, Trial
+from service.trial import AGREEMENTS, WINDOW, Trial
 from tests.conftest import MODELS, ROOT, Digits, Service, png, running_service, until
 from tests.service.conftest import publish
 from tests.service.test_lifecycle import failures, serve
@@ -162,9 +163,13 @@ def test_a_shadow_is_compared_and_answers_nobody(
 ) -> None:
     """The same pictures again and again: each comparison counts as many that agree as there are offline."""
     other = type(classifier).load(MODELS, "1")
-    one, two = (version.predict(digits.images[:, None]).argmax(axis=1) for version in (other, classifier))
-    images = digits.images[np.argsort(one == two, kind="stable")[:64]]  # those that differ come first
-    differing = min(64, int((one != two).sum()))
+    one, two = (version.predict(digits.images[:, None]) for version in (other, classifier))
+    agree = one.argmax(axis=1) == two.argmax(axis=1)
+    chosen = np.argsort(agree, kind="stable")[:64]  # those that differ come first
+    images = digits.images[chosen]
+    doubted = np.array([bool(doubts(answer)) for answer in two[chosen]])
+    differing = int((~doubted & ~agree[chosen]).sum())
+    assert doubted.sum() > 2
     assert differing > 10
     with running_service(model_dir=both, model_version="latest", fast_path=fast_path) as service:
         tell(both, "1")
@@ -173,8 +178,10 @@ def test_a_shadow_is_compared_and_answers_nobody(
         while rounds < 5:
             assert predict(service, images) == "2"
             found = samples(f"{service.url}/metrics")
-            rounds = int(compared(found, "same") + compared(found, "different")) // 64
+            rounds = int(sum(compared(found, agreement) for agreement in AGREEMENTS)) // 64
         assert compared(found, "different") == rounds * differing
+        assert compared(found, "doubted") == rounds * doubted.sum()
+        assert compared(found, "failed") == 0
         assert value(found, "mnist_shadow_inference_seconds_count", {"version": "canary"}) == rounds
         assert value(found, "mnist_shadow_inference_seconds_sum", {"version": "served"}) > 0
         assert value(found, "mnist_canary_version") == 1
