@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 from pathlib import Path
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from service.drain import Drain
     from service.lifecycle import Models
     from service.settings import Settings
+    from service.trial import Trial
 
 PAGE = Path(__file__).parent / "page"
 # The page may load and ask only what comes from here; pictures that it makes itself are data: and blob:.
@@ -70,7 +72,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         listener = start_access_log()
-        fast_path = FastPath(predictor, batcher, observer, access, watched)
+        fast_path = FastPath(predictor, observer, access, watched)
 
         def changed(classifier: Classifier | None) -> None:
             watched.serves(service.__version__, classifier)
@@ -88,7 +90,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         drain.install()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, models.look_again)
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(models.followed(changed, refused))
+            await stack.enter_async_context(models.followed(changed, refused, functools.partial(_tried, watched)))
             await stack.enter_async_context(watchdog.watched(settings.stall_seconds))
             if settings.grpc_port is not None:
                 from service.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
@@ -133,6 +135,14 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     return app
 
 
+def _tried(watched: metrics.Metrics, trial: Trial | None) -> None:
+    watched.tries(trial)
+    if trial is None:
+        log.info("trying no other version")
+    else:
+        log.info("trying version %s with %g %% of the requests", trial.classifier.version, trial.percent)
+
+
 def _routes(app: FastAPI) -> list[tuple[str, str]]:
     """The route templates that exist, each with its methods."""
     return [
@@ -175,7 +185,8 @@ def _add_predict(app: FastAPI, predictor: Predictor, models: Models, settings: S
         data, seconds = await admitted_body(request, settings, predictor.admission)
         explained = request.query_params.get("explain", "0") not in {"", "0", "false"}
         content_type = request.headers.get("content-type", "")
-        answer = await in_time(predictor.answer(content_type, data, explained=explained), seconds)
+        work = predictor.answer(content_type, data, explained=explained, headers=request.scope["headers"])
+        answer = await in_time(work, seconds)
         return Response(answer, media_type="application/json")
 
     @app.post(

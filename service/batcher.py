@@ -8,7 +8,8 @@ pictures nor HTTP.
 
 Requests of one size wait in one line, and the lines are served by turns, each with as many images as the others
 (self-clocked fair queueing, Golestani 1994): requests with many images cannot starve those with one, nor the other way
-round. No run mixes two versions of the model: what began with the older one, which nothing new does, is served first.
+round. No run mixes two versions of the model: each has a queue of its own, and a run takes from the one whose first
+request is first by turns, so that neither starves the other.
 """
 
 from __future__ import annotations
@@ -38,10 +39,8 @@ LEARNING_RATE = 0.1
 
 
 class _Waiting(NamedTuple):
-    age: float  # of the classifier: its requests stay together, the older one's first
     turn: int  # the images that its line will have been served with, counted over all lines alike
     number: int  # of the request: equal turns are taken in the order of arrival
-    classifier: Classifier
     images: Pixels  # uint8[n,1,28,28]
     done: Callable[[Probabilities | Exception], None]
     wanted: Callable[[], bool]
@@ -56,7 +55,7 @@ class Batcher:
         self._max_batch = max_batch
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="run")  # begins with the first long run
         self._busy = False  # a run is under way, or will be in this turn of the loop
-        self._waiting: list[_Waiting] = []  # a heap
+        self._waiting: dict[Classifier, list[_Waiting]] = {}  # a heap for each version that something waits for
         self._numbers = itertools.count()
         self._turns: dict[int, int] = {}  # the last turn of each line, by its size
         self._turn = 0  # the one that is served
@@ -111,25 +110,25 @@ class Batcher:
             loop.call_soon(self._run, loop)
         size = len(images)
         turn = self._turns[size] = max(self._turns.get(size, 0), self._turn) + size
-        key = (classifier.loaded, turn, next(self._numbers))
-        heapq.heappush(self._waiting, _Waiting(*key, classifier, images, done, wanted, time.perf_counter()))
+        waiting = _Waiting(turn, next(self._numbers), images, done, wanted, time.perf_counter())
+        heapq.heappush(self._waiting.setdefault(classifier, []), waiting)
         self._depths[classifier] += size
         self._metrics.queue_depth.set(self._depths.total())
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch = self._take()
-        if not batch:
+        classifier, batch = self._take()
+        if classifier is None:
             self._busy = False
             return
         images = batch[0].images if len(batch) == 1 else np.concatenate([item.images for item in batch])
-        self._begin(batch, len(images))
+        self._begin(classifier, batch, len(images))
         if self._expected > INLINE_SECONDS:
-            run = loop.run_in_executor(self._thread, batch[0].classifier.predict, images)
+            run = loop.run_in_executor(self._thread, classifier.predict, images)
             run.add_done_callback(functools.partial(self._ran_in_thread, loop, batch))
             return
         found: Probabilities | Exception
         try:
-            found = batch[0].classifier.predict(images)
+            found = classifier.predict(images)
         except Exception as error:  # noqa: BLE001 - whatever it is, every request in the batch must get an answer
             found = error
         self._ended(len(images))
@@ -147,32 +146,41 @@ class Batcher:
         error = run.exception()
         _answer(batch, run.result() if error is None else error)  # type: ignore[arg-type]  # no BaseException
 
-    def _take(self) -> list[_Waiting]:
-        """The next batch; requests that were cancelled meanwhile leave the queue and cost nothing."""
+    def _take(self) -> tuple[Classifier | None, list[_Waiting]]:
+        """The next batch and its version; none where nothing waits."""
+        classifier: Classifier | None = None
+        batch: list[_Waiting] = []
+        while self._waiting and not batch:
+            classifier = min(self._waiting, key=lambda version: self._waiting[version][0][:2])
+            batch = self._take_of(classifier)
+        self._depths = +self._depths  # without zeros: a version that nothing waits for is let go
+        self._metrics.queue_depth.set(self._depths.total())
+        return (classifier, batch) if batch else (None, [])
+
+    def _take_of(self, classifier: Classifier) -> list[_Waiting]:
+        """This version's next batch; requests that were cancelled meanwhile leave the queue and cost nothing."""
+        queue = self._waiting[classifier]
         batch: list[_Waiting] = []
         size = 0
-        while self._waiting:
-            item = self._waiting[0]
-            if batch and (size + len(item.images) > self._max_batch or item.classifier is not batch[0].classifier):
-                break
-            heapq.heappop(self._waiting)
-            self._turn = item.turn
-            self._depths[item.classifier] -= len(item.images)
+        while queue and not (batch and size + len(queue[0].images) > self._max_batch):
+            item = heapq.heappop(queue)
+            self._turn = max(self._turn, item.turn)
+            self._depths[classifier] -= len(item.images)
             if item.wanted():
                 batch.append(item)
                 size += len(item.images)
-        self._depths = +self._depths  # without zeros: a version that nothing waits for is let go
-        self._metrics.queue_depth.set(self._depths.total())
+        if not queue:
+            del self._waiting[classifier]
         return batch
 
-    def _begin(self, batch: list[_Waiting], size: int) -> None:
+    def _begin(self, classifier: Classifier, batch: list[_Waiting], size: int) -> None:
         now = time.perf_counter()
         if self._pressed:
             self._learn(now - self._started)
         for item in batch:
             self._metrics.stages["queue"].observe(now - item.since)
         self._started, self._pressed = now, bool(self._waiting)
-        self._expected = batch[0].classifier.costs.seconds(size)
+        self._expected = classifier.costs.seconds(size)
 
     def _ended(self, size: int) -> None:
         seconds = time.perf_counter() - self._started

@@ -8,7 +8,6 @@ or metrics.
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 # Read by the runtime when it is imported: since 1.29 it sends telemetry on Linux unless told not to.
@@ -42,7 +41,6 @@ class Classifier:
         self._session = _session(verified)
         self._check_golden(verified)
         self.costs = costs.measure(self.predict)
-        self.loaded = time.perf_counter()  # tells older versions from newer ones, in the order in which they serve
 
     @classmethod
     def load(cls, model_dir: Path, version: str = "latest") -> Classifier:

@@ -151,7 +151,9 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         body = decompressed(body, encoding, limit=settings.max_body_bytes)
         header = request.headers.get(HEADER_LENGTH)
         parse = functools.partial(openinference.parse, body, header, max_images=settings.max_images)
-        content, length = await in_time(predictor.infer(classifier, parse, openinference.encode), seconds)
+        named, headers = "version" in request.path_params, request.scope["headers"]
+        work = predictor.infer(classifier, parse, openinference.encode, named=named, headers=headers)
+        content, length = await in_time(work, seconds)
         if length is None:
             return Response(content, media_type="application/json")
         return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})

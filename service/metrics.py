@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.costs import SIZES
 from service.tally import Book, BulkHistogram, Count, Level, Spread
+from service.trial import AGREEMENTS, REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from service.classifier import Classifier
     from service.errors import ServiceError
+    from service.trial import Trial
 
 # Seconds, from a small model's 50 µs to the default time to answer; the objectives 1, 10 and 100 ms are edges.
 SECONDS = (50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1, 2.5, 10)
@@ -112,6 +114,22 @@ class Metrics:
         )
         reloads = counter("model_reloads_total", "Loads of a model version.", "result")
         self.reloads = {result: reloads.labels(result) for result in ("success", "failure")}
+        self._canary_version = gauge("canary_version", "Version that is tried; 0: none.", over_workers="livemax")
+        self._canary_percent = gauge(
+            "canary_percent", "Percent of the requests that the canary answers.", over_workers="livemax"
+        )
+        canary = counter("canary_requests_total", "Answers that the canary was to give.", "result")
+        self.canary_requests = counts(canary, ("answered", "failed"))
+        rollbacks = counter("canary_rollbacks_total", "Canaries that were stopped by a guard.", "reason")
+        self.rollbacks = counts(rollbacks, REASONS)
+        shadow = counter("shadow_answers_total", "Pictures that both versions were asked.", "agreement")
+        self.shadow_answers = counts(shadow, AGREEMENTS)
+        shadow_seconds = histogram("shadow_inference_seconds", "Time of a run in a comparison.", "version")
+        self.shadow_seconds = {
+            name: Spread(self.book, shadow_seconds.labels(name), SECONDS) for name in ("served", "canary")
+        }
+        dropped = counter("shadow_dropped_total", "Requests that were not compared, to leave time for others.")
+        self.shadow_dropped = Count(self.book, dropped)
 
     def serves(self, version: str, classifier: Classifier | None) -> None:
         """This is what answers from now on."""
@@ -125,6 +143,11 @@ class Metrics:
             for size in SIZES:
                 self._batch_cost.labels(str(size)).set(classifier.costs.seconds(size))
             self.reloads["success"].inc()
+
+    def tries(self, trial: Trial | None) -> None:
+        """This is what is tried from now on."""
+        self._canary_version.set(0 if trial is None else int(trial.classifier.version))
+        self._canary_percent.set(0 if trial is None else trial.percent)
 
     def of_key(self, name: str) -> dict[str, Count]:
         """The counts of requests with the key of this name."""

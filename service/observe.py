@@ -33,6 +33,14 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 access_log = logging.getLogger("service.access")
 
 
+def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The id that the client gave, if it is one."""
+    for name, value in headers:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return None
+
+
 def template(path: str) -> str:
     """A route's label: /v2 and /v2/ are one."""
     return path.rstrip("/") or "/"
@@ -57,10 +65,8 @@ class Observer:
 
     def request_id(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The id that the client gave, if it is one, or a new one."""
-        for name, value in headers:
-            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-                return bytes(value)
-        return f"{self._prefix}-{next(self._count):x}".encode()
+        given = given_id(headers)
+        return (given or f"{self._prefix}-{next(self._count):x}").encode()
 
     def begin(self) -> None:
         """A request has come."""

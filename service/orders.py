@@ -1,7 +1,7 @@
-"""Orders to load or unload that all workers follow.
+"""Orders to load, to unload or to give up a canary that all workers follow.
 
-In: what one worker was told. Out: the same in every worker, without a file: a count in memory that they share, which
-is handed over when they are spawned. It outlives workers, not the service.
+In: what one worker was told or has seen. Out: the same in every worker, without a file: two numbers in memory that they
+share, which are handed over when they are spawned. They outlive workers, not the service.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import multiprocessing
 
 
 class Orders:
-    """A count of orders: odd after one to unload."""
+    """A count of orders, odd after one to unload; and the canary that was given up last."""
 
     def __init__(self) -> None:
-        self._count = multiprocessing.get_context("spawn").RawValue("q", 0)
+        shared = multiprocessing.get_context("spawn")
+        self._count = shared.RawValue("q", 0)
+        self._given_up = shared.RawValue("q", 0)
 
     @property
     def number(self) -> int:
@@ -32,3 +34,13 @@ class Orders:
     def unload(self) -> None:
         """Serve nothing."""
         self._count.value += 1 - self.number % 2
+
+    def give_up(self, written: int) -> bool:
+        """Stop the canary that was told at this time, in nanoseconds; False where a worker has said so already."""
+        first = not self.gave_up(written)
+        self._given_up.value = written
+        return first
+
+    def gave_up(self, written: int) -> bool:
+        """Whether the canary that was told at this time is to be left alone, until it is told again."""
+        return bool(self._given_up.value == written)

@@ -19,6 +19,7 @@ from service.admission import Admission
 from service.decoder import INLINE_BYTES, Decoder
 from service.doubt import doubts
 from service.errors import DeadlineExceeded, ServiceError
+from service.rollout import Chosen, Rollout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from service.lifecycle import Models
     from service.metrics import Metrics
     from service.picture import Pixels
+    from service.rollout import Headers
     from service.settings import Settings
 
 T = TypeVar("T")
@@ -41,29 +43,31 @@ Encode: TypeAlias = "Callable[[dict[str, str], openinference.Request, Probabilit
 class Small(NamedTuple):
     """A small request, prepared: what its model is to see, and what makes its probabilities the answer's bytes."""
 
-    classifier: Classifier
+    chosen: Chosen
     images: Pixels  # uint8[n,1,28,28]
-    answer: Callable[[Probabilities], tuple[bytes, int | None]]  # the body, and the length of JSON before other bytes
+    # The version that has answered, its probabilities → the body, and the length of JSON before other bytes.
+    answer: Callable[[Classifier, Probabilities], tuple[bytes, int | None]]
 
 
 class Predictor:
-    """Answers request bodies, each with the classifier that serves when it begins."""
+    """Answers request bodies, each with a classifier that serves when it begins."""
 
     def __init__(self, models: Models, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
         self._models = models
-        self._batcher = batcher
+        self.rollout = Rollout(models, batcher, metrics)
         self._decoder = Decoder()
         self.admission = Admission(settings, models, batcher, self._decoder)
         self._metrics = metrics
         self._settings = settings
 
     def close(self) -> None:
-        """Ends the decoding threads; what they have begun is finished."""
+        """Ends the threads that decode and compare; what they have begun is finished."""
         self._decoder.close()
+        self.rollout.close()
 
-    async def answer(self, content_type: str, data: bytes, *, explained: bool = False) -> bytes:
+    async def answer(self, content_type: str, data: bytes, *, explained: bool = False, headers: Headers = ()) -> bytes:
         """The JSON answer to one body of `/predict`; raises `ServiceError`."""
-        classifier = self._models.served()
+        chosen = self.rollout.choose(self._models.served(), headers)
         started = time.perf_counter()
         try:
             pictures = body.parse(content_type, data, max_images=self._settings.max_images)
@@ -80,18 +84,35 @@ class Predictor:
                 self._reject(item)
             else:
                 good.append(item)
-        probabilities = await self._classify(classifier, good)
+        classifier, images = chosen.classifier, _stacked(good) if good else None
+        probabilities = np.empty((0, 10), np.float32)
+        if images is not None:
+            classifier, probabilities = await self.rollout.predict(chosen, images)
         started = time.perf_counter()
         results = iter(self._results(good, probabilities))
         predictions = [
             {"error": item.members()} if isinstance(item, ServiceError) else next(results) for item in prepared
         ]
         if explained:
-            await self._explain(classifier, prepared, predictions)
-        return self._encode(classifier, predictions, started)
+            await self._explain(chosen._replace(classifier=classifier), prepared, predictions)
+        encoded = self._encode(classifier, predictions, started)
+        if images is not None:
+            self.rollout.compare(chosen, images)
+        return encoded
 
-    async def infer(self, classifier: Classifier, parse: Callable[[], openinference.Request], encode: Encode[T]) -> T:
-        """What `encode` makes of the answer to the request that `parse` returns; raises `ServiceError`."""
+    async def infer(
+        self,
+        classifier: Classifier,
+        parse: Callable[[], openinference.Request],
+        encode: Encode[T],
+        *,
+        named: bool,
+        headers: Headers = (),
+    ) -> T:
+        """What `encode` makes of the answer to the request that `parse` returns; raises `ServiceError`.
+
+        A classifier that is `named` answers itself; else the canary may.
+        """
         started = time.perf_counter()
         try:
             request = parse()
@@ -105,10 +126,15 @@ class Predictor:
             self._reject(error)
             raise
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        return self._inferred(classifier, encode, request, await self._batcher.predict(classifier, pixels))
+        chosen = Chosen(classifier, classifier, None)
+        if not named:
+            chosen = self.rollout.choose(classifier, headers, request.identity)
+        encoded = self._inferred(encode, request, *await self.rollout.predict(chosen, pixels))
+        self.rollout.compare(chosen, pixels)
+        return encoded
 
     def _inferred(
-        self, classifier: Classifier, encode: Encode[T], request: openinference.Request, probabilities: Probabilities
+        self, encode: Encode[T], request: openinference.Request, classifier: Classifier, probabilities: Probabilities
     ) -> T:
         started = time.perf_counter()
         self._count(probabilities)
@@ -133,7 +159,7 @@ class Predictor:
 
         Where it raises `ServiceError`, or returns None, nothing is counted: `answer` is to be asked instead.
         """
-        classifier = self._models.served()
+        chosen = self.rollout.choose(self._models.served(), headers.items())
         started = time.perf_counter()
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         pictures = body.parse(content_type, data, max_images=self._settings.max_images)
@@ -142,11 +168,11 @@ class Predictor:
             return None
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
 
-        def answer(probabilities: Probabilities) -> tuple[bytes, int | None]:
+        def answer(classifier: Classifier, probabilities: Probabilities) -> tuple[bytes, int | None]:
             began = time.perf_counter()
             return self._encode(classifier, self._results(prepared, probabilities), began), None
 
-        return Small(classifier, _stacked(prepared), answer)
+        return Small(chosen, _stacked(prepared), answer)
 
     def small_infer(self, headers: Mapping[bytes, bytes], data: bytes) -> Small | None:
         """`infer` for a small body of pixels, on the terms of `small_answer`."""
@@ -158,8 +184,8 @@ class Predictor:
         if request.pixels is None:
             return None
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        answer = functools.partial(self._inferred, classifier, openinference.encode, request)
-        return Small(classifier, request.pixels, answer)
+        chosen = self.rollout.choose(classifier, headers.items(), request.identity)
+        return Small(chosen, request.pixels, functools.partial(self._inferred, openinference.encode, request))
 
     def _small(self, items: list[Picture]) -> list[Prepared] | None:
         """All pictures prepared, if none of them takes long."""
@@ -199,11 +225,6 @@ class Predictor:
         except ServiceError as error:
             return error
 
-    async def _classify(self, classifier: Classifier, good: list[Prepared]) -> Probabilities:
-        if not good:
-            return np.empty((0, 10), np.float32)
-        return await self._batcher.predict(classifier, _stacked(good))
-
     def _results(self, prepared: Sequence[Prepared], probabilities: Probabilities) -> list[dict[str, Any]]:
         for item in prepared:
             self._count_picture(item)
@@ -217,9 +238,12 @@ class Predictor:
         ]
 
     async def _explain(
-        self, classifier: Classifier, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]
+        self, chosen: Chosen, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]
     ) -> None:
-        predict = functools.partial(self._batcher.predict, classifier)
+        async def predict(images: Pixels) -> Probabilities:
+            _, probabilities = await self.rollout.predict(chosen, images)
+            return probabilities
+
         for item, prediction in zip(prepared, predictions, strict=True):
             if not isinstance(item, ServiceError):
                 heat = await explain.heat_map(item.pixels, prediction["digit"], predict)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from service.access import Access
     from service.artefact import Probabilities
-    from service.batcher import Batcher
     from service.drain import Drain
     from service.metrics import Metrics
     from service.observe import Observer
@@ -50,12 +49,10 @@ log = logging.getLogger("service")
 class FastPath:
     """What the protocol needs of the app; the lifespan hands it over in its state."""
 
-    def __init__(
-        self, predictor: Predictor, batcher: Batcher, observer: Observer, access: Access | None, watched: Metrics
-    ) -> None:
+    def __init__(self, predictor: Predictor, observer: Observer, access: Access | None, watched: Metrics) -> None:
         self._predictor = predictor
         self.admission = predictor.admission
-        self.batcher = batcher
+        self.rollout = predictor.rollout
         self.observer = observer
         self.access = access
         self.watched = watched
@@ -221,9 +218,8 @@ class Protocol(HttpToolsProtocol):
             elif not self._taken(request):
                 small = None
             else:
-                done = functools.partial(self._end, request, small)
                 wanted = functools.partial(self._wanted, request, small)
-                self._fast.batcher.submit(small.classifier, small.images, done, wanted)
+                self._fast.rollout.submit(small, functools.partial(self._end, request), wanted)
         except (Overloaded, DeadlineExceeded) as error:
             self._take(request)
             # Later, as all answers: so that requests behind it on the connection are known when it is written.
@@ -282,7 +278,7 @@ class Protocol(HttpToolsProtocol):
             if isinstance(found, Exception):
                 raise found
             assert small
-            content, length = small.answer(found)
+            content, length = small.answer(small.chosen.classifier, found)
             status, lines = 200, JSON if length is None else BINARY % length
         except ServiceError as error:
             self._fast.watched.count_shed(error)

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 def index(models: Models, settings: Settings) -> list[dict[str, str]]:
     """The versions that there are, and why one that is there does not serve."""
-    current = models.current.version if models.current else None
+    answering = {models.current and models.current.version, models.trial and models.trial.classifier.version}
     return [
         {
             "name": models.name or "",
             "version": str(number),
-            "state": "READY" if str(number) == current else "UNAVAILABLE",
+            "state": "READY" if str(number) in answering else "UNAVAILABLE",
             "reason": _public(models.refused.get(number, ""), settings),
         }
         for number in models.numbers

@@ -50,8 +50,8 @@ def _choose(chosen: argparse.Namespace) -> int:
 def _before(settings: settings_module.Settings) -> int:
     """The highest version below the chosen one; raises `ModelError`."""
     word = versions.chosen(settings)
-    numbers = versions.numbers(settings.model_dir)
-    highest = numbers[0] if word == versions.LATEST else int(word)
+    numbers = versions.candidates(settings)
+    highest = max(numbers, default=0) if word == versions.LATEST else int(word)
     below = [number for number in numbers if number < highest]
     if not below:
         raise ModelError(f"{settings.model_dir}: expected a version below {highest}, found none")

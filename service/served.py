@@ -23,9 +23,12 @@ EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "mo
 def asked(models: Models, name: str | None, version: str | None) -> Classifier:
     """What serves; raises `NoSuchModel` unless it is this model, and this version of it, and `NoModel` if nothing is.
 
-    None is any. To be asked once for each request, which is then that version's to its end.
+    None is any; the canary is there for who names its version. To be asked once for each request, which is then that
+    version's to its end.
     """
-    classifier = models.served()
+    classifier, trial = models.served(), models.trial
+    if trial is not None and version == trial.classifier.version:
+        classifier = trial.classifier
     if name not in {None, classifier.name} or version not in {None, classifier.version}:
         wanted = name if version is None else f"{name} version {version}"
         raise NoSuchModel(f"unknown model: {wanted} is not found; {classifier.name} {classifier.version} is served")

@@ -1,7 +1,8 @@
-"""The versions that lie in a model's folder, and which of them is chosen.
+"""The versions that lie in a model's folder, which of them is chosen, and which is tried beside it.
 
-In: `<model_dir>/<n>/`, the setting and the pin file. Out: the chosen word, the numbers there, and a folder's stamp, by
-which a change is seen. It looks at names and times; what files hold is `service.artefact`'s.
+In: `<model_dir>/<n>/`, the setting, the pin file and the canary file. Out: the chosen word, what is told of a canary,
+the numbers there, and a folder's stamp, by which a change is seen. It looks at names, times and these two files; what
+a version's files hold is `service.artefact`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from service.errors import ModelError
 
@@ -19,9 +20,19 @@ if TYPE_CHECKING:
 
 LATEST = "latest"
 PIN = "PINNED"  # in the model's folder, where no setting names another place
+CANARY = "CANARY"  # beside the pin
+HELD = "held"
 FILES = ("golden.npz", "model.json", "model.onnx")
 
 Stamp = tuple[tuple[int, int, int], ...]  # inode, bytes and time of each file
+
+
+class Canary(NamedTuple):
+    """What is told of a version that is not to be `latest` until it is promoted."""
+
+    number: int
+    percent: float | None  # of the requests, which it answers; 0: a shadow, which answers none; None: it is only held
+    written: int  # nanoseconds: what is told again is another thing
 
 
 def numbers(model_dir: Path) -> list[int]:
@@ -66,15 +77,56 @@ def chosen(settings: Settings) -> str:
 
 def pin(settings: Settings, word: str) -> None:
     """Choose a version for every service that reads this pin, in one step and for good; raises `OSError`."""
-    path = pin_file(settings)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        file.write(f"{word}\n")
-        file.flush()
-        os.fchmod(file.fileno(), 0o644)
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
+    _write(pin_file(settings), word)
 
 
 def unpin(settings: Settings) -> None:
     """Let the setting choose again; raises `OSError`."""
     pin_file(settings).unlink(missing_ok=True)
+
+
+def canary_file(settings: Settings) -> Path:
+    """Where a canary is told, if there is one."""
+    return pin_file(settings).with_name(CANARY)
+
+
+def canary(settings: Settings) -> Canary | None:
+    """What the canary file says, if there is one; raises `ModelError` for other words in it."""
+    path = canary_file(settings)
+    try:
+        with path.open() as file:
+            written, words = os.fstat(file.fileno()).st_mtime_ns, file.read(80).strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path.name}: expected a readable file, found {type(error).__name__}") from None
+    found = re.fullmatch(rf"([1-9][0-9]*) ({HELD}|[0-9]{{1,3}}(?:\.[0-9]+)?)", words)
+    percent = None if found is None or found[2] == HELD else float(found[2])
+    if found is None or (percent or 0) > 100:
+        raise ModelError(f"{path.name}: expected a version's number, and 0 to 100 or {HELD}, found {words[:40]!r}")
+    return Canary(int(found[1]), percent, written)
+
+
+def tell_canary(settings: Settings, number: int, percent: float | None) -> None:
+    """Have every service that reads this file try a version, or hold it back; raises `OSError`."""
+    _write(canary_file(settings), f"{number} {HELD if percent is None else f'{percent:g}'}")
+
+
+def forget_canary(settings: Settings) -> None:
+    """Let the version be one like all others; raises `OSError`."""
+    canary_file(settings).unlink(missing_ok=True)
+
+
+def candidates(settings: Settings) -> list[int]:
+    """The numbers that `latest` may come to, highest first: all but the canary's; raises `ModelError`."""
+    told = canary(settings)
+    return [number for number in numbers(settings.model_dir) if told is None or number != told.number]
+
+
+def _write(path: Path, words: str) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        file.write(f"{words}\n")
+        file.flush()
+        os.fchmod(file.fileno(), 0o644)
+        os.fsync(file.fileno())
+    Path(file.name).replace(path)

@@ -71,7 +71,8 @@ class Methods:
         # The deadline that a client sets is gRPC's own: at its end this is cancelled.
         large = any(one.datatype == "BYTES" for one in request.inputs)
         seconds = self._predictor.admission.admit(None, time.perf_counter(), large=large)
-        return await in_time(self._predictor.infer(classifier, parse, tensors.encode), seconds)
+        work = self._predictor.infer(classifier, parse, tensors.encode, named=bool(request.model_version))
+        return await in_time(work, seconds)
 
     async def ModelConfig(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         """The model's configuration, as Triton's clients read it."""

@@ -131,7 +131,7 @@ def test_it_tells_how_long_the_queue_is(classifier: Classifier, digits: Digits) 
 
 
 def test_no_run_mixes_two_versions(classifier: Classifier, digits: Digits) -> None:
-    """Requests of two versions and five sizes, mixed: each is answered by its own version, the older ones first."""
+    """Requests of two versions and five sizes, mixed: each is answered by its own version, and neither starves."""
     older, newer = Classifier.load(MODELS, "1"), Classifier.load(MODELS, "2")
     watched = Watched(classifier)
     sizes = [1, 2, 5, 20, 64] * 20
@@ -147,7 +147,9 @@ def test_no_run_mixes_two_versions(classifier: Classifier, digits: Digits) -> No
         await asyncio.gather(*(ask(version, size) for size in sizes for version in (newer, older)))
 
     asyncio.run(ask_all())
-    assert order == ["1"] * 100 + ["2"] * 100
+    assert order.count("1") == order.count("2") == 100
+    assert 40 <= order[:100].count("1") <= 60
+    assert watched.value("mnist_batch_size_count") < 100
     assert watched.value("mnist_batch_size_sum") == 2 * sum(sizes)
     assert watched.value("mnist_queue_depth") == 0
 

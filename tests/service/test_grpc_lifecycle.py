@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.canary import main as canary
+from service.classifier import Classifier
 from service.grpc import inference_pb2 as pb
 from service.grpc.calls import SERVICE
-from tests.conftest import Digits, Service, running_service, until
+from service.trial import Trial
+from service.versions import Canary
+from tests.conftest import MODELS, Digits, Service, running_service, until
 from tests.service.conftest import publish
 from tests.service.test_metrics import worker_pids
 
@@ -49,9 +53,10 @@ def ask(channel: Any, name: str, /, **fields: Any) -> Any:
     return call(taken(**fields), timeout=60)
 
 
-def infer(channel: Any, image: Pixels) -> pb.ModelInferResponse:
+def infer(channel: Any, image: Pixels, **fields: Any) -> pb.ModelInferResponse:
     tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 1, 28, 28]}
-    return ask(channel, "ModelInfer", model_name=MODEL, inputs=[tensor], raw_input_contents=[image.tobytes()])  # type: ignore[no-any-return]
+    fields |= {"model_name": MODEL, "inputs": [tensor], "raw_input_contents": [image.tobytes()]}
+    return ask(channel, "ModelInfer", **fields)  # type: ignore[no-any-return]
 
 
 def refusal(channel: Any, name: str, /, **fields: Any) -> tuple[str, str]:
@@ -197,6 +202,23 @@ def test_clients_load_and_unload_only_where_they_may() -> None:
             status, sentence = refusal(channel, asked, model_name=MODEL)
             assert status == "PERMISSION_DENIED"
             assert "MNIST_ADMIN" in sentence
+
+
+def test_a_canary_answers_its_share_of_the_ids(models: Path, digits: Digits) -> None:
+    """A call's own id chooses, as over HTTP, and who names a version gets it."""
+    publish(models, 2)
+    assert canary(["1", "--percent", "50", "--model-dir", str(models)]) == 0
+    trial = Trial(Classifier.load(MODELS, "1"), Canary(1, 50, 0))
+    with running_service(model_dir=models, grpc_port=0) as service, connected(service.grpc) as channel:
+
+        def answered(name: str, version: str = "") -> str:
+            return infer(channel, digits.images[0], id=name, model_version=version).model_version
+
+        ids = [f"client-{number}" for number in range(20)]
+        until(lambda: "1" in map(answered, ids), "the canary is not there")
+        assert [answered(name) == "1" for name in ids] == [trial.takes(name) for name in ids]
+        for version in ("1", "2"):
+            assert {answered(name, version) for name in ids} == {version}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
