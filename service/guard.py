@@ -7,6 +7,7 @@ and bodies that nobody waits for are timed here. It knows HTTP framing, and neit
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import math
 import socket
@@ -52,6 +53,7 @@ class Guarded(HttpToolsProtocol):
         self._size = 0  # bytes of this request, with what came before it in the same piece
         self._piece = 0  # bytes that are being read now
         self._begun = False  # the app has it
+        self._running: Any = None  # the request that the app had last
         self._upgrades = False
         self._refused = False
         self._taking: _Taking | None = None
@@ -69,6 +71,8 @@ class Guarded(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         self._connections.leave(self)
+        if self._running is not None:  # uvicorn tells the last of pipelined requests alone
+            self._running.disconnected = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -135,6 +139,7 @@ class Guarded(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Start the app, and tell it since when the request has been coming."""
         cycle.scope["began"] = self.loop.time() if self._receiving is None else self._receiving
+        self._running = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
@@ -177,13 +182,13 @@ class Guarded(HttpToolsProtocol):
     def look(self, now: float) -> None:
         """Cut it off if its client will be too slow by `now`, when it is looked at next."""
         timeout = self._connections.timeout
-        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+        if self.transport.is_closing() or self._holds_answers():
             taken = _taken(self.transport)
             if self._taking is None:  # it may have begun just after the last look
                 self._taking = _Taking(now - 2 * self._connections.look_seconds, taken)
             if now > self._taking.since + timeout + (taken - self._taking.taken) / RATE:
                 self._connections.count_slow()
-                self.transport.abort()
+                self._reset()
             return
         self._taking = None
         if self._answering():
@@ -199,12 +204,23 @@ class Guarded(HttpToolsProtocol):
 
     def cut_off(self, error: ServiceError) -> None:
         """Close a connection that waits for its client, and say why where a request has begun."""
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
+        if self._holds_answers():
+            self._reset()
         elif self._receiving is not None:
             self._refuse(error)
         else:
             self.transport.close()
+
+    def _holds_answers(self) -> bool:
+        """Whether there are answers that the client has not taken, here or in the system."""
+        return self.transport.get_write_buffer_size() > 0 or holds(self.transport, termios.TIOCOUTQ)
+
+    def _reset(self) -> None:
+        """Close it, and let the system forget what it holds, which it would go on offering to the client."""
+        with contextlib.suppress(OSError):
+            linger = struct.pack("ii", 1, 0)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.transport.abort()
 
     def _refuse(self, error: ServiceError) -> None:
         """Answer what is coming with an error, if no answer is due before it; read no more, and close."""
@@ -259,7 +275,7 @@ def holds(transport: Transport, queue: int) -> bool:
 
 def _taken(transport: Transport) -> int:
     """Bytes that the client has taken of the connection; 0 where the system does not tell, as outside of Linux."""
-    if not hasattr(socket, "TCP_INFO"):
-        return 0
-    info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED.stop)
-    return int.from_bytes(info[BYTES_ACKED], sys.byteorder)
+    with contextlib.suppress(AttributeError, OSError):
+        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED.stop)
+        return int.from_bytes(info[BYTES_ACKED], sys.byteorder)
+    return 0
