@@ -7,11 +7,14 @@ In: nothing. Out: a table of each body's answer, time and memory, and what becam
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
+import socket
 import struct
 import tempfile
 import time
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 PREDICT, INFER = "/predict", "/v2/models/mnist-mlp/infer"
 VERSION = Path("models/mnist-mlp/2")
 CHANGES = 1000
+GARBLED = 20_000
 MEBIBYTE = 2**20
 
 
@@ -180,6 +184,67 @@ def wrong_framing() -> dict[str, bytes]:
     }
 
 
+def garbled(count: int, *, seed: int) -> Iterator[bytes]:
+    """Good and wrong requests, one after the other, with bytes changed, cut out, doubled, or put in from others."""
+    rng = np.random.default_rng(seed)
+    image = b"Content-Type: application/octet-stream\r\nContent-Length: 784\r\n\r\n" + bytes(784)
+    seeds = [
+        b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\n" + image,
+        b"POST /v2/models/mnist-mlp/infer HTTP/1.1\r\nHost: x\r\nInference-Header-Content-Length: 0\r\n" + image,
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        *wrong_framing().values(),
+    ]
+    pieces = [
+        b"\r\n",
+        b"\n",
+        b"\0",
+        b":",
+        b" ",
+        b"%00",
+        b"Content-Length: 5\r\n",
+        b"HTTP/1.1",
+        b"//",
+        b"\xff",
+        b"9" * 30,
+    ]
+    for _ in range(count):
+        request = bytearray(seeds[rng.integers(len(seeds))])
+        for _ in range(rng.integers(1, 5)):
+            at = int(rng.integers(min(len(request), 200) + 1))
+            match rng.integers(4):
+                case 0:
+                    request[at : at + 1] = rng.bytes(1)
+                case 1:
+                    del request[at : at + int(rng.integers(1, 20))]
+                case 2:
+                    request[at:at] = request[at : at + int(rng.integers(1, 40))]
+                case _:
+                    request[at:at] = pieces[rng.integers(len(pieces))]
+        yield bytes(request)
+
+
+class Fate(NamedTuple):
+    """What became of garbled bytes that a client sent and sent no more."""
+
+    statuses: list[int]  # of the answers
+    seconds: float  # until it was closed
+
+
+def fate(url: str, sent: bytes) -> Fate:
+    """Send this, say that there is no more, and read until the service closes."""
+    host, port = url.removeprefix("http://").split(":")
+    began, received = time.perf_counter(), b""
+    with socket.create_connection((host, int(port)), timeout=30) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        while piece := connection.recv(65536):
+            received += piece
+    statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) [A-Z]", received)]
+    return Fate(statuses, time.perf_counter() - began)
+
+
 def most_memory(pid: int) -> int:
     """The most bytes that a process has held since `forget_memory`."""
     (line,) = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmHWM")]
@@ -207,9 +272,21 @@ def main() -> None:
             status, seconds, grown = costs(client, server.pid, body)
             size = f"{len(body.content):,}"
             print(f"{name:<38}{size:>12}{status:>8}{seconds * 1000:>8.0f}{grown / MEBIBYTE:>10.0f}")
+        print(f"\n{GARBLED:,} garbled requests: by status, {dict(met_with(server.url))}")
     print(f"\n{CHANGES:,} changed bytes of {VERSION}/model.onnx")
     for card, met in (("as it is", False), ("with their checksum", True)):
         print(f"under a card {card}: {dict(Counter(meet_changes(vouched_for=met)))}")
+
+
+def met_with(url: str) -> Counter[str]:
+    """What became of many garbled requests: their answers, and how long the slowest took."""
+    found, slowest = Counter[str](), 0.0
+    for sent in garbled(GARBLED, seed=0):
+        statuses, seconds = fate(url, sent)
+        found.update(str(status) for status in statuses or ["closed"])
+        slowest = max(slowest, seconds)
+    found[f"slowest {slowest * 1000:.0f} ms"] += 1
+    return found
 
 
 def costs(client: httpx.Client, pid: int, body: Body) -> tuple[int, float, int]:

@@ -161,7 +161,7 @@ def _run(settings: Settings, listener: socket.socket) -> int:
     from service.orders import Orders
     from service.supervisor import Supervisor
 
-    orders = Orders()
+    orders = Orders(shared=settings.workers > 1)
     models = Models(settings, orders)
     # Checked here for all workers: one line and one exit code, before any process is started.
     with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():

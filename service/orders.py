@@ -6,14 +6,16 @@ is handed over when they are spawned. It outlives workers, not the service.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 
 
 class Orders:
     """A count of orders: odd after one to unload."""
 
-    def __init__(self) -> None:
-        self._count = multiprocessing.get_context("spawn").RawValue("q", 0)
+    def __init__(self, *, shared: bool) -> None:
+        # Memory that is shared lies in a file, and there may be no place for one.
+        self._count = multiprocessing.get_context("spawn").RawValue("q", 0) if shared else ctypes.c_longlong(0)
 
     @property
     def number(self) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from benchmarks.hostile import SMUGGLED, wrong_framing
+from benchmarks.hostile import SMUGGLED, fate, garbled, wrong_framing
 from tests.conftest import Digits, Service, png, running_service
 from tests.service.test_protocol import answer, digit
 
@@ -114,4 +114,14 @@ def test_a_head_without_end_is_cut_off(service: Service) -> None:
     started = time.monotonic()
     exchange(service, HEAD + b"X: ", *[b"a" * 2**20] * 100)
     assert time.monotonic() - started < 5
+    assert httpx.get(f"{service.url}/livez").status_code == 200
+
+
+def test_garbled_requests_are_answered_or_closed_at_once(service: Service) -> None:
+    """500 of them: no 5xx, none holds its connection, and the same process answers afterwards."""
+    for sent in garbled(500, seed=1):
+        statuses, seconds = fate(service.url, sent)
+        assert all(status < 500 for status in statuses), (sent, statuses)
+        assert seconds < 0.5, sent
+    assert service.process.poll() is None
     assert httpx.get(f"{service.url}/livez").status_code == 200
