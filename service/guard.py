@@ -20,7 +20,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service import framing, problems
-from service.errors import BadFraming, ServiceError, SlowRequest, TooLarge
+from service.errors import BadFraming, Overloaded, ServiceError, SlowRequest, TooLarge
 from service.receive import RATE
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from service.connections import Connections
     from service.observe import Observer
 
+PIPELINED = 16  # requests that may wait for those before them on a connection
 PIECE = 262_144  # bytes that the event loop reads at once, at most
 BYTES_ACKED = slice(120, 128)  # linux/tcp.h: tcpi_bytes_acked in struct tcp_info
 
@@ -132,7 +133,10 @@ class Guarded(HttpToolsProtocol):
         self.begin_app()
 
     def begin_app(self) -> None:
-        """Let the app have the request."""
+        """Let the app have the request, where not too many wait before it: the client may send it again elsewhere."""
+        if len(self.pipeline) >= PIPELINED:
+            sentence = f"More than {PIPELINED} requests wait on this connection, which is the limit."
+            raise Overloaded(sentence, limit=PIPELINED, retry_after_s=1)
         self._begun = True
         super().on_headers_complete()
 

@@ -173,10 +173,10 @@ def slow(expected: Expected, count: int) -> int:
         base = _descriptors(service)
         for sort in SORTS:
             alone, failures = _rate(service, expected)
-            with Slow(service.url, sort, count) as clients:
+            with Slow(service.url, sort, count, pause=3) as clients:
                 until(lambda: _descriptors(service) > base + count / 2, "they do not come")
                 beside, more = _rate(service, expected)
-                until(lambda: len(clients.lived) == count, "they are not cut off")  # noqa: B023
+                until(lambda: len(clients.lived) == count, "they are not cut off")
             latest = max(clients.lived)
             until(lambda: _descriptors(service) <= base + 1, "descriptors do not come back")
             failures += more

@@ -125,3 +125,10 @@ def test_garbled_requests_are_answered_or_closed_at_once(service: Service) -> No
         assert seconds < 0.5, sent
     assert service.process.poll() is None
     assert httpx.get(f"{service.url}/livez").status_code == 200
+
+
+def test_many_requests_at_once_are_answered_in_part(service: Service) -> None:
+    """Of a thousand that come together the first are answered, the last of these closes, and no others are begun."""
+    received = exchange(service, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200"] * 17
+    assert received.count(b"connection: close") == 1
