@@ -283,7 +283,7 @@ def met_with(url: str) -> Counter[str]:
     found, slowest = Counter[str](), 0.0
     for sent in garbled(GARBLED, seed=0):
         statuses, seconds = fate(url, sent)
-        found.update(str(status) for status in statuses or ["closed"])
+        found.update(map(str, statuses) if statuses else ["closed"])
         slowest = max(slowest, seconds)
     found[f"slowest {slowest * 1000:.0f} ms"] += 1
     return found

@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import pytest
@@ -49,7 +49,7 @@ class Service:
 
 
 @contextlib.contextmanager
-def running_service(*, under: Sequence[str] = (), **settings: object) -> Iterator[Service]:
+def running_service(*, under: Sequence[str] = (), **settings: Any) -> Iterator[Service]:
     """Starts the service on a free port with `MNIST_<name>` settings, waits until it is ready, and ends it.
 
     `under` is a command that becomes the one after it, as prlimit does.

@@ -17,14 +17,14 @@ from typing import Self
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 BODY = HEAD + b"Content-Type: image/png\r\nContent-Length: 100000\r\n\r\n"
 CHUNKED = HEAD + b"Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
-ASK = b"GET /model HTTP/1.1\r\nHost: x\r\n\r\n"
+ASK = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 # By sort: what it sends first, and what it sends again and again.
 SORTS = {
     "silent": (b"", b""),
     "head": (HEAD, b"X-a: b\r\n"),
     "body": (BODY, b"a"),
     "chunks": (CHUNKED, b"1\r\na\r\n"),
-    "unread": (ASK * 100, b""),
+    "unread": (ASK * 17, b""),  # more than the system keeps for a client who does not read, and no more than may wait
     "body nobody waits for": (b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", b"a"),
 }
 SMALL_WINDOW = 2048  # bytes that the client's system takes
