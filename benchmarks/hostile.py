@@ -7,11 +7,14 @@ In: nothing. Out: a table of each body's answer, time and memory, and what becam
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
+import socket
 import struct
 import tempfile
 import time
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 PREDICT, INFER = "/predict", "/v2/models/mnist-mlp/infer"
 VERSION = Path("models/mnist-mlp/2")
 CHANGES = 1000
+GARBLED = 20_000
 MEBIBYTE = 2**20
 
 
@@ -93,6 +97,154 @@ def bombs() -> dict[str, Body]:
     }
 
 
+# A request that is hidden behind another one: whoever answers it was deceived about where that one ends.
+SMUGGLED = b"GET /model HTTP/1.1\r\nHost: smuggled\r\n\r\n"
+
+
+def wrong_framing() -> dict[str, bytes]:
+    """By name: requests whose end a proxy and the service could see in different places, each to be refused by 400."""
+    start = b"POST /predict HTTP/1.1\r\n"
+    head = start + b"Host: x\r\n"
+    one = b"Content-Length: 1\r\n\r\na"
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+    end = b"a\r\n0\r\n\r\n"
+
+    def length(value: bytes) -> bytes:
+        return head + b"Content-Length: %b\r\n\r\na" % value
+
+    def coding(value: bytes) -> bytes:
+        return head + b"Transfer-Encoding: %b\r\n\r\n1\r\n%b" % (value, end)
+
+    def chunk(line: bytes) -> bytes:
+        return head + chunked + line + end
+
+    return {
+        "length, then chunked": head + b"Content-Length: 4\r\n" + chunked + b"1\r\n" + end,
+        "chunked, then length": head + b"Transfer-Encoding: chunked\r\n" + b"Content-Length: 4\r\n\r\n1\r\n" + end,
+        "two lengths": head + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "one length twice": head + b"Content-Length: 1\r\n" + one,
+        "list of lengths": length(b"1, 1"),
+        "length with a plus": length(b"+1"),
+        "length with a minus": length(b"-1"),
+        "hexadecimal length": length(b"0x1"),
+        "empty length": length(b""),
+        "length in two words": length(b"1 0"),
+        "length over 64 bits": length(b"9" * 20),
+        "length after a vertical tab": length(b"\x0b1"),
+        "folded line": head + b"X: a\r\n b\r\n" + one,
+        "folded length": head + b"Content-Length:\r\n 1\r\n\r\na",
+        "folded coding": head + b"Transfer-Encoding:\r\n chunked\r\n\r\n1\r\n" + end,
+        "space before the first header": start + b" Host: x\r\n" + one,
+        "bare line feeds": (head + one).replace(b"\r\n", b"\n"),
+        "bare line feed after a header": head + b"X: a\n" + one,
+        "bare line feed at the head's end": head + b"Content-Length: 1\r\n\na",
+        "bare carriage return": head + b"X: a\rY: b\r\n" + one,
+        "space before the colon": head + b"Content-Length : 1\r\n\r\na",
+        "tab before the colon": head + b"Content-Length\t: 1\r\n\r\na",
+        "space in a name": head + b"Content Length: 1\r\n\r\na",
+        "no name": head + b": a\r\n" + one,
+        "no colon": head + b"foo\r\n" + one,
+        "null in a value": head + b"X: a\0b\r\n" + one,
+        "null in a name": head + b"X\0: a\r\n" + one,
+        "control character in a value": head + b"X: a\x01b\r\n" + one,
+        "no host": start + one,
+        "two hosts": head + b"Host: y\r\n" + one,
+        "chunked in two headers": head + b"Transfer-Encoding: chunked\r\n" + chunked + b"1\r\n" + end,
+        "chunked twice": coding(b"chunked, chunked"),
+        "identity, then chunked": head + b"Transfer-Encoding: identity\r\n" + chunked + b"1\r\n" + end,
+        "gzip, chunked": coding(b"gzip, chunked"),
+        "xchunked": coding(b"xchunked"),
+        "chunked in quotes": coding(b'"chunked"'),
+        "chunked after a vertical tab": coding(b"\x0bchunked"),
+        "identity": coding(b"identity"),
+        "empty coding": coding(b""),
+        "chunked in HTTP/1.0": coding(b"chunked").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        "hexadecimal chunk": chunk(b"0x1\r\n"),
+        "chunk with a plus": chunk(b"+1\r\n"),
+        "chunk with a minus": chunk(b"-1\r\n"),
+        "space before a chunk's size": chunk(b" 1\r\n"),
+        "space after a chunk's size": chunk(b"1 \r\n"),
+        "chunk without a number": chunk(b"\r\n"),
+        "chunk over 64 bits": chunk(b"f" * 17 + b"\r\n"),
+        "bare line feed after a chunk's size": chunk(b"1\n"),
+        "bare line feed in a chunk's extension": chunk(b"1;a\n"),
+        "carriage return in a chunk's extension": chunk(b"1;a\rb\r\n"),
+        "null in a chunk's extension": chunk(b"1;\0\r\n"),
+        "chunk longer than its size": head + chunked + b"1\r\nabc\r\n0\r\n\r\n",
+        "bare line feed after a chunk": head + chunked + b"1\r\na\n0\r\n\r\n",
+        "length in a trailer": head + chunked + b"1\r\na\r\n0\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.2": (head + one).replace(b"HTTP/1.1", b"HTTP/1.2"),
+        "HTTP/2.0": (head + one).replace(b"HTTP/1.1", b"HTTP/2.0"),
+        "HTTP/0.9": (head + one).replace(b"HTTP/1.1", b"HTTP/0.9"),
+        "CONNECT": (head + one).replace(b"POST /predict", b"CONNECT x:80"),
+        "method in small letters": (head + one).replace(b"POST", b"post"),
+        "tabs in the request line": (head + one).replace(b"POST /predict ", b"POST\t/predict\t"),
+        "space in the target": (head + one).replace(b"/predict", b"/pre dict"),
+        "null in the target": (head + one).replace(b"/predict", b"/pre\0dict"),
+    }
+
+
+def garbled(count: int, *, seed: int) -> Iterator[bytes]:
+    """Good and wrong requests, one after the other, with bytes changed, cut out, doubled, or put in from others."""
+    rng = np.random.default_rng(seed)
+    image = b"Content-Type: application/octet-stream\r\nContent-Length: 784\r\n\r\n" + bytes(784)
+    seeds = [
+        b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\n" + image,
+        b"POST /v2/models/mnist-mlp/infer HTTP/1.1\r\nHost: x\r\nInference-Header-Content-Length: 0\r\n" + image,
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        *wrong_framing().values(),
+    ]
+    pieces = [
+        b"\r\n",
+        b"\n",
+        b"\0",
+        b":",
+        b" ",
+        b"%00",
+        b"Content-Length: 5\r\n",
+        b"HTTP/1.1",
+        b"//",
+        b"\xff",
+        b"9" * 30,
+    ]
+    for _ in range(count):
+        request = bytearray(seeds[rng.integers(len(seeds))])
+        for _ in range(rng.integers(1, 5)):
+            at = int(rng.integers(min(len(request), 200) + 1))
+            match rng.integers(4):
+                case 0:
+                    request[at : at + 1] = rng.bytes(1)
+                case 1:
+                    del request[at : at + int(rng.integers(1, 20))]
+                case 2:
+                    request[at:at] = request[at : at + int(rng.integers(1, 40))]
+                case _:
+                    request[at:at] = pieces[rng.integers(len(pieces))]
+        yield bytes(request)
+
+
+class Fate(NamedTuple):
+    """What became of garbled bytes that a client sent and sent no more."""
+
+    statuses: list[int]  # of the answers
+    seconds: float  # until it was closed
+
+
+def fate(url: str, sent: bytes) -> Fate:
+    """Send this, say that there is no more, and read until the service closes."""
+    host, port = url.removeprefix("http://").split(":")
+    began, received = time.perf_counter(), b""
+    with socket.create_connection((host, int(port)), timeout=30) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        while piece := connection.recv(65536):
+            received += piece
+    statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) [A-Z]", received)]
+    return Fate(statuses, time.perf_counter() - began)
+
+
 def most_memory(pid: int) -> int:
     """The most bytes that a process has held since `forget_memory`."""
     (line,) = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmHWM")]
@@ -120,9 +272,21 @@ def main() -> None:
             status, seconds, grown = costs(client, server.pid, body)
             size = f"{len(body.content):,}"
             print(f"{name:<38}{size:>12}{status:>8}{seconds * 1000:>8.0f}{grown / MEBIBYTE:>10.0f}")
+        print(f"\n{GARBLED:,} garbled requests: by status, {dict(met_with(server.url))}")
     print(f"\n{CHANGES:,} changed bytes of {VERSION}/model.onnx")
     for card, met in (("as it is", False), ("with their checksum", True)):
         print(f"under a card {card}: {dict(Counter(meet_changes(vouched_for=met)))}")
+
+
+def met_with(url: str) -> Counter[str]:
+    """What became of many garbled requests: their answers, and how long the slowest took."""
+    found, slowest = Counter[str](), 0.0
+    for sent in garbled(GARBLED, seed=0):
+        statuses, seconds = fate(url, sent)
+        found.update(map(str, statuses) if statuses else ["closed"])
+        slowest = max(slowest, seconds)
+    found[f"slowest {slowest * 1000:.0f} ms"] += 1
+    return found
 
 
 def costs(client: httpx.Client, pid: int, body: Body) -> tuple[int, float, int]:

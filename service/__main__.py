@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import resource
+import shutil
 import signal
 import socket
 import ssl
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 BACKLOG = 2048
+FILES = 64  # that a process may open at the least
+METRICS_BYTES = 8 * 2**20  # of files in which one worker shares its metrics
 WELCOME = """\
 mnist-mlp {state} at
 
@@ -60,11 +64,19 @@ def main(arguments: list[str]) -> int:
 
 def _serve(arguments: list[str]) -> int:
     settings = settings_module.load(arguments)
+    _check_descriptors()
     _check_certificate(settings)
     if settings.api_keys_file is not None:
         keys.read(settings.api_keys_file)
     with contextlib.closing(_listen(settings)) as listener, _grpc_port(settings) as port, _metrics_folder(settings):
         return _run(settings.model_copy(update={"grpc_port": port}), listener)
+
+
+def _check_descriptors() -> None:
+    """One clear line, where connections and model files would fail one by one."""
+    may, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if may < FILES:
+        raise OSError(f"a process may open {may} files (RLIMIT_NOFILE); at least {FILES} are needed")
 
 
 def _check_certificate(settings: Settings) -> None:
@@ -120,11 +132,23 @@ def _metrics_folder(settings: Settings) -> Iterator[None]:
     if settings.workers == 1:
         yield
         return
-    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name and is ours alone
-    where = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="mnist-metrics-", dir=where) as folder:
+    with tempfile.TemporaryDirectory(prefix="mnist-metrics-", dir=_roomy(settings.workers * METRICS_BYTES)) as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         yield
+
+
+def _roomy(size: int) -> Path:
+    """A folder for temporary files, in memory if that has room: a worker dies that writes to a file without any."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name and is ours alone
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= size:
+        return memory
+    disk = Path(tempfile.gettempdir())
+    if shutil.disk_usage(disk).free >= size:
+        return disk
+    raise OSError(
+        f"the workers' metrics need {size >> 20} MiB, and neither {memory} nor {disk} has them; "
+        "set TMPDIR, or MNIST_WORKERS=1"
+    )
 
 
 def _run(settings: Settings, listener: socket.socket) -> int:
@@ -133,7 +157,7 @@ def _run(settings: Settings, listener: socket.socket) -> int:
     from service.lifecycle import Models
     from service.orders import Orders
 
-    orders = Orders()
+    orders = Orders(shared=settings.workers > 1)
     models = Models(settings, orders)
     # Checked here for all workers: one line and one exit code, before any process is started.
     with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():

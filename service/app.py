@@ -26,6 +26,7 @@ import service
 from service import metrics, openapi, problems, served, watchdog
 from service.access import Access, scope_of
 from service.batcher import Batcher
+from service.connections import Connections
 from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log, template
 from service.predict import Predictor, in_time
@@ -92,6 +93,8 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(models.followed(changed, refused, functools.partial(_tried, watched)))
             await stack.enter_async_context(watchdog.watched(settings.stall_seconds))
+            connections = Connections(settings, watched)
+            await stack.enter_async_context(connections.watched())
             if settings.grpc_port is not None:
                 from service.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
 
@@ -106,7 +109,8 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                     unready=unready,
                 )
                 await stack.enter_async_context(over_grpc)
-            yield {"drain": drain} | ({"fast_path": fast_path} if settings.fast_path else {})
+            shared = {"drain": drain, "connections": connections, "observer": observer}
+            yield shared | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
         batcher.close()
         watched.book.flush()

@@ -1,5 +1,6 @@
 """The family of errors, and the flow of a request that they map.
 
+    connection  BadFraming 400 · SlowRequest 408 · TooLarge 413 · HeadTooLarge 431 · Overloaded 503
     route       NoSuchModel 404 · Forbidden 403 · NotLoaded 400 · NoModel 503
     access      Unauthorized 401 · Forbidden 403 · RateLimited 429
     receive     TooLarge 413 · Malformed 400 · UnknownMediaType 415 · SlowRequest 408
@@ -85,8 +86,22 @@ class Malformed(ServiceError):
     reason = "malformed"
 
 
+class BadFraming(ServiceError):
+    """A request that is no HTTP, or that a proxy could read differently: its connection is closed."""
+
+    status = 400
+    reason = "bad_framing"
+
+
+class HeadTooLarge(ServiceError):
+    """Request line and headers over a limit."""
+
+    status = 431
+    reason = "head_too_large"
+
+
 class SlowRequest(ServiceError):
-    """The body did not arrive within the time to answer."""
+    """Head or body did not arrive within the time to receive."""
 
     status = 408
     reason = "slow_request"

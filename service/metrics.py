@@ -41,6 +41,7 @@ STAGES = ("decode", "queue", "inference", "encode")
 POLARITIES = ("light_on_dark", "dark_on_light")
 REJECTIONS = ("malformed", "not_a_picture", "too_large", "unusable")
 SHED = ("overloaded", "deadline_exceeded")
+CUT = ("slow", "full")
 KEY_RESULTS = ("accepted", "forbidden", "limited")
 NO_KEY = "-"  # in the place of a key's name, which cannot be this
 
@@ -105,6 +106,10 @@ class Metrics:
         self.polarities = counts(polarity, POLARITIES)
         self.rejected = counts(counter("rejected_images_total", "Pictures refused.", "reason"), REJECTIONS)
         self.shed = counts(counter("shed_requests_total", "Requests given up to protect the others.", "reason"), SHED)
+        connections = gauge("connections", "Open HTTP connections.", over_workers="livesum")
+        self.connections = Level(self.book, connections)
+        cut = counter("connections_cut_total", "Connections that were closed on their clients.", "reason")
+        self.cut = counts(cut, CUT)
         self._by_key = counter("key_requests_total", "Requests by whose API key they had.", "key", "result")
         self.key_refusals = {
             result: Count(self.book, self._by_key.labels(NO_KEY, result)) for result in ("missing", "unknown")

@@ -6,16 +6,18 @@ share, which are handed over when they are spawned. They outlive workers, not th
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import multiprocessing
 
 
 class Orders:
     """A count of orders, odd after one to unload; and the canary that was given up last."""
 
-    def __init__(self) -> None:
-        shared = multiprocessing.get_context("spawn")
-        self._count = shared.RawValue("q", 0)
-        self._given_up = shared.RawValue("q", 0)
+    def __init__(self, *, shared: bool) -> None:
+        # Memory that is shared lies in a file, and there may be no place for one.
+        number = functools.partial(multiprocessing.get_context("spawn").RawValue, "q") if shared else ctypes.c_longlong
+        self._count, self._given_up = number(0), number(0)
 
     @property
     def number(self) -> int:

@@ -8,20 +8,19 @@ to protect the others is refused here, where it costs least. It knows HTTP frami
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import logging
 import math
-import struct
 import termios
 import time
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service import openinference, problems
 from service.admission import TIMEOUT
 from service.errors import DeadlineExceeded, Overloaded, ServiceError
+from service.guard import Guarded, holds
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
@@ -74,6 +73,7 @@ class _InFlight:
         self.started = time.perf_counter()
         self.deadline = math.inf
         self.keep_alive = True
+        self.more_body = False
         self.response_complete = False
         self.disconnected = False
         self.message_event = self  # uvicorn wakes a cycle by its event; nothing sleeps here
@@ -82,8 +82,8 @@ class _InFlight:
         """Nothing waits for this event."""
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with the fast path before it."""
+class Protocol(Guarded):
+    """The guarded protocol, with the fast path before the app, and an end that loses nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -93,17 +93,17 @@ class Protocol(HttpToolsProtocol):
         self._patience: TimerHandle | None = None
         self._last: object = None  # whose answer closes the connection because the service ends
 
-    def on_headers_complete(self) -> None:
-        """Start a request: on the fast path if it fits there."""
-        if self._fits():
-            self._coming = _InFlight(self.url, dict(self.headers))
+    def begin(self, method: bytes, version: str, headers: dict[bytes, bytes]) -> None:
+        """Begin a request: on the fast path if it fits there."""
+        if self._fits(method, version, headers):
+            self._coming = _InFlight(self.url, headers)
         else:
             self._start()
 
     def _start(self) -> None:
         """Start a request on the normal way; while the service ends, the last of those on the connection closes it."""
         before = self.cycle
-        super().on_headers_complete()
+        self.begin_app()
         if self._drain.begun:
             if before is not None and before is self._last and not before.response_complete:
                 before.keep_alive = True
@@ -115,17 +115,17 @@ class Protocol(HttpToolsProtocol):
             cycle.keep_alive = False
             self._last = cycle
 
-    def _fits(self) -> bool:
-        if self._fast is None or self.url not in self._fast.routes or self.parser.get_method() != b"POST":
+    def _fits(self, method: bytes, version: str, headers: dict[bytes, bytes]) -> bool:
+        if self._fast is None or self.url not in self._fast.routes or method != b"POST":
             return False
         idle = self.cycle is None or self.cycle.response_complete
         if not idle or self.flow.write_paused or not self.parser.should_keep_alive():
             return False
-        if self.parser.get_http_version() != "1.1" or self.expect_100_continue:
+        if version != "1.1" or self.expect_100_continue:
             return False
         if self._fast.access is not None and not self._fast.access.fits(self.headers, "infer"):
             return False
-        return not any(name in FRAMING for name, _ in self.headers)
+        return FRAMING.isdisjoint(headers)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -141,6 +141,7 @@ class Protocol(HttpToolsProtocol):
         if self._coming is None:
             super().on_message_complete()
         else:
+            self._receiving = None
             self._begin(self._coming)
 
     def data_received(self, data: bytes) -> None:
@@ -175,7 +176,7 @@ class Protocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing has come for a while: close the connection, unless something has come that was not read yet."""
-        if not self.transport.is_closing() and _holds(self.transport, termios.FIONREAD):
+        if not self.transport.is_closing() and holds(self.transport, termios.FIONREAD):
             self._close_when_quiet()
         else:
             super().timeout_keep_alive_handler()
@@ -186,7 +187,7 @@ class Protocol(HttpToolsProtocol):
         """Over TLS a closed connection waits for its client to close it too, who may not read: only for its answers."""
         if self not in self.connections:
             return
-        if _holds(self.transport, termios.TIOCOUTQ):
+        if holds(self.transport, termios.TIOCOUTQ):
             self.loop.call_later(QUIET, self._abort)
         else:
             self.transport.abort()
@@ -307,12 +308,6 @@ class Protocol(HttpToolsProtocol):
             headers,
             close,
         )
-
-
-def _holds(transport: Transport, queue: int) -> bool:
-    """Whether the system holds bytes of this connection: not read yet by us, or not taken yet by the client."""
-    count = fcntl.ioctl(transport.get_extra_info("socket").fileno(), queue, bytes(4))
-    return struct.unpack("i", count) != (0,)
 
 
 def _problem(

@@ -85,7 +85,18 @@ class Settings(BaseSettings):
         description="Longest predicted wait in one worker, in seconds; requests that would wait longer get 503.",
     )
     timeout_seconds: float = Field(
-        10.0, gt=0, description="Time to receive a request, and again to answer it, in seconds."
+        10.0,
+        gt=0,
+        description="Time to receive a request, to answer it, and to have the answer taken, in seconds; "
+        "a body, or an answer, that moves by 16 KiB/s has more.",
+    )
+    keep_alive_seconds: float = Field(
+        5.0, gt=0, description="Time that a connection stays open after an answer, without a request, in seconds."
+    )
+    max_connections: int | None = Field(
+        None,
+        ge=1,
+        description="Most open connections in one worker; unset: 10,000, and never more than it may open files.",
     )
     drain_seconds: float = Field(
         0.0, ge=0, description="Time to go on answering after SIGTERM, not ready any more, before it listens no longer."

@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ from PIL import Image
 from service.classifier import Classifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -49,11 +49,14 @@ class Service:
 
 
 @contextlib.contextmanager
-def running_service(**settings: object) -> Iterator[Service]:
-    """Starts the service on a free port with `MNIST_<name>` settings, waits until it is ready, and ends it."""
+def running_service(*, under: Sequence[str] = (), **settings: Any) -> Iterator[Service]:
+    """Starts the service on a free port with `MNIST_<name>` settings, waits until it is ready, and ends it.
+
+    `under` is a command that becomes the one after it, as prlimit does.
+    """
     settings = {"port": 0, "workers": 1, "model_dir": MODELS, "model_version": VERSION} | settings
     environment = os.environ | {f"MNIST_{name.upper()}": str(value) for name, value in settings.items()}
-    command = [sys.executable, "-m", "service"]
+    command = [*under, sys.executable, "-m", "service"]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

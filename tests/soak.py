@@ -25,11 +25,14 @@ from service import versions
 from service.settings import load
 from tests.conftest import MODELS, Service, running_service, until
 from tests.service.test_metrics import worker_pids
+from tests.slow import SORTS, Slow
 from tests.traffic import Expected, Traffic
 from training import data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+SLOW_SECONDS = 6  # of measuring beside slow clients: before the first of them is cut off
 
 
 @dataclass
@@ -62,8 +65,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--swaps", type=int, default=100, help="changes of the version")
     parser.add_argument("--stops", type=int, default=50, help="SIGTERMs, each to a service of its own")
     parser.add_argument("--kills", type=int, default=10, help="SIGKILLs of a worker, and replacements of all workers")
+    parser.add_argument("--slow", type=int, metavar="N", help="only this: N slow connections of each sort, in turn")
     asked = parser.parse_args(arguments)
     expected = Expected.of(data.load(None).test.images.numpy()[:2000, 0])
+    if asked.slow:
+        return slow(expected, asked.slow)
     rows = [
         swaps(expected, asked.swaps),
         stops(expected, asked.stops, 1),
@@ -157,6 +163,43 @@ def _on_workers(expected: Expected, times: int, fault: str, inject: Callable[[Se
 def _replaced(service: Service, before: set[int]) -> int:
     now = set(worker_pids(service))
     return len(now - before) if len(now) == 2 else 0
+
+
+def slow(expected: Expected, count: int) -> int:
+    """Good clients beside so many slow ones of each sort: their rate, alone and with them; and how long these live."""
+    lost = 0
+    print("slow clients               alone/s  beside/s  share   cut     of   latest  descriptors  lost or wrong")
+    with running_service(workers=1) as service:
+        base = _descriptors(service)
+        for sort in SORTS:
+            alone, failures = _rate(service, expected)
+            with Slow(service.url, sort, count, pause=3) as clients:
+                until(lambda: _descriptors(service) > base + count / 2, "they do not come")
+                beside, more = _rate(service, expected)
+                until(lambda: len(clients.lived) == count, "they are not cut off")
+            latest = max(clients.lived)
+            until(lambda: _descriptors(service) <= base + 1, "descriptors do not come back")
+            failures += more
+            lost += len(failures)
+            print(
+                f"{sort:25} {alone:8.0f} {beside:9.0f} {beside / alone:6.1%} {len(clients.lived):5} {count:6} "
+                f"{latest:6.2f} s {base:5} → {_descriptors(service):3} {len(failures):10}",
+                flush=True,
+            )
+    return int(lost > 0)
+
+
+def _rate(service: Service, expected: Expected) -> tuple[float, list[str]]:
+    """Answers a second to good clients, and what was lost or wrong."""
+    began = time.monotonic()
+    with Traffic(service.url, expected) as traffic:
+        time.sleep(SLOW_SECONDS)
+        traffic.stop()
+    return sum(traffic.answered.values()) / (time.monotonic() - began), traffic.failures
+
+
+def _descriptors(service: Service) -> int:
+    return len(os.listdir(f"/proc/{service.process.pid}/fd"))  # noqa: PTH208 - names alone
 
 
 if __name__ == "__main__":

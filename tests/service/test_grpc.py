@@ -318,7 +318,7 @@ def listening(pid: int) -> set[str]:
 
 
 @pytest.mark.parametrize(("settings", "ports"), [({}, 1), ({"grpc_port": 0}, 2)], ids=["unset", "set"])
-def test_without_a_port_there_is_no_grpc(settings: dict[str, int], ports: int) -> None:
+def test_without_a_port_there_is_no_grpc(settings: dict[str, Any], ports: int) -> None:
     """Unset, the service listens on its one port and has not loaded gRPC; set, both are otherwise."""
     with running_service(**settings) as service:
         assert len(listening(service.process.pid)) == ports

@@ -89,7 +89,9 @@ def test_without_a_key_only_health_and_the_page_answer(kept: Kept, client: httpx
 def test_every_route_asks_for_a_key_or_is_known_to_be_open(kept: Kept) -> None:
     """Of all the routes that there are; a new one is closed unless it is named here."""
     settings = load(["--api-keys-file", str(kept.file)])
-    paths = create_app(settings, Models(settings, Orders()), CollectorRegistry(), Drain(0)).openapi()["paths"]
+    paths = create_app(settings, Models(settings, Orders(shared=False)), CollectorRegistry(), Drain(0)).openapi()[
+        "paths"
+    ]
     assert all(operation.get("security") for path in paths.values() for operation in path.values())
     assert {path for path in paths if scope_of(path) is None} == {
         "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready",

@@ -227,7 +227,7 @@ def test_a_body_of_100_mb_is_refused_unread(client: httpx.Client) -> None:
 
 def test_limits_are_settings_and_are_quoted(digits: Digits) -> None:
     """Body, pixels and pictures: each limit is a setting, and what it refuses quotes it."""
-    settings = {"max_body_bytes": 4096, "max_pixels": 1000, "max_images": 2}
+    settings: dict[str, Any] = {"max_body_bytes": 4096, "max_pixels": 1000, "max_images": 2}
     with running_service(**settings) as service, httpx.Client(base_url=service.url) as client:
         for body, limit in ((bytes(5000), 4096), (png(np.zeros((40, 40), np.uint8)), 1000)):
             answer = client.post("/predict", content=body, headers=PNG)

@@ -1,0 +1,285 @@
+"""uvicorn's HTTP protocol, guarded: no client holds a connection for long, or sends what can be read in two ways.
+
+In: bytes of a connection. Out: requests whose heads are good, started by `begin`; or a problem and the connection's
+end. Bodies that an app waits for are its own to time (`service.receive`); heads, silence, answers that nobody takes
+and bodies that nobody waits for are timed here. It knows HTTP framing, and neither routes nor pictures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+import socket
+import struct
+import sys
+import termios
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service import framing, problems
+from service.errors import BadFraming, Overloaded, ServiceError, SlowRequest, TooLarge
+from service.receive import RATE
+
+if TYPE_CHECKING:
+    from asyncio import Transport
+
+    from service.connections import Connections
+    from service.observe import Observer
+
+PIPELINED = 16  # requests that may wait for those before them on a connection
+PIECE = 262_144  # bytes that the event loop reads at once, at most
+BYTES_ACKED = slice(120, 128)  # linux/tcp.h: tcpi_bytes_acked in struct tcp_info
+
+
+class _Taking(NamedTuple):
+    """An answer on its way to a client who has not taken all of it."""
+
+    since: float
+    taken: int  # bytes of the connection, then
+
+
+class Guarded(HttpToolsProtocol):
+    """uvicorn's protocol with deadlines and limits."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connections: Connections = self.app_state["connections"]
+        self._observer: Observer = self.app_state["observer"]
+        self._receiving: float | None = None  # since when a request is coming, on the loop's clock
+        self._idle = 0.0  # since when none is
+        self._in_head = False
+        self._size = 0  # bytes of this request, with what came before it in the same piece
+        self._piece = 0  # bytes that are being read now
+        self._begun = False  # the app has it
+        self._running: Any = None  # the request that the app had last
+        self._upgrades = False
+        self._refused = False
+        self._taking: _Taking | None = None
+        self.url = b""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """A connection is there: there may be too many."""
+        super().connection_made(transport)
+        self._idle = self.loop.time()
+        try:
+            self._connections.enter(self, self._idle)
+        except ServiceError as error:
+            self._refuse(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._connections.leave(self)
+        if self._running is not None:  # uvicorn tells the last of pipelined requests alone
+            self._running.disconnected = True
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the connection."""
+        self._unset_keepalive_if_required()
+        if self._refused:
+            return
+        self._piece = len(data)
+        try:
+            self.parser.feed_data(data)
+            if self._receiving is not None:
+                self._grow()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._refuse(_refusal(error))
+        except ServiceError as error:
+            self._refuse(error)
+
+    def _grow(self) -> None:
+        self._size += self._piece
+        if self._in_head and self._size > framing.MAX_HEAD + PIECE:
+            raise framing.head_too_large()
+        if self._size > self._connections.max_message:
+            limit = self._connections.max_message
+            raise TooLarge(f"The request has more than {limit:,} bytes, which is the limit.", limit=limit)
+
+    def on_message_begin(self) -> None:
+        """A request's first byte."""
+        super().on_message_begin()
+        self._receiving = self.loop.time()
+        self._in_head = True
+        self._begun = False
+        self._size = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; what comes after a chunked body is none, and passed over (RFC 9110 section 6.5.1)."""
+        if self._in_head:
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: refuse it, or begin a request."""
+        self._in_head = False
+        by_name, method, version = dict(self.headers), self.parser.get_method(), self.parser.get_http_version()
+        if self._size + self._piece > framing.MAX_HEAD:
+            framing.check_size(self.url, self.headers)
+        framing.check(version, method, self.headers, by_name)
+        self._upgrades = b"upgrade" in by_name and self.parser.should_upgrade()
+        if not self._upgrades:
+            self.begin(method, version, by_name)
+
+    def begin(self, method: bytes, version: str, headers: dict[bytes, bytes]) -> None:  # noqa: ARG002 - for who overrides it
+        """Begin a request: here, the app does."""
+        self.begin_app()
+
+    def begin_app(self) -> None:
+        """Let the app have the request, where not too many wait before it: the client may send it again elsewhere."""
+        if len(self.pipeline) >= PIPELINED:
+            sentence = f"More than {PIPELINED} requests wait on this connection, which is the limit."
+            raise Overloaded(sentence, limit=PIPELINED, retry_after_s=1)
+        self._begun = True
+        super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Start the app, and tell it since when the request has been coming."""
+        cycle.scope["began"] = self.loop.time() if self._receiving is None else self._receiving
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._receiving = None
+        if not self._upgrades:
+            super().on_message_complete()
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Read a request again as if it did not ask for another protocol: llhttp takes its body for that protocol's."""
+        head = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+        head += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*head, b"", rest]))
+
+    def on_response_complete(self) -> None:
+        """A request is answered: as uvicorn's, without a timer for each."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._idle = self.loop.time()
+        if self._receiving is not None and not self.cycle.more_body:  # the next has waited for this one
+            self._receiving = self._idle
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def waiting_since(self) -> float:
+        """Since when it waits for its client, on the loop's clock; infinite where it waits for none."""
+        answering = self._answering()
+        if self.transport.is_closing():
+            return math.inf
+        if self._receiving is not None and (not answering or self.cycle.more_body):
+            return self._receiving
+        return math.inf if answering else self._idle
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def look(self, now: float) -> None:
+        """Cut it off if its client will be too slow by `now`, when it is looked at next."""
+        timeout = self._connections.timeout
+        if self.transport.is_closing() or self._holds_answers():
+            taken = _taken(self.transport)
+            if self._taking is None:  # it may have begun just after the last look
+                self._taking = _Taking(now - 2 * self._connections.look_seconds, taken)
+            if now > self._taking.since + timeout + (taken - self._taking.taken) / RATE:
+                self._connections.count_slow()
+                self._reset()
+            return
+        self._taking = None
+        if self._answering():
+            return
+        if self._receiving is not None:
+            if now > self._receiving + timeout:
+                self._connections.count_slow()
+                self.cut_off(SlowRequest(f"The request did not arrive within {timeout:g} s.", limit=timeout))
+        elif now > self._idle + (timeout if self.cycle is None else self._connections.keep_alive) and not holds(
+            self.transport, termios.FIONREAD
+        ):
+            self.transport.close()
+
+    def cut_off(self, error: ServiceError) -> None:
+        """Close a connection that waits for its client, and say why where a request has begun."""
+        if self._holds_answers():
+            self._reset()
+        elif self._receiving is not None:
+            self._refuse(error)
+        else:
+            self.transport.close()
+
+    def _holds_answers(self) -> bool:
+        """Whether there are answers that the client has not taken, here or in the system."""
+        return self.transport.get_write_buffer_size() > 0 or holds(self.transport, termios.TIOCOUTQ)
+
+    def _reset(self) -> None:
+        """Close it, and let the system forget what it holds, which it would go on offering to the client."""
+        with contextlib.suppress(OSError):
+            linger = struct.pack("ii", 1, 0)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.transport.abort()
+
+    def _refuse(self, error: ServiceError) -> None:
+        """Answer what is coming with an error, if no answer is due before it; read no more, and close."""
+        self._refused = True
+        if self._receiving is None or not self._begun:
+            self._observe(error)
+        elif self.pipeline:  # the app has it, and has not begun with it
+            self.pipeline.popleft()
+        elif self.cycle.response_started:
+            self.transport.close()
+            return
+        else:  # the app hears that the client is gone
+            self._answer(error)
+            return
+        if self._answering():
+            (self.pipeline[0][0] if self.pipeline else self.cycle).keep_alive = False
+        else:
+            self._answer(error)
+
+    def _observe(self, error: ServiceError) -> None:
+        client = self.client[0] if self.client else None
+        self._observer.begin()
+        self._observer.end("other", "other", error.status, 0.0, request_id=self._request_id(), client=client)
+
+    def _request_id(self) -> bytes:
+        return self._observer.request_id(self.headers or ())
+
+    def _answer(self, error: ServiceError) -> None:
+        request_id = self._request_id()
+        kind, content = problems.encoded(error.members(), self.url.decode("latin-1"), request_id)
+        lines = {"content-type": kind, **problems.headers_of(error), "content-length": str(len(content))}
+        head = [STATUS_LINE[error.status], *(b"%b: %b\r\n" % header for header in self.server_state.default_headers)]
+        head += [f"{name}: {value}\r\n".encode() for name, value in lines.items()]
+        head += [b"x-request-id: %b\r\nconnection: close\r\n\r\n" % request_id]
+        self.transport.write(b"".join(head) + content)
+        self.transport.close()
+
+
+def _refusal(error: httptools.HttpParserError) -> ServiceError:
+    """What keeps a request from being read, in words."""
+    if isinstance(error.__context__, ServiceError):
+        return error.__context__
+    reason = "its target is none" if isinstance(error, httptools.HttpParserCallbackError) else error
+    return BadFraming(f"This is no HTTP that can be read in one way only: {reason}.")
+
+
+def holds(transport: Transport, queue: int) -> bool:
+    """Whether the system holds bytes of this connection: not read yet by us, or not taken yet by the client."""
+    count = fcntl.ioctl(transport.get_extra_info("socket").fileno(), queue, bytes(4))
+    return struct.unpack("i", count) != (0,)
+
+
+def _taken(transport: Transport) -> int:
+    """Bytes that the client has taken of the connection; 0 where the system does not tell, as outside of Linux."""
+    with contextlib.suppress(AttributeError, OSError):
+        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED.stop)
+        return int.from_bytes(info[BYTES_ACKED], sys.byteorder)
+    return 0

@@ -1,0 +1,79 @@
+"""Clients that are slow on purpose: each sort holds as many connections as it is told, until it is cut off.
+
+In: a service's address, and a sort. Out: how long each connection lived, and what was answered on it. They send as
+slowhttptest does (-H: heads, -B: bodies, -X: answers that are read a few bytes at a time), and one sort is silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Self
+
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+BODY = HEAD + b"Content-Type: image/png\r\nContent-Length: 100000\r\n\r\n"
+CHUNKED = HEAD + b"Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+ASK = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+# By sort: what it sends first, and what it sends again and again.
+SORTS = {
+    "silent": (b"", b""),
+    "head": (HEAD, b"X-a: b\r\n"),
+    "body": (BODY, b"a"),
+    "chunks": (CHUNKED, b"1\r\na\r\n"),
+    "unread": (ASK * 17, b""),  # more than the system keeps for a client who does not read, and no more than may wait
+    "body nobody waits for": (b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", b"a"),
+}
+SMALL_WINDOW = 2048  # bytes that the client's system takes
+
+
+@dataclass
+class Slow:
+    """So many slow connections of one sort, opened at once; each is held until the service closes it."""
+
+    url: str
+    sort: str
+    count: int
+    pause: float = 0.5  # seconds between two bits
+    lived: list[float] = field(default_factory=list)  # seconds, of those that were cut off
+    answers: list[bytes] = field(default_factory=list)  # what they were told first
+    _stopped: bool = False
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped = True
+        self._thread.join()
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._hold() for _ in range(self.count)))
+
+    async def _hold(self) -> None:
+        host, port = self.url.removeprefix("http://").split(":")
+        loop = asyncio.get_running_loop()
+        first, bit = SORTS[self.sort]
+        with socket.socket() as connection:
+            connection.setblocking(False)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
+            await loop.sock_connect(connection, (host, int(port)))
+            began, told = time.monotonic(), b""
+            with contextlib.suppress(ConnectionError):
+                await loop.sock_sendall(connection, first)
+                while not self._stopped:
+                    with contextlib.suppress(TimeoutError):
+                        piece = await asyncio.wait_for(loop.sock_recv(connection, 512), self.pause)
+                        told = told or piece
+                        if not piece:
+                            break
+                    if self.sort == "unread":
+                        await asyncio.sleep(self.pause)
+                    await loop.sock_sendall(connection, bit)
+            if not self._stopped:
+                self.lived.append(time.monotonic() - began)
+                self.answers.append(told)
