@@ -98,17 +98,18 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
             if settings.grpc_port is not None:
                 from service.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
 
-                over_grpc = serving(
-                    settings=settings,
-                    models=models,
-                    predictor=predictor,
-                    observer=observer,
-                    access=access,
-                    watched=watched,
-                    drain=drain,
-                    unready=unready,
+                await stack.enter_async_context(
+                    serving(
+                        settings=settings,
+                        models=models,
+                        predictor=predictor,
+                        observer=observer,
+                        access=access,
+                        watched=watched,
+                        drain=drain,
+                        unready=unready,
+                    )
                 )
-                await stack.enter_async_context(over_grpc)
             shared = {"drain": drain, "connections": connections, "observer": observer}
             yield shared | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
@@ -132,8 +133,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     if settings.metrics_port is None:
         _add_metrics(app, watched)
     _add_page(app)
-    if access is not None:
-        _declare_open(app)
+    _add_openapi(app)
     observer = Observer(watched, _routes(app), settings.access_log)
     app.add_middleware(Observe, observer=observer)
     return app
@@ -152,21 +152,6 @@ def _routes(app: FastAPI) -> list[tuple[str, str]]:
     return [
         (template(route.path), method) for route in app.routes if hasattr(route, "path") for method in _methods(route)
     ]
-
-
-def _declare_open(app: FastAPI) -> None:
-    """OpenAPI has keys for every route; these need none."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        for path, methods in document["paths"].items():
-            if scope_of(path) is None:
-                for method in methods.values():
-                    method.pop("security", None)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's "Extending OpenAPI" has it
 
 
 def _methods(route: object) -> set[str]:
@@ -255,6 +240,25 @@ def _add_metrics(app: FastAPI, watched: metrics.Metrics) -> None:
         accept = request.headers.get("accept", "")
         text, content_type = await run_in_threadpool(metrics.exposition, watched.registry, accept)
         return Response(text, headers={"Content-Type": content_type})
+
+
+def _add_openapi(app: FastAPI) -> None:
+    """The document of the interface, made once: FastAPI itself makes its bytes for every request."""
+    path = app.openapi_url or ""
+    app.router.routes = [route for route in app.routes if getattr(route, "path", None) != path]
+
+    @functools.cache
+    def document() -> bytes:
+        described = app.openapi()
+        for path, methods in described["paths"].items():
+            if scope_of(path) is None:
+                for method in methods.values():
+                    method.pop("security", None)  # FastAPI declares it of every route
+        return orjson.dumps(described)
+
+    @app.get(path, include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(document(), media_type="application/json")
 
 
 def _add_page(app: FastAPI) -> None:

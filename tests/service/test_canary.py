@@ -203,7 +203,7 @@ def test_an_id_stays_on_its_side(both: Path, digits: Digits, classifier: Classif
     few, many = expected(30), expected(60)
     assert 6 <= few.count("1") <= 18
     assert all(after == "1" for before, after in zip(few, many, strict=True) if before == "1")
-    settings = {"model_dir": both, "model_version": "latest", "workers": 2}
+    settings: dict[str, Any] = {"model_dir": both, "model_version": "latest", "workers": 2}
     with running_service(**settings) as service:
         tell(both, "1", "--percent", "30")
         until(lambda: states(service) == {"21"}, "the canary is not there")
