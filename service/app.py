@@ -256,9 +256,10 @@ def _add_openapi(app: FastAPI) -> None:
                     method.pop("security", None)  # FastAPI declares it of every route
         return orjson.dumps(described)
 
-    @app.get(path, include_in_schema=False)
-    async def openapi() -> Response:
+    async def openapi(_: Request) -> Response:
         return Response(document(), media_type="application/json")
+
+    app.add_route(path, openapi, include_in_schema=False)
 
 
 def _add_page(app: FastAPI) -> None:

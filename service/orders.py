@@ -6,9 +6,16 @@ share, which are handed over when they are spawned. They outlive workers, not th
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import multiprocessing
+from dataclasses import dataclass
+
+
+@dataclass
+class _Own:
+    """A number of this process alone, in the place of a shared one."""
+
+    kind: str
+    value: int
 
 
 class Orders:
@@ -16,8 +23,8 @@ class Orders:
 
     def __init__(self, *, shared: bool) -> None:
         # Memory that is shared lies in a file, and there may be no place for one.
-        number = functools.partial(multiprocessing.get_context("spawn").RawValue, "q") if shared else ctypes.c_longlong
-        self._count, self._given_up = number(0), number(0)
+        number = multiprocessing.get_context("spawn").RawValue if shared else _Own
+        self._count, self._given_up = number("q", 0), number("q", 0)
 
     @property
     def number(self) -> int:

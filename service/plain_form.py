@@ -11,14 +11,14 @@ import re
 LONGEST = 70  # bytes of a boundary (RFC 2046, section 5.1.1)
 # Two of a part's headers, in this order and at most; names with escapes, and whatever else, are the library's.
 _HEAD = re.compile(
-    rb'content-disposition: form-data; name="[^"\\\r\n]{0,200}"(; filename="[^"\\\r\n]{0,200}")?'
+    rb'content-disposition: form-data; name="[^"\\\r\n]{0,200}"; filename="[^"\\\r\n]{0,200}"'
     rb"(?:\r\ncontent-type: [ -~]{0,200})?",
     re.IGNORECASE,
 )
 
 
 def files(body: bytes, boundary: bytes, *, max_parts: int) -> list[bytes] | None:
-    """The content of the parts that have a filename; None if the form is not plain, or has more than `max_parts`."""
+    """The content of the parts; None if the form is not plain, has other fields, or more parts than `max_parts`."""
     if not 0 < len(boundary) <= LONGEST or not body.startswith(b"--" + boundary):
         return None
     *parts, closing = body[2 + len(boundary) :].split(b"\r\n--" + boundary, max_parts)
@@ -27,9 +27,7 @@ def files(body: bytes, boundary: bytes, *, max_parts: int) -> list[bytes] | None
     found = []
     for part in parts:
         head, gap, content = part[2:].partition(b"\r\n\r\n")
-        header = _HEAD.fullmatch(head)
-        if not part.startswith(b"\r\n") or not gap or header is None:
+        if not part.startswith(b"\r\n") or not gap or not _HEAD.fullmatch(head):
             return None
-        if header[1] is not None:
-            found.append(content)
+        found.append(content)
     return found

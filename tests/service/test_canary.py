@@ -167,7 +167,7 @@ def test_a_shadow_is_compared_and_answers_nobody(
     agree = one.argmax(axis=1) == two.argmax(axis=1)
     chosen = np.argsort(agree, kind="stable")[:64]  # those that differ come first
     images = digits.images[chosen]
-    doubted = np.array([bool(doubts(answer)) for answer in two[chosen]])
+    doubted = np.array([bool(warnings) for warnings in doubts(two[chosen])])
     differing = int((~doubted & ~agree[chosen]).sum())
     assert doubted.sum() > 2
     assert differing > 10
