@@ -162,10 +162,9 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """The high byte of 16-bit grey; of its used range, where cameras leave the high bits empty."""
-    deep = np.asarray(image).astype(np.int64)
-    while deep.max(initial=0) > 255:
-        deep >>= 1
-    return Image.fromarray(deep.clip(0).astype(np.uint8))
+    deep = np.asarray(image)  # uint16[H, W]
+    empty = max(0, int(deep.max()).bit_length() - 8)
+    return Image.fromarray((deep >> empty).astype(np.uint8))
 
 
 def _composite(image: Image.Image) -> Image.Image:
