@@ -90,6 +90,16 @@ def test_the_access_log_is_json_and_off_by_default(digits: Digits, capfd: pytest
     assert logged[0]["ms"] > 0
 
 
+def test_what_clients_send_is_no_line_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    """A refused body, in whichever form, fills nobody's disk."""
+    with running_service() as service:
+        for kind in ("multipart/form-data; boundary=b", "application/json", "image/png", "image/jpeg"):
+            refused = httpx.post(f"{service.url}/predict", content=b"--b?", headers={"Content-Type": kind})
+            assert 400 <= refused.status_code < 500
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["message"] for line in lines if line["level"] != "info"] == []
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(workers: int, number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
