@@ -18,6 +18,7 @@ PIXELS = np.arange(784, dtype=np.uint8).reshape(28, 28)
 FILE, JPEG = png(PIXELS), b"\xff\xd8\xff and so on"
 BASE64 = base64.b64encode(FILE).decode()
 ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
+MANY_VALUES = TooLarge("The JSON has more than 4,000 values, which is the limit.", limit=4000)
 FORMS_OF_JSON = 'Expected {"image": …} or {"images": […, …]} with at least one picture.'
 OUTSIDE, SCALED = "Pixels are numbers from 0 to 255; ", "these look scaled to 0..1: multiply them by 255."
 
@@ -45,6 +46,7 @@ READ: dict[str, tuple[str, bytes, list[Any], bool]] = {
     "1,568 bytes": (RAW, PIXELS.tobytes() * 2, [PIXELS] * 2, True),
     "as many pictures as may be": (RAW, PIXELS.tobytes() * 3, [PIXELS] * 3, True),
     "a form's file": ("Multipart/Form-Data ; boundary=b", parts(("; filename=x", b"x")), [b"x"], False),
+    "a file that looks like its end": (FORM, parts(("; filename=x", b"x\r\n--\r\n-y")), [b"x\r\n--\r\n-y"], False),
     "a form's files": (FORM, parts(("; filename=x", b"x"), ("; filename=y", b"y")), [b"x", b"y"], True),
     "a form's pictures without names": (FORM, parts(("", FILE), ("", JPEG)), [FILE, JPEG], True),
     "a form's file among other fields": (FORM, parts(("", b"1"), ("; filename=x", b"x"), ("", b"2")), [b"x"], False),
@@ -59,9 +61,10 @@ READ: dict[str, tuple[str, bytes, list[Any], bool]] = {
     "a data URL": (JSON, image(f"data:image/png;a=b;base64,{BASE64}"), [FILE], False),
     "rows": (JSON, image(PIXELS.tolist(), more=[]), [PIXELS], False),
     "numbers": (JSON, image(PIXELS.ravel().tolist()), [PIXELS], False),
-    "numbers that are not whole": (JSON, image([254.6] + [1.4] * 783), [np.uint8([255] + [1] * 783)], False),
+    "whole numbers, however small": (JSON, image([0, 1] * 392), [np.array([0, 1] * 392)], False),
+    "numbers that are not whole": (JSON, image([254.6] + [1.4] * 783), [np.array([255] + [1] * 783)], False),
     "the largest that is not scaled": (JSON, image([1.01] * 784), [np.ones(784)], False),
-    "0 and 255": (JSON, image([0.0, 255.0] * 392), [np.uint8([0, 255] * 392)], False),
+    "0 and 255": (JSON, image([0.0, 255.0] * 392), [np.array([0, 255] * 392)], False),
     "a list of one": (JSON, images(BASE64, more=1), [FILE], True),
     "a list of as many as may be": (JSON, images(*[PIXELS.tolist()] * 3), [PIXELS] * 3, True),
 }
@@ -70,7 +73,7 @@ READ: dict[str, tuple[str, bytes, list[Any], bool]] = {
 def same(found: object, expected: Any) -> bool:
     if isinstance(found, np.ndarray):
         assert (found.shape, found.dtype) == ((28, 28), np.uint8)
-        return found.ravel().tolist() == np.ravel(expected).tolist()
+        return bool((found.ravel() == np.ravel(expected)).all())
     return bool(found == expected)
 
 
@@ -119,6 +122,7 @@ REFUSED: dict[str, tuple[str, bytes, ServiceError]] = {
         b"--c\r\n\r\n",
         Malformed("The multipart body cannot be read: "),
     ),
+    "no boundary": ("multipart/form-data", b"x", Malformed("The multipart body cannot be read: ")),
     "a boundary that is too long": (
         f"{FORM}{'b' * 300}",
         b"x",
@@ -129,11 +133,9 @@ REFUSED: dict[str, tuple[str, bytes, ServiceError]] = {
     "both words": (JSON, image(BASE64, images=[]), Malformed(FORMS_OF_JSON)),
     "both words, filled": (JSON, images(BASE64, image=BASE64), Malformed(FORMS_OF_JSON)),
     "an empty list": (JSON, images(), Malformed(FORMS_OF_JSON)),
-    "4,001 values": (
-        JSON,
-        b"[" * 4001,
-        TooLarge("The JSON has more than 4,000 values, which is the limit.", limit=4000),
-    ),
+    "4,001 lists": (JSON, b"[" * 4001, MANY_VALUES),
+    "4,001 objects": (JSON, b"{" * 4001, MANY_VALUES),
+    "4,001 commas": (JSON, b"," * 4001, MANY_VALUES),
     "4,000 values": (
         JSON,
         b"{" + b"," * 3999,
@@ -152,6 +154,8 @@ REFUSED: dict[str, tuple[str, bytes, ServiceError]] = {
         Malformed("The data URL is not of the form data:image/png;base64,…"),
     ),
     "no base64": (JSON, image("a?"), Malformed("The picture's text is not base64: ")),
+    "a stray sign in base64": (JSON, image(f"?{BASE64}"), Malformed("The picture's text is not base64: ")),
+    "28 texts": (JSON, image(["0" * 28] * 28), Malformed("Expected 28 rows of 28 numbers, or 784 numbers; found a ")),
     "an empty text": (JSON, image(" "), NotAPicture("The picture's text holds no bytes.")),
     "27 rows": (
         JSON,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from service.errors import Malformed, TooLarge, UnknownMediaType
 from service.receive import decompressed
 
-LIMIT = 9 * 2**20  # more than is unpacked at a time
+LIMIT = 8 * 2**20  # twice as much as is unpacked at a time
 PLAIN = bytes(range(256)) * (LIMIT // 256)
 
 
@@ -33,10 +34,21 @@ def test_a_body_of_every_encoding_comes_out_as_it_was(encoding: str, body: bytes
 def test_a_body_that_grows_over_the_limit_is_refused() -> None:
     """One byte more than may be; the limit is told."""
     with pytest.raises(
-        TooLarge, match=r"^The decompressed body has more than 9,437,184 bytes, which is the "
+        TooLarge, match=r"^The decompressed body has more than 8,388,608 bytes, which is the "
     ) as caught:
         decompressed(gzip.compress(PLAIN + b"x"), "gzip", limit=LIMIT)
     assert caught.value.limit == LIMIT
+
+
+def test_a_body_that_would_grow_far_is_unpacked_no_further() -> None:
+    """What is held at once is a few times the limit, however much there would be."""
+    body = gzip.compress(bytes(16 * LIMIT), 1)
+    tracemalloc.start()
+    with pytest.raises(TooLarge):
+        decompressed(body, "gzip", limit=LIMIT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * LIMIT
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(model_dir=tmp_path, model_version="3")
+    return Settings.model_validate({"model_dir": tmp_path, "model_version": "3"})
 
 
 def test_versions_are_folders_named_by_numbers(tmp_path: Path) -> None:
