@@ -42,11 +42,11 @@ hostile: $(VENV)/.dev ## Bodies made to hurt, and spoilt model files: what becom
 	$(PY) -m benchmarks.hostile
 
 fuzz: $(VENV)/.dev $(VENV)/changed/.installed ## Changed bytes into all that reads bytes: make fuzz ARGS="--seconds 600"
-	PYTHONPATH=$(VENV)/changed $(PY) -m benchmarks.fuzz $(ARGS)
+	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m benchmarks.fuzz $(ARGS)
 
 mutants: $(VENV)/.dev $(VENV)/changed/.installed ## Changed code: which changes no test sees: ARGS="'service.body.*'"
-	PYTHONPATH=$(VENV)/changed $(PY) -m mutmut run $(ARGS)
-	PYTHONPATH=$(VENV)/changed $(PY) -m mutmut results
+	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut run $(ARGS)
+	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut results
 
 conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Made-up requests, and other servers' tools: ARGS="--seconds 600"
 	$(PY) -m pytest tests/service/test_conformance.py
