@@ -10,7 +10,7 @@ MODELS := models/mnist-mlp
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak hostile conformance sbom test check lint types lock clean
+.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom test check lint types lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -40,6 +40,13 @@ bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training j
 
 hostile: $(VENV)/.dev ## Bodies made to hurt, and spoilt model files: what becomes of them
 	$(PY) -m benchmarks.hostile
+
+fuzz: $(VENV)/.dev $(VENV)/changed/.installed ## Changed bytes into all that reads bytes: make fuzz ARGS="--seconds 600"
+	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m benchmarks.fuzz $(ARGS)
+
+mutants: $(VENV)/.dev $(VENV)/changed/.installed ## Changed code: which changes no test sees: ARGS="'service.body.*'"
+	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut run $(ARGS)
+	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut results
 
 conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Made-up requests, and other servers' tools: ARGS="--seconds 600"
 	$(PY) -m pytest tests/service/test_conformance.py
@@ -100,6 +107,11 @@ $(VENV)/sbom/.installed: | $(PY)
 $(VENV)/conformance/.installed: tests/conformance/requirements.txt | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/conformance
 	@$(PYTHON) -m pip --python $(VENV)/conformance/bin/python install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Atheris and mutmut, beside the environment whose packages they need too.
+$(VENV)/changed/.installed: | $(PY)
+	@$(INSTALL) --target $(VENV)/changed atheris==3.0.0 mutmut==3.8.1
 	@touch $@
 
 # TensorFlow and scikit-learn, for the benchmark of learning alone.

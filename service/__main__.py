@@ -54,6 +54,7 @@ LOGGING = {
     "formatters": {"json": {"()": "service.observe.JsonFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {"python_multipart": {"level": "ERROR"}},  # it warns of each form that it cannot read
 }
 
 

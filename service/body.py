@@ -133,7 +133,7 @@ class _Form:
     def _end(self) -> None:
         _, options = parse_options_header(self._disposition)
         # A file need not have a name (RFC 7578 section 4.2): Triton's perf_analyzer gives none.
-        if b"filename" in options or b"filename*" in options or self._content.startswith((PNG, JPEG)):
+        if b"filename" in options or self._content.startswith((PNG, JPEG)):
             self.files.append(bytes(self._content))
 
 

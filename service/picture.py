@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +29,8 @@ MIN_SHORT, MIN_LONG = 2, 5  # pixels of the sides: a 1 cut out of small print
 WORK_SIDE = 1000  # pixels; no digit needs more, and a JPEG of any size decodes straight to about this
 MAX_SCANS = 100  # of a JPEG: a progressive one has about ten, and each goes over the whole picture
 PngImagePlugin.MAX_TEXT_MEMORY = 2 * 2**20  # bytes of all texts of a PNG; Pillow itself lets them grow to 64 MiB
+# What Pillow passes over in EXIF, in ever other words: each would be lines on stderr, and be remembered for ever.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -156,10 +159,9 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """The high byte of 16-bit grey; of its used range, where cameras leave the high bits empty."""
-    deep = np.asarray(image).astype(np.int64)
-    while deep.max(initial=0) > 255:
-        deep >>= 1
-    return Image.fromarray(deep.clip(0).astype(np.uint8))
+    deep = np.asarray(image)  # uint16[H, W]
+    empty = max(0, int(deep.max()).bit_length() - 8)
+    return Image.fromarray((deep >> empty).astype(np.uint8))
 
 
 def _composite(image: Image.Image) -> Image.Image:

@@ -86,6 +86,19 @@ def other_weights(model: onnx.ModelProto) -> None:
     largest.raw_data = weights.tobytes()
 
 
+def replace_golden(version: Path, **arrays: Any) -> None:
+    """Another golden batch under a card that vouches for it."""
+    golden = dict(np.load(version / "golden.npz")) | arrays
+    np.savez(version / "golden.npz", allow_pickle=True, **golden)
+    edit_card(version, golden_sha256=hashlib.sha256((version / "golden.npz").read_bytes()).hexdigest())
+
+
+def unknown_field_before(version: Path, field: bytes) -> None:
+    """A foreign operator after a field that nobody knows."""
+    edit_graph(version, foreign_domain)
+    replace_model(version, field + (version / "model.onnx").read_bytes())
+
+
 def folder_as_model(version: Path) -> None:
     (version / "model.onnx").unlink()
     (version / "model.onnx").mkdir()
@@ -137,6 +150,38 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "local function": (lambda v: edit_graph(v, local_function), "found 'local function'"),
     "subgraph": (lambda v: edit_graph(v, subgraph), "found 'subgraph'"),
     "another signature": (lambda v: edit_graph(v, other_input), "expected the signature"),
+    "foreign domain after a field of 8 bytes": (
+        lambda v: unknown_field_before(v, b"\xa1\x06" + b"\xff" * 8),
+        "found 'operator domain'",
+    ),
+    "foreign domain after a field of 4 bytes": (
+        lambda v: unknown_field_before(v, b"\xa5\x06" + b"\xff" * 4),
+        "found 'operator domain'",
+    ),
+    "a number of eleven bytes": (
+        lambda v: replace_model(v, b"\x80" * 10 + b"\0"),
+        "expected an ONNX model, found a number of more than ten bytes",
+    ),
+    "a pickle in the golden batch": (
+        lambda v: replace_golden(v, images=np.array([print])),
+        "golden.npz: expected arrays images and probabilities, found ValueError Object arrays cannot be loaded",
+    ),
+    "no golden digits": (
+        lambda v: replace_golden(v, images=np.zeros((0, 1, 28, 28), np.uint8)),
+        "golden.npz: expected images uint8[M,1,28,28], found uint8[0, 1, 28, 28]",
+    ),
+    "flat golden digits": (
+        lambda v: replace_golden(v, images=np.zeros((2, 784), np.uint8)),
+        "golden.npz: expected images uint8[M,1,28,28], found uint8[2, 784]",
+    ),
+    "golden digits of floats": (
+        lambda v: replace_golden(v, images=np.zeros((1, 1, 28, 28), np.float32)),
+        "golden.npz: expected images uint8[M,1,28,28], found float32[1, 1, 28, 28]",
+    ),
+    "nine golden probabilities": (
+        lambda v: replace_golden(v, images=np.zeros((1, 1, 28, 28), np.uint8), probabilities=np.zeros((1, 9))),
+        "golden.npz: expected probabilities [1,10], found [1, 9]",
+    ),
     "other weights": (lambda v: edit_graph(v, other_weights), "expected the golden batch's probabilities"),
 }
 

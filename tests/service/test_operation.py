@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.conftest import MODELS, ROOT, VERSION, png, running_service
 
@@ -88,6 +90,19 @@ def test_the_access_log_is_json_and_off_by_default(digits: Digits, capfd: pytest
         "route": "/predict", "method": "POST", "status": 200,
     }  # fmt: skip
     assert logged[0]["ms"] > 0
+
+
+def test_what_clients_send_is_no_line_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    """A refused body, in whichever form, or a picture with spoilt EXIF, fills nobody's disk."""
+    photo = io.BytesIO()
+    Image.new("L", (28, 28)).save(photo, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01garbage")
+    with running_service() as service:
+        assert httpx.post(f"{service.url}/predict", content=photo.getvalue()).status_code == 200
+        for kind in ("multipart/form-data; boundary=b", "application/json", "image/png", "image/jpeg"):
+            refused = httpx.post(f"{service.url}/predict", content=b"--b?", headers={"Content-Type": kind})
+            assert 400 <= refused.status_code < 500
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["message"] for line in lines if line["level"] != "info"] == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import tracemalloc
 import warnings
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.errors import NotAPicture, TooLarge, Unusable
+from benchmarks.hostile import changed, jpeg_of_scans
+from service.errors import NotAPicture, ServiceError, TooLarge, Unusable
 from service.picture import decode
 from service.small_png import read_small_grey
 
@@ -53,6 +56,23 @@ def test_png_of_every_mode_shows_the_same_picture(mode: str) -> None:
     assert pixels.shape[:2] == (20, 40)
     assert pixels[:5, :10].max() <= 2
     assert pixels[6:, 11:].min() >= 253
+
+
+@pytest.mark.parametrize(("largest", "empty"), [(255, 0), (256, 1), (4095, 4), (32768, 8), (65535, 8)])
+def test_deep_grey_keeps_its_highest_bits(largest: int, empty: int) -> None:
+    """Of 16 bits, the 8 highest that the picture uses: a camera's 12 bits are no dark picture."""
+    deep = np.linspace(0, largest, 800).astype(np.uint16).reshape(20, 40)
+    assert (decode(encode(Image.fromarray(deep)), max_pixels=LIMIT).pixels == deep >> empty).all()
+
+
+def test_deep_grey_costs_little_memory() -> None:
+    """A small file of many 16-bit pixels takes a few bytes for each."""
+    data = encode(Image.fromarray(np.zeros((1000, 1000), np.uint16)))
+    tracemalloc.start()
+    decode(data, max_pixels=LIMIT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * 1000 * 1000
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
@@ -128,16 +148,59 @@ def test_palette_with_a_transparent_colour_is_read() -> None:
 
 def test_bomb_is_refused_from_its_header() -> None:
     """A PNG of a few kB that claims 50,000 x 50,000 pixels is refused before anything is decoded, quoting the limit."""
-    with pytest.raises(TooLarge, match=str(LIMIT)) as caught:
+    with pytest.raises(TooLarge) as caught:
         decode(header_only_png(50_000, 50_000), max_pixels=LIMIT)
-    assert caught.value.limit == LIMIT
+    assert caught.value.members() == {
+        "status": 413,
+        "reason": "too_many_pixels",
+        "detail": "The picture has 50000 x 50000 = 2500000000 pixels; at most 40000000 are read. "
+        "Send it smaller: 300 x 300 is plenty for a digit.",
+        "limit": LIMIT,
+    }
+
+
+def test_as_many_pixels_as_may_be_are_read() -> None:
+    """The limit itself is within it, in both ways of reading."""
+    for image in (Image.new("L", (10, 6)), corner()):
+        pixels = image.width * image.height
+        assert decode(encode(image), max_pixels=pixels).width == image.width
+        with pytest.raises(TooLarge):
+            decode(encode(image), max_pixels=pixels - 1)
+
+
+def test_a_jpeg_of_many_scans_is_refused_at_its_limit() -> None:
+    """A hundred scans are read, more are not."""
+    others = jpeg_of_scans(40, 1).count(b"\xff\xda") - 1
+    decode(jpeg_of_scans(40, 100 - others), max_pixels=LIMIT)
+    with pytest.raises(TooLarge) as caught:
+        decode(jpeg_of_scans(40, 101 - others), max_pixels=LIMIT)
+    assert caught.value.detail == "The JPEG has 101 scans; at most 100 are read."
+    assert caught.value.limit == 100
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_what_looks_like_scans_is_none_in_a_plain_jpeg(mode: str) -> None:
+    """After the one scan of a sequential JPEG nothing is read, so nothing is counted."""
+    assert decode(encode(corner(mode), "JPEG") + 101 * b"\xff\xda", max_pixels=LIMIT).width == 40
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 100), (4, 4)])
 def test_picture_too_small_for_a_digit_says_the_minimum(size: tuple[int, int]) -> None:
     """One pixel is readable, and no digit: the refusal says how many are needed."""
-    with pytest.raises(Unusable, match="at least 2 x 5"):
+    with pytest.raises(Unusable) as caught:
         decode(encode(Image.new("L", size)), max_pixels=LIMIT)
+    assert caught.value.members() == {
+        "status": 422,
+        "reason": "too_small",
+        "detail": f"The picture is {size[0]} x {size[1]} pixels; a digit needs at least 2 x 5.",
+        "limit": 5,
+    }
+
+
+@pytest.mark.parametrize("size", [(2, 5), (5, 2)])
+def test_the_smallest_picture_is_read(size: tuple[int, int]) -> None:
+    """The minimum itself is enough, either way round."""
+    assert decode(encode(Image.new("RGB", size)), max_pixels=LIMIT).pixels.shape[1::-1] == size
 
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8))
@@ -161,6 +224,21 @@ def test_damaged_and_foreign_bytes_are_refused_with_advice(data: bytes) -> None:
     with pytest.raises(NotAPicture) as caught:
         decode(data, max_pixels=LIMIT)
     assert caught.value.detail.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        *(("PNG", mode) for mode in ("L", "RGB", "1", "P", "LA", "RGBA")),
+        *(("JPEG", mode) for mode in ("L", "RGB", "CMYK")),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of what it passes over
+def test_a_changed_byte_is_refused_or_read(kind: str, mode: str) -> None:
+    """Any byte of a file, changed to any other, ends in pixels or in a refusal (for longer: `make fuzz`)."""
+    for spoilt in changed(encode(corner(mode), kind), count=100):
+        with contextlib.suppress(ServiceError):
+            assert decode(spoilt, max_pixels=LIMIT).pixels.dtype == np.uint8
 
 
 @pytest.mark.parametrize("level", [0, 1, 9])

@@ -1,0 +1,190 @@
+"""Which version answers, through `service.lifecycle.Models`: what it begins with, follows and refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from logging.handlers import QueueHandler
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service import versions
+from service.errors import ModelError, NoModel
+from service.lifecycle import POLL_SECONDS, Models
+from service.orders import Orders
+from service.settings import Settings
+from tests.service.conftest import publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from service.classifier import Classifier
+
+
+def spoil(models: Path, version: int) -> str:
+    """Empties a version's golden batch; how its refusal begins."""
+    path = models / str(version) / "golden.npz"
+    path.write_bytes(b"")
+    return f"{path}: expected sha256"
+
+
+class Followed:
+    """The models of a folder, followed, and all that was told of them."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.settings = Settings.model_validate({"model_dir": folder, **settings})
+        self.models = Models(self.settings, Orders(shared=False))
+        self.told: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def changed(self, classifier: Classifier | None) -> None:
+        self.told.put_nowait(None if classifier is None else classifier.version)
+
+    async def next(self) -> str | None:
+        """What is told next: a version, none, or a refusal."""
+        return await asyncio.wait_for(self.told.get(), 30)
+
+    def run(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Play a story while it is followed; nothing may be told that the story did not take."""
+
+        async def played() -> None:
+            async with self.models.followed(self.changed, self.told.put_nowait, lambda _: None):
+                await story()
+            assert self.told.empty()
+
+        asyncio.run(played())
+
+
+def test_it_begins_with_the_highest_version_that_is_good(models: Path) -> None:
+    """A spoilt one above is refused, and told when it is followed, before what serves."""
+    publish(models, 2)
+    reason = spoil(models, 2)
+    followed = Followed(models)
+    with pytest.raises(NoModel, match=r"^No model version is loaded; /readyz tells when one is\.$"):
+        followed.models.served()
+    followed.models.start()
+    assert followed.models.served().version == "1"
+    assert (followed.models.name, followed.models.numbers) == ("mnist-mlp", [2, 1])
+    assert list(followed.models.refused) == [2]
+
+    async def story() -> None:
+        told = await followed.next()
+        assert told is not None
+        assert told.startswith(reason)
+        assert await followed.next() == "1"
+
+    followed.run(story)
+
+
+def test_a_chosen_version_is_the_only_one(models: Path) -> None:
+    """Where a number is chosen, no other serves in its place."""
+    publish(models, 2)
+    reason = spoil(models, 2)
+    for chosen, sentence in (("2", reason), ("3", f"{models}: expected a version with golden.npz, model.json, ")):
+        followed = Followed(models, model_version=chosen)
+        with pytest.raises(ModelError) as refusal:
+            followed.models.start()
+        assert str(refusal.value).startswith(sentence)
+        assert followed.models.current is None
+
+
+def test_it_follows_folder_and_pin(models: Path) -> None:
+    """A new version by itself, once its files rest; a pin and its end; always each change once."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish(models, 2)
+        assert await followed.next() == "2"
+        for pin, version in (("1", "1"), ("latest", "2")):
+            versions.pin(followed.settings, pin)
+            followed.models.look_again()
+            assert await followed.next() == version
+        assert followed.models.served().version == "2"
+
+    followed.run(story)
+
+
+def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
+    """At each look at once, and not by itself; mended, it serves."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish(models, 2)
+        good = (models / "2" / "golden.npz").read_bytes()
+        reason = spoil(models, 2)
+        for _ in range(2):
+            followed.models.look_again()
+            assert str(await followed.next()).startswith(reason)
+        with pytest.raises(ModelError) as refusal:
+            await followed.models.load()
+        assert str(refusal.value).startswith(reason)
+        assert str(await followed.next()).startswith(reason)
+        (models / "2" / "golden.npz").write_bytes(good)
+        await followed.models.load()
+        assert await followed.next() == "2"
+        assert followed.models.refused == {}
+
+    followed.run(story)
+
+
+def test_orders_to_unload_and_load(models: Path) -> None:
+    """What is unloaded stays so, whatever is looked at, until it is loaded again."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        await followed.models.unload()
+        assert await followed.next() is None
+        publish(models, 2)
+        await followed.models.unload()
+        assert followed.models.current is None
+        await followed.models.load()
+        assert await followed.next() == "2"
+
+    followed.run(story)
+
+
+def test_another_model_is_refused(models: Path) -> None:
+    """A version in the folder that is one of another model."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish(models, 2)
+        card = models / "2" / "model.json"
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"name": "other"}))
+        followed.models.look_again()
+        expected = f"{models}/2: expected model mnist-mlp, which is served, found other"
+        assert await followed.next() == expected
+        assert followed.models.served().version == "1"
+
+    followed.run(story)
+
+
+def test_trouble_is_logged_once(models: Path) -> None:
+    """A pin of nonsense changes nothing, and is one line however often it is looked at; a new one is another."""
+    followed = Followed(models)
+    followed.models.start()
+    lines: asyncio.Queue[logging.LogRecord] = asyncio.Queue()
+    handler = QueueHandler(lines)
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        for word in ("newest", "oldest"):
+            versions.pin_file(followed.settings).write_text(word)
+            line = await asyncio.wait_for(lines.get(), 30)
+            assert line.getMessage() == f"PINNED: expected a version's number, or latest, found {word!r}"
+            await asyncio.sleep(POLL_SECONDS * 1.5)  # another look
+            assert lines.empty()
+
+    logging.getLogger("service").addHandler(handler)
+    followed.run(story)
+    logging.getLogger("service").removeHandler(handler)
