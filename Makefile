@@ -64,7 +64,7 @@ test: $(VENV)/.dev ## Environment, lint, types, every test
 	@$(MAKE) --no-print-directory check
 
 check: lint types ## The same in the environment that is there
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 lint:
 	$(PY) -m ruff check .
