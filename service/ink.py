@@ -17,6 +17,8 @@ from service.morphology import dilate_square
 from service.shapes import sort_out
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from service.ground import Relief
     from service.picture import Pixels
     from service.surface import Colours
@@ -139,8 +141,8 @@ def _level(seen: Relief) -> float:
     return float((strong**3).sum() / (strong**2).sum()) if strong.size else 0.0
 
 
-def _inked(seen: Relief, level: float) -> tuple[Mask, Mask]:
-    """What is ink for certain or touches it and possibly is; and what may be the faint part of a line."""
+def _inked(seen: Relief, level: float) -> tuple[NDArray[np.int64], Mask]:
+    """Numbered shapes of what is ink for certain or touches it and possibly is; and the faint part of lines, maybe."""
     floor = OVER_NOISE * seen.noise
     # Against the strongest ink around, a stroke's soft edge is cut where it is half as strong, dark or faint.
     edge = EDGE * np.minimum(dilate_square(seen.strength, REACH), level)
@@ -150,7 +152,7 @@ def _inked(seen: Relief, level: float) -> tuple[Mask, Mask]:
     chosen = np.zeros(int(labels.max(initial=-1)) + 2, np.bool_)
     chosen[labels[certain & possible]] = True
     chosen[-1] = False
-    return np.asarray(chosen[labels], np.bool_), seen.strength > max(TRACE * level, 0.5 * floor)
+    return np.where(chosen[labels], labels, -1), seen.strength > max(TRACE * level, 0.5 * floor)
 
 
 def _around(box: tuple[float, float, float, float], width: int, height: int, margin: float) -> Box:

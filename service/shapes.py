@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from service.components import Mask, label
+from service.frames import frames
 from service.ground import depth
 from service.lines import without_lines
 from service.morphology import dilate_square
@@ -45,12 +46,13 @@ class Shapes(NamedTuple):
     boxes: NDArray[np.int64]  # [K, 4] of left, top, right, bottom; right and bottom exclusive
 
 
-def sort_out(mask: Mask, faint: Mask, strength: Field) -> Sorted:
-    """Sort the ink of a mask into the digit, what is foreign to every digit, and the rest.
+def sort_out(numbered: NDArray[np.int64], faint: Mask, strength: Field) -> Sorted:
+    """Sort the ink of numbered shapes into the digit, what is foreign to every digit, and the rest.
 
     `faint` is the mask at a lower threshold, in which lines are followed. `strength` is 1 at the level of full ink.
     """
-    clean = without_lines(mask, faint, strength)
+    mask = numbered >= 0
+    clean = without_lines(mask & ~frames(numbered), faint, strength)
     if not clean.any():  # a line alone, which may be a 1
         return Sorted(mask, mask, False)
     shapes = measure(clean, strength)

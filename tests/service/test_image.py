@@ -163,6 +163,22 @@ def test_grid_lines_and_frames_are_no_ink(lean: int) -> None:
     assert same(see(image).pixels, SEEN_SEVEN) > 0.9
 
 
+@pytest.mark.parametrize("cells", [1, 3])
+@pytest.mark.parametrize("lean", [0, 3])
+def test_the_boxes_of_a_form_are_no_ink(lean: int, cells: int) -> None:
+    """A box around the digit, with paper around it, alone or the middle one of a row, leaves the digit as it was."""
+    image = Image.new("RGB", (500, 300), "white")
+    image.paste(sheet(SEVEN), (150, 50))
+    plain = see(image).pixels
+    pen = ImageDraw.Draw(image)
+    left, right = (180, 320) if cells == 1 else (40, 460)
+    for at in (70, 240):
+        pen.line([(left, at), (right, at + lean)], fill="#333333", width=4)
+    for at in np.linspace(left, right, cells + 1):
+        pen.line([(at, 70), (at - lean, 240 + lean)], fill="#333333", width=4)
+    assert same(see(image).pixels, plain) > 0.75
+
+
 def test_specks_and_a_neighbours_stroke_are_no_ink() -> None:
     """Dust, and a stroke that reaches in from the cell beside, do not move the digit."""
     image = sheet(SEVEN, [(0, 150), (9, 190)])
