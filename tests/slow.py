@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import threading
 import time
 from dataclasses import dataclass, field
-from typing import Self
+
+from tests.traffic import InThread
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 BODY = HEAD + b"Content-Type: image/png\r\nContent-Length: 100000\r\n\r\n"
@@ -31,7 +31,7 @@ SMALL_WINDOW = 2048  # bytes that the client's system takes
 
 
 @dataclass
-class Slow:
+class Slow(InThread):
     """So many slow connections of one sort, opened at once; each is held until the service closes it."""
 
     url: str
@@ -40,16 +40,6 @@ class Slow:
     pause: float = 0.5  # seconds between two bits
     lived: list[float] = field(default_factory=list)  # seconds, of those that were cut off
     answers: list[bytes] = field(default_factory=list)  # what they were told first
-    _stopped: bool = False
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped = True
-        self._thread.join()
 
     async def _run(self) -> None:
         await asyncio.gather(*(self._hold() for _ in range(self.count)))

@@ -47,19 +47,10 @@ class Expected:
         return cls(images[apart], {version: found[apart] for version, found in answers.items()})
 
 
-@dataclass
-class Traffic:
-    """Clients that ask until they are stopped, or until nobody listens any more."""
+class InThread:
+    """Clients in an event loop of a thread of their own, from where the context is entered to where it is left."""
 
-    url: str
-    expected: Expected
-    keeping: int = 8  # clients that keep their connection
-    fresh: int = 4  # clients that make one for each request
-    answered: Counter[str] = field(default_factory=Counter)  # by version
-    failures: list[str] = field(default_factory=list)
-    refused: int = 0  # connections
-    latest: dict[str, float] = field(default_factory=dict)  # when each version last answered, seconds, monotonic
-    _stopped: bool = False
+    _stopped = False
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -73,6 +64,23 @@ class Traffic:
         """Let the clients finish what they have begun."""
         self._stopped = True
         self._thread.join()
+
+    async def _run(self) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class Traffic(InThread):
+    """Clients that ask until they are stopped, or until nobody listens any more."""
+
+    url: str
+    expected: Expected
+    keeping: int = 8  # clients that keep their connection
+    fresh: int = 4  # clients that make one for each request
+    answered: Counter[str] = field(default_factory=Counter)  # by version
+    failures: list[str] = field(default_factory=list)
+    refused: int = 0  # connections
+    latest: dict[str, float] = field(default_factory=dict)  # when each version last answered, seconds, monotonic
 
     def wait_until_refused(self) -> None:
         """Wait until nobody listens any more."""
