@@ -77,12 +77,12 @@ class Connections:
         while True:
             await asyncio.sleep(self.look_seconds)
             self._metrics.connections.set(len(self._open))
-            try:
-                for connection in list(self._open):
+            for connection in list(self._open):
+                try:
                     # What would be late at the next look is late now.
                     connection.look(loop.time() + self.look_seconds)
-            except Exception:
-                log.exception("looking at connections failed")
+                except Exception:  # one that cannot be looked at keeps none of the others from it
+                    log.exception("looking at a connection failed")
 
 
 def _descriptors() -> int:
