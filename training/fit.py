@@ -69,6 +69,7 @@ def fit(network: Network, train: Digits, validation: Digits, config: Config, kee
     position = last.position if last else Position()
     # The clock starts here: the first optimizer makes PyTorch import its compiler, and imports are no training.
     started = time.perf_counter() - position.seconds
+    # Warps bring into the frame what lies beside it.
     images = network.prepared(train.images, WHOLE if augment else network.frame)
     validation = Digits(network.prepared(validation.images, network.frame), validation.labels)
     for epoch in range(position.epoch, config.epochs + 1):
