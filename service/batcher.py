@@ -20,7 +20,7 @@ import itertools
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -40,12 +40,16 @@ IMAGE = 784  # bytes
 LEARNING_RATE = 0.1
 
 
+# Takes a request's answers, or why there are none, and returns what is to be done with all of the run, if anything.
+Done: TypeAlias = "Callable[[Answers | Exception], Callable[[], None] | None]"
+
+
 class _Waiting(NamedTuple):
     turn: int  # the images that its line will have been served with, counted over all lines alike
     number: int  # of the request: equal turns are taken in the order of arrival
     pixels: bytes  # n·784
     size: int  # n
-    done: Callable[[Answers | Exception], object]
+    done: Done
     wanted: Callable[[], bool]
     since: float  # seconds, perf_counter
 
@@ -103,10 +107,12 @@ class Batcher:
         self,
         classifier: Classifier,
         pixels: bytes,
-        done: Callable[[Answers | Exception], object],
+        done: Done,
         wanted: Callable[[], bool],
     ) -> None:
         """Call `done` with the answers to n·784 pixels, or with what went wrong, in a later turn of the event loop.
+
+        What it returns is called when all requests of the run have been told.
 
         What is not `wanted` any more when its turn comes is dropped.
         """
@@ -209,9 +215,16 @@ class Batcher:
 
 
 def _answer(batch: list[_Waiting], found: Run | Exception) -> None:
-    """Give each request its own part, or the error that they share."""
+    """Give each request its own part, or the error that they share; then let them send what they made of it.
+
+    Sent one by one, each would wake a client that has gone back to sleep; sent together, most find it awake.
+    """
+    sends = []
     start = 0
     for item in batch:
         stop = start + item.size
-        item.done(found if isinstance(found, Exception) else Answers(found, start, stop))
+        sends.append(item.done(found if isinstance(found, Exception) else Answers(found, start, stop)))
         start = stop
+    for send in sends:
+        if send is not None:
+            send()

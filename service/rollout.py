@@ -79,28 +79,30 @@ class Rollout:
     def submit(
         self,
         small: Small,
-        done: Callable[[Small, Answers | Exception], bool],
+        done: Callable[[Small, Answers | Exception], Callable[[], None] | None],
         wanted: Callable[[], bool],
     ) -> None:
         """As `Batcher.submit`; `done` gets the request, too, with the version that has answered as the chosen one.
 
-        It returns whether this was the request's answer.
+        It returns what sends the answer; None where this is not the request's answer yet.
         """
         classifier, served, trial = small.chosen
         if trial is None:
             self._batcher.submit(classifier, small.pixels, functools.partial(done, small), wanted)
             return
 
-        def answered(by: Small, found: Answers | Exception) -> None:
-            if done(by, found):
+        def answered(by: Small, found: Answers | Exception) -> Callable[[], None] | None:
+            send = done(by, found)
+            if send is not None:
                 self.compare(by.chosen, by.pixels)
+            return send
 
-        def tried(found: Answers | Exception) -> None:
-            if self._failed(trial, found):
-                instead = small._replace(chosen=Chosen(served, served, trial))
-                self._batcher.submit(served, small.pixels, functools.partial(answered, instead), wanted)
-            else:
-                answered(small, found)
+        def tried(found: Answers | Exception) -> Callable[[], None] | None:
+            if not self._failed(trial, found):
+                return answered(small, found)
+            instead = small._replace(chosen=Chosen(served, served, trial))
+            self._batcher.submit(served, small.pixels, functools.partial(answered, instead), wanted)
+            return None
 
         first = functools.partial(answered, small) if classifier is served else tried
         self._batcher.submit(classifier, small.pixels, first, wanted)
