@@ -1,10 +1,9 @@
 """Requests that are waiting → one run of the classifier.
 
-In: images uint8[n,1,28,28] of one request, and the classifier that it began with. Out: their probabilities
-float32[n,10]. No timer, no poll: what arrives in the same turn of the event loop is answered by one run at the turn's
-end, so one lone request never waits and batches grow by themselves under load. A run that is long by its classifier's
-costs has a thread, so that the loop goes on reading; what arrives meanwhile is the next batch. It knows neither
-pictures nor HTTP.
+In: n·784 pixels of one request, and the classifier that it began with. Out: its `Answers`. No timer, no poll: what
+arrives in the same turn of the event loop is answered by one run at the turn's end, so one lone request never waits and
+batches grow by themselves under load. A run that is long by its classifier's costs has a thread, so that the loop goes
+on reading; what arrives meanwhile is the next batch. It knows neither pictures nor HTTP.
 
 Requests of one size wait in one line, and the lines are served by turns, each with as many images as the others
 (self-clocked fair queueing, Golestani 1994): requests with many images cannot starve those with one, nor the other way
@@ -21,9 +20,11 @@ import itertools
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
+
+from service.answers import Answers, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,14 +36,20 @@ if TYPE_CHECKING:
 
 # A run that is predicted to take longer gets a thread; a shorter one costs less than handing it over would.
 INLINE_SECONDS = 0.002
+IMAGE = 784  # bytes
 LEARNING_RATE = 0.1
+
+
+# Takes a request's answers, or why there are none, and returns what is to be done with all of the run, if anything.
+Done: TypeAlias = "Callable[[Answers | Exception], Callable[[], None] | None]"
 
 
 class _Waiting(NamedTuple):
     turn: int  # the images that its line will have been served with, counted over all lines alike
     number: int  # of the request: equal turns are taken in the order of arrival
-    images: Pixels  # uint8[n,1,28,28]
-    done: Callable[[Probabilities | Exception], None]
+    pixels: bytes  # n·784
+    size: int  # n
+    done: Done
     wanted: Callable[[], bool]
     since: float  # seconds, perf_counter
 
@@ -60,6 +67,7 @@ class Batcher:
         self._turns: dict[int, int] = {}  # the last turn of each line, by its size
         self._turn = 0  # the one that is served
         self._depths: Counter[Classifier] = Counter()  # images waiting for each version
+        self._depth = 0  # and for all
         # What the clock says of runs over what they cost alone: other processes, and the loop's other work.
         self._slowness = 1.0
         self._started = 0.0  # the last run, perf_counter
@@ -75,14 +83,16 @@ class Batcher:
         if not self._busy:
             return 0.0
         under_way = self._started + self._expected * self._slowness - time.perf_counter()
-        waiting = sum(classifier.costs.seconds(images) for classifier, images in self._depths.items())
+        waiting = 0.0
+        for classifier, images in self._depths.items():
+            waiting += classifier.costs.seconds(images)
         return max(0.0, under_way) + waiting * self._slowness
 
-    async def predict(self, classifier: Classifier, images: Pixels) -> Probabilities:
-        """Probabilities float32[n,10] of images uint8[n,1,28,28]."""
-        answer: asyncio.Future[Probabilities] = asyncio.get_running_loop().create_future()
+    async def predict(self, classifier: Classifier, pixels: bytes) -> Answers:
+        """The answers to n·784 pixels."""
+        answer: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
 
-        def done(found: Probabilities | Exception) -> None:
+        def done(found: Answers | Exception) -> None:
             if answer.done():  # given up while the model ran
                 return
             if isinstance(found, Exception):
@@ -90,17 +100,19 @@ class Batcher:
             else:
                 answer.set_result(found)
 
-        self.submit(classifier, images, done, lambda: not answer.done())
+        self.submit(classifier, pixels, done, lambda: not answer.done())
         return await answer
 
     def submit(
         self,
         classifier: Classifier,
-        images: Pixels,
-        done: Callable[[Probabilities | Exception], None],
+        pixels: bytes,
+        done: Done,
         wanted: Callable[[], bool],
     ) -> None:
-        """Call `done` with the images' probabilities, or with what went wrong, in a later turn of the event loop.
+        """Call `done` with the answers to n·784 pixels, or with what went wrong, in a later turn of the event loop.
+
+        What it returns is called when all requests of the run have been told.
 
         What is not `wanted` any more when its turn comes is dropped.
         """
@@ -108,27 +120,28 @@ class Batcher:
             self._busy = True
             loop = asyncio.get_running_loop()
             loop.call_soon(self._run, loop)
-        size = len(images)
+        size = len(pixels) // IMAGE
         turn = self._turns[size] = max(self._turns.get(size, 0), self._turn) + size
-        waiting = _Waiting(turn, next(self._numbers), images, done, wanted, time.perf_counter())
+        waiting = _Waiting(turn, next(self._numbers), pixels, size, done, wanted, time.perf_counter())
         heapq.heappush(self._waiting.setdefault(classifier, []), waiting)
         self._depths[classifier] += size
-        self._metrics.queue_depth.set(self._depths.total())
+        self._depth += size
+        self._metrics.queue_depth.set(self._depth)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         classifier, batch = self._take()
         if classifier is None:
             self._busy = False
             return
-        images = batch[0].images if len(batch) == 1 else np.concatenate([item.images for item in batch])
+        images = np.frombuffer(b"".join([item.pixels for item in batch]), np.uint8).reshape(-1, 1, 28, 28)
         self._begin(classifier, batch, len(images))
         if self._expected > INLINE_SECONDS:
             run = loop.run_in_executor(self._thread, classifier.predict, images)
-            run.add_done_callback(functools.partial(self._ran_in_thread, loop, batch))
+            run.add_done_callback(functools.partial(self._ran_in_thread, loop, batch, images))
             return
-        found: Probabilities | Exception
+        found: Run | Exception
         try:
-            found = classifier.predict(images)
+            found = Run(images, classifier.predict(images))
         except Exception as error:  # noqa: BLE001 - whatever it is, every request in the batch must get an answer
             found = error
         self._ended(len(images))
@@ -139,12 +152,16 @@ class Batcher:
         _answer(batch, found)
 
     def _ran_in_thread(
-        self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting], run: asyncio.Future[Probabilities]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: list[_Waiting],
+        images: Pixels,
+        run: asyncio.Future[Probabilities],
     ) -> None:
-        self._ended(sum(len(item.images) for item in batch))
+        self._ended(len(images))
         self._run(loop)  # at once: the thread works while the answers are written
         error = run.exception()
-        _answer(batch, run.result() if error is None else error)  # type: ignore[arg-type]  # no BaseException
+        _answer(batch, Run(images, run.result()) if error is None else error)  # type: ignore[arg-type]  # no BaseException
 
     def _take(self) -> tuple[Classifier | None, list[_Waiting]]:
         """The next batch and its version; none where nothing waits."""
@@ -153,8 +170,7 @@ class Batcher:
         while self._waiting and not batch:
             classifier = min(self._waiting, key=lambda version: self._waiting[version][0][:2])
             batch = self._take_of(classifier)
-        self._depths = +self._depths  # without zeros: a version that nothing waits for is let go
-        self._metrics.queue_depth.set(self._depths.total())
+        self._metrics.queue_depth.set(self._depth)
         return (classifier, batch) if batch else (None, [])
 
     def _take_of(self, classifier: Classifier) -> list[_Waiting]:
@@ -162,15 +178,18 @@ class Batcher:
         queue = self._waiting[classifier]
         batch: list[_Waiting] = []
         size = 0
-        while queue and not (batch and size + len(queue[0].images) > self._max_batch):
+        taken = 0  # with what is not wanted any more
+        while queue and not (batch and size + queue[0].size > self._max_batch):
             item = heapq.heappop(queue)
             self._turn = max(self._turn, item.turn)
-            self._depths[classifier] -= len(item.images)
+            taken += item.size
             if item.wanted():
                 batch.append(item)
-                size += len(item.images)
-        if not queue:
-            del self._waiting[classifier]
+                size += item.size
+        self._depth -= taken
+        self._depths[classifier] -= taken
+        if not queue:  # a version that nothing waits for is let go
+            del self._waiting[classifier], self._depths[classifier]
         return batch
 
     def _begin(self, classifier: Classifier, batch: list[_Waiting], size: int) -> None:
@@ -195,9 +214,17 @@ class Batcher:
         self._slowness += LEARNING_RATE * (seconds / self._expected - self._slowness)
 
 
-def _answer(batch: list[_Waiting], found: Probabilities | Exception) -> None:
-    """Give each request its own rows, or the error that they share."""
-    position = 0
+def _answer(batch: list[_Waiting], found: Run | Exception) -> None:
+    """Give each request its own part, or the error that they share; then let them send what they made of it.
+
+    Sent one by one, each would wake a client that has gone back to sleep; sent together, most find it awake.
+    """
+    sends = []
+    start = 0
     for item in batch:
-        item.done(found if isinstance(found, Exception) else found[position : position + len(item.images)])
-        position += len(item.images)
+        stop = start + item.size
+        sends.append(item.done(found if isinstance(found, Exception) else Answers(found, start, stop)))
+        start = stop
+    for send in sends:
+        if send is not None:
+            send()

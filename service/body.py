@@ -1,6 +1,6 @@
 """A request's body → the pictures in it.
 
-In: content type and bytes. Out: `Pictures`: per picture its encoded bytes, its 28×28 numbers, or the error that is its
+In: content type and bytes. Out: `Pictures`: per picture its encoded bytes, its 784 numbers, or the error that is its
 alone; and whether the request was about one picture (an error is the request's) or several (an error is the item's).
 It knows the forms that `/predict` takes, not what a picture shows.
 """
@@ -23,15 +23,19 @@ from service.errors import Malformed, NotAPicture, ServiceError, TooLarge, Unkno
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-    from service.picture import Pixels
-
-Picture: TypeAlias = "bytes | Pixels | ServiceError"  # PNG or JPEG; uint8[28,28]; or why it is neither
+Picture: TypeAlias = "bytes | Numbers | ServiceError"  # PNG or JPEG; pixels; or why it is neither
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
 FORM = "multipart/form-data"
 PARTS = 16  # of a form, for each picture that it may hold: fields that are no files are passed over
 DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
+
+
+class Numbers(NamedTuple):
+    """A picture of 28 x 28 that was sent as numbers."""
+
+    rows: bytes  # 784, from 0 to 255
 
 
 class Pictures(NamedTuple):
@@ -63,7 +67,7 @@ def _raw(body: bytes, max_images: int) -> Pictures:
     if rest:
         raise Malformed(f"application/octet-stream takes N·784 bytes (uint8[N,28,28]); {len(body):,} were sent.")
     _check_count(count, max_images)
-    return Pictures(list(np.frombuffer(body, np.uint8).reshape(count, 28, 28)), several=count > 1)
+    return Pictures([Numbers(body[at : at + 784]) for at in range(0, len(body), 784)], several=count > 1)
 
 
 def _form(content_type: str, body: bytes, max_images: int) -> Pictures:
@@ -159,7 +163,7 @@ def _item(image: object) -> Picture:
         return error
 
 
-def _picture(image: object) -> Picture:
+def _picture(image: object) -> bytes | Numbers:
     if isinstance(image, str):
         return _base64(image)
     if isinstance(image, list):
@@ -185,19 +189,19 @@ def _base64(text: str) -> bytes:
     return picture
 
 
-def _numbers(rows: list[object]) -> Pixels:
+def _numbers(rows: list[object]) -> Numbers:
     flat = rows
     if len(rows) == 28:
         flat = [number for row in rows if isinstance(row, list) and len(row) == 28 for number in row]
     if len(flat) != 784:
         raise Malformed(f"Expected 28 rows of 28 numbers, or 784 numbers; found a list of {len(rows)}.")
     try:
-        return np.frombuffer(bytes(flat), np.uint8).reshape(28, 28)  # type: ignore[arg-type]
+        return Numbers(bytes(flat))  # type: ignore[arg-type]
     except (TypeError, ValueError):  # not whole, not numbers, or outside 0..255
         return _rounded(flat)
 
 
-def _rounded(flat: list[object]) -> Pixels:
+def _rounded(flat: list[object]) -> Numbers:
     if not all(isinstance(number, int | float) for number in flat):
         raise Malformed("Expected 784 numbers; found another type among them.")
     values = np.array(flat, np.float64)
@@ -205,7 +209,7 @@ def _rounded(flat: list[object]) -> Pixels:
         raise Unusable(f"Pixels are numbers from 0 to 255; found {values.min():g} to {values.max():g}.", limit=255)
     if values.max() <= 1:
         raise Unusable("Pixels are numbers from 0 to 255; these look scaled to 0..1: multiply them by 255.", limit=255)
-    return np.rint(values).astype(np.uint8).reshape(28, 28)
+    return Numbers(np.rint(values).astype(np.uint8).tobytes())
 
 
 def _check_count(count: int, limit: int) -> None:

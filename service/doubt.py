@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from service.artefact import Probabilities
 
@@ -20,8 +22,8 @@ LOW_CONFIDENCE = 0.5
 
 def doubts(probabilities: Probabilities) -> list[tuple[str, ...]]:
     """The warnings that each answer deserves, of "unlike_a_digit" and "low_confidence"."""
-    extremes = zip(probabilities.min(1).tolist(), probabilities.max(1).tolist(), strict=True)
+    least, most = np.minimum.reduce(probabilities, 1).tolist(), np.maximum.reduce(probabilities, 1).tolist()
     return [
-        ("unlike_a_digit",) * (least > UNLIKE) + ("low_confidence",) * (most < LOW_CONFIDENCE)
-        for least, most in extremes
+        ("unlike_a_digit",) * (low > UNLIKE) + ("low_confidence",) * (high < LOW_CONFIDENCE)
+        for low, high in zip(least, most, strict=True)
     ]

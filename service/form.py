@@ -30,17 +30,31 @@ def is_mnist_form(pixels: Pixels) -> bool:
     As measured over all 70,000 digits: the box of non-zero pixels has a longer side of 19 or 20, the centre of mass is
     within 13.48..14.50 on both axes, at least 55 % of the pixels are exactly 0, and the lightest is at least 254.
     """
-    # Bytes and one product: this is on every small picture's way, and ten small NumPy calls would cost more than the
-    # decoder.
-    rows = pixels.tobytes()
+    return seems_mnist_form(pixels.tobytes()) and in_mnist_form(pixels[None])[0]
+
+
+def seems_mnist_form(rows: bytes) -> bool:
+    """Whether 784 pixels may be in MNIST's own form, by what their bytes tell at little cost.
+
+    This is on every small picture's way, where each call of NumPy costs more than the decoder.
+    """
     if b"\xff" not in rows and b"\xfe" not in rows:
         return False
-    if rows.count(0) < 0.55 * SIDE * SIDE:
-        return False
-    if not DIGIT_SIDE - 1 <= max(_used(rows), _used(pixels.T.tobytes())) <= DIGIT_SIDE:
-        return False
-    mass, down, across = (_MOMENTS @ np.frombuffer(rows, np.uint8).astype(np.float32)).tolist()  # exact
-    return bool(abs(down - 13.99 * mass) < 0.511 * mass and abs(across - 13.99 * mass) < 0.511 * mass)
+    return rows.count(0) >= 0.55 * SIDE * SIDE and _used(rows) <= DIGIT_SIDE
+
+
+def in_mnist_form(images: Pixels) -> list[bool]:
+    """Whether pictures `uint8[n, 28, 28]` that seem to be in MNIST's own form are."""
+    rows, columns = images.tobytes(), np.bitwise_or.reduce(images, 1).tobytes()
+    moments = images.reshape(-1, SIDE * SIDE).astype(np.float32) @ _MOMENTS  # exact
+    return [
+        DIGIT_SIDE - 1
+        <= max(_used(rows[at * SIDE * SIDE : (at + 1) * SIDE * SIDE]), _across(columns[at * SIDE : (at + 1) * SIDE]))
+        <= DIGIT_SIDE
+        and abs(down - 13.99 * mass) < 0.511 * mass
+        and abs(across - 13.99 * mass) < 0.511 * mass
+        for at, (mass, down, across) in enumerate(moments.tolist())
+    ]
 
 
 def _used(pixels: bytes) -> int:
@@ -49,10 +63,15 @@ def _used(pixels: bytes) -> int:
     return (len(pixels.rstrip(b"\0")) - 1) // SIDE - first // SIDE + 1
 
 
+def _across(columns: bytes) -> int:
+    """How many columns there are from the first to the last that is not zero."""
+    return len(columns.strip(b"\0"))
+
+
 def _moments() -> NDArray[np.float32]:
-    """float32[3, 784] that takes pixels to their sum, and its moments down and across."""
+    """float32[784, 3] that takes pixels to their sum, and its moments down and across."""
     y, x = np.divmod(np.arange(SIDE * SIDE), SIDE)
-    return np.stack([np.ones_like(x), y, x]).astype(np.float32)
+    return np.stack([np.ones_like(x), y, x], 1).astype(np.float32)
 
 
 def of_strokes(strokes: Mask) -> Pixels:

@@ -16,14 +16,16 @@ import orjson
 
 from service import body, explain, image, openinference
 from service.admission import Admission
+from service.body import Numbers
 from service.decoder import INLINE_BYTES, Decoder
-from service.doubt import doubts
 from service.errors import DeadlineExceeded, ServiceError
+from service.image import Glanced
 from service.rollout import Chosen, Rollout
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from service.answers import Answers
     from service.artefact import Probabilities
     from service.batcher import Batcher
     from service.body import Picture
@@ -44,9 +46,10 @@ class Small(NamedTuple):
     """A small request, prepared: what its model is to see, and what makes its probabilities the answer's bytes."""
 
     chosen: Chosen
-    images: Pixels  # uint8[n,1,28,28]
-    # The version that has answered, its probabilities → the body, and the length of JSON before other bytes.
-    answer: Callable[[Classifier, Probabilities], tuple[bytes, int | None]]
+    pixels: bytes  # n·784
+    # The version that has answered, and what → the body, and the length of JSON before other bytes; or None where the
+    # pictures turn out not to be what they seemed, and are to be prepared first.
+    answer: Callable[[Classifier, Answers], tuple[bytes, int | None] | None]
 
 
 class Predictor:
@@ -84,20 +87,19 @@ class Predictor:
                 self._reject(item)
             else:
                 good.append(item)
-        classifier, images = chosen.classifier, _stacked(good) if good else None
-        probabilities = np.empty((0, 10), np.float32)
-        if images is not None:
-            classifier, probabilities = await self.rollout.predict(chosen, images)
+        classifier, pixels = chosen.classifier, _joined(good)
+        if good:
+            classifier, answers = await self.rollout.predict(chosen, pixels)
         started = time.perf_counter()
-        results = iter(self._results(good, probabilities))
+        results = iter(self._results(good, answers) if good else [])
         predictions = [
             {"error": item.members()} if isinstance(item, ServiceError) else next(results) for item in prepared
         ]
         if explained:
             await self._explain(chosen._replace(classifier=classifier), prepared, predictions)
         encoded = self._encode(classifier, predictions, started)
-        if images is not None:
-            self.rollout.compare(chosen, images)
+        if good:
+            self.rollout.compare(chosen, pixels)
         return encoded
 
     async def infer(
@@ -116,12 +118,12 @@ class Predictor:
         started = time.perf_counter()
         try:
             request = parse()
-            pixels = request.pixels
-            if pixels is None:
+            if request.pixels is None:
                 prepared = _raise_first(await self._prepare(request.pictures))
-                pixels = _stacked(prepared)
-                for item in prepared:
-                    self._count_picture(item)
+                pixels = _joined(prepared)
+                self._count_pictures(prepared)
+            else:
+                pixels = request.pixels.tobytes()
         except ServiceError as error:
             self._reject(error)
             raise
@@ -134,25 +136,23 @@ class Predictor:
         return encoded
 
     def _inferred(
-        self, encode: Encode[T], request: openinference.Request, classifier: Classifier, probabilities: Probabilities
+        self, encode: Encode[T], request: openinference.Request, classifier: Classifier, answers: Answers
     ) -> T:
         started = time.perf_counter()
-        self._count(probabilities)
-        encoded = encode(classifier.identity, request, probabilities)
+        self._count(answers)
+        encoded = encode(classifier.identity, request, answers.probabilities)
         self._metrics.stages["encode"].observe(time.perf_counter() - started)
         return encoded
 
-    def _count(self, probabilities: Probabilities) -> list[int]:
-        """The digits, counted."""
-        digits: list[int] = probabilities.argmax(1).tolist()
-        for digit, confidence in zip(digits, probabilities.max(1).tolist(), strict=True):
+    def _count(self, answers: Answers) -> None:
+        for digit, confidence in zip(answers.digits, answers.confidences, strict=True):
             self._metrics.digits[digit].inc()
             self._metrics.confidence.observe(confidence)
-        return digits
 
-    def _count_picture(self, prepared: Prepared) -> None:
-        self._metrics.ink_ratio.observe(prepared.ink_ratio)
-        self._metrics.polarities[prepared.polarity].inc()
+    def _count_pictures(self, pictures: Iterable[Glanced | Prepared]) -> None:
+        for picture in pictures:
+            self._metrics.ink_ratio.observe(picture.ink_ratio)
+            self._metrics.polarities[picture.polarity].inc()
 
     def small_answer(self, headers: Mapping[bytes, bytes], data: bytes) -> Small | None:
         """`answer` for a small body, without an event loop; None for what takes longer or needs one.
@@ -163,16 +163,18 @@ class Predictor:
         started = time.perf_counter()
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         pictures = body.parse(content_type, data, max_images=self._settings.max_images)
-        prepared = self._small(pictures.items)
-        if prepared is None:
+        small = self._small(pictures.items)
+        if small is None:
             return None
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
 
-        def answer(classifier: Classifier, probabilities: Probabilities) -> tuple[bytes, int | None]:
+        def answer(classifier: Classifier, answers: Answers) -> tuple[bytes, int | None] | None:
             began = time.perf_counter()
-            return self._encode(classifier, self._results(prepared, probabilities), began), None
+            if type(small[0]) is Glanced and not all(answers.in_mnist_form):
+                return None
+            return self._encode(classifier, self._results(small, answers), began), None
 
-        return Small(chosen, _stacked(prepared), answer)
+        return Small(chosen, _joined(small), answer)
 
     def small_infer(self, headers: Mapping[bytes, bytes], data: bytes) -> Small | None:
         """`infer` for a small body of pixels, on the terms of `small_answer`."""
@@ -185,20 +187,23 @@ class Predictor:
             return None
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
         chosen = self.rollout.choose(classifier, headers.items(), request.identity)
-        return Small(chosen, request.pixels, functools.partial(self._inferred, openinference.encode, request))
+        answer = functools.partial(self._inferred, openinference.encode, request)
+        return Small(chosen, request.pixels.tobytes(), answer)
 
-    def _small(self, items: list[Picture]) -> list[Prepared] | None:
-        """All pictures prepared, if none of them takes long."""
+    def _small(self, items: list[Picture]) -> Sequence[Glanced] | Sequence[Prepared] | None:
+        """All pictures, as they seem or as they are, if none of them takes long."""
+        glanced = []
+        for item in items:
+            seen = _glance(item)
+            if seen is None:
+                break
+            glanced.append(seen)
+        else:
+            return glanced
         first = items[0]
         if isinstance(first, bytes) and len(items) == 1 and len(first) <= INLINE_BYTES:
             return [image.read(first, max_pixels=self._settings.max_pixels)]
-        prepared = []
-        for item in items:
-            whole = None if isinstance(item, ServiceError) else image.unchanged(item)
-            if whole is None:
-                return None
-            prepared.append(whole)
-        return prepared
+        return None
 
     def _encode(self, classifier: Classifier, predictions: list[dict[str, Any]], started: float) -> bytes:
         answer = {"model": classifier.identity, "predictions": predictions}
@@ -208,7 +213,10 @@ class Predictor:
 
     async def _prepare(self, pictures: Sequence[Picture]) -> list[Prepared | ServiceError]:
         """Each picture as the network will see it, or why there is none; what takes long, in threads."""
-        whole = [item if isinstance(item, ServiceError) else image.unchanged(item) for item in pictures]
+        unchanged = image.unchanged([_glance(item) for item in pictures])
+        whole = [
+            item if isinstance(item, ServiceError) else found for item, found in zip(pictures, unchanged, strict=True)
+        ]
         prepare = functools.partial(self._prepare_one, self._decoder.turns(), alone=len(pictures) == 1)
         left = [item for item, found in zip(pictures, whole, strict=True) if found is None]
         others = iter(await asyncio.gather(*map(prepare, left)))
@@ -220,20 +228,20 @@ class Predictor:
                 read = functools.partial(image.read, picture, max_pixels=self._settings.max_pixels)
                 # One small picture costs less than handing it over; many would hold up everybody else.
                 return read() if alone and len(picture) <= INLINE_BYTES else await self._decoder.run(read, turns)
-            assert isinstance(picture, np.ndarray)
-            return await self._decoder.run(functools.partial(image.prepare, picture), turns)
+            assert isinstance(picture, Numbers)
+            grey = np.frombuffer(picture.rows, np.uint8).reshape(28, 28)
+            return await self._decoder.run(functools.partial(image.prepare, grey), turns)
         except ServiceError as error:
             return error
 
-    def _results(self, prepared: Sequence[Prepared], probabilities: Probabilities) -> list[dict[str, Any]]:
-        for item in prepared:
-            self._count_picture(item)
-        digits, doubted = self._count(probabilities), doubts(probabilities)
-        confidences = probabilities.max(1)  # float32, and so written with the same digits as in the list
+    def _results(self, pictures: Sequence[Glanced | Prepared], answers: Answers) -> list[dict[str, Any]]:
+        self._count_pictures(pictures)
+        self._count(answers)
+        # The confidence as float32, and so written with the same digits as in the list.
         return [
-            {"digit": digit, "confidence": confidence, "probabilities": row, "warnings": item.warnings + warnings}
-            for item, digit, confidence, row, warnings in zip(
-                prepared, digits, confidences, probabilities, doubted, strict=True
+            {"digit": digit, "confidence": row[digit], "probabilities": row, "warnings": picture.warnings + doubts}
+            for picture, digit, row, doubts in zip(
+                pictures, answers.digits, answers.probabilities, answers.doubts, strict=True
             )
         ]
 
@@ -241,8 +249,8 @@ class Predictor:
         self, chosen: Chosen, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]
     ) -> None:
         async def predict(images: Pixels) -> Probabilities:
-            _, probabilities = await self.rollout.predict(chosen, images)
-            return probabilities
+            _, answers = await self.rollout.predict(chosen, images.tobytes())
+            return answers.probabilities
 
         for item, prediction in zip(prepared, predictions, strict=True):
             if not isinstance(item, ServiceError):
@@ -268,11 +276,16 @@ async def in_time(work: Awaitable[T], seconds: float) -> T:
         raise DeadlineExceeded(f"The answer was not ready within {seconds:.3g} s.", limit=seconds) from None
 
 
-def _stacked(prepared: Sequence[Prepared]) -> Pixels:
-    """uint8[n,1,28,28]."""
-    if len(prepared) == 1:
-        return prepared[0].pixels[None, None]
-    return np.stack([item.pixels for item in prepared])[:, None]
+def _glance(picture: Picture) -> Glanced | None:
+    """What seems to be in MNIST's own form."""
+    if isinstance(picture, Numbers):
+        return image.glance(picture.rows)
+    return image.glance(image.read_small_grey(picture)) if isinstance(picture, bytes) else None
+
+
+def _joined(pictures: Sequence[Glanced | Prepared]) -> bytes:
+    """n·784 pixels."""
+    return b"".join([one.pixels if isinstance(one, Glanced) else one.pixels.tobytes() for one in pictures])
 
 
 def _raise_first(prepared: list[Prepared | ServiceError]) -> list[Prepared]:

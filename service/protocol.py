@@ -21,12 +21,14 @@ from service import openinference, problems
 from service.admission import TIMEOUT
 from service.errors import DeadlineExceeded, Overloaded, ServiceError
 from service.guard import Guarded, holds
+from service.predict import in_time
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
+    from collections.abc import Callable
 
     from service.access import Access
-    from service.artefact import Probabilities
+    from service.answers import Answers
     from service.drain import Drain
     from service.metrics import Metrics
     from service.observe import Observer
@@ -49,7 +51,7 @@ class FastPath:
     """What the protocol needs of the app; the lifespan hands it over in its state."""
 
     def __init__(self, predictor: Predictor, observer: Observer, access: Access | None, watched: Metrics) -> None:
-        self._predictor = predictor
+        self.predictor = predictor
         self.admission = predictor.admission
         self.rollout = predictor.rollout
         self.observer = observer
@@ -60,7 +62,7 @@ class FastPath:
 
     def take(self, model: str) -> None:
         """Answer inferences of this model too: its name is known when its first version is loaded."""
-        self.routes[INFERENCE.format(model=model).encode()] = (INFERENCE, self._predictor.small_infer)
+        self.routes[INFERENCE.format(model=model).encode()] = (INFERENCE, self.predictor.small_infer)
 
 
 class _InFlight:
@@ -219,12 +221,12 @@ class Protocol(Guarded):
             elif not self._taken(request):
                 small = None
             else:
-                wanted = functools.partial(self._wanted, request, small)
+                wanted = functools.partial(self._wanted, request)
                 self._fast.rollout.submit(small, functools.partial(self._end, request), wanted)
         except (Overloaded, DeadlineExceeded) as error:
             self._take(request)
             # Later, as all answers: so that requests behind it on the connection are known when it is written.
-            self.loop.call_soon(self._end, request, None, error)
+            self.loop.call_soon(self._refuse_late, request, error)
             return
         except Exception:  # noqa: BLE001 - whatever it is, it comes again where the app answers it
             small = None
@@ -252,7 +254,7 @@ class Protocol(Guarded):
         assert self._fast
         return self._fast.access is None or self._fast.access.take(request.headers.items(), "infer")
 
-    def _wanted(self, request: _InFlight, small: Small) -> bool:
+    def _wanted(self, request: _InFlight) -> bool:
         """Whether anybody waits for the answer, and still in time."""
         if request.disconnected and self._fast:
             self._record(request, CLOSED, self._fast.observer.request_id(request.headers.items()))
@@ -260,7 +262,7 @@ class Protocol(Guarded):
         if time.perf_counter() > request.deadline:
             seconds = request.deadline - request.started
             sentence = f"The answer was not ready within {seconds:.3g} s."
-            self._end(request, small, DeadlineExceeded(sentence, limit=seconds))
+            self._refuse_late(request, DeadlineExceeded(sentence, limit=seconds))
             return False
         return True
 
@@ -271,15 +273,44 @@ class Protocol(Guarded):
         seconds = time.perf_counter() - request.started
         self._fast.observer.end(route, "POST", status, seconds, request_id=request_id, client=client)
 
-    def _end(self, request: _InFlight, small: Small | None, found: Probabilities | Exception) -> None:
-        """The model has answered, or there will be no answer: write the response."""
+    def _end(self, request: _InFlight, small: Small, found: Answers | Exception) -> Callable[[], None] | None:
+        """The model has answered: what sends the response; None if there is more to do before."""
+        answer: tuple[bytes, int | None] | Exception | None
+        try:
+            answer = found if isinstance(found, Exception) else small.answer(small.chosen.classifier, found)
+        except Exception as error:  # noqa: BLE001 - whatever it is, this request gets an answer
+            answer = error
+        if answer is not None:
+            return functools.partial(self._send, request, self._response(request, answer))
+        task = self.loop.create_task(self._end_later(request))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return None
+
+    async def _end_later(self, request: _InFlight) -> None:
+        """Pictures only seemed to be in MNIST's form: have them prepared as the app does, and send the response."""
+        assert self._fast
+        content_type = request.headers.get(b"content-type", b"").decode("latin-1")
+        work = self._fast.predictor.answer(content_type, request.body, headers=request.headers.items())
+        answer: tuple[bytes, None] | Exception
+        try:
+            answer = await in_time(work, request.deadline - time.perf_counter()), None
+        except Exception as error:  # noqa: BLE001 - whatever it is, this request gets an answer
+            answer = error
+        self._send(request, self._response(request, answer))
+
+    def _refuse_late(self, request: _InFlight, error: ServiceError) -> None:
+        """There will be no answer: send the reason."""
+        self._send(request, self._response(request, error))
+
+    def _response(self, request: _InFlight, answer: tuple[bytes, int | None] | Exception) -> bytes:
+        """The response to a request, which is counted now."""
         assert self._fast
         request_id = self._fast.observer.request_id(request.headers.items())
         try:
-            if isinstance(found, Exception):
-                raise found
-            assert small
-            content, length = small.answer(small.chosen.classifier, found)
+            if isinstance(answer, Exception):
+                raise answer
+            content, length = answer
             status, lines = 200, JSON if length is None else BINARY % length
         except ServiceError as error:
             self._fast.watched.count_shed(error)
@@ -288,11 +319,15 @@ class Protocol(Guarded):
             log.exception("request %s failed", request_id.decode())
             status, lines, content = _problem(request, problems.FAULT, request_id, {})
         self._record(request, status, request_id)
-        request.response_complete = True
         if self._drain.begun and not self.pipeline:
             request.keep_alive = False
+        return self._head(request, status, lines, len(content), request_id) + content
+
+    def _send(self, request: _InFlight, response: bytes) -> None:
+        """Send the response, and go on with what has come behind the request."""
+        request.response_complete = True
         if not self.transport.is_closing():
-            self.transport.write(self._head(request, status, lines, len(content), request_id) + content)
+            self.transport.write(response)
             if not request.keep_alive:
                 self.transport.close()
             self.on_response_complete()

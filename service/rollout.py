@@ -19,12 +19,11 @@ from service.shadow import Shadow
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from service.artefact import Probabilities
+    from service.answers import Answers
     from service.batcher import Batcher
     from service.classifier import Classifier
     from service.lifecycle import Models
     from service.metrics import Metrics
-    from service.picture import Pixels
     from service.predict import Small
     from service.trial import Comparison, Trial, Tripped
 
@@ -64,56 +63,62 @@ class Rollout:
             return Chosen(trial.classifier, served, trial)
         return Chosen(served, served, trial)
 
-    async def predict(self, chosen: Chosen, images: Pixels) -> tuple[Classifier, Probabilities]:
-        """The version that has answered, and its probabilities float32[n,10] of images uint8[n,1,28,28]."""
+    async def predict(self, chosen: Chosen, pixels: bytes) -> tuple[Classifier, Answers]:
+        """The version that has answered, and its answers to n·784 pixels."""
         classifier, served, trial = chosen
         if trial is None or classifier is served:
-            return classifier, await self._batcher.predict(classifier, images)
+            return classifier, await self._batcher.predict(classifier, pixels)
         try:
-            found: Probabilities | Exception = await self._batcher.predict(classifier, images)
+            found: Answers | Exception = await self._batcher.predict(classifier, pixels)
         except Exception as error:  # noqa: BLE001 - whatever it is, the request is not lost by it
             found = error
         if self._failed(trial, found):
-            return served, await self._batcher.predict(served, images)
+            return served, await self._batcher.predict(served, pixels)
         return classifier, found  # type: ignore[return-value]  # no error, or it would have failed
 
     def submit(
         self,
         small: Small,
-        done: Callable[[Small, Probabilities | Exception], None],
+        done: Callable[[Small, Answers | Exception], Callable[[], None] | None],
         wanted: Callable[[], bool],
     ) -> None:
-        """As `Batcher.submit`; `done` gets the request, too, with the version that has answered as the chosen one."""
+        """As `Batcher.submit`; `done` gets the request, too, with the version that has answered as the chosen one.
+
+        It returns what sends the answer; None where this is not the request's answer yet.
+        """
         classifier, served, trial = small.chosen
         if trial is None:
-            self._batcher.submit(classifier, small.images, functools.partial(done, small), wanted)
+            self._batcher.submit(classifier, small.pixels, functools.partial(done, small), wanted)
             return
 
-        def answered(by: Small, found: Probabilities | Exception) -> None:
-            done(by, found)
-            self.compare(by.chosen, by.images)
+        def answered(by: Small, found: Answers | Exception) -> Callable[[], None] | None:
+            send = done(by, found)
+            if send is not None:
+                self.compare(by.chosen, by.pixels)
+            return send
 
-        def tried(found: Probabilities | Exception) -> None:
-            if self._failed(trial, found):
-                instead = small._replace(chosen=Chosen(served, served, trial))
-                self._batcher.submit(served, small.images, functools.partial(answered, instead), wanted)
-            else:
-                answered(small, found)
+        def tried(found: Answers | Exception) -> Callable[[], None] | None:
+            if not self._failed(trial, found):
+                return answered(small, found)
+            instead = small._replace(chosen=Chosen(served, served, trial))
+            self._batcher.submit(served, small.pixels, functools.partial(answered, instead), wanted)
+            return None
 
         first = functools.partial(answered, small) if classifier is served else tried
-        self._batcher.submit(classifier, small.images, first, wanted)
+        self._batcher.submit(classifier, small.pixels, first, wanted)
 
-    def compare(self, chosen: Chosen, images: Pixels) -> None:
+    def compare(self, chosen: Chosen, pixels: bytes) -> None:
         """This request has been answered: see what the other version says, if there is time."""
         if chosen.trial is not None:
+            images = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28)
             self._shadow.offer(chosen.served, chosen.trial, images)
 
-    def _failed(self, trial: Trial, found: Probabilities | Exception) -> bool:
+    def _failed(self, trial: Trial, found: Answers | Exception) -> bool:
         """Whether the canary's run for a request came to nothing, which is held against it."""
         error = None
         if isinstance(found, Exception):
             error = found
-        elif not np.isfinite(found).all():
+        elif not np.isfinite(found.probabilities).all():
             error = ValueError("probabilities that are no numbers")
         self._metrics.canary_requests["answered" if error is None else "failed"].inc()
         self._judge(trial, trial.ran(error))

@@ -13,6 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
+from service.form import seems_mnist_form
+from service.image import is_mnist_form, prepare
 from tests.conftest import Digits, Service, png, running_service
 
 if TYPE_CHECKING:
@@ -61,6 +63,33 @@ def test_pipelined_requests_are_answered_in_their_order(connection: socket.socke
     assert [status for status, _, _ in answers] == [200, 200, 415, 200, 200]
     found = [digit(answers[i][2]) for i in (0, 1, 4)]
     assert found == [digits.labels[0], digits.labels[3], digits.labels[1]]
+
+
+def test_what_only_seems_to_be_in_mnists_form_is_prepared(
+    connection: socket.socket, classifier: Classifier, digits: Digits
+) -> None:
+    """Digits off the middle, as pixels, files, numbers and in a form with good ones: as if each had come alone."""
+    narrow = [image for image in digits.images[:400] if not image[:, 20:].any()][:4]
+    aside = [np.roll(image, 6, axis=1) for image in narrow]
+    assert all(seems_mnist_form(image.tobytes()) and not is_mnist_form(image) for image in aside)
+    good = digits.images[0]
+    form = [
+        b'--b\r\nContent-Disposition: form-data; name=""; filename=""\r\n\r\n' + png(image)
+        for image in (good, aside[3])
+    ]
+    connection.sendall(
+        post(aside[0].tobytes(), kind="application/octet-stream")
+        + post(png(good))
+        + post(png(aside[1]))
+        + post(json.dumps({"image": aside[2].tolist()}).encode(), kind="application/json")
+        + post(b"\r\n".join([*form, b"--b--"]), kind="multipart/form-data; boundary=b")
+    )
+    stream = connection.makefile("rb")
+    answers = [answer(stream) for _ in range(5)]
+    assert [status for status, _, _ in answers] == [200] * 5
+    found = [one["probabilities"] for _, _, content in answers for one in json.loads(content)["predictions"]]
+    seen = [prepare(image).pixels for image in (aside[0], good, aside[1], aside[2], good, aside[3])]
+    assert np.abs(np.array(found) - classifier.predict(np.stack(seen)[:, None])).max() < 1e-6
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.002, 0.1])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.conftest import Digits, Service, png, running_service, until
@@ -73,16 +74,17 @@ def test_connections_that_were_not_read_at_sigterm_are_answered(digits: Digits) 
 def test_pipelined_requests_are_answered_at_sigterm(digits: Digits) -> None:
     """Several requests at once on one connection: the last answer closes it, and none before."""
     small, other = post(png(digits.images[0])), b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    aside = post(png(np.roll(digits.images[0], 3, axis=1)))  # is looked at twice
     with running_service() as service, connect(service) as connection:
         service.process.send_signal(signal.SIGSTOP)
-        connection.sendall(small + other + small + other)
+        connection.sendall(small + other + small + other + aside)
         service.process.send_signal(signal.SIGTERM)
         service.process.send_signal(signal.SIGCONT)
         stream = connection.makefile("rb")
-        answers = [answer(stream) for _ in range(4)]
+        answers = [answer(stream) for _ in range(5)]
         assert stream.read() == b""
-    assert [status for status, _, _ in answers] == [200] * 4
-    assert ["connection" in headers for _, headers, _ in answers] == [False, False, False, True]
+    assert [status for status, _, _ in answers] == [200] * 5
+    assert ["connection" in headers for _, headers, _ in answers] == [False, False, False, False, True]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,0 +1,116 @@
+"""`python -m benchmarks.request`: what the microseconds of one request are made of.
+
+In: a published model version. Out: for each load the worker's CPU time per request, shared out by what samples of its
+stack found it doing. One worker is driven by wrk, on the same cores; py-spy (`pip install py-spy`, as root) looks at it
+in a second round of the same load, because looking slows it down. What it does between two requests, waiting, is left
+out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.servers import ours
+from benchmarks.serving import bodies
+from benchmarks.serving.load import Load, drive
+from training import data
+
+if TYPE_CHECKING:
+    from benchmarks.serving.bodies import Body
+
+RATE = 200  # samples a second
+MAIN = "run_module"  # the thread that runs the loop began so
+# By the innermost frame that is one of these; the part of a request that it works for.
+PARTS = {
+    "epoll": "",  # waiting
+    "write (libc": "the kernel: sending, and waking the client",
+    "read (libc": "the kernel: receiving",
+    "service/classifier.py": "the model",
+    "onnxruntime/": "the model",
+    "service/guard.py": "HTTP: parser, limits, deadlines",
+    "service/framing.py": "HTTP: parser, limits, deadlines",
+    "uvicorn/": "HTTP: parser, limits, deadlines",
+    "service/body.py": "the body: form, PNG, MNIST's form",
+    "service/image.py": "the body: form, PNG, MNIST's form",
+    "service/form.py": "the body: form, PNG, MNIST's form",
+    "service/small_png.py": "the body: form, PNG, MNIST's form",
+    "service/answers.py": "the answer: digits, doubts, JSON",
+    "service/doubt.py": "the answer: digits, doubts, JSON",
+    "service/predict.py": "the answer: digits, doubts, JSON",
+    "service/openinference.py": "the answer: digits, doubts, JSON",
+    "service/batcher.py": "admission, queue, versions",
+    "service/admission.py": "admission, queue, versions",
+    "service/rollout.py": "admission, queue, versions",
+    "service/costs.py": "admission, queue, versions",
+    "service/tally.py": "metrics, request ids",
+    "service/metrics.py": "metrics, request ids",
+    "service/observe.py": "metrics, request ids",
+    "prometheus_client/": "metrics, request ids",
+    "service/protocol.py": "the fast path itself",
+}
+OTHER = "the event loop, and the rest"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.request", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=10, help="of each load, twice")
+    seconds = parser.parse_args().seconds
+    images = data.load(None).test.images.numpy()[:1, 0]
+    with ours(Path("models/mnist-mlp/2"), 1) as server:
+        for title, body, load in [
+            ("784 bytes, 64 connections", bodies.octets(images), Load(64)),
+            ("one PNG, 64 connections", bodies.picture(images), Load(64)),
+            ("784 bytes, 1 connection", bodies.octets(images), Load(1)),
+        ]:
+            each, parts = watched(server.url, server.pid, body, load, seconds)
+            print(f"\n{title}: {each * 1e6:.0f} µs of CPU time a request")
+            for part, share in parts.most_common():
+                print(f"  {part:<45}{share * each * 1e6:>6.1f} µs {share:>5.0%}")
+
+
+def watched(url: str, pid: int, body: Body, load: Load, seconds: int) -> tuple[float, Counter[str]]:
+    """CPU seconds of a request, and the share of each part."""
+    url = f"{url}/predict"
+    before = cpu_seconds(pid)
+    done = drive(url, body, load, seconds)
+    each = (cpu_seconds(pid) - before) / (done.per_second * seconds)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as other:
+        found = Path(folder) / "samples"
+        again = other.submit(drive, url, body, load, seconds)
+        command = ["py-spy", "record", "--native", "--format=raw", f"--rate={RATE}", f"--duration={seconds - 1}"]
+        subprocess.run([*command, f"--pid={pid}", f"--output={found}"], check=True, capture_output=True)
+        again.result()
+        parts: Counter[str] = Counter()
+        for line in found.read_text().splitlines():
+            stack, _, count = line.rpartition(" ")
+            if MAIN in stack:
+                parts[part_of(stack.split(";"))] += int(count)
+    del parts[""]
+    return each, Counter({part: count / parts.total() for part, count in parts.items()})  # type: ignore[misc]  # shares
+
+
+def part_of(stack: list[str]) -> str:
+    """What a stack, innermost last, works for."""
+    for frame in reversed(stack):
+        for mark, part in PARTS.items():
+            if mark in frame:
+                return part
+    return OTHER
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of a process until now, in user and system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()
