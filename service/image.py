@@ -2,7 +2,8 @@
 
 In: PNG or JPEG bytes, or grey pixels. Out: a `Prepared`. The way: `picture` decodes, `ink` tells ink from paper, and
 here the digit is fitted into 20 x 20 pixels and its centre of mass put in the middle, as LeCun did
-(yann.lecun.com/exdb/mnist). What is in MNIST's own form passes unchanged. It knows no HTTP, network or training.
+(yann.lecun.com/exdb/mnist). What is in MNIST's own form, or its negative, passes as it is. It knows no HTTP, network or
+training.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _DARK = bytes(range(128))
+_NEGATIVE = bytes(range(255, -1, -1))
 
 
 class Prepared(NamedTuple):
@@ -45,19 +47,24 @@ class Prepared(NamedTuple):
 
 
 class Glanced(NamedTuple):
-    """What seems to be in MNIST's own form, and is to pass unchanged if it is: as `Prepared`, without NumPy's costs."""
+    """What seems to be in MNIST's own form, and is to pass as it is if it is: as `Prepared`, without NumPy's costs."""
 
-    pixels: bytes  # 784
+    pixels: bytes  # 784, light ink on dark
+    polarity: str
     ink_ratio: float
-    polarity: str = "light_on_dark"
     warnings: tuple[str, ...] = ()
 
 
 def glance(rows: bytes | None) -> Glanced | None:
-    """What seems to be in MNIST's own form, of 784 pixels; `form.in_mnist_form` has the last word."""
-    if rows is None or not seems_mnist_form(rows):
+    """What seems to be in MNIST's own form, or its negative, of 784 pixels; `form.in_mnist_form` has the last word."""
+    if rows is None:
         return None
-    return Glanced(rows, len(rows.translate(None, _DARK)) / len(rows))
+    polarity = "light_on_dark"
+    if not seems_mnist_form(rows):
+        rows, polarity = rows.translate(_NEGATIVE), "dark_on_light"
+        if not seems_mnist_form(rows):
+            return None
+    return Glanced(rows, polarity, len(rows.translate(None, _DARK)) / len(rows))
 
 
 def read(data: bytes, *, max_pixels: int) -> Prepared:
@@ -73,7 +80,7 @@ def prepare(grey: Pixels) -> Prepared:
 
 
 def unchanged(glanced: Sequence[Glanced | None]) -> list[Prepared | None]:
-    """What is in MNIST's own form, as it is; None for what only seemed so."""
+    """What is in MNIST's own form, light on dark; None for what only seemed so."""
     seen = [one for one in glanced if one is not None]
     images = np.frombuffer(b"".join([one.pixels for one in seen]), np.uint8).reshape(-1, SIDE, SIDE)
     found = (

@@ -70,9 +70,17 @@ def test_mnist_form_passes_bit_identical() -> None:
     assert prepared[1:] == ("light_on_dark", (digit > 127).mean(), None, ())
 
 
-@pytest.mark.parametrize("spoil", [lambda x: 255 - x, lambda x: np.roll(x, 4, 1), lambda x: x // 2])
+def test_the_negative_of_mnist_form_is_inverted_and_nothing_else() -> None:
+    """A 28 x 28 picture that is MNIST's with dark ink comes out as the digit itself, grey by grey."""
+    digit = SEEN_SEVEN
+    for prepared in (prepare(255 - digit), see(Image.fromarray(255 - digit))):
+        assert (prepared.pixels == digit).all()
+        assert prepared[1:] == ("dark_on_light", (digit > 127).mean(), None, ())
+
+
+@pytest.mark.parametrize("spoil", [lambda x: 200 - x // 2, lambda x: np.roll(x, 4, 1), lambda x: x // 2])
 def test_other_28_by_28_pictures_are_brought_into_form(spoil: object) -> None:
-    """Inverted, off-centre or faint 28 x 28 pictures go through the geometry like any other."""
+    """Grey, off-centre or faint 28 x 28 pictures go through the geometry like any other."""
     assert callable(spoil)
     prepared = prepare(spoil(SEEN_SEVEN))
     assert is_mnist_form(prepared.pixels)
