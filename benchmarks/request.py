@@ -94,7 +94,7 @@ def watched(url: str, pid: int, body: Body, load: Load, seconds: int) -> tuple[f
             if MAIN in stack:
                 parts[part_of(stack.split(";"))] += int(count)
     del parts[""]
-    return each, Counter({part: count / parts.total() for part, count in parts.items()})  # type: ignore[misc]  # shares
+    return each, Counter({part: count / parts.total() for part, count in parts.items()})
 
 
 def part_of(stack: list[str]) -> str:

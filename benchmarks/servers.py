@@ -35,10 +35,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def ours(model: Path, workers: int) -> Iterator[Server]:
-    """`python -m service` with its defaults."""
+def ours(model: Path, workers: int, **others: int) -> Iterator[Server]:
+    """`python -m service` with its defaults, but for the `others`."""
     port = free_port()
-    settings = {"PORT": port, "WORKERS": workers, "MODEL_DIR": model.parent, "MODEL_VERSION": model.name}
+    settings = {"PORT": port, "WORKERS": workers, "MODEL_DIR": model.parent, "MODEL_VERSION": model.name, **others}
     environment = {f"MNIST_{key}": str(value) for key, value in settings.items()}
     url = f"http://127.0.0.1:{port}"
     with running([sys.executable, "-m", "service"], environment) as service:
