@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 BACKLOG = 2048
+# Through each handle of the listening socket libuv accepts one connection in a turn of the event loop: through one
+# alone, new connections would wait long where many come at once.
+HANDLES = 8
 FILES = 64  # that a process may open at the least
 METRICS_BYTES = 8 * 2**20  # of files in which one worker shares its metrics
 WELCOME = """\
@@ -99,6 +102,10 @@ def _listen(settings: Settings) -> socket.socket:
     listener.listen(BACKLOG)
     listener.set_inheritable(True)
     return listener
+
+
+def _handles(listener: socket.socket) -> list[socket.socket]:
+    return [listener, *(listener.dup() for _ in range(HANDLES - 1))]
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -185,7 +192,7 @@ def _one(settings: Settings, listener: socket.socket, models: Models) -> int:
             prometheus_client.start_http_server(settings.metrics_port, settings.host, registry)
         drain = Drain(settings.drain_seconds, listener)
         config = _uvicorn(settings, app.create_app(settings, models, registry, drain))
-    uvicorn.Server(config).run([listener])
+    uvicorn.Server(config).run(_handles(listener))
     return 0
 
 
@@ -201,7 +208,7 @@ def _several(settings: Settings, listener: socket.socket, orders: Orders) -> int
         folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         prometheus_client.start_http_server(settings.metrics_port, settings.host, metrics.all_workers(folder))
     make = functools.partial(worker.worker_app, settings, os.getpid(), orders)
-    supervisor = Supervisor(_uvicorn(settings, make, factory=True), listener, settings.drain_seconds)
+    supervisor = Supervisor(_uvicorn(settings, make, factory=True), _handles(listener), settings.drain_seconds)
     supervisor.run()
     return int(supervisor.failed)
 

@@ -32,6 +32,7 @@ from service.observe import Observe, Observer, start_access_log, template
 from service.predict import Predictor, in_time
 from service.protocol import FastPath
 from service.receive import admitted_body
+from service.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,6 +54,8 @@ PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+
+AHEAD = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 log = logging.getLogger("service")
 
@@ -110,7 +113,12 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                         unready=unready,
                     )
                 )
-            shared = {"drain": drain, "connections": connections, "observer": observer}
+            shared = {
+                "drain": drain,
+                "connections": connections,
+                "observer": observer,
+                "turns": Turns(settings.max_wait_seconds, AHEAD),
+            }
             yield shared | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
         batcher.close()

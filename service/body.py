@@ -7,8 +7,6 @@ It knows the forms that `/predict` takes, not what a picture shows.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -17,7 +15,7 @@ import orjson
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service import plain_form, values
+from service import plain_form, texts, values
 from service.errors import Malformed, NotAPicture, ServiceError, TooLarge, UnknownMediaType, Unusable
 
 if TYPE_CHECKING:
@@ -181,8 +179,8 @@ def _base64(text: str) -> bytes:
             raise Malformed("The data URL is not of the form data:image/png;base64,…")
         text = text[header.end() :]
     try:
-        picture = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
+        picture = texts.decoded("".join(text.split()))
+    except ValueError as error:
         raise Malformed(f"The picture's text is not base64: {error}.") from None
     if not picture:
         raise NotAPicture("The picture's text holds no bytes.")

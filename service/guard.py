@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import math
 import socket
 import struct
@@ -17,19 +18,25 @@ import termios
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service import framing, problems
-from service.errors import BadFraming, Overloaded, ServiceError, SlowRequest, TooLarge
+from service.errors import BadFraming, ServiceError, SlowRequest, TooLarge
 from service.receive import RATE
 
 if TYPE_CHECKING:
     from asyncio import Transport
 
     from service.connections import Connections
+    from service.errors import Overloaded
     from service.observe import Observer
+    from service.turns import Turns
 
-PIPELINED = 16  # requests that may wait for those before them on a connection
+HEAD_END = b"\r\n\r\n"
+# Of a body in chunks: bytes that are read without looking whether a request is whole, and at most in one turn of the
+# loop, since each of them may be a chunk.
+CHUNKS, CHUNKS_A_TURN = 4096, 16_384
 PIECE = 262_144  # bytes that the event loop reads at once, at most
 BYTES_ACKED = slice(120, 128)  # linux/tcp.h: tcpi_bytes_acked in struct tcp_info
 
@@ -41,18 +48,33 @@ class _Taking(NamedTuple):
     taken: int  # bytes of the connection, then
 
 
+class _Flow(FlowControl):
+    """uvicorn's, which lets no more be read while enough is there."""
+
+    full = False
+
+    def resume_reading(self) -> None:
+        if not self.full:
+            super().resume_reading()
+
+
 class Guarded(HttpToolsProtocol):
-    """uvicorn's protocol with deadlines and limits."""
+    """uvicorn's protocol with deadlines and limits, which reads a request when those before it are answered."""
+
+    flow: _Flow
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._connections: Connections = self.app_state["connections"]
         self._observer: Observer = self.app_state["observer"]
+        self._turns: Turns = self.app_state["turns"]
+        self._rest = b""  # what came, and is not read yet
         self._receiving: float | None = None  # since when a request is coming, on the loop's clock
         self._idle = 0.0  # since when none is
         self._in_head = False
+        self._body: int | None = 0  # bytes of this request's body that are to come; None: it comes in chunks
         self._size = 0  # bytes of this request, with what came before it in the same piece
-        self._piece = 0  # bytes that are being read now
+        self._piece = 0  # of these, bytes that are being read now
         self._begun = False  # the app has it
         self._running: Any = None  # the request that the app had last
         self._upgrades = False
@@ -63,6 +85,7 @@ class Guarded(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """A connection is there: there may be too many."""
         super().connection_made(transport)
+        self.flow = _Flow(transport)
         self._idle = self.loop.time()
         try:
             self._connections.enter(self, self._idle)
@@ -79,15 +102,54 @@ class Guarded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes from the connection."""
         self._unset_keepalive_if_required()
+        self._rest += data
+        self._read()
+
+    def _read(self) -> None:
+        """Read what is there, as far as it may be read in this turn of the loop."""
+        chunks = 0
+        while self._rest and not (self._refused or self._whole()):
+            if chunks >= CHUNKS_A_TURN:
+                self.loop.call_soon(self._read_on)
+                break
+            size = self._size_of_next()
+            if self._body is None:
+                chunks += size
+            piece, self._rest = self._rest[:size], self._rest[size:]
+            self._feed(piece)
         if self._refused:
-            return
-        self._piece = len(data)
+            self._rest = b""
+        self.flow.full = bool(self._rest)
+        if self._rest:
+            self.flow.pause_reading()
+
+    def _whole(self) -> bool:
+        """Whether a request is whole, and waits for its turn or its answer."""
+        return self._receiving is None and self._answering()
+
+    def _size_of_next(self) -> int:
+        """How many of the bytes that are there may be read before a look at whether a request is whole."""
+        if self._receiving is not None and not self._in_head:
+            return self._body or CHUNKS
+        end = self._rest.find(HEAD_END)
+        return len(self._rest) if end < 0 else end + len(HEAD_END)
+
+    def _read_on(self) -> None:
+        """Read what has been there for a while."""
+        self._unset_keepalive_if_required()
+        if not self.transport.is_closing():
+            self.flow.full = False
+            self.flow.resume_reading()
+            self._read()
+
+    def _feed(self, piece: bytes) -> None:
+        self._piece = len(piece)
         try:
-            self.parser.feed_data(data)
+            self.parser.feed_data(piece)
             if self._receiving is not None:
                 self._grow()
         except httptools.HttpParserUpgrade as upgrade:
-            self._go_on_without_upgrade(data[upgrade.args[0] :])
+            self._go_on_without_upgrade(piece[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(_refusal(error))
         except ServiceError as error:
@@ -107,6 +169,7 @@ class Guarded(HttpToolsProtocol):
         self._receiving = self.loop.time()
         self._in_head = True
         self._begun = False
+        self._body = 0
         self._size = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -124,6 +187,7 @@ class Guarded(HttpToolsProtocol):
         if self._size + self._piece > framing.MAX_HEAD:
             framing.check_size(self.url, self.headers)
         framing.check(version, method, self.headers, by_name)
+        self._body = None if b"transfer-encoding" in by_name else int(by_name.get(b"content-length", 0))
         self._upgrades = b"upgrade" in by_name and self.parser.should_upgrade()
         if not self._upgrades:
             self.begin(method, version, by_name)
@@ -133,18 +197,31 @@ class Guarded(HttpToolsProtocol):
         self.begin_app()
 
     def begin_app(self) -> None:
-        """Let the app have the request, where not too many wait before it: the client may send it again elsewhere."""
-        if len(self.pipeline) >= PIPELINED:
-            sentence = f"More than {PIPELINED} requests wait on this connection, which is the limit."
-            raise Overloaded(sentence, limit=PIPELINED, retry_after_s=1)
+        """Let the app have the request."""
         self._begun = True
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        """Start the app, and tell it since when the request has been coming."""
+        """Start the app when it is this request's turn, and tell it since when the request has been coming."""
         cycle.scope["began"] = self.loop.time() if self._receiving is None else self._receiving
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        self._turns.take(functools.partial(self._start_in_turn, cycle, app), cycle.scope["path"])
+
+    def _start_in_turn(self, cycle: Any, app: Any, refusal: Overloaded | None) -> None:
+        if not self.transport.is_closing():
+            if refusal is not None:
+                cycle.scope["refusal"] = refusal
+            super()._start_asgi_task(cycle, app)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if self._body is not None:
+            self._body -= len(body)
+        self.take_body(body)
+
+    def take_body(self, body: bytes) -> None:
+        """Take a part of the body: here, for the app."""
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -157,7 +234,7 @@ class Guarded(HttpToolsProtocol):
         head = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
         head += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
-        self.data_received(b"\r\n".join([*head, b"", rest]))
+        self._rest = b"\r\n".join([*head, b"", rest + self._rest])
 
     def on_response_complete(self) -> None:
         """A request is answered: as uvicorn's, without a timer for each."""
@@ -170,6 +247,8 @@ class Guarded(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        elif self._rest:
+            self.loop.call_soon(self._read_on)
 
     def waiting_since(self) -> float:
         """Since when it waits for its client, on the loop's clock; infinite where it waits for none."""

@@ -8,7 +8,6 @@ redirected, because clients don't follow. What tensors look like is `service.ope
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -148,11 +147,15 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         classifier = asked(request)
         body, seconds = await admitted_body(request, settings, predictor.admission)
         encoding = request.headers.get("content-encoding", "").strip().lower()
-        body = decompressed(body, encoding, limit=settings.max_body_bytes)
         header = request.headers.get(HEADER_LENGTH)
-        parse = functools.partial(openinference.parse, body, header, max_images=settings.max_images)
+
+        def parse() -> openinference.Request:
+            plain = decompressed(body, encoding, limit=settings.max_body_bytes)
+            return openinference.parse(plain, header, max_images=settings.max_images)
+
+        size = settings.max_body_bytes if encoding else len(body)  # a few compressed bytes may be many
         named, headers = "version" in request.path_params, request.scope["headers"]
-        work = predictor.infer(classifier, parse, openinference.encode, named=named, headers=headers)
+        work = predictor.infer(classifier, parse, openinference.encode, size=size, named=named, headers=headers)
         content, length = await in_time(work, seconds)
         if length is None:
             return Response(content, media_type="application/json")

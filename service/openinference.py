@@ -9,8 +9,6 @@ model.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 import struct
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import orjson
 
-from service import values
+from service import texts, values
 from service.errors import Malformed
 
 if TYPE_CHECKING:
@@ -200,8 +198,8 @@ def _texts(data: list[Any]) -> list[bytes]:
     """Base64, as JSON has no bytes; what is bytes already came in a message of gRPC."""
     flat = [text for row in data for text in (row if isinstance(row, list) else [row])]
     try:
-        return [text if isinstance(text, bytes) else base64.b64decode(text, validate=True) for text in flat]
-    except (binascii.Error, TypeError, ValueError):
+        return [text if isinstance(text, bytes) else texts.decoded(text) for text in flat]
+    except (TypeError, ValueError):
         raise Malformed(f"BYTES elements of input {INPUT!r} in JSON must be pictures in base64.") from None
 
 

@@ -73,7 +73,8 @@ class Predictor:
         chosen = self.rollout.choose(self._models.served(), headers)
         started = time.perf_counter()
         try:
-            pictures = body.parse(content_type, data, max_images=self._settings.max_images)
+            parse = functools.partial(body.parse, content_type, data, max_images=self._settings.max_images)
+            pictures = await self._decoder.parsed(parse, len(data))
             prepared = await self._prepare(pictures.items)
             if not pictures.several:
                 _raise_first(prepared)
@@ -108,16 +109,17 @@ class Predictor:
         parse: Callable[[], openinference.Request],
         encode: Encode[T],
         *,
+        size: int,
         named: bool,
         headers: Headers = (),
     ) -> T:
-        """What `encode` makes of the answer to the request that `parse` returns; raises `ServiceError`.
+        """What `encode` makes of the answer to the request that `parse` makes of `size` bytes; raises `ServiceError`.
 
         A classifier that is `named` answers itself; else the canary may.
         """
         started = time.perf_counter()
         try:
-            request = parse()
+            request = await self._decoder.parsed(parse, size)
             if request.pixels is None:
                 prepared = _raise_first(await self._prepare(request.pictures))
                 pixels = _joined(prepared)

@@ -38,7 +38,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     async def on_service_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)
         metrics.count_shed(error)
-        return _problem(request, error.members(), headers_of(error))
+        return refusal(request, error)
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -55,6 +55,11 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(Exception, on_fault)
+
+
+def refusal(request: Request, error: ServiceError) -> Response:
+    """The response to a request that is refused."""
+    return _problem(request, error.members(), headers_of(error))
 
 
 def headers_of(error: ServiceError) -> dict[str, str]:

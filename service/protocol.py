@@ -76,6 +76,7 @@ class _InFlight:
         self.deadline = math.inf
         self.keep_alive = True
         self.more_body = False
+        self.response_started = False
         self.response_complete = False
         self.disconnected = False
         self.message_event = self  # uvicorn wakes a cycle by its event; nothing sleeps here
@@ -117,6 +118,12 @@ class Protocol(Guarded):
             cycle.keep_alive = False
             self._last = cycle
 
+    def _read(self) -> None:
+        """Read what is there; what is answered does not close the connection where other requests are behind it."""
+        super()._read()
+        if self._rest and self._whole() and self.cycle is self._last and not self.cycle.response_started:
+            self.cycle.keep_alive = True
+
     def _fits(self, method: bytes, version: str, headers: dict[bytes, bytes]) -> bool:
         if self._fast is None or self.url not in self._fast.routes or method != b"POST":
             return False
@@ -129,10 +136,10 @@ class Protocol(Guarded):
             return False
         return FRAMING.isdisjoint(headers)
 
-    def on_body(self, body: bytes) -> None:
+    def take_body(self, body: bytes) -> None:
         """Take a part of the body."""
         if self._coming is None:
-            super().on_body(body)
+            super().take_body(body)
         else:
             self._coming.body += body
             if len(self._coming.body) > MAX_BODY:
@@ -169,7 +176,7 @@ class Protocol(Guarded):
             self._hand_over(self._coming)
         if self.cycle is None or self.cycle.response_complete:
             self._close_when_quiet()
-        else:
+        elif not self._rest:
             self._close_after(self.cycle)
 
     def _close_when_quiet(self) -> None:
@@ -208,7 +215,7 @@ class Protocol(Guarded):
             return
         self._start()
         if request.body:
-            super().on_body(request.body)
+            super().take_body(request.body)
 
     def _begin(self, request: _InFlight) -> None:
         assert self._fast
@@ -319,7 +326,7 @@ class Protocol(Guarded):
             log.exception("request %s failed", request_id.decode())
             status, lines, content = _problem(request, problems.FAULT, request_id, {})
         self._record(request, status, request_id)
-        if self._drain.begun and not self.pipeline:
+        if self._drain.begun and not (self.pipeline or self._rest):
             request.keep_alive = False
         return self._head(request, status, lines, len(content), request_id) + content
 

@@ -51,30 +51,34 @@ async def whole_body(request: Request, settings: Settings) -> bytes:
     end = request.scope["began"] + seconds
     try:
         async with asyncio.timeout_at(end) as deadline:
-            return await _receive(request, settings.max_body_bytes, deadline, end)
+            body, pieces = await _receive(request, settings.max_body_bytes, deadline, end)
     except TimeoutError:
         sentence = f"The body did not arrive within {seconds:g} s, nor at {RATE:,} bytes a second."
         raise SlowRequest(sentence, limit=seconds) from None
+    if pieces > 1:  # many may have come at once, for requests that had begun before
+        await request.state.turns.have()
+    return body
 
 
-async def _receive(request: Request, limit: int, deadline: asyncio.Timeout, end: float) -> bytes:
-    """The whole body, never more than `limit` bytes of it in memory.
+async def _receive(request: Request, limit: int, deadline: asyncio.Timeout, end: float) -> tuple[bytes, int]:
+    """The whole body, never more than `limit` bytes of it in memory; and in how many pieces it came.
 
     Starlette's own `max_body_size` answers in plain text and without the limit's value, so the count is kept here.
     """
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limit:
         raise TooLarge(f"The body has {int(length):,} bytes; the limit is {limit:,}.", limit=limit)
-    body = bytearray()
+    body, pieces = bytearray(), 0
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise Malformed("The connection was closed before the body had arrived.")
         body += message.get("body", b"")
+        pieces += 1
         if len(body) > limit:
             raise TooLarge(f"The body has more than {limit:,} bytes, which is the limit.", limit=limit)
         if not message.get("more_body", False):
-            return bytes(body)
+            return bytes(body), pieces
         deadline.reschedule(end + len(body) / RATE)
 
 

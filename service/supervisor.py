@@ -1,8 +1,8 @@
 """The parent of several workers: uvicorn's supervisor, which ends and replaces them without losing a request.
 
-In: what each worker runs, and the socket that all accept from. Out: as many workers as there should be. uvicorn's own
-would let go of a socket on which connections still wait, stand still while it replaces workers, and kill those that
-are slow to start; the rest is its. It knows processes, and nothing of requests.
+In: what each worker runs, and the handles of the socket that all accept from. Out: as many workers as there should be.
+uvicorn's own would let go of a socket on which connections still wait, stand still while it replaces workers, and kill
+those that are slow to start; the rest is its. It knows processes, and nothing of requests.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class _Replacement(NamedTuple):
 class Supervisor(Multiprocess):
     """Workers that share a socket: SIGHUP replaces them one at a time, SIGTERM and SIGINT end them."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, drain_seconds: float) -> None:
-        super().__init__(config, [listener])
+    def __init__(self, config: uvicorn.Config, listeners: list[socket.socket], drain_seconds: float) -> None:
+        super().__init__(config, listeners)
         self.failed = False  # because a worker could not start
         self._drain_seconds = drain_seconds
         self._ending = False
@@ -47,7 +47,7 @@ class Supervisor(Multiprocess):
         self._leaving: list[Process] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        signal.signal(signal.SIGALRM, lambda *_: refuse_connections(listener))
+        signal.signal(signal.SIGALRM, lambda *_: refuse_connections(listeners[0]))
 
     def _end(self, number: int, _: object) -> None:
         """Tell the workers at once, where uvicorn would look at its signals twice a second.

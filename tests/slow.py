@@ -2,13 +2,16 @@
 
 In: a service's address, and a sort. Out: how long each connection lived, and what was answered on it. They send as
 slowhttptest does (-H: heads, -B: bodies, -X: answers that are read a few bytes at a time), and one sort is silent.
+`python -m tests.slow URL SORT COUNT PAUSE` is a process of their own, which prints the seconds that they lived as JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -41,6 +44,10 @@ class Slow(InThread):
     lived: list[float] = field(default_factory=list)  # seconds, of those that were cut off
     answers: list[bytes] = field(default_factory=list)  # what they were told first
 
+    def wait(self) -> None:
+        """Wait until all are cut off."""
+        self._thread.join()
+
     async def _run(self) -> None:
         await asyncio.gather(*(self._hold() for _ in range(self.count)))
 
@@ -67,3 +74,10 @@ class Slow(InThread):
             if not self._stopped:
                 self.lived.append(time.monotonic() - began)
                 self.answers.append(told)
+
+
+if __name__ == "__main__":
+    address, which, number, between = sys.argv[1:]
+    with Slow(address, which, int(number), float(between)) as clients:
+        clients.wait()
+    print(json.dumps(clients.lived))

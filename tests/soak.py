@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +27,7 @@ from service import versions
 from service.settings import load
 from tests.conftest import MODELS, Service, running_service, until
 from tests.service.test_metrics import worker_pids
-from tests.slow import SORTS, Slow
+from tests.slow import SORTS
 from tests.traffic import Expected, Traffic
 from training import data
 
@@ -66,10 +68,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--stops", type=int, default=50, help="SIGTERMs, each to a service of its own")
     parser.add_argument("--kills", type=int, default=10, help="SIGKILLs of a worker, and replacements of all workers")
     parser.add_argument("--slow", type=int, metavar="N", help="only this: N slow connections of each sort, in turn")
+    parser.add_argument("--flood", type=int, metavar="N", help="only this: N connections that ask for documents")
     asked = parser.parse_args(arguments)
     expected = Expected.of(data.load(None).test.images.numpy()[:2000, 0])
     if asked.slow:
         return slow(expected, asked.slow)
+    if asked.flood:
+        return flood(expected, asked.flood)
     rows = [
         swaps(expected, asked.swaps),
         stops(expected, asked.stops, 1),
@@ -172,30 +177,55 @@ def slow(expected: Expected, count: int) -> int:
     with running_service(workers=1) as service:
         base = _descriptors(service)
         for sort in SORTS:
-            alone, failures = _rate(service, expected)
-            with Slow(service.url, sort, count, pause=3) as clients:
+            alone, _, failures = _rate(service, expected)
+            with _apart("tests.slow", service.url, sort, str(count), "3") as clients:
                 until(lambda: _descriptors(service) > base + count / 2, "they do not come")
-                beside, more = _rate(service, expected)
-                until(lambda: len(clients.lived) == count, "they are not cut off")
-            latest = max(clients.lived)
+                beside, _, more = _rate(service, expected)
+                lived = json.loads(clients.communicate(timeout=60)[0])
             until(lambda: _descriptors(service) <= base + 1, "descriptors do not come back")
             failures += more
             lost += len(failures)
             print(
-                f"{sort:25} {alone:8.0f} {beside:9.0f} {beside / alone:6.1%} {len(clients.lived):5} {count:6} "
-                f"{latest:6.2f} s {base:5} → {_descriptors(service):3} {len(failures):10}",
+                f"{sort:25} {alone:8.0f} {beside:9.0f} {beside / alone:6.1%} {len(lived):5} {count:6} "
+                f"{max(lived):6.2f} s {base:5} → {_descriptors(service):3} {len(failures):10}",
                 flush=True,
             )
     return int(lost > 0)
 
 
-def _rate(service: Service, expected: Expected) -> tuple[float, list[str]]:
-    """Answers a second to good clients, and what was lost or wrong."""
+def flood(expected: Expected, count: int) -> int:
+    """Good clients beside so many connections, or ten, that ask for documents: their rate, alone and with them."""
+    lost = 0
+    print("flood                alone/s  beside/s  share  slowest  answers to the flood      lost or wrong")
+    with running_service(workers=1) as service:
+        for connections, each in ((count, 17), (count, 1), (10, 17), (10, 1)):
+            alone, _, failures = _rate(service, expected)
+            with _apart("tests.flood", service.url, str(connections), str(each), str(SLOW_SECONDS + 2)) as flooders:
+                until(lambda: _descriptors(service) > connections / 2, "they do not come")  # noqa: B023
+                beside, slowest, more = _rate(service, expected)
+                found = json.loads(flooders.communicate(timeout=60)[0])
+            failures += more
+            lost += len(failures)
+            print(
+                f"{connections:5} x {each:2} documents {alone:8.0f} {beside:9.0f} {beside / alone:6.1%} "
+                f"{slowest * 1e3:5.0f} ms  {found!s:25} {len(failures):10}",
+                flush=True,
+            )
+    return int(lost > 0)
+
+
+def _apart(module: str, *arguments: str) -> subprocess.Popen[str]:
+    """Clients in a process of their own, which take no time from those that are measured."""
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def _rate(service: Service, expected: Expected) -> tuple[float, float, list[str]]:
+    """Answers a second to good clients, how long the slowest took, and what was lost or wrong."""
     began = time.monotonic()
-    with Traffic(service.url, expected) as traffic:
+    with Traffic(service.url, expected, keeping=16, fresh=0) as traffic:
         time.sleep(SLOW_SECONDS)
         traffic.stop()
-    return sum(traffic.answered.values()) / (time.monotonic() - began), traffic.failures
+    return sum(traffic.answered.values()) / (time.monotonic() - began), traffic.slowest, traffic.failures
 
 
 def _descriptors(service: Service) -> int:

@@ -80,6 +80,7 @@ class Traffic(InThread):
     answered: Counter[str] = field(default_factory=Counter)  # by version
     failures: list[str] = field(default_factory=list)
     refused: int = 0  # connections
+    slowest: float = 0.0  # seconds that an answer took
     latest: dict[str, float] = field(default_factory=dict)  # when each version last answered, seconds, monotonic
 
     def wait_until_refused(self) -> None:
@@ -99,11 +100,12 @@ class Traffic(InThread):
             except OSError:
                 self.refused += 1
                 return
-            sent = self.expected.images[index]
+            sent, began = self.expected.images[index], time.monotonic()
             try:
                 async with asyncio.timeout(SECONDS):
                     answer, closes = await connection.ask(ROUTES[index % 2], sent.tobytes())
                 self._judge(index, *answer)
+                self.slowest = max(self.slowest, time.monotonic() - began)
             except (OSError, EOFError, TimeoutError, ValueError, KeyError) as error:
                 self.failures.append(f"client {number}: {error!r} after {connection.asked - 1} on its connection")
                 closes = True

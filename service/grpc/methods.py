@@ -71,7 +71,8 @@ class Methods:
         # The deadline that a client sets is gRPC's own: at its end this is cancelled.
         large = any(one.datatype == "BYTES" for one in request.inputs)
         seconds = self._predictor.admission.admit(None, time.perf_counter(), large=large)
-        work = self._predictor.infer(classifier, parse, tensors.encode, named=bool(request.model_version))
+        size, named = request.ByteSize(), bool(request.model_version)
+        work = self._predictor.infer(classifier, parse, tensors.encode, size=size, named=named)
         return await in_time(work, seconds)
 
     async def ModelConfig(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:

@@ -187,6 +187,15 @@ def test_every_refusal_says_what_was_wrong_and_the_limit(case: str) -> None:
     assert caught.value.limit == expected.limit
 
 
+def test_a_long_text_is_read_piece_by_piece() -> None:
+    """Three megabytes in base64, as they were; a character that is none is found in every piece."""
+    content = np.random.default_rng(0).bytes(3 * 2**20)
+    text = base64.b64encode(content).decode()
+    assert parse(JSON, image(text), max_images=3).items == [content]
+    with pytest.raises(Malformed, match="not base64"):
+        parse(JSON, image(text[:3_000_000] + "!" + text[3_000_001:]), max_images=3)
+
+
 def test_in_a_list_a_refusal_is_its_pictures_alone() -> None:
     """What is wrong with one of several stands in its place."""
     first, bad, last = parse(JSON, images(BASE64, None, BASE64), max_images=3).items

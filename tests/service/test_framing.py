@@ -56,12 +56,12 @@ def test_what_can_be_read_in_two_ways_is_400(service: Service, name: str) -> Non
 
 
 def test_a_request_before_it_is_answered(service: Service, digits: Digits) -> None:
-    """A good request, and garbage behind it: the good one gets its answer, which closes the connection."""
+    """A good request, and garbage behind it: the good one gets its answer, the garbage 400, and nothing is smuggled."""
     picture = png(digits.images[0])
     good = HEAD + b"Content-Length: %d\r\n\r\n" % len(picture) + picture
     received = exchange(service, good + b"\0garbage\r\n\r\n" + SMUGGLED)
-    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200"]
-    assert b"connection: close" in received
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"400"]
+    assert received.count(b"connection: close") == 1
 
 
 def test_garbage_in_a_body_is_400(service: Service) -> None:
@@ -127,8 +127,8 @@ def test_garbled_requests_are_answered_or_closed_at_once(service: Service) -> No
     assert httpx.get(f"{service.url}/livez").status_code == 200
 
 
-def test_many_requests_at_once_are_answered_in_part(service: Service) -> None:
-    """Of a thousand that come together the first are answered, the last of these closes, and no others are begun."""
-    received = exchange(service, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
-    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200"] * 17
-    assert received.count(b"connection: close") == 1
+def test_many_requests_at_once_are_all_answered(service: Service) -> None:
+    """A thousand that come together, the last of which closes: each is read when the one before it is answered."""
+    asked = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 999
+    received = exchange(service, asked + b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200"] * 1000
