@@ -14,14 +14,15 @@ from PIL import Image
 from service.morphology import thicken, thin
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from service.components import Mask
     from service.picture import Pixels
 
 SIDE = 28  # pixels of the network's input
 DIGIT_SIDE = 20  # pixels of the digit's longer side in it
 THINNEST, THICKEST = 2.5, 3.6  # pixels of a stroke; half of MNIST's are within
+_Y, _X = np.divmod(np.arange(SIDE * SIDE), SIDE)
+# float32[3, 784]: takes pixels to their sum, and to its moments down and across.
+_MOMENTS = np.stack([np.ones(SIDE * SIDE), _Y, _X]).astype(np.float32)
 
 
 def is_mnist_form(pixels: Pixels) -> bool:
@@ -47,12 +48,6 @@ def _used(pixels: bytes) -> int:
     """How many rows there are from the first to the last that is not all zeros; pixels are, somewhere."""
     first = len(pixels) - len(pixels.lstrip(b"\0"))
     return (len(pixels.rstrip(b"\0")) - 1) // SIDE - first // SIDE + 1
-
-
-def _moments() -> NDArray[np.float32]:
-    """float32[3, 784] that takes pixels to their sum, and its moments down and across."""
-    y, x = np.divmod(np.arange(SIDE * SIDE), SIDE)
-    return np.stack([np.ones_like(x), y, x]).astype(np.float32)
 
 
 def of_strokes(strokes: Mask) -> Pixels:
@@ -103,6 +98,3 @@ def _centred(digit: Pixels) -> Pixels:
     canvas = np.zeros((SIDE, SIDE), np.uint8)
     canvas[top : top + height, left : left + width] = digit
     return canvas
-
-
-_MOMENTS = _moments()
