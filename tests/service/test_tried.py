@@ -12,7 +12,7 @@ from service import versions
 from service.orders import Orders
 from tests.conftest import MODELS
 from tests.service.conftest import publish
-from tests.service.test_models import Followed, spoil
+from tests.service.test_models import Followed, mend, spoil
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +125,7 @@ def test_a_spoilt_one_is_refused_once_and_tried_again_on_an_order(followed: Foll
             tell(followed, 30)
             assert str(await followed.next()).startswith(reason)
         assert list(followed.models.shelf.refused) == [2]
-        shutil.copy(MODELS / "2" / "golden.npz", models / "2" / "golden.npz")
+        mend(models, 2)
         await trial(followed, 30)
         spoil(models, 2)
         assert str(await followed.next()).startswith(reason)
@@ -147,7 +147,7 @@ def test_one_that_is_still_changing_is_waited_for(models: Path) -> None:
             shutil.copy(MODELS / "2" / name, models / "2" / name)
         spoil(models, 2)
         await followed.seen([2, 1])
-        shutil.copy(MODELS / "2" / "golden.npz", models / "2" / "golden.npz")
+        mend(models, 2)
         await trial(followed, 30)
 
     followed.run(story)
