@@ -14,14 +14,15 @@ from PIL import Image
 from service.morphology import thicken, thin
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from service.components import Mask
     from service.picture import Pixels
 
 SIDE = 28  # pixels of the network's input
 DIGIT_SIDE = 20  # pixels of the digit's longer side in it
 THINNEST, THICKEST = 2.5, 3.6  # pixels of a stroke; half of MNIST's are within
+_Y, _X = np.divmod(np.arange(SIDE * SIDE), SIDE)
+# float32[784, 3]: takes pixels to their sum, and to its moments down and across.
+_MOMENTS = np.stack([np.ones(SIDE * SIDE), _Y, _X], 1).astype(np.float32)
 
 
 def is_mnist_form(pixels: Pixels) -> bool:
@@ -66,12 +67,6 @@ def _used(pixels: bytes) -> int:
 def _across(columns: bytes) -> int:
     """How many columns there are from the first to the last that is not zero."""
     return len(columns.strip(b"\0"))
-
-
-def _moments() -> NDArray[np.float32]:
-    """float32[784, 3] that takes pixels to their sum, and its moments down and across."""
-    y, x = np.divmod(np.arange(SIDE * SIDE), SIDE)
-    return np.stack([np.ones_like(x), y, x], 1).astype(np.float32)
 
 
 def of_strokes(strokes: Mask) -> Pixels:
@@ -122,6 +117,3 @@ def _centred(digit: Pixels) -> Pixels:
     canvas = np.zeros((SIDE, SIDE), np.uint8)
     canvas[top : top + height, left : left + width] = digit
     return canvas
-
-
-_MOMENTS = _moments()

@@ -93,17 +93,16 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     require_size(width, height)
 
 
-def _scans(image: JpegImageFile, data: bytes) -> int:
-    """How many scans a JPEG has; one, uncounted, where the first is sequential and of all components, as in most."""
+def _check_scans(image: JpegImageFile, data: bytes) -> None:
+    """Refuse a JPEG of too many scans; uncounted where the first is sequential and of all components, as in most."""
     assert image.fp is not None
     size = 6 + 2 * image.layers
     # Pillow has read up to the end of the first scan's header. After such a one libjpeg takes no others.
     head = data[image.fp.tell() - size - 2 :][:5]
-    whole = head == b"\xff\xda" + size.to_bytes(2, "big") + bytes([image.layers])
-    return 1 if whole and "progressive" not in image.info else data.count(b"\xff\xda")
-
-
-def _check_scans(scans: int) -> None:
+    whole = head == b"\xff\xda" + size.to_bytes(2) + bytes([image.layers])
+    if whole and "progressive" not in image.info:
+        return
+    scans = data.count(b"\xff\xda")
     if scans > MAX_SCANS:
         raise TooLarge(f"The JPEG has {scans:,} scans; at most {MAX_SCANS} are read.", limit=MAX_SCANS)
 
@@ -121,9 +120,10 @@ def require_size(width: int, height: int) -> None:
 def _upright(image: ImageFile.ImageFile, data: bytes) -> Picture:
     width, height = image.size
     if isinstance(image, JpegImageFile):
-        _check_scans(_scans(image, data))
+        _check_scans(image, data)
         # The decoder itself halves the picture up to three times, as long as it stays over the size asked for.
-        image.draft(image.mode, _within(width, height, WORK_SIDE // 2))
+        shrink = max(width, height) // (WORK_SIDE // 2) or 1
+        image.draft(image.mode, (width // shrink or 1, height // shrink or 1))
     elif b"IEND" not in data[-64:] and b"IEND" not in data:
         raise NotAPicture("The PNG was cut off before its end; send the whole file.")
     image.load()
@@ -134,11 +134,6 @@ def _upright(image: ImageFile.ImageFile, data: bytes) -> Picture:
     if turn in _SIDEWAYS:
         width, height = height, width
     return Picture(np.asarray(plain), width, height)
-
-
-def _within(width: int, height: int, side: int) -> tuple[int, int]:
-    shrink = max(1.0, max(width, height) / side)
-    return max(1, round(width / shrink)), max(1, round(height / shrink))
 
 
 def _plain(image: Image.Image) -> Image.Image:

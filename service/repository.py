@@ -21,12 +21,12 @@ def index(models: Models, settings: Settings) -> list[dict[str, str]]:
     answering = {models.current and models.current.version, models.trial and models.trial.classifier.version}
     return [
         {
-            "name": models.name or "",
+            "name": models.shelf.name or "",
             "version": str(number),
             "state": "READY" if str(number) in answering else "UNAVAILABLE",
-            "reason": _public(models.refused.get(number, ""), settings),
+            "reason": _public(models.shelf.refused.get(number, ""), settings),
         }
-        for number in models.numbers
+        for number in models.shelf.numbers
     ]
 
 
@@ -47,8 +47,8 @@ async def unload(models: Models, settings: Settings, name: str) -> None:
 
 def _may_change(models: Models, settings: Settings, name: str) -> None:
     require_admin(settings)
-    if models.name not in {None, name}:
-        raise NoSuchModel(f"unknown model: {name} is not found; {models.name} is served")
+    if models.shelf.name not in {None, name}:
+        raise NoSuchModel(f"unknown model: {name} is not found; {models.shelf.name} is served")
 
 
 def _public(reason: str, settings: Settings) -> str:

@@ -86,7 +86,7 @@ class Trial:
             return None
         agreed = sum(self._same) / WINDOW
         if len(self._same) == WINDOW and agreed < AGREEMENT:
-            return Tripped("agreement", f"it agrees on {agreed:.0%} of {WINDOW} pictures; the limit is {AGREEMENT:.0%}")
+            return Tripped("agreement", f"it agrees on {agreed:.1%} of {WINDOW} pictures; the limit is {AGREEMENT:.0%}")
         if len(self._slower) >= COMPARISONS and (slower := statistics.median(self._slower)) > SLOWER:
             return Tripped("latency", f"it takes {slower:.1f} times as long; the limit is {SLOWER:g}")
         return None

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 import grpc
@@ -19,10 +19,11 @@ from google.protobuf.message import DecodeError
 from service import problems
 from service.errors import Malformed, ServiceError
 from service.grpc import inference_pb2 as pb
+from service.grpc import stream
 from service.protocol import CLOSED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from service.access import Access
     from service.grpc.methods import Methods
@@ -63,6 +64,22 @@ HOLD_SECONDS = 0.5  # at the most: clients that do not wait would never be quiet
 log = logging.getLogger("service")
 
 
+class Caller(NamedTuple):
+    """Who asks."""
+
+    headers: list[tuple[bytes, bytes]]
+    request_id: bytes
+    address: str
+
+
+class Answered(NamedTuple):
+    """What becomes of one request."""
+
+    status: int  # that HTTP has for it
+    asked: Any  # its message; None where it was not read, or is none
+    found: Any  # the message that answers, or the sentence of a refusal
+
+
 class Calls:
     """Answers calls with `methods`; `observer` sees each."""
 
@@ -74,6 +91,7 @@ class Calls:
         self._begun = 0  # calls so far
         self._answering = asyncio.Event()
         self._answering.set()
+        self._ending = asyncio.Event()  # of streams: no more is read from them
 
     def handler(self) -> grpc.GenericRpcHandler:
         """All methods of the service, for a server."""
@@ -83,34 +101,62 @@ class Calls:
         )
 
     def _handler(self, method: Any) -> grpc.RpcMethodHandler:
-        route, answer = _route(method), getattr(self._methods, method.name)
-        scope = SCOPES.get(method.name, "infer")
-        taken, given = getattr(pb, method.input_type.name), getattr(pb, method.output_type.name)
+        answer = self._answered(method)
 
         async def call(data: bytes, context: Any) -> Any:
+            answered = await answer(data, self._caller(context))
+            if answered.status != 200:
+                code = CODES.get(answered.status, grpc.StatusCode.INTERNAL)
+                await context.abort(code, answered.found)
+            return answered.found
+
+        async def calls(requests: AsyncIterator[bytes], context: Any) -> None:
+            caller = self._caller(context)
+
+            async def one(data: bytes) -> pb.ModelStreamInferResponse:
+                return _on_stream(await answer(data, caller))
+
+            await stream.answer(requests, context, one, self._ending)
+
+        given = getattr(pb, method.output_type.name).SerializeToString
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(calls, response_serializer=given)
+        return grpc.unary_unary_rpc_method_handler(call, response_serializer=given)
+
+    def _caller(self, context: Any) -> Caller:
+        """Whose call this is; the id is told when it ends."""
+        headers = [(k.encode(), v.encode()) for k, v in context.invocation_metadata() if isinstance(v, str)]
+        request_id = self._observer.request_id(headers)
+        context.set_trailing_metadata(((REQUEST_ID, request_id.decode()),))
+        return Caller(headers, request_id, _host(context.peer()))
+
+    def _answered(self, method: Any) -> Callable[[bytes, Caller], Awaitable[Answered]]:
+        """What answers a request to this method, or each of those on its stream."""
+        route, answer = _route(method), getattr(self._methods, method.name)
+        scope = SCOPES.get(method.name, "infer")
+        taken = getattr(pb, method.input_type.name)
+
+        async def answered(data: bytes, caller: Caller) -> Answered:
             started = time.perf_counter()
-            headers = [(k.encode(), v.encode()) for k, v in context.invocation_metadata() if isinstance(v, str)]
-            request_id = self._observer.request_id(headers)
-            context.set_trailing_metadata(((REQUEST_ID, request_id.decode()),))
-            status = CLOSED  # where the client leaves, this is cancelled
+            status, asked = CLOSED, None  # where the client leaves, this is cancelled
             self._observer.begin()
             self._begun += 1
             try:
-                if self._access is not None and scope is not None:
-                    self._access.admit(headers, scope)
-                answered = await answer(_message(taken, data))
+                try:
+                    if self._access is not None and scope is not None:
+                        self._access.admit(caller.headers, scope)
+                    asked = _message(taken, data)
+                    found = Answered(200, asked, await answer(asked))
+                except Exception as error:  # noqa: BLE001 - whatever it is, the request must get an answer
+                    found = self._refusal(error, asked, caller)
                 await self._answering.wait()
-                status = 200
-                return answered
-            except Exception as error:  # noqa: BLE001 - whatever it is, the call must get an answer
-                await self._answering.wait()
-                status, sentence = self._refusal(error, request_id)
-                await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), sentence)
+                status = found.status
+                return found
             finally:
-                seconds, client = time.perf_counter() - started, _host(context.peer())
-                self._observer.end(route, "POST", status, seconds, request_id=request_id, client=client)
+                seconds = time.perf_counter() - started
+                self._observer.end(route, "POST", status, seconds, request_id=caller.request_id, client=caller.address)
 
-        return grpc.unary_unary_rpc_method_handler(call, response_serializer=given.SerializeToString)
+        return answered
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -127,15 +173,24 @@ class Calls:
                     begun = self._begun
                     await asyncio.sleep(QUIET_SECONDS)
         yield
+        self._ending.set()
         self._answering.set()
 
-    def _refusal(self, error: Exception, request_id: bytes) -> tuple[int, str]:
-        """The status that HTTP has for an error, and a sentence."""
+    def _refusal(self, error: Exception, asked: Any, caller: Caller) -> Answered:
         if not isinstance(error, ServiceError):
-            log.error("request %s failed", request_id.decode(), exc_info=error)
-            return 500, str(problems.FAULT["detail"])
+            log.error("request %s failed", caller.request_id.decode(), exc_info=error)
+            return Answered(500, asked, str(problems.FAULT["detail"]))
         self._watched.count_shed(error)
-        return error.status, error.detail
+        return Answered(error.status, asked, error.detail)
+
+
+def _on_stream(answered: Answered) -> pb.ModelStreamInferResponse:
+    """An answer as Triton gives it on a stream: a refusal ends nothing, and has the request's id."""
+    if answered.status == 200:
+        answered.found.parameters["triton_final_response"].bool_param = True  # clients wait for it
+        return pb.ModelStreamInferResponse(infer_response=answered.found)
+    known = {} if answered.asked is None else {"id": answered.asked.id}
+    return pb.ModelStreamInferResponse(error_message=answered.found, infer_response=known)
 
 
 def _route(method: Any) -> str:

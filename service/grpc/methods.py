@@ -75,6 +75,10 @@ class Methods:
         work = self._predictor.infer(classifier, parse, tensors.encode, size=size, named=named)
         return await in_time(work, seconds)
 
+    async def ModelStreamInfer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        """The same, for one request of a stream."""
+        return await self.ModelInfer(request)
+
     async def ModelConfig(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         """The model's configuration, as Triton's clients read it."""
         classifier = self._asked(request.name, request.version)

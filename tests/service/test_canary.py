@@ -101,6 +101,14 @@ def not_finite(graph: Graph, row: int, column: int) -> None:
     graph.node.append(helper.make_node("Div", ["before", "share"], ["probabilities"]))
 
 
+def inked(digits: Digits) -> tuple[int, int, int]:
+    """A digit, and the row and column where it has ink, and no golden digit has."""
+    with np.load(MODELS / "2" / "golden.npz") as golden:
+        free = golden["images"][:, 0].max(axis=0) == 0
+    which, row, column = np.argwhere((digits.images == 255) & free)[0]
+    return which, row, column
+
+
 def slow(graph: Graph) -> None:
     """The same answers, after millions of multiplications with 0."""
     for name, shape in (("in", (10, 1500)), ("through", (1500, 1500)), ("out", (1500, 10))):
@@ -274,9 +282,7 @@ def test_what_a_canary_fails_on_is_answered_by_the_other(
     both: Path, digits: Digits, classifier: Classifier, fault: Callable[[Graph, int, int], None], fast_path: bool
 ) -> None:
     """Nothing is lost: such a request gets the served version's answer, and after the third no more are tried."""
-    with np.load(MODELS / "2" / "golden.npz") as golden:
-        free = golden["images"][:, 0].max(axis=0) == 0  # where no golden digit has ink, and some digit has
-    which, row, column = np.argwhere((digits.images == 255) & free)[0]
+    which, row, column = inked(digits)
     bad, good = digits.images[which], digits.images[digits.images[:, row, column] == 0][0]
     publish_edited(both, 3, lambda graph: fault(graph, row, column))
     tell(both, "3", "--percent", "100")

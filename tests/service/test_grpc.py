@@ -244,9 +244,9 @@ def test_an_answer_over_its_deadline_is_given_up(digits: Digits) -> None:
 
 
 def heavy() -> pb.ModelInferRequest:
-    """Pictures that take a while to decode."""
+    """Pictures that take seconds to decode: long enough to be seen under way, however busy the machine is."""
     large = png(np.kron(np.eye(30), np.full((100, 100), 255)).astype(np.uint8))
-    return request(datatype="BYTES", shape=[8], contents={"bytes_contents": [large] * 8})
+    return request(datatype="BYTES", shape=[64], contents={"bytes_contents": [large] * 64})
 
 
 def under_way(service: Service) -> bool:
@@ -271,7 +271,7 @@ def test_a_call_under_way_is_answered_at_shutdown() -> None:
         call = method(channel).future(heavy())
         until(lambda: under_way(service), "it is not under way")
         service.process.send_signal(signal.SIGTERM)
-        assert call.result(timeout=60).outputs[0].shape == [8, 10]
+        assert call.result(timeout=60).outputs[0].shape == [64, 10]
         assert service.process.wait(20) == 0
 
 

@@ -22,7 +22,7 @@ from service.grpc import inference_pb2 as pb
 from service.grpc.calls import SERVICE
 from service.lifecycle import Models
 from service.orders import Orders
-from service.settings import SettingsError, load
+from service.settings import load
 from tests.conftest import ROOT, Service, running_service
 
 if TYPE_CHECKING:
@@ -286,41 +286,6 @@ def test_no_key_is_ever_told(kept: Kept, capfd: pytest.CaptureFixture[str]) -> N
     logged = capfd.readouterr().err
     assert logged.count('"route"') == 9 + 1  # and the probe of the start
     assert not any(key[6:] in text for text in (*texts, logged) for key in (kept.shop, STRANGER))
-
-
-def test_the_command_makes_a_key_and_its_line(tmp_path: Path) -> None:
-    """The line goes to stdout, the key to stderr: `>> keys.txt` keeps the one and shows the other."""
-    command = [
-        sys.executable,
-        "-m",
-        "service.keys",
-        "new",
-        "--name",
-        "shop",
-        "--scopes",
-        "infer,metrics",
-        "--rate",
-        "5",
-    ]
-    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    key = made.stderr.split()[0]
-    assert key not in made.stdout
-    (tmp_path / "keys.txt").write_text(made.stdout)
-    (entry,) = keys.read(tmp_path / "keys.txt")
-    assert entry == keys.Entry("shop", frozenset({"infer", "metrics"}), keys.digest(key.encode()) or b"", 5.0)
-
-
-BAD_LINES = ["shop", "shop infer", "Shop infer sha256:" + "0" * 64, "shop all sha256:" + "0" * 64,
-             "shop infer sha256:0", f"shop infer sha256:{'0' * 64} rate=0", STRANGER]  # fmt: skip
-
-
-@pytest.mark.parametrize("line", BAD_LINES)
-def test_a_bad_line_is_named_and_not_repeated(tmp_path: Path, line: str) -> None:
-    """By its number alone: it may hold a key by mistake."""
-    (tmp_path / "keys.txt").write_text(f"# keys\n{line}\n")
-    with pytest.raises(SettingsError, match=r"MNIST_API_KEYS_FILE: .*keys\.txt line 2: expected a line") as refusal:
-        keys.read(tmp_path / "keys.txt")
-    assert STRANGER not in str(refusal.value)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

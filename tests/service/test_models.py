@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 from logging.handlers import QueueHandler
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from service.errors import ModelError, NoModel
 from service.lifecycle import POLL_SECONDS, Models
 from service.orders import Orders
 from service.settings import Settings
+from tests.conftest import MODELS
 from tests.service.conftest import publish
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.classifier import Classifier
+    from service.trial import Trial
 
 
 def spoil(models: Path, version: int) -> str:
@@ -31,13 +34,20 @@ def spoil(models: Path, version: int) -> str:
     return f"{path}: expected sha256"
 
 
+def mend(models: Path, version: int) -> None:
+    """Puts the golden batch back, in one step: a look may be under way."""
+    shutil.copy(MODELS / str(version) / "golden.npz", models / "mended")
+    (models / "mended").replace(models / str(version) / "golden.npz")
+
+
 class Followed:
     """The models of a folder, followed, and all that was told of them."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, orders: Orders | None = None, **settings: object) -> None:
         self.settings = Settings.model_validate({"model_dir": folder, **settings})
-        self.models = Models(self.settings, Orders(shared=False))
+        self.models = Models(self.settings, orders or Orders(shared=False))
         self.told: asyncio.Queue[str | None] = asyncio.Queue()
+        self.tried: asyncio.Queue[Trial | None] = asyncio.Queue()
 
     def changed(self, classifier: Classifier | None) -> None:
         self.told.put_nowait(None if classifier is None else classifier.version)
@@ -46,15 +56,25 @@ class Followed:
         """What is told next: a version, none, or a refusal."""
         return await asyncio.wait_for(self.told.get(), 30)
 
-    def run(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def next_trial(self) -> Trial | None:
+        """What is tried next."""
+        return await asyncio.wait_for(self.tried.get(), 30)
+
+    async def seen(self, numbers: list[int]) -> None:
+        """Wait until these versions were seen in the folder."""
+        while self.models.shelf.numbers != numbers:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
+
+    async def follow(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
         """Play a story while it is followed; nothing may be told that the story did not take."""
+        async with self.models.followed(self.changed, self.told.put_nowait, self.tried.put_nowait):
+            await story()
+        assert self.told.empty()
+        assert self.tried.empty()
 
-        async def played() -> None:
-            async with self.models.followed(self.changed, self.told.put_nowait, lambda _: None):
-                await story()
-            assert self.told.empty()
-
-        asyncio.run(played())
+    def run(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
+        """The same, in an event loop of its own."""
+        asyncio.run(self.follow(story))
 
 
 def test_it_begins_with_the_highest_version_that_is_good(models: Path) -> None:
@@ -66,8 +86,8 @@ def test_it_begins_with_the_highest_version_that_is_good(models: Path) -> None:
         followed.models.served()
     followed.models.start()
     assert followed.models.served().version == "1"
-    assert (followed.models.name, followed.models.numbers) == ("mnist-mlp", [2, 1])
-    assert list(followed.models.refused) == [2]
+    assert (followed.models.shelf.name, followed.models.shelf.numbers) == ("mnist-mlp", [2, 1])
+    assert list(followed.models.shelf.refused) == [2]
 
     async def story() -> None:
         told = await followed.next()
@@ -108,6 +128,38 @@ def test_it_follows_folder_and_pin(models: Path) -> None:
     followed.run(story)
 
 
+def test_what_is_still_changing_is_waited_for(models: Path) -> None:
+    """Seen once, and another thing at the next look: only what rests is loaded, and so nothing is refused."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        (models / "2").mkdir()
+        for name in versions.FILES:
+            shutil.copy(MODELS / "2" / name, models / "2" / name)
+        spoil(models, 2)
+        await followed.seen([2, 1])
+        mend(models, 2)
+        assert await followed.next() == "2"
+
+    followed.run(story)
+
+
+def test_a_version_that_is_gone_gives_way(models: Path) -> None:
+    """Where its files are no more, the next one below serves."""
+    publish(models, 2)
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "2"
+        shutil.rmtree(models / "2")
+        assert await followed.next() == "1"
+
+    followed.run(story)
+
+
 def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
     """At each look at once, and not by itself; mended, it serves."""
     followed = Followed(models)
@@ -116,7 +168,6 @@ def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
     async def story() -> None:
         assert await followed.next() == "1"
         publish(models, 2)
-        good = (models / "2" / "golden.npz").read_bytes()
         reason = spoil(models, 2)
         for _ in range(2):
             followed.models.look_again()
@@ -125,10 +176,10 @@ def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
             await followed.models.load()
         assert str(refusal.value).startswith(reason)
         assert str(await followed.next()).startswith(reason)
-        (models / "2" / "golden.npz").write_bytes(good)
+        mend(models, 2)
         await followed.models.load()
         assert await followed.next() == "2"
-        assert followed.models.refused == {}
+        assert followed.models.shelf.refused == {}
 
     followed.run(story)
 

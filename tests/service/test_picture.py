@@ -51,10 +51,10 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "1", "P", "LA", "RGBA", "I;16"])
 def test_png_of_every_mode_shows_the_same_picture(mode: str) -> None:
-    """A black block on white stays black on white in every mode a PNG can have."""
+    """A black block on white stays black on white in every mode a PNG can have; what has only grey stays grey."""
     image = Image.fromarray(np.asarray(corner("L")).astype(np.uint16) * 257) if mode == "I;16" else corner(mode)
     pixels = decode(encode(image), max_pixels=LIMIT).pixels
-    assert pixels.shape[:2] == (20, 40)
+    assert pixels.shape == ((20, 40) if mode in {"L", "1", "I;16"} else (20, 40, 3))
     assert pixels[:5, :10].max() <= 2
     assert pixels[6:, 11:].min() >= 253
 
@@ -149,6 +149,14 @@ def test_transparent_ground_contrasts_with_the_strokes(stroke: str, ground: int)
     pixels = decode(encode(image), max_pixels=LIMIT).pixels
     assert (pixels[10:] == ground).all()
     assert (pixels[:5, :10] == 255 - ground).all()
+
+
+@pytest.mark.parametrize(("opaque", "grey", "ground"), [(0.5, 127, 255), (0.5, 128, 0), (0.6, 127, 0), (0.6, 128, 255)])
+def test_the_ground_goes_by_half_the_picture_and_middle_grey(opaque: float, grey: int, ground: int) -> None:
+    """Up to half of the picture are strokes, and the ground contrasts with them; more is a sheet, and it goes on."""
+    image = Image.new("RGBA", (40, 20), (0, 0, 0, 0))
+    image.paste((grey, grey, grey, 255), (0, 0, round(40 * opaque), 20))
+    assert (decode(encode(image), max_pixels=LIMIT).pixels[:, -1] == ground).all()
 
 
 def test_round_corners_of_an_opaque_sheet_stay_paper() -> None:
@@ -302,8 +310,36 @@ def test_small_png_whose_pixels_break_off_is_left_to_the_long_way() -> None:
             decode(png(rows), max_pixels=LIMIT)
 
 
-def test_big_photo_is_decoded_small() -> None:
-    """A 12-megapixel JPEG costs a few hundred kB of pixels, and keeps the size that was sent."""
-    picture = decode(encode(Image.new("RGB", (4000, 3000), "white"), "JPEG"), max_pixels=LIMIT)
-    assert max(picture.pixels.shape) <= 1000
-    assert (picture.width, picture.height) == (4000, 3000)
+@pytest.mark.parametrize(
+    ("size", "read"),
+    [
+        ((999, 40), (999, 40)),  # of a JPEG, each side is halved while the longer one stays over 500
+        ((1000, 40), (500, 20)),
+        ((40, 1000), (20, 500)),
+        ((1999, 40), (1000, 20)),
+        ((2000, 40), (500, 10)),
+        ((4000, 3000), (500, 375)),
+        ((4100, 7), (1025, 2)),  # but not below a pixel
+        ((7, 4100), (2, 1025)),
+        ((4000, 2), (1000, 1)),
+    ],
+)
+def test_big_photo_is_decoded_small(size: tuple[int, int], read: tuple[int, int]) -> None:
+    """A JPEG costs no more than is needed, whatever its shape, and keeps the size that was sent."""
+    picture = decode(encode(Image.new("RGB", size, "white"), "JPEG"), max_pixels=LIMIT)
+    assert picture.pixels.shape[1::-1] == read
+    assert (picture.width, picture.height) == size
+
+
+@pytest.mark.parametrize(
+    ("size", "read"), [((1999, 20), (1999, 20)), ((2000, 20), (1000, 10)), ((20, 3100), (7, 1034))]
+)
+def test_big_png_is_made_small(size: tuple[int, int], read: tuple[int, int]) -> None:
+    """By whole steps down to 1,000 pixels or a little more: their means, of all that it holds."""
+    left_half = Image.new("L", size, 200)
+    left_half.paste(100, (0, 0, size[0] // 2, size[1]))
+    picture = decode(encode(left_half), max_pixels=LIMIT)
+    assert picture.pixels.shape[::-1] == read
+    assert (picture.width, picture.height) == size
+    assert picture.pixels[:, 0].tolist() == [100] * read[1]
+    assert picture.pixels[:, -1].tolist() == [200] * read[1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import signal
+import socket
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from tests.conftest import Digits, png, running_service
+from tests.conftest import Digits, Service, png, running_service, until
+from tests.service.test_protocol import answer, post
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -238,8 +241,6 @@ def test_limits_are_settings_and_are_quoted(digits: Digits) -> None:
 
 def test_a_body_that_does_not_arrive_is_given_up() -> None:
     """A client that stops in the middle of its body gets 408, which names the time it had."""
-    import socket
-
     with running_service(timeout_seconds=0.3) as service:
         host, port = service.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=10) as connection:
@@ -253,11 +254,24 @@ def test_a_body_that_does_not_arrive_is_given_up() -> None:
     assert answer.startswith(b"HTTP/1.1 408")
 
 
+def all_at_once(service: Service, request: bytes) -> tuple[int, bytes]:
+    """The status and the body of the answer to a request that is there as a whole before any of it is read."""
+    host, port = service.url.removeprefix("http://").split(":")
+    service.process.send_signal(signal.SIGSTOP)
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(request)
+        service.process.send_signal(signal.SIGCONT)
+        status, _, body = answer(connection.makefile("rb"))
+        return status, body
+
+
 def test_an_answer_over_its_deadline_is_504(digits: Digits) -> None:
     """What cannot be answered in time is given up with 504 and counted as shed, and the service goes on."""
-    picture = png(np.random.default_rng(0).integers(0, 255, (3000, 3000), np.uint8))
-    with running_service(timeout_seconds=0.05) as service, httpx.Client(base_url=service.url, timeout=20) as client:
-        answer = client.post("/predict", content=picture, headers=PNG)
-        assert (answer.status_code, answer.json()["limit"]) == (504, 0.05)
-        assert client.post("/predict", content=png(digits.images[0]), headers=PNG).status_code == 200
-        assert 'mnist_shed_requests_total{reason="deadline_exceeded"} 1.0' in client.get("/metrics").text
+    long_in_decoding = png(np.zeros((7000, 7000), np.uint8))
+    with running_service(timeout_seconds=0.05) as service:
+        status, body = all_at_once(service, post(long_in_decoding))
+        assert (status, json.loads(body)["limit"]) == (504, 0.05)
+        _, metrics = all_at_once(service, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b'mnist_shed_requests_total{reason="deadline_exceeded"} 1.0' in metrics
+        small = post(png(digits.images[0]))
+        until(lambda: all_at_once(service, small)[0] == 200, "it does not go on")

@@ -54,7 +54,7 @@ def test_connections_that_were_not_read_at_sigterm_are_answered(digits: Digits) 
     The new ones are not even accepted when the signal comes: they wait in the socket's backlog.
     """
     request = post(png(digits.images[0]))
-    with running_service() as service, contextlib.ExitStack() as opened:
+    with running_service(keep_alive_seconds=60) as service, contextlib.ExitStack() as opened:
         connections = [opened.enter_context(connect(service)) for _ in range(10)]
         for connection in connections:
             connection.sendall(request)

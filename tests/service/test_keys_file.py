@@ -1,0 +1,137 @@
+"""The file of API keys, through `service.keys`: what a line says, which are refused, and who makes them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service import keys
+from service.settings import SettingsError
+from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STRANGER = "mnist_" + "A" * 43
+SUM = "0" * 64
+
+
+def read(folder: Path, *lines: str) -> list[keys.Entry]:
+    """The entries of a file with these lines."""
+    (folder / "keys.txt").write_text("\n".join(lines))
+    return keys.read(folder / "keys.txt")
+
+
+def test_the_command_makes_a_key_and_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The line goes to stdout, the key to stderr: `>> keys.txt` keeps the one and shows the other."""
+    assert keys.main(["new", "--name", "shop", "--scopes", "infer,metrics", "--rate", "5"]) == 0
+    line, told = capsys.readouterr()
+    key, _, rest = told.partition("\n")
+    assert key not in line
+    assert rest == "This is the key of shop. It is shown this once, and kept nowhere.\n"
+    scopes = frozenset({"infer", "metrics"})
+    assert read(tmp_path, line) == [keys.Entry("shop", scopes, hashlib.sha256(key.encode()).digest(), 5.0)]
+    assert keys.digest(key.encode()) == hashlib.sha256(key.encode()).digest()
+    assert keys.main(["new", "--name", "shop"]) == 0
+    other, told = capsys.readouterr()
+    assert not told.startswith(key)
+    assert re.fullmatch(r"shop infer sha256:[0-9a-f]{64}\n", other)
+
+
+def test_it_runs_as_a_module() -> None:
+    """`python -m service.keys` tells how it is used."""
+    command = [sys.executable, "-m", "service.keys", "new", "--help"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert told.startswith("usage: python -m service.keys new ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--name", "Shop"],
+        ["--name", "a b"],
+        ["--name", "shop", "--scopes", "all"],
+        ["--name", "shop", "--scopes", "infer,all"],
+        ["--name", "shop", "--rate", "fast"],
+        ["--name", "shop", "--rate", "-1"],
+        ["--scopes", "infer"],
+        [],
+    ],
+)
+def test_the_command_makes_no_line_that_would_be_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It ends with exit code 2 and says how it is used, and nothing goes into the file."""
+    for command in (["new", *words], words):
+        with pytest.raises(SystemExit) as end:
+            keys.main(command)
+        said = capsys.readouterr()
+        assert (end.value.code, said.out) == (2, "")
+        assert said.err.startswith("usage: python -m service.keys ")
+
+
+def test_what_is_wrong_with_a_name_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was expected, as the file has it."""
+    with pytest.raises(SystemExit):
+        keys.main(["new", "--name", "Shop"])
+    expected = f"expected a name like {keys.NAME}, scopes of infer,metrics,admin, and a rate as a number\n"
+    assert capsys.readouterr().err.endswith(expected)
+
+
+def test_a_line_says_whose_key_it_is_and_what_for(tmp_path: Path) -> None:
+    """A name may stand there twice; notes and empty lines are passed over."""
+    lines = ["# whose", "", f"shop infer sha256:{SUM}", f"  shop  admin,infer\tsha256:{'f' * 64} rate=0.5 ", "  # end"]
+    assert read(tmp_path, *lines) == [
+        keys.Entry("shop", frozenset({"infer"}), bytes(32), None),
+        keys.Entry("shop", frozenset({"infer", "admin"}), b"\xff" * 32, 0.5),
+    ]
+    assert read(tmp_path) == []
+
+
+BAD_LINES = ["shop", "shop infer", f"Shop infer sha256:{SUM}", f"shop all sha256:{SUM}", f"shop infer, sha256:{SUM}",
+             "shop infer sha256:0", f"shop infer sha256:{SUM} rate=0", f"shop infer sha256:{SUM} rate=x",
+             f"shop infer sha256:{SUM} 5", STRANGER]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_a_bad_line_is_named_and_not_repeated(tmp_path: Path, line: str) -> None:
+    """By its number alone: it may hold a key by mistake."""
+    with pytest.raises(SettingsError) as refusal:
+        read(tmp_path, "# keys", line)
+    assert str(refusal.value) == (
+        f"MNIST_API_KEYS_FILE: {tmp_path}/keys.txt line 2: expected a line as `python -m service.keys new` prints it: "
+        "name, scopes (of infer,metrics,admin), sha256:… and, where it is limited, rate=…"
+    )
+
+
+def test_a_file_has_a_thousand_keys_at_most(tmp_path: Path) -> None:
+    """Each is a label in the metrics."""
+    line = f"shop infer sha256:{SUM}"
+    assert len(read(tmp_path, *[line] * 1000)) == 1000
+    with pytest.raises(SettingsError) as refusal:
+        read(tmp_path, *[line] * 1001)
+    assert str(refusal.value) == f"MNIST_API_KEYS_FILE: {tmp_path}/keys.txt: expected at most 1000 keys, found 1001"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"), [(None, "No such file or directory"), (b"\xff", "bytes that are no text")]
+)
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None, found: str) -> None:
+    """By its path and what was found."""
+    path = tmp_path / "keys.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError) as refusal:
+        keys.read(path)
+    assert str(refusal.value) == f"MNIST_API_KEYS_FILE: {path}: expected a readable file, found {found}"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "mnist_", STRANGER[:-1], STRANGER + "A", "MNIST_" + "A" * 43, "mnist_" + "ä" * 43]
+)
+def test_what_has_not_the_form_of_a_key_has_no_digest(text: str) -> None:
+    """So that nobody can keep the service busy with it."""
+    assert keys.digest(text.encode()) is None
