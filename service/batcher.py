@@ -131,7 +131,7 @@ class Batcher:
             found = classifier.predict(images)
         except Exception as error:  # noqa: BLE001 - whatever it is, every request in the batch must get an answer
             found = error
-        self._ended(len(images))
+        self._ended(len(images), len(batch))
         if self._waiting:  # the rest gets its own turn, after the loop has looked at its sockets
             loop.call_soon(self._run, loop)
         else:
@@ -141,7 +141,7 @@ class Batcher:
     def _ran_in_thread(
         self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting], run: asyncio.Future[Probabilities]
     ) -> None:
-        self._ended(sum(len(item.images) for item in batch))
+        self._ended(sum(len(item.images) for item in batch), len(batch))
         self._run(loop)  # at once: the thread works while the answers are written
         error = run.exception()
         _answer(batch, run.result() if error is None else error)  # type: ignore[arg-type]  # no BaseException
@@ -182,11 +182,12 @@ class Batcher:
         self._started, self._pressed = now, bool(self._waiting)
         self._expected = classifier.costs.seconds(size)
 
-    def _ended(self, size: int) -> None:
+    def _ended(self, size: int, requests: int) -> None:
         seconds = time.perf_counter() - self._started
         if not self._pressed:
             self._learn(seconds)
         self._metrics.stages["inference"].observe(seconds)
+        self._metrics.run_seconds.inc(seconds * requests)  # each has waited for all of it
         self._metrics.batch_size.observe(size)
         self._metrics.last_inference.set(time.time())
 
