@@ -83,7 +83,8 @@ def test_what_is_wrong_with_a_name_is_said(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_line_says_whose_key_it_is_and_what_for(tmp_path: Path) -> None:
     """A name may stand there twice; notes and empty lines are passed over."""
-    lines = ["# whose", "", f"shop infer sha256:{SUM}", f"  shop  admin,infer,metrics\tsha256:{'f' * 64} rate=0.5 ", "  # end"]
+    everything = f"  shop  admin,infer,metrics\tsha256:{'f' * 64} rate=0.5 "
+    lines = ["# whose", "", f"shop infer sha256:{SUM}", everything, "  # end"]
     assert read(tmp_path, *lines) == [
         keys.Entry("shop", frozenset({"infer"}), bytes(32), None),
         keys.Entry("shop", frozenset(keys.SCOPES), b"\xff" * 32, 0.5),
