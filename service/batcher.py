@@ -144,7 +144,7 @@ class Batcher:
             found = Run(images, classifier.predict(images))
         except Exception as error:  # noqa: BLE001 - whatever it is, every request in the batch must get an answer
             found = error
-        self._ended(len(images))
+        self._ended(len(images), len(batch))
         if self._waiting:  # the rest gets its own turn, after the loop has looked at its sockets
             loop.call_soon(self._run, loop)
         else:
@@ -158,7 +158,7 @@ class Batcher:
         images: Pixels,
         run: asyncio.Future[Probabilities],
     ) -> None:
-        self._ended(len(images))
+        self._ended(len(images), len(batch))
         self._run(loop)  # at once: the thread works while the answers are written
         error = run.exception()
         _answer(batch, Run(images, run.result()) if error is None else error)  # type: ignore[arg-type]  # no BaseException
@@ -201,11 +201,12 @@ class Batcher:
         self._started, self._pressed = now, bool(self._waiting)
         self._expected = classifier.costs.seconds(size)
 
-    def _ended(self, size: int) -> None:
+    def _ended(self, size: int, requests: int) -> None:
         seconds = time.perf_counter() - self._started
         if not self._pressed:
             self._learn(seconds)
         self._metrics.stages["inference"].observe(seconds)
+        self._metrics.run_seconds.inc(seconds * requests)  # each has waited for all of it
         self._metrics.batch_size.observe(size)
         self._metrics.last_inference.set(time.time())
 

@@ -42,6 +42,8 @@ POLARITIES = ("light_on_dark", "dark_on_light")
 REJECTIONS = ("malformed", "not_a_picture", "too_large", "unusable")
 SHED = ("overloaded", "deadline_exceeded")
 CUT = ("slow", "full")
+INFERRING = ("/infer", "/ModelInfer", "/ModelStreamInfer", "/predict", "/predictions/{model}")  # ends of routes
+RESULTS = ("success", "failure")
 KEY_RESULTS = ("accepted", "forbidden", "limited")
 NO_KEY = "-"  # in the place of a key's name, which cannot be this
 
@@ -90,12 +92,21 @@ class Metrics:
             "size",
             over_workers="livemax",
         )
+        self._inference_seconds = counts(
+            counter("inference_request_seconds_total", "Time of requests with pictures, by how they ended.", "result"),
+            RESULTS,
+        )
+        self.run_seconds = Count(
+            self.book,
+            counter("inference_run_seconds_total", "Time of runs of the model, once for each request in them."),
+        )
         last = gauge(
             "last_inference_timestamp_seconds", "When the model last ran, Unix time; 0: never.", over_workers="max"
         )
         self.last_inference = Level(self.book, last)
-        queue_depth = gauge("queue_depth", "Pictures waiting for the model.", over_workers="livesum")
-        self.queue_depth = Level(self.book, queue_depth)
+        self.queue_depth = Level(
+            self.book, gauge("queue_depth", "Pictures waiting for the model.", over_workers="livesum")
+        )
         digits = counts(counter("predictions_total", "Digits answered.", "digit"), map(str, range(10)))
         self.digits = list(digits.values())
         confidence = histogram("prediction_confidence", "Probability of the answered digit.", buckets=CONFIDENCES)
@@ -106,8 +117,7 @@ class Metrics:
         self.polarities = counts(polarity, POLARITIES)
         self.rejected = counts(counter("rejected_images_total", "Pictures refused.", "reason"), REJECTIONS)
         self.shed = counts(counter("shed_requests_total", "Requests given up to protect the others.", "reason"), SHED)
-        connections = gauge("connections", "Open HTTP connections.", over_workers="livesum")
-        self.connections = Level(self.book, connections)
+        self.connections = Level(self.book, gauge("connections", "Open HTTP connections.", over_workers="livesum"))
         self.cut = counts(counter("connections_cut_total", "Connections closed on their clients.", "reason"), CUT)
         self._by_key = counter("key_requests_total", "Requests by whose API key they had.", "key", "result")
         self.key_refusals = {
@@ -156,10 +166,12 @@ class Metrics:
         """The counts of requests with the key of this name."""
         return {result: Count(self.book, self._by_key.labels(name, result)) for result in KEY_RESULTS}
 
-    def of_requests(self, route: str, method: str, status: int) -> tuple[Count, Spread]:
-        """The count and the duration of requests with these labels."""
-        duration = Spread(self.book, self._duration.labels(route), SECONDS)
-        return Count(self.book, self._requests.labels(route, method, str(status))), duration
+    def of_requests(self, route: str, method: str, status: int) -> tuple[Count, Spread, Count | None]:
+        """The count and the duration of requests with these labels; and their time, if they have pictures."""
+        requests = Count(self.book, self._requests.labels(route, method, str(status)))
+        result = RESULTS[0] if status == 200 else RESULTS[1]
+        seconds = self._inference_seconds[result] if route.endswith(INFERRING) else None
+        return requests, Spread(self.book, self._duration.labels(route), SECONDS), seconds
 
     def count_shed(self, error: ServiceError) -> None:
         """A request was refused with this error: was it given up to protect the others?"""
@@ -197,8 +209,9 @@ def exposition(own: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
 
 
 def totals(own: CollectorRegistry) -> dict[str, tuple[int, int]]:
-    """Counts and nanoseconds over all workers: of each stage, of requests that "success" and "fail"; under "batch" the
-    runs of the model and the pictures in them; and under "last" when the last run was, in Unix time.
+    """Counts and nanoseconds over all workers: of requests with pictures that ended in "success" or in "failure"; of
+    each stage, where the stage "inference" is there once for each request; under "batch" the runs of the model and the
+    pictures in them; and under "last" when the last run was, in Unix time.
     """
     folder = _shared_folder()
     samples = [s for metric in (own if folder is None else all_workers(folder)).collect() for s in metric.samples]
@@ -206,21 +219,21 @@ def totals(own: CollectorRegistry) -> dict[str, tuple[int, int]]:
     def total(name: str, **labels: str) -> float:
         return sum(s.value for s in samples if s.name == f"mnist_{name}" and labels.items() <= s.labels.items())
 
+    asked = [s for s in samples if s.name == "mnist_http_requests_total" and s.labels["route"].endswith(INFERRING)]
+    answered = {"success": 0, "failure": 0}
+    for sample in asked:
+        answered["success" if sample.labels["code"] == "200" else "failure"] += int(sample.value)
     runs = int(total("batch_size_count"))
     found = {
         "batch": (runs, int(total("batch_size_sum"))),
         "last": (runs, int(total("last_inference_timestamp_seconds") * 1e9)),
     }
+    for result, count in answered.items():
+        found[result] = (count, int(total("inference_request_seconds_total", result=result) * 1e9))
     for stage in STAGES:
         spent = total("stage_duration_seconds_sum", stage=stage)
         found[stage] = (int(total("stage_duration_seconds_count", stage=stage)), int(spent * 1e9))
-    infers = ("/infer", "/ModelInfer", "/predict", "/predictions/{model}")
-    asked = [s for s in samples if s.labels.get("route", "").endswith(infers)]
-    by_code = [(s.labels["code"], int(s.value)) for s in asked if s.name == "mnist_http_requests_total"]
-    every, good = sum(n for _, n in by_code), sum(n for code, n in by_code if code == "200")
-    # Times are not kept by status code: they are shared out by the counts.
-    each = sum(s.value for s in asked if s.name == "mnist_http_request_duration_seconds_sum") * 1e9 / max(1, every)
-    return found | {"success": (good, int(each * good)), "fail": (every - good, int(each * (every - good)))}
+    return found | {"inference": (found["queue"][0], int(total("inference_run_seconds_total") * 1e9))}
 
 
 def all_workers(folder: Path) -> CollectorRegistry:

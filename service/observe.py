@@ -60,7 +60,7 @@ class Observer:
         # An id is cheap and unique: a random start for each process, then a count.
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
-        self._bound: dict[tuple[str, str, int], tuple[Count, Spread]] = {}
+        self._bound: dict[tuple[str, str, int], tuple[Count, Spread, Count | None]] = {}
         self.expect(routes)
 
     def expect(self, routes: Iterable[tuple[str, str]]) -> None:
@@ -86,9 +86,11 @@ class Observer:
     ) -> None:
         """A request has been answered, or its connection is gone."""
         self._metrics.in_progress.dec()
-        requests, duration = self._children(route, method, status)
+        requests, duration, inferring = self._children(route, method, status)
         requests.inc()
         duration.observe(seconds)
+        if inferring is not None:
+            inferring.inc(seconds)
         if self._share and random.random() < self._share:  # noqa: S311 - a sample, not a secret
             fields = {
                 "request_id": request_id.decode(),
@@ -100,7 +102,7 @@ class Observer:
             }
             access_log.info("request", extra={"fields": fields})
 
-    def _children(self, route: str, method: str, status: int) -> tuple[Count, Spread]:
+    def _children(self, route: str, method: str, status: int) -> tuple[Count, Spread, Count | None]:
         """The metrics of these labels: looked up once, since that costs more than counting."""
         key = (route, method, status)
         if key not in self._bound:

@@ -68,18 +68,15 @@ def configuration(classifier: Classifier, settings: Settings) -> dict[str, Any]:
 def statistics(classifier: Classifier, numbers: dict[str, tuple[int, int]]) -> dict[str, Any]:
     """One model's statistics: counts and nanoseconds over all workers, of requests on every route that infers.
 
-    Triton counts the three parts of computing when a request is answered, and its `perf_analyzer` ends where their
-    counts differ. So they are those of answers here too: a run of the model is shared by the requests in it.
+    As Triton has it, each part of a request's time is there once for each request that succeeded: its `perf_analyzer`
+    divides by their count, calls what the parts leave of the whole overhead, and ends where counts differ.
     """
     nothing = (0, 0)
-    answered, _ = numbers.get("encode", nothing)
+    succeeded, spent = numbers.get("success", nothing)
+    failed = numbers.get("failure", nothing)
 
-    def part(name: str) -> dict[str, int]:
-        count, ns = numbers.get(name, nothing)
-        return {"count": count, "ns": ns}
-
-    def computing(stage: str) -> dict[str, int]:
-        return {"count": answered, "ns": part(stage)["ns"]}
+    def part(stage: str) -> dict[str, int]:
+        return {"count": succeeded, "ns": numbers.get(stage, nothing)[1]}
 
     return {
         "name": classifier.name,
@@ -88,14 +85,14 @@ def statistics(classifier: Classifier, numbers: dict[str, tuple[int, int]]) -> d
         "inference_count": numbers.get("batch", nothing)[1],
         "execution_count": numbers.get("batch", nothing)[0],
         "inference_stats": {
-            "success": part("success"),
-            "fail": part("fail"),
+            "success": {"count": succeeded, "ns": spent},
+            "fail": {"count": failed[0], "ns": failed[1]},
             "queue": part("queue"),
-            "compute_input": computing("decode"),
-            "compute_infer": computing("inference"),
-            "compute_output": computing("encode"),
-            "cache_hit": part(""),
-            "cache_miss": part(""),
+            "compute_input": part("decode"),
+            "compute_infer": part("inference"),
+            "compute_output": part("encode"),
+            "cache_hit": {"count": 0, "ns": 0},
+            "cache_miss": {"count": 0, "ns": 0},
         },
         "batch_stats": [],
     }

@@ -54,17 +54,18 @@ class Count:
     def __init__(self, book: Book, child: Counter) -> None:
         self._book = book
         self._child = child
-        self._new = 0
+        self._new = 0.0
 
-    def inc(self) -> None:
-        """One more."""
-        self._new += 1
-        if self._new == 1:
+    def inc(self, amount: float = 1) -> None:
+        """One more, or so many."""
+        first = not self._new
+        self._new += amount
+        if first:
             self._book.note(self)
 
     def flush(self) -> None:
         """Hand over what is new."""
-        new, self._new = self._new, 0
+        new, self._new = self._new, 0.0
         self._child.inc(new)
 
 

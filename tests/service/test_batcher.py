@@ -32,9 +32,9 @@ class Watched:
     async def predict(self, images: Pixels) -> Probabilities:
         return (await self.batcher.predict(self.classifier, images.tobytes())).probabilities
 
-    def value(self, name: str) -> float:
+    def value(self, name: str, **labels: str) -> float:
         self.metrics.book.flush()
-        value = self.registry.get_sample_value(name)
+        value = self.registry.get_sample_value(name, labels)
         assert value is not None
         return value
 
@@ -74,6 +74,18 @@ def test_a_lone_request_is_a_batch_of_its_own(classifier: Classifier, digits: Di
 
     asyncio.run(ask())
     assert watched.value("mnist_batch_size_count") == 5
+
+
+def test_a_shared_run_is_the_time_of_each_request_in_it(classifier: Classifier, digits: Digits) -> None:
+    """Three requests, of five pictures together, have waited for one run: its time counts three times."""
+    watched = Watched(classifier)
+
+    async def ask() -> None:
+        await asyncio.gather(*(watched.predict(images_of(digits, size)) for size in (1, 2, 2)))
+
+    asyncio.run(ask())
+    ran = watched.value("mnist_stage_duration_seconds_sum", stage="inference")
+    assert watched.value("mnist_inference_run_seconds_total") == pytest.approx(3 * ran)
 
 
 def test_cancelled_requests_cost_nothing(classifier: Classifier, digits: Digits) -> None:

@@ -256,8 +256,10 @@ def test_nothing_is_lost_while_a_canary_comes_grows_and_is_promoted(both: Path, 
     assert sum(rolled_back(found, reason) for reason in ("errors", "latency", "agreement")) == 0
 
 
-def test_one_that_says_other_digits_is_rolled_back(both: Path, digits: Digits) -> None:
-    """In both workers, and stays so until it is told again; it is not `latest` meanwhile. A shadow may disagree."""
+def test_one_that_says_other_digits_is_rolled_back(
+    both: Path, digits: Digits, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In both workers, with one line in the log, until it is told again; it is not `latest` meanwhile."""
     images = digits.images[:64]
     publish_edited(both, 3, next_digit)
     tell(both, "3")
@@ -275,6 +277,9 @@ def test_one_that_says_other_digits_is_rolled_back(both: Path, digits: Digits) -
         assert compared(found, "same") == 0
         tell(both, "3")
         until(lambda: states(service) == {"32"}, "it is not tried again")
+    lines = [line for line in capfd.readouterr().err.splitlines() if "rolled back" in line]
+    why = "the canary, version 3, is rolled back: it agrees on 0.0% of 200 pictures; the limit is 90%"
+    assert [json.loads(line)["message"] for line in lines] == [why]
 
 
 @pytest.mark.parametrize(("fault", "fast_path"), [(raises, True), (not_finite, False)])

@@ -106,9 +106,10 @@ def measured() -> Iterator[Service]:
         ["-a", "-b", "8", "--concurrency-range", "8"],
         ["--input-tensor-format", "json", "--output-tensor-format", "json"],
         ["-i", "grpc", "--concurrency-range", "4"],
+        ["-i", "grpc", "--streaming", "--concurrency-range", "4"],
         ["--service-kind", "torchserve"],
     ],
-    ids=["bytes", "JSON", "gRPC", "TorchServe"],
+    ids=["bytes", "JSON", "gRPC", "a stream", "TorchServe"],
 )
 def test_tritons_perf_analyzer_measures_it(measured: Service, tmp_path: Path, words: list[str]) -> None:
     """perf_analyzer sends 200 requests, reads the statistics between, and gives its table."""

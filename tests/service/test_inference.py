@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.clients import facts
-from tests.conftest import ROOT, VERSION, Digits, running_service
+from tests.conftest import ROOT, VERSION, Digits, png, running_service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,6 +106,21 @@ def test_statistics_begin_at_zero_and_count_what_is_refused() -> None:
         (then,) = client.get("/v2/models/stats").json()["model_stats"]
         assert then["inference_stats"]["fail"]["count"] == 1
         assert 'mnist_rejected_images_total{reason="malformed"} 1.0' in client.get("/metrics").text
+
+
+def test_statistics_are_of_the_requests_themselves(digits: Digits) -> None:
+    """A slow failure leaves a success's time alone, which is no longer than its client saw, and holds its parts."""
+    spoilt = bytearray(png(np.random.default_rng(0).integers(0, 255, (3000, 3000), np.uint8)))
+    spoilt[-200:-100] = bytes(100)
+    with running_service() as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        assert client.post("/predict", content=bytes(spoilt)).status_code == 415
+        started = time.perf_counter()
+        client.post("/predict", content=png(digits.images[0])).raise_for_status()
+        seen = time.perf_counter() - started
+        parts = client.get("/v2/models/stats").json()["model_stats"][0]["inference_stats"]
+    whole = parts["success"]["ns"]
+    assert parts["fail"]["ns"] > 0
+    assert 0 < sum(parts[f"compute_{name}"]["ns"] for name in ("input", "infer", "output")) < whole < seen * 1e9
 
 
 def test_kserves_client(server_url: str, some: Path, offline: Probabilities) -> None:

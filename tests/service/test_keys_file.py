@@ -29,12 +29,12 @@ def read(folder: Path, *lines: str) -> list[keys.Entry]:
 
 def test_the_command_makes_a_key_and_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The line goes to stdout, the key to stderr: `>> keys.txt` keeps the one and shows the other."""
-    assert keys.main(["new", "--name", "shop", "--scopes", "infer,metrics", "--rate", "5"]) == 0
+    assert keys.main(["new", "--name", "shop", "--scopes", "infer,metrics,admin", "--rate", "5"]) == 0
     line, told = capsys.readouterr()
     key, _, rest = told.partition("\n")
     assert key not in line
     assert rest == "This is the key of shop. It is shown this once, and kept nowhere.\n"
-    scopes = frozenset({"infer", "metrics"})
+    scopes = frozenset(keys.SCOPES)
     assert read(tmp_path, line) == [keys.Entry("shop", scopes, hashlib.sha256(key.encode()).digest(), 5.0)]
     assert keys.digest(key.encode()) == hashlib.sha256(key.encode()).digest()
     assert keys.main(["new", "--name", "shop"]) == 0
@@ -83,10 +83,11 @@ def test_what_is_wrong_with_a_name_is_said(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_line_says_whose_key_it_is_and_what_for(tmp_path: Path) -> None:
     """A name may stand there twice; notes and empty lines are passed over."""
-    lines = ["# whose", "", f"shop infer sha256:{SUM}", f"  shop  admin,infer\tsha256:{'f' * 64} rate=0.5 ", "  # end"]
+    everything = f"  shop  admin,infer,metrics\tsha256:{'f' * 64} rate=0.5 "
+    lines = ["# whose", "", f"shop infer sha256:{SUM}", everything, "  # end"]
     assert read(tmp_path, *lines) == [
         keys.Entry("shop", frozenset({"infer"}), bytes(32), None),
-        keys.Entry("shop", frozenset({"infer", "admin"}), b"\xff" * 32, 0.5),
+        keys.Entry("shop", frozenset(keys.SCOPES), b"\xff" * 32, 0.5),
     ]
     assert read(tmp_path) == []
 

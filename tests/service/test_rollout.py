@@ -74,7 +74,7 @@ class Rolled:
 
         small = Small(chosen or self.choose(), images.tobytes(), lambda *_: (b"", None))
         self.rollout.submit(small, done, lambda: True)
-        return await ended
+        return await asyncio.wait_for(ended, 30)
 
     def value(self, name: str, **labels: str) -> float | None:
         self.metrics.book.flush()
