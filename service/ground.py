@@ -61,33 +61,36 @@ def strokes(colours: Colours, reaches: tuple[float, ...]) -> Relief | None:
     """
     smoothed = _smoothed(colours)
     for fine, wide in pairwise(reaches):
-        power = {light: _power(_narrow(smoothed, fine, light=light)) for light in (False, True)}
-        light = power[True] > power[False]
-        ink = _narrow(smoothed, wide, light=light)
-        whole = power[light] > _WHOLE * _power(ink)
-        if whole and _power(_narrow(smoothed, wide, light=not light)) < _OTHER * _power(ink):
-            return ink
+        dark, bright = (_power(_raised(smoothed, fine, light=light)) for light in (False, True))
+        light = bright > dark
+        ink = _raised(smoothed, wide, light=light)
+        power = _power(ink)
+        whole = max(dark, bright) > _WHOLE * power
+        if whole and _power(_raised(smoothed, wide, light=not light)) < _OTHER * power:
+            return Relief(ink, _noise(ink), light, wide)
     return None
 
 
 def narrow(colours: Colours, reach: float, *, light: bool) -> Relief:
     """What is lighter, or darker, than what it lies on, and narrower than twice the reach."""
-    return _narrow(_smoothed(colours), reach, light=light)
+    strength = _raised(_smoothed(colours), reach, light=light)
+    return Relief(strength, _noise(strength), light, reach)
 
 
-def _narrow(smoothed: Colours, reach: float, *, light: bool) -> Relief:
+def _raised(smoothed: Colours, reach: float, *, light: bool) -> Field:
     wipe = _opened if light else _closed
     pixels = max(1, round(reach * max(smoothed.shape[:2])))
-    apart = smoothed - np.stack([wipe(smoothed[..., c], pixels) for c in range(smoothed.shape[2])], 2)
+    levels = [np.ascontiguousarray(smoothed[..., c]) for c in range(smoothed.shape[2])]
+    apart = [level - wipe(level, pixels) for level in levels]
     # Less the middle: the ground that is left lies at the far end of its noise.
-    seen = _along_ink(np.asarray(apart - np.median(apart, (0, 1)), np.float32))
-    return seen._replace(light=light, reach=reach)
+    centred = np.stack([level - np.median(level) for level in apart], 2)
+    return np.asarray(centred @ _ink_direction(centred), np.float32)
 
 
-def _power(one: Relief) -> float:
+def _power(strength: Field) -> float:
     """How much stands out, and how far; what lies at the border counts less."""
-    raised = np.maximum(one.strength, 0)
-    return float((raised**3 * depth(*raised.shape).clip(0.02, 0.15)).sum())
+    raised = np.maximum(strength, 0)
+    return float((raised * raised * raised * depth(*raised.shape).clip(0.02, 0.15)).sum())
 
 
 def level(strength: Field) -> float:
@@ -100,7 +103,7 @@ def _along_ink(apart: Colours) -> Relief:
     direction = _ink_direction(apart)  # [C]
     strength = apart @ direction
     light = float(direction @ _LUMA) > 0 if len(direction) == 3 else float(direction[0]) > 0
-    return Relief(strength, max(_spread(strength), _QUANTISED), light)
+    return Relief(strength, _noise(strength), light)
 
 
 def _ink_direction(apart: Colours) -> NDArray[np.float32]:
@@ -121,9 +124,9 @@ def depth(height: int, width: int) -> Field:
     return inside
 
 
-def _spread(strength: Field) -> float:
+def _noise(strength: Field) -> float:
     """The deviation of the ground's noise, by a low quantile of the distances from it: ink may cover half."""
-    return 3.14 * float(np.quantile(np.abs(strength), 0.25))
+    return max(3.14 * float(np.quantile(np.abs(strength), 0.25)), _QUANTISED)
 
 
 def _smoothed(colours: Colours) -> Colours:
@@ -140,7 +143,8 @@ def _closed(level: Field, reach: int) -> Field:
 
 def _outer(level: Field, reach: int) -> Field:
     """With a margin like the border: what reaches the border goes on there, and is as wide as it is long."""
-    return np.pad(level, 2 * reach, "edge")
+    rows, columns = (np.arange(-2 * reach, count + 2 * reach) for count in level.shape)
+    return level.take(rows, 0, mode="clip").take(columns, 1, mode="clip")
 
 
 def _inner(level: Field, reach: int) -> Field:
