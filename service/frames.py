@@ -1,7 +1,8 @@
-"""Frames around the digit in a mask of ink: boxes of forms, cells of grids, the edges of a page.
+"""Frames around the digit in a mask of ink: boxes of forms, cells of grids, circles, the edges of a page.
 
-In: numbered shapes, `int64[H, W]`. Out: which pixels are a frame's. A frame is ruled, nearly all its ink lies in
-straight runs along its sides, and something of a digit's size lies inside. It does not know paper, colours nor digits.
+In: numbered shapes, `int64[H, W]`. Out: which pixels are a frame's. Something of a digit's size lies inside a frame,
+which is ruled (nearly all its ink lies in straight runs along its sides), or closed. It does not know paper, colours
+nor digits.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from service.components import label
 from service.morphology import dilate, erode
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ LEAN = 1  # pixels up or down that the paper may lean, beside the line's own thi
 RULED = 0.85  # of the shape's ink is in straight runs: people do not write like this
 SMALLEST = 0.4  # of the picture's sides: smaller is a part of a digit
 SPECK = 0.05  # of the largest shape's pixels: less is neither a frame nor in one
+CLOSED = 0.3  # of the ring's shorter side: what is as long, and inside a closed ring, may be a digit
 INSIDE = 0.12  # of the frame's shorter side: what is as long, and inside, may be a digit
 
 
@@ -38,7 +41,9 @@ def frames(labels: NDArray[np.int64]) -> Mask:
         large = min(frame.shape[0] / labels.shape[0], frame.shape[1] / labels.shape[1]) > SMALLEST
         inside = (boxes[:, :2] > (left, top)).all(1) & (boxes[:, 2:] < (right, bottom)).all(1)
         longer = np.max(boxes[inside, 2:] - boxes[inside, :2], initial=0)
-        if large and longer > INSIDE * min(frame.shape) and _ruled(frame):
+        others = (labels[top:bottom, left:right] >= 0) & ~frame
+        ruled = longer > INSIDE * min(frame.shape) and _ruled(frame)
+        if large and (ruled or (longer > CLOSED * min(frame.shape) and _encloses(frame, others))):
             found |= shape
     return found
 
@@ -47,6 +52,13 @@ def _box(shape: Mask) -> tuple[int, int, int, int]:
     """Left, top, right, bottom; right and bottom exclusive."""
     rows, columns = np.flatnonzero(shape.any(1)), np.flatnonzero(shape.any(0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _encloses(ring: Mask, others: Mask) -> bool:
+    """Whether most of the others lie where no way leads out of the ring."""
+    outside = label(np.pad(~ring, 1, constant_values=True))
+    within = outside[1:-1, 1:-1] != outside[0, 0]
+    return bool(np.count_nonzero(within & others) > 0.5 * np.count_nonzero(others))
 
 
 def _ruled(shape: Mask) -> bool:

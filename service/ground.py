@@ -7,6 +7,7 @@ stands out in blue alone, and the strength is measured along the ink's own colou
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,10 +18,14 @@ from service.surface import Colours, Field, fit_surface
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_UNEVEN = 0.03  # of the contrast: light that the surface did not follow, so the ground is taken locally
-_WORSE = 1.5  # times the roughness: the local ground was a mistake
+    from service.components import Mask
+
+FINEST = (3 / 120, 7 / 120)  # of the picture's longer side: half the width of strokes of pens, and of felt pens
+WIDEST = 17 / 120  # and of brushes
+_UNEVEN = 0.03  # of the contrast: light that the surface did not follow, so that strokes alone are looked for
+_WHOLE = 0.35  # of the power at the next scale: what stands out is no part of something wider
+_OTHER = 8  # times the power: then the other polarity has strokes, and this one what they enclose
 _QUANTISED = 1.0  # grey levels; no ground is known better
-_INSIDE = 0.1  # of the shorter side: nearer to the border lie page edges and neighbours
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -30,27 +35,62 @@ class Relief(NamedTuple):
     strength: Field  # grey levels over the ground along the ink's colour
     noise: float  # deviation of the bare ground, grey levels
     light: bool  # whether the ink is lighter than the ground
+    reach: float = 0.0  # share of the longer side: only what is narrower than twice this stands out; 0: everything
+
+    def without(self, what: Mask) -> Relief:
+        """The relief with ground where `what`, bool[H, W], is."""
+        return self._replace(strength=np.where(what, np.float32(0), self.strength))
 
 
 def relief(colours: Colours) -> Relief:
     """Fit the ground, find which way the ink differs from it, and measure every pixel that way.
 
     A surface is enough for canvases, scans and soft light. Where it leaves much of the ground unexplained (shadows with
-    edges, tables beside the page), the ground is taken locally.
+    edges, sheets on tables), only what a pen may have drawn stands out, whatever it lies on.
     """
-    surface = fit_surface(colours)
-    apart = colours - surface
-    seen = _along_ink(apart)
+    seen = _along_ink(_smoothed(colours - fit_surface(colours)))
     if seen.noise <= max(_QUANTISED, _UNEVEN * level(seen.strength)):
         return seen
-    near = _along_ink(_centred(colours - _local(colours, light=_light_tail(colours, surface))))
-    # Where ink covers half of the picture, there is no ground nearby to take: then the surface was right.
-    return seen if _roughness(near) > _WORSE * _roughness(seen) else near
+    return strokes(colours, (*FINEST, WIDEST)) or seen
 
 
-def _roughness(one: Relief) -> float:
-    """The ground's noise as a share of the ink's contrast."""
-    return one.noise / max(1.0, level(one.strength))
+def strokes(colours: Colours, reaches: tuple[float, ...]) -> Relief | None:
+    """What is narrow enough to be a pen's strokes, at the first reach at which these are whole; None if at none.
+
+    Strokes are finer than what they enclose and leave between them: the polarity that has more of the finest is ink's.
+    """
+    smoothed = _smoothed(colours)
+    for fine, wide in pairwise(reaches):
+        dark, bright = (_power(_raised(smoothed, fine, light=light)) for light in (False, True))
+        light = bright > dark
+        ink = _raised(smoothed, wide, light=light)
+        power = _power(ink)
+        whole = max(dark, bright) > _WHOLE * power
+        if whole and _power(_raised(smoothed, wide, light=not light)) < _OTHER * power:
+            return Relief(ink, _noise(ink), light, wide)
+    return None
+
+
+def narrow(colours: Colours, reach: float, *, light: bool) -> Relief:
+    """What is lighter, or darker, than what it lies on, and narrower than twice the reach."""
+    strength = _raised(_smoothed(colours), reach, light=light)
+    return Relief(strength, _noise(strength), light, reach)
+
+
+def _raised(smoothed: Colours, reach: float, *, light: bool) -> Field:
+    wipe = _opened if light else _closed
+    pixels = max(1, round(reach * max(smoothed.shape[:2])))
+    levels = [np.ascontiguousarray(smoothed[..., c]) for c in range(smoothed.shape[2])]
+    apart = [level - wipe(level, pixels) for level in levels]
+    # Less the middle: the ground that is left lies at the far end of its noise.
+    centred = np.stack([level - np.median(level) for level in apart], 2)
+    return np.asarray(centred @ _ink_direction(centred), np.float32)
+
+
+def _power(strength: Field) -> float:
+    """How much stands out, and how far; what lies at the border counts less."""
+    raised = np.maximum(strength, 0)
+    return float((raised * raised * raised * depth(*raised.shape).clip(0.02, 0.15)).sum())
 
 
 def level(strength: Field) -> float:
@@ -61,9 +101,9 @@ def level(strength: Field) -> float:
 
 def _along_ink(apart: Colours) -> Relief:
     direction = _ink_direction(apart)  # [C]
-    strength = smooth(apart @ direction, 1)
+    strength = apart @ direction
     light = float(direction @ _LUMA) > 0 if len(direction) == 3 else float(direction[0]) > 0
-    return Relief(strength, max(_spread(strength), _QUANTISED), light)
+    return Relief(strength, _noise(strength), light)
 
 
 def _ink_direction(apart: Colours) -> NDArray[np.float32]:
@@ -84,49 +124,28 @@ def depth(height: int, width: int) -> Field:
     return inside
 
 
-def _spread(strength: Field) -> float:
+def _noise(strength: Field) -> float:
     """The deviation of the ground's noise, by a low quantile of the distances from it: ink may cover half."""
-    return 3.14 * float(np.quantile(np.abs(strength), 0.25))
+    return max(3.14 * float(np.quantile(np.abs(strength), 0.25)), _QUANTISED)
 
 
-def _light_tail(colours: Colours, surface: Colours) -> bool:
-    """Whether the ink is lighter than its ground, under uneven light.
-
-    Ink is the minority and so the long tail, both against the surface (which thick strokes are sure to be) and against
-    the mean around it (where the two sides of a shadow's edge stand out alike): the clearer of the two decides.
-    """
-    luma, ground = _luma(colours), _luma(surface)
-    inside = depth(*luma.shape) > _INSIDE
-    around = smooth(luma, max(1, min(luma.shape) // 12))
-    tails = [_skew((luma - other)[inside]) for other in (ground, around)]
-    return max(tails, key=abs) > 0
-
-
-def _luma(colours: Colours) -> Field:
-    return np.asarray(colours @ _LUMA if colours.shape[2] == 3 else colours[..., 0], np.float32)
-
-
-def _skew(values: NDArray[np.float32]) -> float:
-    wide = values.astype(np.float64)
-    return float((wide**3).sum() / max(1e-9, float((wide**2).sum()) ** 1.5))
-
-
-def _local(colours: Colours, *, light: bool) -> Colours:
-    """The ground around each pixel: what remains when all ink narrower than a third of the picture is wiped away."""
-    reach = max(1, min(colours.shape[:2]) // 6)
-    wipe = _opened if light else _closed
-    levels = [smooth(np.ascontiguousarray(colours[..., c]), 1) for c in range(colours.shape[2])]
-    return np.stack([smooth(wipe(level, reach), 1) for level in levels], 2)
-
-
-def _centred(apart: Colours) -> Colours:
-    """Less the middle: the local ground lies at the far end of its noise."""
-    return np.asarray(apart - np.median(apart, (0, 1)), np.float32)
+def _smoothed(colours: Colours) -> Colours:
+    return np.stack([smooth(np.ascontiguousarray(colours[..., c]), 1) for c in range(colours.shape[2])], 2)
 
 
 def _opened(level: Field, reach: int) -> Field:
-    return dilate_square(erode_square(level, reach), reach)
+    return _inner(dilate_square(erode_square(_outer(level, reach), reach), reach), reach)
 
 
 def _closed(level: Field, reach: int) -> Field:
-    return erode_square(dilate_square(level, reach), reach)
+    return _inner(erode_square(dilate_square(_outer(level, reach), reach), reach), reach)
+
+
+def _outer(level: Field, reach: int) -> Field:
+    """With a margin like the border: what reaches the border goes on there, and is as wide as it is long."""
+    rows, columns = (np.arange(-2 * reach, count + 2 * reach) for count in level.shape)
+    return level.take(rows, 0, mode="clip").take(columns, 1, mode="clip")
+
+
+def _inner(level: Field, reach: int) -> Field:
+    return level[2 * reach : -2 * reach, 2 * reach : -2 * reach]

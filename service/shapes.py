@@ -26,6 +26,10 @@ PART = 0.05  # of the main shape's ink: as much may belong to the digit from fur
 NEAR = 0.07  # of the main shape's size: how far off a small fragment still belongs
 FAR = 0.33  # of the main shape's size: how far off a part, like the bar of a 5, still belongs
 EDGE = 0.08  # of the picture's shorter side: a shape at the border that reaches no deeper, in the mean, is an edge
+FILLED, SQUARE = 0.65, 0.6  # of the box, and of its longer side: more is a blob
+BLOB = 0.05  # of a digit's worth: a blob is chosen only where nothing else is
+FLAT = 3  # times as wide as high, and below all else: the digit is underlined
+ASIDE = 1.5  # times as far is what lies beside: parts of a digit lie above each other
 RIVAL = 0.35  # of the main shape's ink: as much, and not a part, is another shape
 
 
@@ -44,6 +48,7 @@ class Shapes(NamedTuple):
     ink: NDArray[np.float64]  # summed cube of the strength: smudges are large and weak
     depth: NDArray[np.float64]  # mean distance from the picture's border, as a share of its shorter side
     boxes: NDArray[np.int64]  # [K, 4] of left, top, right, bottom; right and bottom exclusive
+    blob: NDArray[np.bool_]  # whether it fills its nearly square box: a punched hole, a thumb
 
 
 def sort_out(numbered: NDArray[np.int64], faint: Mask, strength: Field) -> Sorted:
@@ -56,24 +61,34 @@ def sort_out(numbered: NDArray[np.int64], faint: Mask, strength: Field) -> Sorte
     if not clean.any():  # a line alone, which may be a 1
         return Sorted(mask, mask, False)
     shapes = measure(clean, strength)
-    # At the border lie page edges and neighbours; a digit there wins only where nothing else is.
-    worth = shapes.ink * np.clip(shapes.depth / 0.12, 0.1, 1) ** 2
+    # At the border lie page edges and neighbours, and blobs are punched holes and dirt: they win only where nothing
+    # else is.
+    worth = shapes.ink * np.clip(shapes.depth / 0.12, 0.1, 1) ** 2 * np.where(shapes.blob, BLOB, 1)
     edge = _edge(shapes, mask.shape)
     share = worth / worth.max()
-    belongs = _together(shapes.boxes, share, edge)
+    belongs = _together(shapes, share, edge)
     rivals = bool(((share > RIVAL) & ~belongs & ~edge).any())
     foreign = (mask & ~clean) | _chosen(edge, shapes.labels)
     return Sorted(clean & _chosen(belongs, shapes.labels), foreign, rivals)
 
 
-def _together(boxes: NDArray[np.int64], share: NDArray[np.float64], edge: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def fills_its_box(shape: Mask) -> bool:
+    """Whether a shape, cropped to its box, is hardly one of strokes."""
+    return bool(shape.mean() > FILLED)
+
+
+def _together(shapes: Shapes, share: NDArray[np.float64], edge: Mask) -> Mask:
     """Which shapes make up the digit: the main one, then what is near enough to what belongs already."""
-    belongs = np.asarray(share == 1, np.bool_)
+    belongs, boxes = np.asarray(share == 1, np.bool_), shapes.boxes
+    sides = boxes[:, 2:] - boxes[:, :2]
+    flat = sides[:, 0] > FLAT * sides[:, 1]
     while True:
         members = boxes[belongs]
         size = float(np.max(members[:, 2:].max(0) - members[:, :2].min(0)))
         gap = np.min([_gaps(boxes, member) for member in members], 0) / size
-        joins = (((share > SPECK) & (gap < NEAR)) | ((share > PART) & (gap < FAR))) & ~edge
+        underline = flat & (boxes[:, 1] >= members[:, 3].max())
+        part = (share > PART) & (gap < FAR) & ~shapes.blob
+        joins = (((share > SPECK) & (gap < NEAR)) | part) & ~edge & ~underline
         if not (joins & ~belongs).any():
             return belongs
         belongs |= joins
@@ -107,12 +122,14 @@ def measure(mask: Mask, strength: Field) -> Shapes:
     for at, values in ((0, x), (1, y)):
         np.minimum.at(boxes[:, at], flat, values)
         np.maximum.at(boxes[:, at + 2], flat, values + 1)
-    return Shapes(labels, ink, deep, boxes)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    blob = (pixels > FILLED * sides.prod(1)) & (sides.min(1) > SQUARE * sides.max(1))
+    return Shapes(labels, ink, deep, boxes, blob)
 
 
 def _gaps(boxes: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The distance in pixels between each box and the other, 0 where they overlap."""
+    """The distance in pixels between each box and the other, 0 where they overlap; longer sideways."""
     left, top, right, bottom = other
     across = np.maximum(np.maximum(boxes[:, 0] - right, left - boxes[:, 2]), 0)
     down = np.maximum(np.maximum(boxes[:, 1] - bottom, top - boxes[:, 3]), 0)
-    return np.asarray(np.hypot(across, down), np.float64)
+    return np.asarray(np.hypot(ASIDE * across, down), np.float64)
