@@ -169,8 +169,7 @@ class Metrics:
     def of_requests(self, route: str, method: str, status: int) -> tuple[Count, Spread, Count | None]:
         """The count and the duration of requests with these labels; and their time, if they have pictures."""
         requests = Count(self.book, self._requests.labels(route, method, str(status)))
-        result = RESULTS[0] if status == 200 else RESULTS[1]
-        seconds = self._inference_seconds[result] if route.endswith(INFERRING) else None
+        seconds = self._inference_seconds[_result(str(status))] if route.endswith(INFERRING) else None
         return requests, Spread(self.book, self._duration.labels(route), SECONDS), seconds
 
     def count_shed(self, error: ServiceError) -> None:
@@ -220,9 +219,9 @@ def totals(own: CollectorRegistry) -> dict[str, tuple[int, int]]:
         return sum(s.value for s in samples if s.name == f"mnist_{name}" and labels.items() <= s.labels.items())
 
     asked = [s for s in samples if s.name == "mnist_http_requests_total" and s.labels["route"].endswith(INFERRING)]
-    answered = {"success": 0, "failure": 0}
+    answered = dict.fromkeys(RESULTS, 0)
     for sample in asked:
-        answered["success" if sample.labels["code"] == "200" else "failure"] += int(sample.value)
+        answered[_result(sample.labels["code"])] += int(sample.value)
     runs = int(total("batch_size_count"))
     found = {
         "batch": (runs, int(total("batch_size_sum"))),
@@ -250,6 +249,12 @@ def forget_dead_workers(folder: Path) -> None:
         if not Path(f"/proc/{pid}").exists():
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
+
+
+def _result(code: str) -> str:
+    """How a request ended that was answered with this status code."""
+    succeeded, failed = RESULTS
+    return succeeded if code == "200" else failed
 
 
 def _shared_folder() -> Path | None:
