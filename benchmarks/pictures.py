@@ -19,6 +19,7 @@ from PIL import Image
 
 from service import explain, image
 from service.classifier import Classifier
+from service.small_png import read_small_grey
 from training import ink
 from training.strokes import draw
 
@@ -72,7 +73,7 @@ def glancer(pixels: Pixels) -> Callable[[], object]:
     """Does what the fast path does for each PNG; what is left to do is done for all of a run at once."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
-    return lambda: image.glance(image.read_small_grey(stream.getvalue()))
+    return lambda: image.glance(read_small_grey(stream.getvalue()))
 
 
 def timed(call: Callable[[], object], count: int) -> float:

@@ -55,6 +55,7 @@ PAGE_HEADERS = {
     "Cache-Control": "no-cache",
 }
 
+# Answered before whatever waits for its turn.
 AHEAD = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 log = logging.getLogger("service")

@@ -39,7 +39,6 @@ INLINE_SECONDS = 0.002
 IMAGE = 784  # bytes
 LEARNING_RATE = 0.1
 
-
 # Takes a request's answers, or why there are none, and returns what is to be done with all of the run, if anything.
 Done: TypeAlias = "Callable[[Answers | Exception], Callable[[], None] | None]"
 
@@ -112,9 +111,8 @@ class Batcher:
     ) -> None:
         """Call `done` with the answers to n·784 pixels, or with what went wrong, in a later turn of the event loop.
 
-        What it returns is called when all requests of the run have been told.
-
-        What is not `wanted` any more when its turn comes is dropped.
+        What it returns is called when all requests of the run have been told. What is not `wanted` any more when its
+        turn comes is dropped.
         """
         if not self._busy:
             self._busy = True

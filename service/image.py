@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from service.form import SIDE, in_mnist_form, is_mnist_form, of_strokes, seems_mnist_form
+from service.form import SIDE, in_mnist_form, of_strokes, seems_mnist_form
 from service.ink import find_ink
 from service.picture import Picture, Pixels, decode, require_size
 from service.small_png import read_small_grey
@@ -20,17 +20,7 @@ from service.small_png import read_small_grey
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "Glanced",
-    "Pixels",
-    "Prepared",
-    "glance",
-    "is_mnist_form",
-    "prepare",
-    "read",
-    "read_small_grey",
-    "unchanged",
-]
+__all__ = ["Glanced", "Pixels", "Prepared", "glance", "prepare", "read", "unchanged"]
 
 _DARK = bytes(range(128))
 _NEGATIVE = bytes(range(255, -1, -1))

@@ -21,6 +21,7 @@ from service.decoder import INLINE_BYTES, Decoder
 from service.errors import DeadlineExceeded, ServiceError
 from service.image import Glanced
 from service.rollout import Chosen, Rollout
+from service.small_png import read_small_grey
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -282,7 +283,7 @@ def _glance(picture: Picture) -> Glanced | None:
     """What seems to be in MNIST's own form."""
     if isinstance(picture, Numbers):
         return image.glance(picture.rows)
-    return image.glance(image.read_small_grey(picture)) if isinstance(picture, bytes) else None
+    return image.glance(read_small_grey(picture)) if isinstance(picture, bytes) else None
 
 
 def _joined(pictures: Sequence[Glanced | Prepared]) -> bytes:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import numpy as np
 import pytest
 
-from tests.conftest import MODELS
+from service.form import in_mnist_form, seems_mnist_form
+from tests.conftest import MODELS, running_service
 from tests.traffic import Expected
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from service.artefact import Probabilities
     from service.classifier import Classifier
-    from tests.conftest import Digits
+    from service.picture import Pixels
+    from tests.conftest import Digits, Service
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,26 @@ def publish(models: Path, version: int) -> None:
     (models / ".unfinished").rename(models / str(version))
 
 
+def is_mnist_form(pixels: Pixels) -> bool:
+    """Whether `uint8[28, 28]` is in MNIST's own form: it seems so, and is."""
+    return seems_mnist_form(pixels.tobytes()) and in_mnist_form(pixels[None])[0]
+
+
 @pytest.fixture(scope="session")
 def expected(digits: Digits) -> Expected:
     """Digits on which versions 1 and 2 can be told apart."""
     return Expected.of(digits.images[:2000])
+
+
+@pytest.fixture(scope="module")
+def grpc_service() -> Iterator[Service]:
+    """One service with gRPC, for the tests that only ask."""
+    with running_service(grpc_port=0) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def channel(grpc_service: Service) -> Iterator[Any]:
+    """A connection to it."""
+    with grpc.insecure_channel(grpc_service.grpc, [("grpc.max_send_message_length", -1)]) as channel:
+        yield channel

@@ -22,8 +22,6 @@ from tests.clients import facts
 from tests.conftest import MODELS, ROOT, VERSION, Digits, Service, png, running_service, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from service.artefact import Probabilities
 
 MODEL = "mnist-mlp"
@@ -32,20 +30,6 @@ SEVEN = ROOT / "service" / "page" / "seven.png"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 Tensor = pb.ModelInferRequest.InferInputTensor
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    """One service for the tests that only ask."""
-    with running_service(grpc_port=0) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def channel(service: Service) -> Iterator[Any]:
-    """A connection to it."""
-    with grpc.insecure_channel(service.grpc, [("grpc.max_send_message_length", -1)]) as channel:
-        yield channel
 
 
 def infer(channel: Any, request: pb.ModelInferRequest, **options: Any) -> pb.ModelInferResponse:
@@ -150,9 +134,9 @@ def test_triton_reads_statistics(triton: dict[str, Any]) -> None:
     assert series % (404, 1) in triton["metrics"]
 
 
-def test_kserves_client(service: Service, some: Path, offline: Probabilities) -> None:
+def test_kserves_client(grpc_service: Service, some: Path, offline: Probabilities) -> None:
     """KServe's gRPC client: health, and the offline answer to raw and to typed contents."""
-    found = facts("kserve", service.grpc, str(some))
+    found = facts("kserve", grpc_service.grpc, str(some))
     assert found["live"]
     assert found["ready"]
     assert found["model_ready"]
@@ -347,9 +331,9 @@ def test_a_port_without_the_extra_is_told_with_exit_code_2() -> None:
     assert said == "service: MNIST_GRPC_PORT: gRPC is not installed; pip install '.[grpc]'\n"
 
 
-def test_a_port_that_another_service_has_is_told_with_exit_code_4(service: Service) -> None:
+def test_a_port_that_another_service_has_is_told_with_exit_code_4(grpc_service: Service) -> None:
     """Although workers share a port, two services do not."""
-    host, _, port = service.grpc.partition(":")
+    host, _, port = grpc_service.grpc.partition(":")
     status, said = ended("-m", "service", "--grpc-port", port)
     assert status == 4
     assert said == f"service: cannot listen on {host} port {port}: Address already in use\n"

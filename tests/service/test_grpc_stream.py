@@ -19,26 +19,12 @@ from tests.conftest import Digits, Service, running_service, until
 from tests.service.test_grpc import SEVEN, heavy, probabilities, request, under_way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from service.artefact import Probabilities
 
 ROUTE = "/inference.GRPCInferenceService/ModelStreamInfer"
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    """One service for the tests that only ask."""
-    with running_service(grpc_port=0) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def channel(service: Service) -> Iterator[Any]:
-    """A connection to it."""
-    with grpc.insecure_channel(service.grpc, [("grpc.max_send_message_length", -1)]) as channel:
-        yield channel
 
 
 def stream(channel: Any, requests: Iterable[pb.ModelInferRequest | bytes], **options: Any) -> Any:
@@ -66,9 +52,9 @@ def counted(service: Service, status: int) -> float:
 
 
 @pytest.fixture(scope="module")
-def triton(service: Service, some: Path) -> dict[str, Any]:
+def triton(grpc_service: Service, some: Path) -> dict[str, Any]:
     """What Triton's clients were told."""
-    return facts("triton_stream", service.grpc, str(some), str(SEVEN))
+    return facts("triton_stream", grpc_service.grpc, str(some), str(SEVEN))
 
 
 @pytest.mark.parametrize("client", ["in_threads", "in_asyncio"])
@@ -92,9 +78,9 @@ def test_a_streams_deadline_ends_it(triton: dict[str, Any]) -> None:
     assert triton["over_its_deadline"]["status"] == "StatusCode.DEADLINE_EXCEEDED"
 
 
-def test_what_is_refused_keeps_its_id_and_the_stream(channel: Any, service: Service, digits: Digits) -> None:
+def test_what_is_refused_keeps_its_id_and_the_stream(channel: Any, grpc_service: Service, digits: Digits) -> None:
     """A wrong request, bytes that are no message, and a good request: two sentences, an answer, and each is counted."""
-    before = [counted(service, status) for status in (200, 400)]
+    before = [counted(grpc_service, status) for status in (200, 400)]
     wrong = named("wrong", digits)
     wrong.inputs[0].name = "x"
     first, second, third = stream(channel, [wrong, b"\xff\xff", named("good", digits)])
@@ -104,10 +90,10 @@ def test_what_is_refused_keeps_its_id_and_the_stream(channel: Any, service: Serv
     )
     assert second.error_message == "the 2 bytes are no message of the type inference.ModelInferRequest."
     assert (third.infer_response.id, third.error_message) == ("good", "")
-    assert [counted(service, status) for status in (200, 400)] == [before[0] + 1, before[1] + 2]
+    assert [counted(grpc_service, status) for status in (200, 400)] == [before[0] + 1, before[1] + 2]
 
 
-def test_many_requests_at_once_are_answered_in_their_order(channel: Any, service: Service, digits: Digits) -> None:
+def test_many_requests_at_once_are_answered_in_their_order(channel: Any, grpc_service: Service, digits: Digits) -> None:
     """Ten times as many as are answered at once: none is lost, and none overtakes another."""
     names = [str(number) for number in range(10 * AT_ONCE)]
     answers = list(stream(channel, (named(name, digits) for name in names)))

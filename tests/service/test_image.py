@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from service.errors import Unusable
-from service.image import Prepared, is_mnist_form, prepare, read
+from service.image import Prepared, prepare, read
+from tests.service.conftest import is_mnist_form
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from service.form import THICKEST, THINNEST, is_mnist_form, of_strokes, thickness
+from service.form import THICKEST, THINNEST, of_strokes, thickness
+from tests.service.conftest import is_mnist_form
 
 if TYPE_CHECKING:
     from service.components import Mask

@@ -34,6 +34,14 @@ def spoil(models: Path, version: int) -> str:
     return f"{path}: expected sha256"
 
 
+def begin(models: Path, version: int) -> None:
+    """A committed version that is still being copied: all files are there, and one is not whole."""
+    (models / str(version)).mkdir()
+    for name in versions.FILES:
+        shutil.copy(MODELS / str(version) / name, models / str(version) / name)
+    spoil(models, version)
+
+
 def mend(models: Path, version: int) -> None:
     """Puts the golden batch back, in one step: a look may be under way."""
     shutil.copy(MODELS / str(version) / "golden.npz", models / "mended")
@@ -135,10 +143,7 @@ def test_what_is_still_changing_is_waited_for(models: Path) -> None:
 
     async def story() -> None:
         assert await followed.next() == "1"
-        (models / "2").mkdir()
-        for name in versions.FILES:
-            shutil.copy(MODELS / "2" / name, models / "2" / name)
-        spoil(models, 2)
+        begin(models, 2)
         await followed.seen([2, 1])
         mend(models, 2)
         assert await followed.next() == "2"

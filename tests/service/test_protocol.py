@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from service.form import seems_mnist_form
-from service.image import is_mnist_form, prepare
+from service.image import prepare
 from tests.conftest import Digits, Service, png, running_service
+from tests.service.conftest import is_mnist_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

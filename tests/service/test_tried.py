@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from service import versions
 from service.orders import Orders
-from tests.conftest import MODELS
 from tests.service.conftest import publish
-from tests.service.test_models import Followed, mend, spoil
+from tests.service.test_models import Followed, begin, mend, spoil
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,10 +140,7 @@ def test_one_that_is_still_changing_is_waited_for(models: Path) -> None:
     async def story() -> None:
         assert await followed.next() == "1"
         versions.tell_canary(followed.settings, 2, 30)
-        (models / "2").mkdir()
-        for name in versions.FILES:
-            shutil.copy(MODELS / "2" / name, models / "2" / name)
-        spoil(models, 2)
+        begin(models, 2)
         await followed.seen([2, 1])
         mend(models, 2)
         await trial(followed, 30)
