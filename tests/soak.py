@@ -19,7 +19,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
@@ -177,17 +177,14 @@ def slow(expected: Expected, count: int) -> int:
     with running_service(workers=1) as service:
         base = _descriptors(service)
         for sort in SORTS:
-            alone, _, failures = _rate(service, expected)
-            with _apart("tests.slow", service.url, sort, str(count), "3") as clients:
-                until(lambda: _descriptors(service) > base + count / 2, "they do not come")
-                beside, _, more = _rate(service, expected)
-                lived = json.loads(clients.communicate(timeout=60)[0])
+            good, lived = _beside(
+                service, expected, base + count // 2, "tests.slow", service.url, sort, str(count), "3"
+            )
             until(lambda: _descriptors(service) <= base + 1, "descriptors do not come back")
-            failures += more
-            lost += len(failures)
+            lost += len(good.failures)
             print(
-                f"{sort:25} {alone:8.0f} {beside:9.0f} {beside / alone:6.1%} {len(lived):5} {count:6} "
-                f"{max(lived):6.2f} s {base:5} → {_descriptors(service):3} {len(failures):10}",
+                f"{sort:25} {good.rates} {len(lived):5} {count:6} "
+                f"{max(lived):6.2f} s {base:5} → {_descriptors(service):3} {len(good.failures):10}",
                 flush=True,
             )
     return int(lost > 0)
@@ -199,24 +196,43 @@ def flood(expected: Expected, count: int) -> int:
     print("flood                alone/s  beside/s  share  slowest  answers to the flood      lost or wrong")
     with running_service(workers=1) as service:
         for connections, each in ((count, 17), (count, 1), (10, 17), (10, 1)):
-            alone, _, failures = _rate(service, expected)
-            with _apart("tests.flood", service.url, str(connections), str(each), str(SLOW_SECONDS + 2)) as flooders:
-                until(lambda: _descriptors(service) > connections / 2, "they do not come")  # noqa: B023
-                beside, slowest, more = _rate(service, expected)
-                found = json.loads(flooders.communicate(timeout=60)[0])
-            failures += more
-            lost += len(failures)
+            others = "tests.flood", service.url, str(connections), str(each), str(SLOW_SECONDS + 2)
+            good, found = _beside(service, expected, connections // 2, *others)
+            lost += len(good.failures)
             print(
-                f"{connections:5} x {each:2} documents {alone:8.0f} {beside:9.0f} {beside / alone:6.1%} "
-                f"{slowest * 1e3:5.0f} ms  {found!s:25} {len(failures):10}",
+                f"{connections:5} x {each:2} documents {good.rates} "
+                f"{good.slowest * 1e3:5.0f} ms  {found!s:25} {len(good.failures):10}",
                 flush=True,
             )
     return int(lost > 0)
 
 
-def _apart(module: str, *arguments: str) -> subprocess.Popen[str]:
-    """Clients in a process of their own, which take no time from those that are measured."""
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True)
+class Good(NamedTuple):
+    """What good clients got, alone and beside others."""
+
+    alone: float  # answers a second
+    beside: float
+    slowest: float  # seconds that an answer took, beside the others
+    failures: list[str]
+
+    @property
+    def rates(self) -> str:
+        """As the tables have it."""
+        return f"{self.alone:8.0f} {self.beside:9.0f} {self.beside / self.alone:6.1%}"
+
+
+def _beside(service: Service, expected: Expected, there: int, module: str, *arguments: str) -> tuple[Good, Any]:
+    """Good clients alone, and beside a module's, which tells in JSON what became of its own.
+
+    These have a process of their own, and so take no time from those that are measured; they are there when the service
+    has more descriptors than `there`.
+    """
+    alone, _, failures = _rate(service, expected)
+    with subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True) as others:
+        until(lambda: _descriptors(service) > there, "they do not come")
+        beside, slowest, more = _rate(service, expected)
+        told = json.loads(others.communicate(timeout=60)[0])
+    return Good(alone, beside, slowest, failures + more), told
 
 
 def _rate(service: Service, expected: Expected) -> tuple[float, float, list[str]]:
