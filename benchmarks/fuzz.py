@@ -24,7 +24,7 @@ import atheris
 with atheris.instrument_imports(
     include=["service", "python_multipart", "PIL.PngImagePlugin", "PIL.JpegImagePlugin", "PIL.MpoImagePlugin"]
 ):
-    from service import body, openinference, picture, receive
+    from service import body, openinference, picture, receive, signature
     from service.errors import ServiceError
 
 import numpy as np
@@ -48,7 +48,7 @@ def decode(data: bytes) -> None:
 def with_checksums(data: bytes) -> bytes:
     """A PNG's chunks with the checksums that they should have."""
     repaired, at = bytearray(data), 8
-    while data.startswith(body.PNG) and at + 12 <= len(data):
+    while data.startswith(signature.PNG) and at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
         repaired[end : end + 4] = struct.pack(">I", zlib.crc32(data[at + 4 : end]))
         at = end + 4

@@ -15,7 +15,7 @@ import orjson
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service import plain_form, texts, values
+from service import plain_form, signature, texts, values
 from service.errors import Malformed, NotAPicture, ServiceError, TooLarge, UnknownMediaType, Unusable
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = "bytes | Numbers | ServiceError"  # PNG or JPEG; pixels; or why it is neither
 
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
 FORM = "multipart/form-data"
 PARTS = 16  # of a form, for each picture that it may hold: fields that are no files are passed over
@@ -53,17 +52,19 @@ def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
     if kind == "application/json" or kind.endswith("+json"):
         return _json(body, max_images)
     # curl's --data-binary names no picture type: the bytes themselves say it.
-    if kind.startswith("image/") or body.startswith((PNG, JPEG)):
+    if kind.startswith("image/") or signature.is_read(body):
         return Pictures([body], several=False)
     if kind == "application/octet-stream":
         return _raw(body, max_images)
-    raise UnknownMediaType(f"Content-Type {kind or '(none)'} is not one that is read here; send {ACCEPTED}.")
+    unknown = UnknownMediaType(f"Content-Type {kind or '(none)'} is not one that is read here; send {ACCEPTED}.")
+    raise signature.refusal(body) or unknown
 
 
 def _raw(body: bytes, max_images: int) -> Pictures:
     count, rest = divmod(len(body), 784)
     if rest:
-        raise Malformed(f"application/octet-stream takes N·784 bytes (uint8[N,28,28]); {len(body):,} were sent.")
+        odd = Malformed(f"application/octet-stream takes N·784 bytes (uint8[N,28,28]); {len(body):,} were sent.")
+        raise signature.refusal(body) or odd
     _check_count(count, max_images)
     return Pictures([Numbers(body[at : at + 784]) for at in range(0, len(body), 784)], several=count > 1)
 
@@ -135,7 +136,7 @@ class _Form:
     def _end(self) -> None:
         _, options = parse_options_header(self._disposition)
         # A file need not have a name (RFC 7578 section 4.2): Triton's perf_analyzer gives none.
-        if b"filename" in options or self._content.startswith((PNG, JPEG)):
+        if b"filename" in options or signature.is_read(self._content):
             self.files.append(bytes(self._content))
 
 

@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, PngImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from service import signature
 from service.errors import NotAPicture, TooLarge, Unusable
 
 if TYPE_CHECKING:
@@ -75,11 +76,12 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
 
 def _opener(data: bytes) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     """Pillow's opener for these bytes; called directly, because `Image.open` warns of bombs through global state."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if data.startswith(signature.PNG):
         return PngImageFile
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(signature.JPEG):
         return JpegImageFile  # reads the first frame of an MPO and leaves the others alone
-    raise NotAPicture("The bytes are neither a PNG nor a JPEG; convert the picture to one of these.")
+    unknown = NotAPicture("The bytes are neither a PNG nor a JPEG; convert the picture to one of these.")
+    raise signature.refusal(data) or unknown
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

@@ -16,6 +16,8 @@ from tests.conftest import png
 FORM, JSON, RAW = "multipart/form-data; boundary=b", "application/json", "application/octet-stream"
 PIXELS = np.arange(784, dtype=np.uint8).reshape(28, 28)
 FILE, JPEG = png(PIXELS), b"\xff\xd8\xff and so on"
+HEIC = b"\0\0\0\x24ftypheic" + bytes(24)
+NO_HEIC = "This is a HEIC picture, as iPhones keep them, which is not read here; convert it to PNG or JPEG."
 BASE64 = base64.b64encode(FILE).decode()
 ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
 MANY_VALUES = TooLarge("The JSON has more than 4,000 values, which is the limit.", limit=4000)
@@ -99,6 +101,8 @@ REFUSED: dict[str, tuple[str, bytes, ServiceError]] = {
         bytes(783),
         Malformed("application/octet-stream takes N·784 bytes (uint8[N,28,28]); 783 were sent."),
     ),
+    "a phone's HEIC, named as curl names files": ("application/x-www-form-urlencoded", HEIC, NotAPicture(NO_HEIC)),
+    "a phone's HEIC, named as no picture": (RAW, HEIC, NotAPicture(NO_HEIC)),
     "four pictures": (RAW, bytes(784 * 4), TooLarge("The request holds 4 pictures; the limit is 3.", limit=3)),
     "four files": (
         FORM,

@@ -237,7 +237,6 @@ DAMAGED = {
     "text": b"hello, I am a picture",
     "text as PNG": b"\x89PNG\r\n\x1a\nhello, I am a picture",
     "text as JPEG": b"\xff\xd8\xffhello, I am a picture",
-    "GIF": encode(NOISE, "GIF"),
     "half a PNG": encode(NOISE)[: len(encode(NOISE)) // 2],
     "PNG without its last chunk": encode(NOISE)[:-12],
     "half a JPEG": encode(NOISE, "JPEG")[:1500],
@@ -260,6 +259,13 @@ def test_damaged_and_foreign_bytes_are_refused_with_advice(data: bytes) -> None:
     with pytest.raises(NotAPicture) as caught:
         decode(data, max_pixels=LIMIT)
     assert caught.value.detail in ADVICE
+
+
+@pytest.mark.parametrize("kind", ["WebP", "AVIF", "GIF", "BMP", "TIFF", "PDF"])
+def test_a_picture_of_another_format_is_told_by_its_name(kind: str) -> None:
+    """Whatever people send: they need not guess what is wrong with it."""
+    with pytest.raises(NotAPicture, match=f"This is an? {kind}.*, which is not read here; convert it to PNG or JPEG."):
+        decode(encode(corner(), kind), max_pixels=LIMIT)
 
 
 @pytest.mark.parametrize(
