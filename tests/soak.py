@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
+from benchmarks.serving.processes import free_port
 from service import versions
 from service.settings import load
 from tests.conftest import MODELS, Service, running_service, until
-from tests.service.test_metrics import worker_pids
+from tests.proxies import running_proxy
+from tests.service.test_metrics import predictions, samples, worker_pids
 from tests.slow import SORTS
 from tests.traffic import Expected, Traffic
 from training import data
@@ -34,6 +36,7 @@ from training import data
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+PAUSE_SECONDS = 2  # between the deaths of workers: one that begins is not ready at once
 SLOW_SECONDS = 6  # of measuring beside slow clients: before the first of them is cut off
 
 
@@ -65,7 +68,12 @@ def main(arguments: list[str]) -> int:
     """Runs every fault; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Faults under load, many times over.")
     parser.add_argument("--swaps", type=int, default=100, help="changes of the version")
-    parser.add_argument("--stops", type=int, default=50, help="SIGTERMs, each to a service of its own")
+    parser.add_argument(
+        "--stops",
+        type=int,
+        default=50,
+        help="SIGTERMs, each to a service of its own; and behind nginx",
+    )
     parser.add_argument("--kills", type=int, default=10, help="SIGKILLs of a worker, and replacements of all workers")
     parser.add_argument("--slow", type=int, metavar="N", help="only this: N slow connections of each sort, in turn")
     parser.add_argument("--flood", type=int, metavar="N", help="only this: N connections that ask for documents")
@@ -79,6 +87,7 @@ def main(arguments: list[str]) -> int:
         swaps(expected, asked.swaps),
         stops(expected, asked.stops, 1),
         stops(expected, asked.stops, 2),
+        *([restarts(expected, asked.stops)] if shutil.which("nginx") else []),
         hangups(expected, asked.kills),
         kills(expected, asked.kills),
     ]
@@ -133,6 +142,26 @@ def stops(expected: Expected, times: int, workers: int) -> Row:
     return row
 
 
+def restarts(expected: Expected, times: int) -> Row:
+    """SIGTERM to one of two services behind nginx, which asks both, until it has ended; then another takes its port."""
+    row = Row("SIGTERM behind nginx")
+    port = free_port()
+    with (
+        running_service() as other,
+        running_proxy("nginx", other.url, f"http://127.0.0.1:{port}") as url,
+        Traffic(url, expected) as traffic,
+    ):
+        for _ in range(times):
+            with running_service(port=port) as service:
+                until(lambda: predictions(samples(f"{service.url}/metrics")) > 50, "nginx does not ask it")
+                with row.timed():
+                    if (code := service.stop()) != 0:
+                        row.failures.append(f"exit code {code}")
+        traffic.stop()
+        row.add(traffic)
+    return row
+
+
 def hangups(expected: Expected, times: int) -> Row:
     """SIGHUP to the parent, until both workers are others."""
 
@@ -160,6 +189,7 @@ def _on_workers(expected: Expected, times: int, fault: str, inject: Callable[[Se
             with row.timed():
                 inject(service)
                 until(lambda: _replaced(service, before) == others, "the workers are not replaced")  # noqa: B023
+            time.sleep(PAUSE_SECONDS)
         traffic.stop()
         row.add(traffic)
     return row

@@ -1,4 +1,4 @@
-"""The same wrong requests through nginx and haproxy: no request reaches the service that they have not seen."""
+"""Behind nginx and haproxy: no request reaches the service that they have not seen, and none is lost when it ends."""
 
 from __future__ import annotations
 
@@ -6,51 +6,24 @@ import contextlib
 import re
 import shutil
 import socket
-import subprocess
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from benchmarks.hostile import SMUGGLED, wrong_framing
+from benchmarks.serving.processes import free_port
 from tests.conftest import Digits, Service, png, running_service, until
+from tests.proxies import PROXIES, running_proxy
+from tests.service.test_metrics import predictions, samples
+from tests.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from tests.traffic import Expected
 
 SHAPES = wrong_framing()
-NGINX = """
-pid {folder}/pid; daemon off; error_log stderr crit;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-    upstream service {{ server {service}; keepalive 8; }}
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection "";
-            proxy_request_buffering off;
-        }}
-    }}
-}}
-"""
-HAPROXY = """
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 5s
-    timeout server 5s
-frontend in
-    bind 127.0.0.1:{port}
-    default_backend out
-backend out
-    http-reuse always
-    server service {service}
-"""
-COMMANDS = {"nginx": (NGINX, ["nginx", "-c"]), "haproxy": (HAPROXY, ["haproxy", "-db", "-f"])}
 
 
 @pytest.fixture(scope="module")
@@ -60,29 +33,13 @@ def service() -> Iterator[Service]:
         yield service
 
 
-@pytest.fixture(scope="module", params=COMMANDS)
-def proxy(request: pytest.FixtureRequest, service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A proxy before it, which keeps its connections to the service; its port."""
-    text, command = COMMANDS[request.param]
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed")
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    config = folder / "config"
-    config.write_text(text.format(folder=folder, port=port, service=service.url.removeprefix("http://")))
-    with subprocess.Popen([*command, str(config)], stderr=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: _listens(port), f"{request.param} does not start")
-            yield port
-        finally:
-            process.terminate()
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-        return True
-    return False
+@pytest.fixture(scope="module", params=PROXIES)
+def proxy(request: pytest.FixtureRequest, service: Service) -> Iterator[str]:
+    """A proxy before it; its address."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    with running_proxy(request.param, service.url) as url:
+        yield url
 
 
 def smuggled(service: Service) -> float:
@@ -93,14 +50,15 @@ def smuggled(service: Service) -> float:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_nothing_is_smuggled(service: Service, proxy: int, name: str) -> None:
+def test_nothing_is_smuggled(service: Service, proxy: str, name: str) -> None:
     """The service answers no request that the proxy has not seen: each hidden one that it answers comes back as such.
 
     Both proxies mend some of what they pass on, and may well see two requests where we would refuse the first.
     """
     before = smuggled(service)
     received = b""
-    with socket.create_connection(("127.0.0.1", proxy), timeout=10) as connection, contextlib.suppress(ConnectionError):
+    port = int(proxy.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, contextlib.suppress(ConnectionError):
         connection.sendall(SHAPES[name] + SMUGGLED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         while piece := connection.recv(65536):
             received += piece
@@ -108,7 +66,21 @@ def test_nothing_is_smuggled(service: Service, proxy: int, name: str) -> None:
     assert statuses.count(b"200") == smuggled(service) - before
 
 
-def test_a_good_request_passes(proxy: int, digits: Digits) -> None:
+def test_a_good_request_passes(proxy: str, digits: Digits) -> None:
     """The proxies work: a picture is answered through them."""
-    answer = httpx.post(f"http://127.0.0.1:{proxy}/predict", content=png(digits.images[0]))
+    answer = httpx.post(f"{proxy}/predict", content=png(digits.images[0]))
     assert answer.json()["predictions"][0]["digit"] == digits.labels[0]
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_a_service_that_ends_behind_nginx_loses_nothing(service: Service, expected: Expected) -> None:
+    """nginx keeps connections to two services; one of them ends under load, and comes again."""
+    port = free_port()
+    with running_proxy("nginx", service.url, f"http://127.0.0.1:{port}") as url, Traffic(url, expected) as traffic:
+        for _ in range(2):
+            with running_service(port=port) as ending:
+                until(lambda: predictions(samples(f"{ending.url}/metrics")) > 50, "nginx does not ask it")
+                assert ending.stop() == 0
+        traffic.stop()
+    assert traffic.failures == []
+    assert traffic.answered["2"] > 100
