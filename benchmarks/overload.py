@@ -3,6 +3,8 @@
 In: a published model version. Out: one table. One worker is asked with 64 digits a request: first by clients that wait
 for each answer, which tells its capacity; then at fixed rates that wait for nobody: half of the capacity, three times
 of it, and half of it again. Health is asked all the time. The clients share the cores with the service.
+
+    python -m benchmarks.overload --times 0.7 --seconds 600     as busy as it may be, for long: latency and memory
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import statistics
 import sys
 import time
@@ -24,6 +27,8 @@ from service import image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from benchmarks.servers import Server
 
 PICTURES = 64
 CLIENTS = 16  # that wait for their answers
@@ -89,9 +94,18 @@ class Clients:
         return list(await asyncio.gather(*asked))
 
 
-async def measure(url: str, times: float, seconds: float) -> tuple[float, dict[str, list[Asked]], list[Asked]]:
-    """Capacity in requests per second; what came of each phase; and what health answered in the overload."""
-    clients = Clients(url)
+class Measured(NamedTuple):
+    """What came of it all."""
+
+    capacity: float  # requests per second
+    phases: dict[str, list[Asked]]
+    health: list[Asked]  # during the load
+    memory: list[float]  # MiB, each second of the load
+
+
+async def measure(server: Server, times: float, seconds: float) -> Measured:
+    """Ask it: at its capacity, at half of it, at `times` it for so many seconds, and at half of it."""
+    clients = Clients(server.url)
     digits = image.read(SEVEN, max_pixels=10**6).pixels.tobytes() * PICTURES
     head = (
         f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: {len(digits)}"
@@ -100,11 +114,13 @@ async def measure(url: str, times: float, seconds: float) -> tuple[float, dict[s
     await clients.closed(request, WARM_UP)
     capacity = len(await clients.closed(request, WARM_UP)) / WARM_UP
     phases = {"before": await clients.open(request, capacity / 2, WARM_UP * 2)}
-    health = asyncio.ensure_future(_health(Clients(url)))
-    phases["overload"] = await clients.open(request, capacity * times, seconds)
+    health = asyncio.ensure_future(_health(Clients(server.url)))
+    memory = asyncio.ensure_future(_memory(server.pid))
+    phases["load"] = await clients.open(request, capacity * times, seconds)
     health.cancel()
+    memory.cancel()
     phases["after"] = await clients.open(request, capacity / 2, WARM_UP * 3)
-    return capacity, phases, await health
+    return Measured(capacity, phases, await health, await memory)
 
 
 async def _health(clients: Clients) -> list[Asked]:
@@ -116,23 +132,43 @@ async def _health(clients: Clients) -> list[Asked]:
     return found
 
 
-def table(capacity: float, phases: dict[str, list[Asked]], health: list[Asked]) -> str:
+async def _memory(pid: int) -> list[float]:
+    found = []
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            found.append(_resident(pid))
+            await asyncio.sleep(1)
+    return found
+
+
+def _resident(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def table(times: float, measured: Measured) -> str:
     """What was measured, a line for each."""
-    flood = phases["overload"]
-    good, refused = ([a for a in flood if a.status == status] for status in (200, 503))
-    lasted = max(a.due + a.seconds for a in flood) - min(a.due for a in flood)
-    normal = _p99(phases["before"])
+    capacity, phases, health, memory = measured
+    load = phases["load"]
+    good, refused = ([a for a in load if a.status == status] for status in (200, 503))
+    lasted = max(a.due + a.seconds for a in load) - min(a.due for a in load)
     rows = {
         "capacity, requests per second": f"{capacity:.0f}",
-        "overload: goodput, share of capacity": f"{len(good) / lasted / capacity:.0%}",
-        "overload: answered, p50 and p99": f"{_p50(good):.1f} and {_p99(good):.1f} ms",
-        "overload: refused, p50 and p99": f"{_p50(refused):.1f} and {_p99(refused):.1f} ms",
-        "overload: requests that got neither 200 nor 503": f"{len(flood) - len(good) - len(refused)}",
-        "overload: health, p99, and how many of it were 200": f"{_p99(health):.1f} ms, {_share(health):.0%}",
-        "before: p99": f"{normal:.1f} ms",
+        "before: p99": f"{_p99(phases['before']):.1f} ms",
+        f"load of {times:g} times the capacity: requests": f"{len(load):,}",
+        "load: answered, share of the capacity": f"{len(good) / lasted / capacity:.0%}",
+        "load: answered, p50 and p99": f"{_p50(good):.1f} and {_p99(good):.1f} ms",
+        "load: refused, p50 and p99": f"{_p50(refused):.1f} and {_p99(refused):.1f} ms" if refused else "none",
+        "load: requests that got neither 200 nor 503": f"{len(load) - len(good) - len(refused)}",
+        "load: health, p99, and how many of it were 200": f"{_p99(health):.1f} ms, {_share(health):.0%}",
+        "load: memory at its quarters": ", ".join(f"{mib:.1f}" for mib in _quarters(memory)) + " MiB",
         "after: p99 of each second": ", ".join(f"{_p99(part):.1f}" for part in _by_second(phases["after"])) + " ms",
     }
     return "\n".join(["| | |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def _quarters(each: list[float]) -> list[float]:
+    """At the end of each quarter."""
+    return [each[number * (len(each) - 1) // 4] for number in range(1, 5)]
 
 
 def _by_second(asked: list[Asked]) -> list[list[Asked]]:
@@ -159,12 +195,12 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload")
     parser.add_argument("--model", type=Path, default=Path("models/mnist-mlp/2"), help="a version's folder")
     parser.add_argument("--times", type=float, default=3.0, help="of the capacity")
-    parser.add_argument("--seconds", type=float, default=120.0, help="length of the overload")
+    parser.add_argument("--seconds", type=float, default=120.0, help="length of the load")
     options = parser.parse_args(words)
     with ours(options.model, 1) as server:
-        capacity, phases, health = asyncio.run(measure(server.url, options.times, options.seconds))
-    print(table(capacity, phases, health))
-    return int(any(one.status not in {200, 503} for one in phases["overload"]))
+        measured = asyncio.run(measure(server, options.times, options.seconds))
+    print(table(options.times, measured))
+    return int(any(one.status not in {200, 503} for one in measured.phases["load"]))
 
 
 if __name__ == "__main__":
