@@ -23,7 +23,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
 
 import service
-from service import metrics, openapi, problems, served, watchdog
+from service import certificate, metrics, openapi, problems, served, watchdog
 from service.access import Access, scope_of
 from service.batcher import Batcher
 from service.connections import Connections
@@ -119,6 +119,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 "connections": connections,
                 "observer": observer,
                 "turns": Turns(settings.max_wait_seconds, AHEAD),
+                "tls": certificate.context(settings),
             }
             yield shared | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
