@@ -71,11 +71,18 @@ class Slow(InThread):
                         if not piece:
                             break
                     if self.sort == "unread":
-                        await asyncio.sleep(self.pause)
+                        await self._pause(connection)
                     await loop.sock_sendall(connection, bit)
             if not self._stopped:
                 self.lived.append(time.monotonic() - began)
                 self.answers.append(told)
+
+    async def _pause(self, connection: socket.socket) -> None:
+        """Read nothing for a while, and see nevertheless when the connection is cut off."""
+        for _ in range(int(self.pause / 0.1)):
+            if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                break
+            await asyncio.sleep(0.1)
 
 
 if __name__ == "__main__":
