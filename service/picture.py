@@ -6,8 +6,11 @@ it does not know what ink is, nor digits, nor networks.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
 import struct
+import threading
 import warnings
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,12 +24,16 @@ from PIL.PngImagePlugin import PngImageFile
 from service.errors import NotAPicture, TooLarge, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Pixels = NDArray[np.uint8]
 
 MIN_SHORT, MIN_LONG = 2, 5  # pixels of the sides: a 1 cut out of small print
 WORK_SIDE = 1000  # pixels; no digit needs more, and a JPEG of any size decodes straight to about this
+LARGE = 8_000_000  # pixels, of up to four bytes: one picture of more is decoded at a time
+_ALONE = threading.Lock()
+# What the one before it took, and glibc keeps for its thread, goes back to the system; other C libraries keep nothing.
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
 BAND = 32  # rows of the reduced picture that are made at once
 MAX_SCANS = 100  # of a JPEG: a progressive one has about ten, and each goes over the whole picture
 PngImagePlugin.MAX_TEXT_MEMORY = 2 * 2**20  # bytes of all texts of a PNG; Pillow itself lets them grow to 64 MiB
@@ -67,7 +74,8 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
         raise NotAPicture("The picture's header is damaged; export it again as PNG or JPEG.") from error
     _check_size(*image.size, max_pixels)
     try:
-        return _upright(image, data)
+        with _turn_of(image):
+            return _upright(image, data)
     except _DAMAGE as error:
         raise NotAPicture(
             "The picture is damaged or was cut off on its way; export it again, and send the whole file."
@@ -92,6 +100,19 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
             limit=max_pixels,
         )
     require_size(width, height)
+
+
+@contextlib.contextmanager
+def _turn_of(image: ImageFile.ImageFile) -> Iterator[None]:
+    """Of those that are large, and held whole while they are decoded, as sequential JPEGs are not, one has its turn."""
+    whole = not isinstance(image, JpegImageFile) or "progressive" in image.info
+    if not whole or image.width * image.height <= LARGE:
+        yield
+        return
+    with _ALONE:
+        if _TRIM is not None:
+            _TRIM(0)
+        yield
 
 
 def _check_scans(image: JpegImageFile, data: bytes) -> None:
