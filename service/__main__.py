@@ -14,14 +14,13 @@ import resource
 import shutil
 import signal
 import socket
-import ssl
 import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service import keys
+from service import certificate, keys
 from service import settings as settings_module
 from service.ending import ended
 from service.errors import ModelError
@@ -84,15 +83,13 @@ def _check_descriptors() -> None:
 
 
 def _check_certificate(settings: Settings) -> None:
-    """One clear line, where uvicorn would show a stack, or ask the terminal for a password."""
-    if settings.tls_cert_file is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password="")
-        except (OSError, ValueError) as error:
-            raise settings_module.SettingsError(
-                f"MNIST_TLS_CERT_FILE: {settings.tls_cert_file}: expected a certificate and its key, found {error}"
-            ) from None
+    """One clear line, where a worker would show a stack."""
+    try:
+        certificate.context(settings)
+    except (OSError, ValueError) as error:
+        raise settings_module.SettingsError(
+            f"MNIST_TLS_CERT_FILE: {settings.tls_cert_file}: expected a certificate and its key, found {error}"
+        ) from None
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -227,6 +224,7 @@ def _welcome(settings: Settings, listener: socket.socket, models: Models) -> str
 def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvicorn.Config:
     import uvicorn
 
+    from service.handshake import Handshake
     from service.protocol import Protocol
 
     LOGGING["root"]["level"] = settings.log_level.upper()  # type: ignore[index]
@@ -234,7 +232,7 @@ def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvico
         app,  # type: ignore[arg-type]
         factory=factory,
         workers=settings.workers,
-        http=Protocol,
+        http=Protocol if settings.tls_cert_file is None else Handshake,
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -242,8 +240,6 @@ def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvico
         server_header=False,
         log_config=LOGGING,
         log_level="warning",
-        ssl_certfile=settings.tls_cert_file,
-        ssl_keyfile=settings.tls_key_file,
         timeout_graceful_shutdown=max(0, int(settings.shutdown_seconds - settings.drain_seconds)),
     )
 

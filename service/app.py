@@ -23,9 +23,10 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
 
 import service
-from service import metrics, openapi, problems, served, watchdog
+from service import certificate, metrics, openapi, problems, served, watchdog
 from service.access import Access, scope_of
 from service.batcher import Batcher
+from service.bodies import Bodies
 from service.connections import Connections
 from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log, template
@@ -119,6 +120,8 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 "connections": connections,
                 "observer": observer,
                 "turns": Turns(settings.max_wait_seconds, AHEAD),
+                "bodies": Bodies(settings.max_body_bytes),
+                "tls": certificate.context(settings),
             }
             yield shared | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
@@ -180,11 +183,11 @@ def _add_predict(app: FastAPI, predictor: Predictor, models: Models, settings: S
     )
     async def predict(request: Request) -> Response:
         """Answers pictures in any of the forms below. `?explain=1` adds what the network saw and why."""
-        data, seconds = await admitted_body(request, settings, predictor.admission)
         explained = request.query_params.get("explain", "0") not in {"", "0", "false"}
         content_type = request.headers.get("content-type", "")
-        work = predictor.answer(content_type, data, explained=explained, headers=request.scope["headers"])
-        answer = await in_time(work, seconds)
+        async with admitted_body(request, settings, predictor.admission) as (data, seconds):
+            work = predictor.answer(content_type, data, explained=explained, headers=request.scope["headers"])
+            answer = await in_time(work, seconds)
         return Response(answer, media_type="application/json")
 
     @app.post(

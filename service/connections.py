@@ -2,7 +2,8 @@
 
 In: connections as they come and go. Out: what is too slow is cut off, and beyond the limit the slowest makes room for
 the next. One look at all of them, a few times within the shortest deadline, costs less than a timer for each request.
-It knows what a connection waits for, and nothing of HTTP.
+It
+knows what a connection waits for, and nothing of TLS and HTTP.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from service.guard import Guarded
+    from service.handshake import Handshake
     from service.metrics import Metrics
     from service.settings import Settings
 
@@ -42,9 +44,9 @@ class Connections:
         self.look_seconds = min(LOOK_SECONDS, self.timeout / 8, self.keep_alive / 8)
         self._limit = min(settings.max_connections or MOST, _descriptors() - SPARE)
         self._metrics = metrics
-        self._open: set[Guarded] = set()
+        self._open: set[Guarded | Handshake] = set()
 
-    def enter(self, connection: Guarded, now: float) -> None:
+    def enter(self, connection: Guarded | Handshake, now: float) -> None:
         """One more; raises `Overloaded` where there is no room, and none can be made."""
         if len(self._open) >= self._limit:
             self._metrics.cut["full"].inc()
@@ -57,7 +59,7 @@ class Connections:
             slowest.cut_off(full)
         self._open.add(connection)
 
-    def leave(self, connection: Guarded) -> None:
+    def leave(self, connection: Guarded | Handshake) -> None:
         """One less."""
         self._open.discard(connection)
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 INLINE_BYTES = 2048
 # A body up to so many bytes is taken apart in less than a millisecond.
 INLINE_BODY = 65_536
-# Large pictures being decoded at once: bounds memory at this many times `max_pixels`.
+# Pictures being decoded at once; of those that take much memory `picture` lets one.
 THREADS = 2
 LEARNING_RATE = 0.1
 

@@ -8,6 +8,7 @@ redirected, because clients don't follow. What tensors look like is `service.ope
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -145,18 +146,19 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
     async def infer(request: Request) -> Response:
         """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
         classifier = asked(request)
-        body, seconds = await admitted_body(request, settings, predictor.admission)
         encoding = request.headers.get("content-encoding", "").strip().lower()
         header = request.headers.get(HEADER_LENGTH)
 
-        def parse() -> openinference.Request:
+        def parse(body: bytes) -> openinference.Request:
             plain = decompressed(body, encoding, limit=settings.max_body_bytes)
             return openinference.parse(plain, header, max_images=settings.max_images)
 
-        size = settings.max_body_bytes if encoding else len(body)  # a few compressed bytes may be many
         named, headers = "version" in request.path_params, request.scope["headers"]
-        work = predictor.infer(classifier, parse, openinference.encode, size=size, named=named, headers=headers)
-        content, length = await in_time(work, seconds)
+        async with admitted_body(request, settings, predictor.admission) as (body, seconds):
+            size = settings.max_body_bytes if encoding else len(body)  # a few compressed bytes may be many
+            parsing = functools.partial(parse, body)
+            work = predictor.infer(classifier, parsing, openinference.encode, size=size, named=named, headers=headers)
+            content, length = await in_time(work, seconds)
         if length is None:
             return Response(content, media_type="application/json")
         return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})

@@ -6,8 +6,11 @@ it does not know what ink is, nor digits, nor networks.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
 import struct
+import threading
 import warnings
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,12 +25,17 @@ from service import signature
 from service.errors import NotAPicture, TooLarge, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Pixels = NDArray[np.uint8]
 
 MIN_SHORT, MIN_LONG = 2, 5  # pixels of the sides: a 1 cut out of small print
 WORK_SIDE = 1000  # pixels; no digit needs more, and a JPEG of any size decodes straight to about this
+LARGE = 8_000_000  # pixels, of up to four bytes: one picture of more is decoded at a time
+_ALONE = threading.Lock()
+# What the one before it took, and glibc keeps for its thread, goes back to the system; other C libraries keep nothing.
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+BAND = 32  # rows of the reduced picture that are made at once
 MAX_SCANS = 100  # of a JPEG: a progressive one has about ten, and each goes over the whole picture
 PngImagePlugin.MAX_TEXT_MEMORY = 2 * 2**20  # bytes of all texts of a PNG; Pillow itself lets them grow to 64 MiB
 # What Pillow passes over in EXIF, in ever other words: each would be lines on stderr, and be remembered for ever.
@@ -67,7 +75,8 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
         raise NotAPicture("The picture's header is damaged; export it again as PNG or JPEG.") from error
     _check_size(*image.size, max_pixels)
     try:
-        return _upright(image, data)
+        with _turn_of(image):
+            return _upright(image, data)
     except _DAMAGE as error:
         raise NotAPicture(
             "The picture is damaged or was cut off on its way; export it again, and send the whole file."
@@ -93,6 +102,19 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
             limit=max_pixels,
         )
     require_size(width, height)
+
+
+@contextlib.contextmanager
+def _turn_of(image: ImageFile.ImageFile) -> Iterator[None]:
+    """Of those that are large, and held whole while they are decoded, as sequential JPEGs are not, one has its turn."""
+    whole = not isinstance(image, JpegImageFile) or "progressive" in image.info
+    if not whole or image.width * image.height <= LARGE:
+        yield
+        return
+    with _ALONE:
+        if _TRIM is not None:
+            _TRIM(0)
+        yield
 
 
 def _check_scans(image: JpegImageFile, data: bytes) -> None:
@@ -141,23 +163,33 @@ def _upright(image: ImageFile.ImageFile, data: bytes) -> Picture:
 def _plain(image: Image.Image) -> Image.Image:
     """Any mode as L or RGB, no larger than needed."""
     if image.mode.startswith("I"):
-        image = _eight_bits(image)
+        empty = max(0, int(image.getextrema()[1]).bit_length() - 8)  # type: ignore[arg-type]  # one band has a number
+        return _reduced(image, lambda band: _eight_bits(band, empty))
     if image.has_transparency_data:
-        return _composite(_reduced(image.convert("RGBA")))
-    if image.mode not in ("L", "RGB"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    return _reduced(image)
+        return _composite(_reduced(image, lambda band: band.convert("RGBA")))
+    mode = {"L": "L", "1": "L"}.get(image.mode, "RGB")
+    return _reduced(image, lambda band: band.convert(mode))
 
 
-def _reduced(image: Image.Image) -> Image.Image:
+def _reduced(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The picture converted, and no larger than needed: band by band, so that nothing as large lies beside it."""
     factor = max(image.size) // WORK_SIDE
-    return image.reduce(factor) if factor > 1 else image
+    if factor <= 1:
+        return convert(image)
+    width, height = image.size
+    bands = [
+        convert(image.crop((0, top, width, min(height, top + BAND * factor)))).reduce(factor)
+        for top in range(0, height, BAND * factor)
+    ]
+    whole = Image.new(bands[0].mode, (bands[0].width, sum(band.height for band in bands)))
+    for number, band in enumerate(bands):
+        whole.paste(band, (0, number * BAND))
+    return whole
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The high byte of 16-bit grey; of its used range, where cameras leave the high bits empty."""
+def _eight_bits(image: Image.Image, empty: int) -> Image.Image:
+    """The high byte of 16-bit grey; of its used range, where cameras leave the `empty` high bits unused."""
     deep = np.asarray(image)  # uint16[H, W]
-    empty = max(0, int(deep.max()).bit_length() - 8)
     return Image.fromarray((deep >> empty).astype(np.uint8))
 
 

@@ -30,6 +30,8 @@ SORTS = {
     "unread": (ASK * 17, b""),  # more than the system keeps for a client who does not read, and no more than may wait
     "body nobody waits for": (b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", b"a"),
 }
+# The start of a ClientHello, whose other 500 bytes come one by one.
+HELLO = {"hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"a")}
 SMALL_WINDOW = 2048  # bytes that the client's system takes
 
 
@@ -54,7 +56,7 @@ class Slow(InThread):
     async def _hold(self) -> None:
         host, port = self.url.removeprefix("http://").split(":")
         loop = asyncio.get_running_loop()
-        first, bit = SORTS[self.sort]
+        first, bit = (SORTS | HELLO)[self.sort]
         with socket.socket() as connection:
             connection.setblocking(False)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
@@ -69,11 +71,18 @@ class Slow(InThread):
                         if not piece:
                             break
                     if self.sort == "unread":
-                        await asyncio.sleep(self.pause)
+                        await self._pause(connection)
                     await loop.sock_sendall(connection, bit)
             if not self._stopped:
                 self.lived.append(time.monotonic() - began)
                 self.answers.append(told)
+
+    async def _pause(self, connection: socket.socket) -> None:
+        """Read nothing for a while, and see nevertheless when the connection is cut off."""
+        for _ in range(int(self.pause / 0.1)):
+            if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                break
+            await asyncio.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
-import tracemalloc
+import subprocess
+import sys
 import warnings
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,11 @@ from benchmarks.hostile import changed, jpeg_of_scans
 from service.errors import NotAPicture, ServiceError, TooLarge, Unusable
 from service.picture import decode
 from service.small_png import read_small_grey
+from tests.conftest import ROOT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Digits
 
 LIMIT = 40_000_000
@@ -66,14 +70,26 @@ def test_deep_grey_keeps_its_highest_bits(largest: int, empty: int) -> None:
     assert (decode(encode(Image.fromarray(deep)), max_pixels=LIMIT).pixels == deep >> empty).all()
 
 
-def test_deep_grey_costs_little_memory() -> None:
-    """A small file of many 16-bit pixels takes a few bytes for each."""
-    data = encode(Image.fromarray(np.zeros((1000, 1000), np.uint16)))
-    tracemalloc.start()
-    decode(data, max_pixels=LIMIT)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 8 * 1000 * 1000
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+def test_large_png_costs_little_more_than_its_pixels(mode: str, tmp_path: Path) -> None:
+    """Whatever its mode, and where two come at once, it is held once, in at most four bytes for each pixel."""
+    side = 5000
+    image = Image.fromarray(np.zeros((side, side), np.uint16)) if mode == "I;16" else Image.new(mode, (side, side))
+    path = tmp_path / "large.png"
+    image.save(path, transparency=0) if mode == "P" else image.save(path)
+    code = f"""
+from concurrent.futures import ThreadPoolExecutor
+from service.picture import decode
+def peak():
+    return int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
+data = open({str(path)!r}, "rb").read()
+before = peak()
+with ThreadPoolExecutor(2) as pool:
+    list(pool.map(lambda data: decode(data, max_pixels={LIMIT}), [data, data]))
+print(peak() - before)
+"""
+    kibibytes = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(kibibytes.stdout) * 1024 < 5 * side * side
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])

@@ -62,6 +62,13 @@ def test_slow_clients_are_cut_off_in_time(impatient: Service, expected: Expected
         assert {told.partition(b"\r\n")[0] for told in slow.answers} == {b"HTTP/1.1 408 Request Timeout"}
 
 
+def test_who_reads_next_to_nothing_is_cut_off_in_time(impatient: Service) -> None:
+    """A client that reads once a minute is cut off before it reads again."""
+    with Slow(impatient.url, "unread", 20, pause=60) as slow:
+        until(lambda: len(slow.lived) == 20, f"{20 - len(slow.lived)} are not cut off")
+    assert max(slow.lived) < 30
+
+
 def test_a_body_that_moves_has_more_time(impatient: Service, digits: Digits) -> None:
     """A large picture over a line that is slow, and not too slow, takes longer than the time, and is answered."""
     body = png(np.random.default_rng(0).integers(0, 255, (400, 400), np.uint8))

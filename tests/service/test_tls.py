@@ -15,10 +15,14 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.conftest import ROOT, running_service
+from tests.conftest import ROOT, running_service, until
+from tests.service.test_slow import cut, descriptors
+from tests.slow import Slow
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.conftest import Service
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 
@@ -58,6 +62,39 @@ def test_idle_connections_do_not_hold_the_end_up(tmp_path: Path, monkeypatch: py
             plain = opened.enter_context(socket.create_connection((host, int(port)), timeout=30))
             opened.enter_context(context.wrap_socket(plain, server_hostname=host))
         assert service.stop() == 0
+
+
+def test_handshakes_that_do_not_end_are_cut_off_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silent clients, and clients that say hello byte by byte; who has shaken hands meanwhile is answered."""
+    chain, key = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(chain))
+    with running_service(tls_cert_file=chain, tls_key_file=key, timeout_seconds=2) as service:
+        plain = service.url.replace("https", "http")
+        with Slow(plain, "silent", 50) as silent, Slow(plain, "hello", 50, 0.1) as trickling:
+            assert httpx.get(f"{service.url}/readyz").status_code == 200
+            until(lambda: len(silent.lived + trickling.lived) == 100, "handshakes are not cut off")
+        assert min(silent.lived + trickling.lived) > 1
+        assert cut(service, "slow") == 100
+
+
+def test_silent_clients_do_not_use_up_the_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 64 of them, 200 connections wait for their handshakes for long: a good client is answered soon."""
+    chain, key = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(chain))
+    under = ["prlimit", "--nofile=64:64"]
+    with (
+        running_service(tls_cert_file=chain, tls_key_file=key, timeout_seconds=60, under=under) as service,
+        Slow(service.url.replace("https", "http"), "silent", 200),
+    ):
+        until(lambda: _made_room(service) > 100, "nobody else is answered")
+        assert descriptors(service) < 64
+
+
+def _made_room(service: Service) -> float:
+    try:
+        return cut(service, "full")
+    except httpx.TransportError:  # it was full itself
+        return 0.0
 
 
 def test_a_certificate_without_its_key_ends_the_start_with_exit_code_2(tmp_path: Path) -> None:
