@@ -59,6 +59,16 @@ def test_a_digit_is_read_whatever_lies_around_it(client: httpx.Client, draw: Dra
     assert client.post("/predict", content=png(photo)).json()["predictions"][0]["digit"] == 7
 
 
+@pytest.mark.parametrize("width", [12, 36])
+def test_a_digit_half_in_a_hard_shadow_is_read(client: httpx.Client, width: int) -> None:
+    """Where light ends in a step across the digit, what strokes and shadow enclose is none, however wide the pen."""
+    image = Image.new("RGB", (400, 400), "#d8d4c8")
+    pen = ImageDraw.Draw(image)
+    pen.polygon([(0, 0), (210, 0), (190, 400), (0, 400)], fill="#7a766e")
+    pen.line([(100, 90), (300, 84), (190, 330)], fill=INK, width=width, joint="curve")
+    assert client.post("/predict", content=png(np.asarray(image))).json()["predictions"][0]["digit"] == 7
+
+
 @pytest.mark.parametrize("side", [120, 400])
 def test_a_picture_in_a_picture_is_read(client: httpx.Client, side: int) -> None:
     """A light digit on a black square on a white page, as plots show them, is read within its square."""
