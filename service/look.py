@@ -61,7 +61,8 @@ def look(pixels: Pixels) -> Look | None:
     if found is None or finer is None:
         return found or finer
     # A piece of a shadow that strokes enclose may be as thin as they are; the shadow as a whole is not.
-    return finer if thickness(finer.digit) < THINNER * thickness(found.digit | found.others) else found
+    thick = max(thickness(found.digit), thickness(found.digit | found.others))
+    return finer if thickness(finer.digit) < THINNER * thick else found
 
 
 def look_closer(pixels: Pixels, whole: Box, near: Box, first: Look) -> Look | None:

@@ -38,6 +38,10 @@ def _ring(image: Image.Image, pen: ImageDraw.ImageDraw) -> None:
     pen.ellipse((60, 50, 320, 320), outline=INK, width=10)
 
 
+def _cut_ring(image: Image.Image, pen: ImageDraw.ImageDraw) -> None:
+    pen.ellipse((60, -15, 420, 320), outline=INK, width=10)
+
+
 def _underline(image: Image.Image, pen: ImageDraw.ImageDraw) -> None:
     pen.line([(120, 300), (250, 298)], fill=INK, width=12)
 
@@ -47,7 +51,7 @@ def _holes(image: Image.Image, pen: ImageDraw.ImageDraw) -> None:
         pen.ellipse((30, y, 70, y + 40), fill="#101010")
 
 
-@pytest.mark.parametrize("draw", [_note, _shadow, _thumb, _ring, _underline, _holes])
+@pytest.mark.parametrize("draw", [_note, _shadow, _thumb, _ring, _cut_ring, _underline, _holes])
 def test_a_digit_is_read_whatever_lies_around_it(client: httpx.Client, draw: Draw) -> None:
     """A 7 on a note on a table, half in a hard shadow, beside a thumb or holes, ringed or underlined, is a 7."""
     image = Image.new("RGB", (400, 400), "#d8d4c8")
