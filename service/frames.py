@@ -1,8 +1,8 @@
 """Frames around the digit in a mask of ink: boxes of forms, cells of grids, circles, the edges of a page.
 
-In: numbered shapes, `int64[H, W]`. Out: which pixels are a frame's. Something of a digit's size lies inside a frame,
-which is ruled (nearly all its ink lies in straight runs along its sides), or closed, if only by the picture's border.
-It does not know paper, colours nor digits.
+In: numbered shapes, `int64[H, W]`. Out: which pixels are a frame's, or outside of all frames if there are any.
+Something of a digit's size lies inside a frame, which is ruled (nearly all its ink lies in straight runs along its
+sides), or closed, if only by the picture's border. It does not know paper, colours nor digits.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ INSIDE = 0.12  # of the frame's shorter side: what is as long, and inside, may b
 
 
 def frames(labels: NDArray[np.int64]) -> Mask:
-    """The pixels of all frames among numbered shapes, -1 where there is none."""
-    found = np.zeros(labels.shape, np.bool_)
+    """The pixels of all frames among numbered shapes, -1 where there is none; and of what lies outside of them."""
+    found, within = np.zeros(labels.shape, np.bool_), np.zeros(labels.shape, np.bool_)
     numbers, counts = np.unique(labels[labels >= 0], return_counts=True)
     if len(numbers) < 2:
         return found
@@ -47,7 +47,8 @@ def frames(labels: NDArray[np.int64]) -> Mask:
         open_sides = top > NEAR, labels.shape[0] - bottom > NEAR, left > NEAR, labels.shape[1] - right > NEAR
         if large and (ruled or (longer > CLOSED * min(frame.shape) and _encloses(frame, others, open_sides))):
             found |= shape
-    return found
+            within[top:bottom, left:right] = True
+    return np.asarray(found | ((labels >= 0) & ~within), np.bool_) if found.any() else found
 
 
 def _box(shape: Mask) -> tuple[int, int, int, int]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from tests.conftest import png
 
@@ -51,9 +51,25 @@ def _holes(image: Image.Image, pen: ImageDraw.ImageDraw) -> None:
         pen.ellipse((30, y, 70, y + 40), fill="#101010")
 
 
-@pytest.mark.parametrize("draw", [_note, _shadow, _thumb, _ring, _cut_ring, _underline, _holes])
+def _neighbours(_: Image.Image, pen: ImageDraw.ImageDraw) -> None:
+    pen.ellipse((270, 110, 430, 260), outline=INK, width=12)
+    pen.ellipse((-70, 110, 90, 260), outline=INK, width=12)
+
+
+def _print(_: Image.Image, pen: ImageDraw.ImageDraw) -> None:
+    pen.text((30, 56), "Number of items:", fill="#202020", font=ImageFont.load_default(22))
+
+
+def _button(_: Image.Image, pen: ImageDraw.ImageDraw) -> None:
+    pen.rectangle((80, 60, 320, 300), outline="#909090", width=3)
+    pen.rectangle((80, 310, 280, 380), fill="#101010")
+
+
+@pytest.mark.parametrize(
+    "draw", [_note, _shadow, _thumb, _ring, _cut_ring, _underline, _holes, _neighbours, _print, _button]
+)
 def test_a_digit_is_read_whatever_lies_around_it(client: httpx.Client, draw: Draw) -> None:
-    """A 7 on a note on a table, half in a hard shadow, beside a thumb or holes, ringed or underlined, is a 7."""
+    """A 7 on a note, in a hard shadow, ringed, underlined, beside a thumb, holes, digits, print or a button, is a 7."""
     image = Image.new("RGB", (400, 400), "#d8d4c8")
     pen = ImageDraw.Draw(image)
     draw(image, pen)
