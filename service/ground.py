@@ -24,7 +24,7 @@ FINEST = (3 / 120, 7 / 120)  # of the picture's longer side: half the width of s
 WIDEST = 17 / 120  # and of brushes
 _UNEVEN = 0.03  # of the contrast: light that the surface did not follow, so that strokes alone are looked for
 _WHOLE = 0.35  # of the power at the next scale: what stands out is no part of something wider
-_OTHER = 8  # times the power: then the other polarity has strokes, and this one what they enclose
+_OTHER = 8, 4  # times the power, for fine strokes and for wide: then the other polarity has strokes, and this one gaps
 _QUANTISED = 1.0  # grey levels; no ground is known better
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -60,13 +60,13 @@ def strokes(colours: Colours, reaches: tuple[float, ...]) -> Relief | None:
     Strokes are finer than what they enclose and leave between them: the polarity that has more of the finest is ink's.
     """
     smoothed = _smoothed(colours)
-    for fine, wide in pairwise(reaches):
+    for (fine, wide), other in zip(pairwise(reaches), _OTHER, strict=False):
         dark, bright = (_power(_raised(smoothed, fine, light=light)) for light in (False, True))
         light = bright > dark
         ink = _raised(smoothed, wide, light=light)
         power = _power(ink)
         whole = max(dark, bright) > _WHOLE * power
-        if whole and _power(_raised(smoothed, wide, light=not light)) < _OTHER * power:
+        if whole and _power(_raised(smoothed, wide, light=not light)) < other * power:
             return Relief(ink, _noise(ink), light, wide)
     return None
 

@@ -54,13 +54,15 @@ def look(pixels: Pixels) -> Look | None:
     """Look at pixels. Where nothing is found, or what may be a sheet, a thumb or a shadow, look for strokes alone."""
     colours = _resized(pixels)
     found = _look_at(relief(colours))
-    if found is not None and (found.relief.reach or not _may_be_ground(found.digit)):
+    if found is not None and (found.relief.reach or not _may_be_ground(found)):
         return found
-    seen = strokes(colours, FINEST)
+    seen = strokes(colours, (*FINEST, WIDEST))
     finer = None if seen is None else _look_at(seen)
-    if found is None or (finer is not None and thickness(finer.digit) < THINNER * thickness(found.digit)):
-        return finer
-    return found
+    if found is None or finer is None:
+        return found or finer
+    # A piece of a shadow that strokes enclose may be as thin as they are; the shadow as a whole is not.
+    thick = max(thickness(found.digit), thickness(found.digit | found.others))
+    return finer if thickness(finer.digit) < THINNER * thick else found
 
 
 def look_closer(pixels: Pixels, whole: Box, near: Box, first: Look) -> Look | None:
@@ -81,10 +83,12 @@ def _places(first: int, end: int, count: int) -> NDArray[np.int64]:
     return first + (2 * np.arange(count) + 1) * (end - first) // (2 * count)
 
 
-def _may_be_ground(digit: Mask) -> bool:
-    """Whether it fills its box, as sheets do, or reaches the border, as thumbs and shadows do."""
+def _may_be_ground(found: Look) -> bool:
+    """Whether it fills its box, as sheets do, reaches the border, as thumbs and shadows do, or is a part of those."""
+    digit = found.digit
     border = digit[[0, -1]].any() or digit[:, [0, -1]].any()
-    return bool(border) or fills_its_box(cropped(digit))
+    part = np.count_nonzero(found.others) > np.count_nonzero(digit)
+    return bool(border or part) or fills_its_box(cropped(digit))
 
 
 def _look_at(seen: Relief) -> Look | None:

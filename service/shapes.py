@@ -27,8 +27,11 @@ NEAR = 0.07  # of the main shape's size: how far off a small fragment still belo
 FAR = 0.33  # of the main shape's size: how far off a part, like the bar of a 5, still belongs
 EDGE = 0.08  # of the picture's shorter side: a shape at the border that reaches no deeper, in the mean, is an edge
 FILLED, SQUARE = 0.65, 0.6  # of the box, and of its longer side: more is a blob
-BLOB = 0.05  # of a digit's worth: a blob is chosen only where nothing else is
+BLOB = 0.05  # of a digit's worth: a blob, or a lying bar, is chosen only where nothing else is
+LYING = 1.5  # times as wide as high, and filled: a button or a rule, and at most a part of a digit
+BEYOND = 0.5  # of a digit's worth: what goes on beyond the picture's sides may be a neighbour
 FLAT = 3  # times as wide as high, and below all else: the digit is underlined
+PRINT = 0.25  # of the digit's size: what is flat, above all else, and begins so far left, is print and no bar of a 5
 ASIDE = 1.5  # times as far is what lies beside: parts of a digit lie above each other
 RIVAL = 0.35  # of the main shape's ink: as much, and not a part, is another shape
 
@@ -49,6 +52,7 @@ class Shapes(NamedTuple):
     depth: NDArray[np.float64]  # mean distance from the picture's border, as a share of its shorter side
     boxes: NDArray[np.int64]  # [K, 4] of left, top, right, bottom; right and bottom exclusive
     blob: NDArray[np.bool_]  # whether it fills its nearly square box: a punched hole, a thumb
+    lying: NDArray[np.bool_]  # whether it fills its box, which is wider than high
 
 
 def sort_out(numbered: NDArray[np.int64], faint: Mask, strength: Field) -> Sorted:
@@ -65,9 +69,13 @@ def sort_out(numbered: NDArray[np.int64], faint: Mask, strength: Field) -> Sorte
     # else is.
     worth = shapes.ink * np.clip(shapes.depth / 0.12, 0.1, 1) ** 2 * np.where(shapes.blob, BLOB, 1)
     edge = _edge(shapes, mask.shape)
-    share = worth / worth.max()
-    belongs = _together(shapes, share, edge)
-    rivals = bool(((share > RIVAL) & ~belongs & ~edge).any())
+    beyond = (shapes.boxes[:, 0] == 0) | (shapes.boxes[:, 2] == mask.shape[1])
+    main = int((worth * np.where(shapes.lying, BLOB, 1) * np.where(beyond, BEYOND, 1)).argmax())
+    share = worth / worth[main]
+    left, _, right, _ = shapes.boxes.T
+    neighbour = beyond & ((right <= left[main]) | (left >= right[main]))
+    belongs = _together(shapes, main, share, edge | neighbour)
+    rivals = bool(((share > RIVAL) & ~belongs & ~edge & ~shapes.lying).any())
     foreign = (mask & ~clean) | _chosen(edge, shapes.labels)
     return Sorted(clean & _chosen(belongs, shapes.labels), foreign, rivals)
 
@@ -77,18 +85,19 @@ def fills_its_box(shape: Mask) -> bool:
     return bool(shape.mean() > FILLED)
 
 
-def _together(shapes: Shapes, share: NDArray[np.float64], edge: Mask) -> Mask:
+def _together(shapes: Shapes, main: int, share: NDArray[np.float64], foreign: Mask) -> Mask:
     """Which shapes make up the digit: the main one, then what is near enough to what belongs already."""
-    belongs, boxes = np.asarray(share == 1, np.bool_), shapes.boxes
+    belongs, boxes = np.asarray(np.arange(len(share)) == main, np.bool_), shapes.boxes
     sides = boxes[:, 2:] - boxes[:, :2]
     flat = sides[:, 0] > FLAT * sides[:, 1]
     while True:
         members = boxes[belongs]
         size = float(np.max(members[:, 2:].max(0) - members[:, :2].min(0)))
         gap = np.min([_gaps(boxes, member) for member in members], 0) / size
-        underline = flat & (boxes[:, 1] >= members[:, 3].max())
+        underline = (flat | shapes.lying) & (boxes[:, 1] >= members[:, 3].max())
+        printed = flat & (boxes[:, 3] <= members[:, 1].min()) & (boxes[:, 0] < members[:, 0].min() - PRINT * size)
         part = (share > PART) & (gap < FAR) & ~shapes.blob
-        joins = (((share > SPECK) & (gap < NEAR)) | part) & ~edge & ~underline
+        joins = (((share > SPECK) & (gap < NEAR)) | part) & ~foreign & ~underline & ~printed
         if not (joins & ~belongs).any():
             return belongs
         belongs |= joins
@@ -123,8 +132,9 @@ def measure(mask: Mask, strength: Field) -> Shapes:
         np.minimum.at(boxes[:, at], flat, values)
         np.maximum.at(boxes[:, at + 2], flat, values + 1)
     sides = boxes[:, 2:] - boxes[:, :2]
-    blob = (pixels > FILLED * sides.prod(1)) & (sides.min(1) > SQUARE * sides.max(1))
-    return Shapes(labels, ink, deep, boxes, blob)
+    filled = pixels > FILLED * sides.prod(1)
+    blob = filled & (sides.min(1) > SQUARE * sides.max(1))
+    return Shapes(labels, ink, deep, boxes, blob, filled & (sides[:, 0] > LYING * sides[:, 1]))
 
 
 def _gaps(boxes: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
