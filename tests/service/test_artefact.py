@@ -57,21 +57,43 @@ def foreign_domain(model: onnx.ModelProto) -> None:
     model.graph.node[0].domain = "com.example"
 
 
-def external_data(model: onnx.ModelProto) -> None:
-    tensor = model.graph.initializer[0]
+def elsewhere(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    """Its numbers are in another file."""
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
+    return tensor
+
+
+def external_data(model: onnx.ModelProto) -> None:
+    elsewhere(model.graph.initializer[0])
+
+
+def with_attribute(value: object) -> Callable[[onnx.ModelProto], None]:
+    def edit(model: onnx.ModelProto) -> None:
+        model.graph.node[0].attribute.append(onnx.helper.make_attribute("something", value))
+
+    return edit
+
+
+def with_sparse(**spoilt: onnx.TensorProto) -> Callable[[onnx.ModelProto], None]:
+    """A sparse tensor, whose values or indices are spoilt."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        values, indices = onnx.numpy_helper.from_array(np.ones(1)), onnx.numpy_helper.from_array(np.array([3]))
+        tensors = {"values": values, "indices": indices} | spoilt
+        model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(**tensors, dims=[9]))
+
+    return edit
+
+
+def training_info(model: onnx.ModelProto) -> None:
+    model.training_info.add().algorithm.name = "step"
 
 
 def local_function(model: onnx.ModelProto) -> None:
     node = onnx.helper.make_node("Relu", ["x"], ["y"])
     model.functions.append(onnx.helper.make_function("f", "F", ["x"], ["y"], [node], model.opset_import))
-
-
-def subgraph(model: onnx.ModelProto) -> None:
-    graph = onnx.helper.make_graph([], "inner", [], [])
-    model.graph.node[0].attribute.append(onnx.helper.make_attribute("body", graph))
 
 
 def other_input(model: onnx.ModelProto) -> None:
@@ -126,6 +148,21 @@ def flip(version: Path) -> None:
     path.write_bytes(data)
 
 
+OUTSIDE = elsewhere(onnx.numpy_helper.from_array(np.ones(1)))
+INNER = onnx.helper.make_graph([], "inner", [], [])
+HIDDEN = {
+    "an attribute": (with_attribute(OUTSIDE), "external data"),
+    "a list of tensors": (with_attribute([OUTSIDE]), "external data"),
+    "sparse values": (with_sparse(values=OUTSIDE), "external data"),
+    "sparse indices": (with_sparse(indices=OUTSIDE), "external data"),
+    "a subgraph": (with_attribute(INNER), "subgraph"),
+    "a list of subgraphs": (with_attribute([INNER]), "subgraph"),
+    "a local function": (local_function, "local function"),
+    "training info": (training_info, "training info"),
+    "the initializers": (external_data, "external data"),
+    "a foreign domain": (foreign_domain, "operator domain"),
+    "a foreign operator": (foreign_op, "NonZero"),
+}
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "model.json: expected a readable file, found No such file"),
     "no model": (lambda v: (v / "model.onnx").unlink(), "model.onnx: expected a readable file"),
@@ -144,11 +181,6 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "no checksum": (lambda v: edit_card(v, sha256=None), "expected sha256 to be of type str, found None"),
     "text as model": (lambda v: replace_model(v, b"no model at all"), "expected an ONNX model"),
     "empty model": (lambda v: replace_model(v, b""), "expected a model that ONNX Runtime loads"),
-    "foreign operator": (lambda v: edit_graph(v, foreign_op), "found 'NonZero'"),
-    "foreign domain": (lambda v: edit_graph(v, foreign_domain), "found 'operator domain'"),
-    "external data": (lambda v: edit_graph(v, external_data), "found 'external data'"),
-    "local function": (lambda v: edit_graph(v, local_function), "found 'local function'"),
-    "subgraph": (lambda v: edit_graph(v, subgraph), "found 'subgraph'"),
     "another signature": (lambda v: edit_graph(v, other_input), "expected the signature"),
     "foreign domain after a field of 8 bytes": (
         lambda v: unknown_field_before(v, b"\xa1\x06" + b"\xff" * 8),
@@ -195,6 +227,16 @@ def test_a_spoilt_version_is_refused_by_name(version: Path, case: str) -> None:
         Classifier.load(version.parent, VERSION)
     assert sentence in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("place", HIDDEN)
+def test_what_reaches_outside_of_an_mlp_is_found_wherever_it_hides(version: Path, place: str) -> None:
+    """By the operator or the place, before the runtime sees any of it."""
+    edit, found = HIDDEN[place]
+    edit_graph(version, edit)
+    with pytest.raises(ModelError) as refusal:
+        artefact.read(version.parent, VERSION)
+    assert str(refusal.value) == f"{version}/model.onnx: expected only operators of an MLP, found {found!r}"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
