@@ -18,7 +18,7 @@ from service.predict import Small
 from service.rollout import Rollout
 from tests.conftest import MODELS
 from tests.service.conftest import publish
-from tests.service.test_canary import not_finite, publish_edited, raises
+from tests.service.test_canary import next_digit, not_finite, publish_edited, raises
 from tests.service.test_models import Followed
 
 if TYPE_CHECKING:
@@ -178,10 +178,32 @@ def test_answered_requests_are_compared(models: Path, images: Pixels, way: str) 
     rolled = Rolled(models, 1, 0)
 
     async def story() -> None:
-        while not rolled.value("shadow_answers_total", agreement="same"):
-            assert (await getattr(rolled, way)(images[:1]))[0] == "2"
-            if way == "predict":
-                rolled.rollout.compare(rolled.choose(), images[:1].tobytes())
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while not rolled.value("shadow_answers_total", agreement="same"):
+                assert (await getattr(rolled, way)(images[:1]))[0] == "2"
+                if way == "predict":
+                    rolled.rollout.compare(rolled.choose(), images[:1].tobytes())
+                await asyncio.sleep(0.01)
 
     rolled.run(story)
+
+
+def test_one_that_sees_other_digits_is_rolled_back(
+    models: Path, images: Pixels, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By what comparisons tell of it, whoever has answered; the log says why."""
+    publish_edited(models, 3, next_digit)
+    rolled = Rolled(models, 3, 1)
+
+    async def story() -> None:
+        chosen = rolled.choose(identity="client")
+        async with asyncio.timeout(30):
+            while not rolled.value("canary_rollbacks_total", reason="agreement"):
+                rolled.rollout.compare(chosen, images.tobytes())
+                await asyncio.sleep(0.01)
+        assert await rolled.followed.next_trial() is None
+
+    rolled.run(story)
+    (line,) = [record.getMessage() for record in caplog.records]
+    why = "it agrees on 0.0% of 200 pictures; the limit is 90%"
+    assert line == f"the canary, version 3, is rolled back: {why}"
