@@ -163,6 +163,10 @@ def test_what_it_fails_on_is_answered_and_the_third_time_ends_it(
             assert rolled.value("canary_requests_total", result="failed") == number
             assert rolled.value("canary_rollbacks_total", reason="errors") == (number > 2)
         assert await rolled.followed.next_trial() is None
+        async with asyncio.timeout(30):
+            while not rolled.value("shadow_answers_total", agreement="failed"):
+                await rolled.submit(bad, chosen)  # and is compared, like every answer on this way
+                await asyncio.sleep(0.01)
 
     rolled.run(story)
     (line,) = [record.getMessage() for record in caplog.records]
@@ -174,7 +178,7 @@ def test_what_it_fails_on_is_answered_and_the_third_time_ends_it(
 
 @pytest.mark.parametrize("way", ["predict", "submit"])
 def test_answered_requests_are_compared(models: Path, images: Pixels, way: str) -> None:
-    """One at least of those that come one after the other: on the small way by itself, on the other when it is told."""
+    """On the small way by itself, on the other when it is told; what serves answers, and no answer is the canary's."""
     rolled = Rolled(models, 1, 0)
 
     async def story() -> None:
@@ -184,6 +188,7 @@ def test_answered_requests_are_compared(models: Path, images: Pixels, way: str) 
                 if way == "predict":
                     rolled.rollout.compare(rolled.choose(), images[:1].tobytes())
                 await asyncio.sleep(0.01)
+        assert rolled.value("canary_requests_total", result="answered") == 0
 
     rolled.run(story)
 
