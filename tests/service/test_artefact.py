@@ -264,6 +264,23 @@ def test_latest_is_the_highest_number(version: Path) -> None:
     assert artefact.read(models, "9").version == "9"
 
 
+def test_a_version_is_what_its_card_says(version: Path) -> None:
+    """Its name, its number, the model's checksum, and all the rest of the card."""
+    verified, card = artefact.read(version.parent), json.loads((version / "model.json").read_text())
+    assert (verified.name, verified.version, verified.sha256) == ("mnist-mlp", VERSION, card["sha256"])
+    assert verified.card == card
+    assert verified.model == (version / "model.onnx").read_bytes()
+
+
+def test_a_file_over_the_limit_is_not_read(version: Path) -> None:
+    """The refusal says how large it is, and how large it may be."""
+    os.truncate(version / "model.onnx", 2**28 + 1)
+    with pytest.raises(ModelError) as refusal:
+        artefact.read(version.parent, VERSION)
+    expected = "expected at most 268,435,456 bytes, found 268,435,457"
+    assert str(refusal.value) == f"{version}/model.onnx: {expected}"
+
+
 def test_no_versions_at_all(tmp_path: Path) -> None:
     """A folder without versions, or none at all, is told as such."""
     with pytest.raises(ModelError, match="expected numbered version folders"):
