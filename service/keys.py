@@ -62,14 +62,22 @@ def read(path: Path) -> list[Entry]:
 
 
 def _entry(path: Path, number: int, text: str) -> Entry:
-    found = LINE.fullmatch(text)
-    if found is None or not set(found[2].split(",")) <= set(SCOPES) or (found[4] and not float(found[4])):
+    entry = _said(text)
+    if entry is None:
         raise SettingsError(
             f"MNIST_API_KEYS_FILE: {path} line {number}: expected a line as `python -m service.keys new` prints it: "
             f"name, scopes (of {','.join(SCOPES)}), sha256:… and, where it is limited, rate=…"
         )
-    rate = float(found[4]) if found[4] else None
-    return Entry(found[1], frozenset(found[2].split(",")), bytes.fromhex(found[3]), rate)
+    return entry
+
+
+def _said(text: str) -> Entry | None:
+    """What a line says; None where it cannot be used."""
+    found = LINE.fullmatch(text)
+    if found is None:
+        return None
+    scopes, rate = frozenset(found[2].split(",")), float(found[4]) if found[4] else None
+    return None if rate == 0 or not scopes <= set(SCOPES) else Entry(found[1], scopes, bytes.fromhex(found[3]), rate)
 
 
 def new(name: str, scopes: str, rate: str | None) -> tuple[str, str]:
@@ -88,9 +96,8 @@ def main(arguments: list[str]) -> int:
     command.add_argument("--rate", help="requests a second in each worker; default: no limit")
     options = parser.parse_args(arguments)
     key, line = new(options.name, options.scopes, options.rate)
-    found = LINE.fullmatch(line)
-    if found is None or not set(found[2].split(",")) <= set(SCOPES):
-        parser.error(f"expected a name like {NAME}, scopes of {','.join(SCOPES)}, and a rate as a number")
+    if _said(line) is None:
+        parser.error(f"expected a name like {NAME}, scopes of {','.join(SCOPES)}, and a rate as a number over 0")
     print(line)
     print(f"{key}\nThis is the key of {options.name}. It is shown this once, and kept nowhere.", file=sys.stderr)
     return 0

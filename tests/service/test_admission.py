@@ -21,7 +21,7 @@ from tests.conftest import MODELS
 from tests.service.test_batcher import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from service.classifier import Classifier
 
@@ -40,11 +40,11 @@ class Door:
         self.run = models.current.costs.seconds(1) if models.current else 0.0  # seconds of one picture's
         self._watched = Watched(classifier)
         self._decoder = Decoder()
-        self._admit = Admission(chosen, models, self._watched.batcher, self._decoder).admit
+        self.admission = Admission(chosen, models, self._watched.batcher, self._decoder)
 
     def now(self, timeout: str | None = None, *, ago: float = 0.0, large: bool = False) -> float:
         """The seconds that a request has which has begun so long ago."""
-        return self._admit(timeout, time.perf_counter() - ago, large=large)
+        return self.admission.admit(timeout, time.perf_counter() - ago, large=large)
 
     def while_pictures_wait(self, story: Callable[[], None]) -> None:
         """Play a story while there are runs to be made first."""
@@ -61,7 +61,7 @@ class Door:
 
         asyncio.run(played())
 
-    def while_files_wait(self, story: Callable[[], None]) -> None:
+    def while_files_wait(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
         """Play a story while there are pictures to be prepared first, after one that has told how long each takes."""
         sheet = np.zeros((500, 500), np.uint8)
 
@@ -72,7 +72,7 @@ class Door:
             await read()
             asked = [asyncio.ensure_future(read()) for _ in range(FILES)]
             await asyncio.sleep(0)
-            story()
+            await story()
             await asyncio.gather(*asked)
 
         asyncio.run(played())
@@ -147,7 +147,7 @@ def test_files_wait_for_others_to_be_decoded(classifier: Classifier) -> None:
     """Where they are large: the wait for the threads is theirs too."""
     door = Door(classifier, max_wait_seconds=0.001)
 
-    def story() -> None:
+    async def story() -> None:
         assert door.now() == 10
         with pytest.raises(Overloaded):
             door.now(large=True)

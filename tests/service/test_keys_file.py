@@ -59,6 +59,7 @@ def test_it_runs_as_a_module() -> None:
         ["--name", "shop", "--scopes", "infer,all"],
         ["--name", "shop", "--rate", "fast"],
         ["--name", "shop", "--rate", "-1"],
+        ["--name", "shop", "--rate", "0"],
         ["--scopes", "infer"],
         [],
     ],
@@ -73,11 +74,24 @@ def test_the_command_makes_no_line_that_would_be_refused(words: list[str], capsy
         assert said.err.startswith("usage: python -m service.keys ")
 
 
+def test_its_help_says_what_scopes_and_a_rate_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """With what is taken where they are not given."""
+    with pytest.raises(SystemExit) as end:
+        keys.main(["new", "--help"])
+    assert end.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--scopes SCOPES what it is for, of infer,metrics,admin; default: infer" in told
+    assert "--rate RATE requests a second in each worker; default: no limit" in told
+
+
 def test_what_is_wrong_with_a_name_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """What was expected, as the file has it."""
+    """That it is missing, or else what was expected, as the file has it."""
+    with pytest.raises(SystemExit):
+        keys.main(["new"])
+    assert capsys.readouterr().err.endswith("the following arguments are required: --name\n")
     with pytest.raises(SystemExit):
         keys.main(["new", "--name", "Shop"])
-    expected = f"expected a name like {keys.NAME}, scopes of infer,metrics,admin, and a rate as a number\n"
+    expected = f"expected a name like {keys.NAME}, scopes of infer,metrics,admin, and a rate as a number over 0\n"
     assert capsys.readouterr().err.endswith(expected)
 
 

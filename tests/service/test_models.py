@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import shutil
 from logging.handlers import QueueHandler
 from typing import TYPE_CHECKING
 
 import pytest
 
-from service import versions
+from service import lifecycle, versions
 from service.errors import ModelError, NoModel
-from service.lifecycle import POLL_SECONDS, Models
+from service.lifecycle import Models
 from service.orders import Orders
 from service.settings import Settings
 from tests.conftest import MODELS
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from service.classifier import Classifier
     from service.trial import Trial
+
+
+LOOK = 0.05  # seconds: a look comes ten times as often as in the service
 
 
 def spoil(models: Path, version: int) -> str:
@@ -48,6 +52,13 @@ def mend(models: Path, version: int) -> None:
     (models / "mended").replace(models / str(version) / "golden.npz")
 
 
+async def keep_changing(models: Path, version: int) -> None:
+    """For several looks, of which each sees another thing."""
+    for change in range(1, 31):
+        os.utime(models / str(version) / "model.json", ns=(change, change))
+        await asyncio.sleep(LOOK / 5)
+
+
 class Followed:
     """The models of a folder, followed, and all that was told of them."""
 
@@ -68,15 +79,12 @@ class Followed:
         """What is tried next."""
         return await asyncio.wait_for(self.tried.get(), 30)
 
-    async def seen(self, numbers: list[int]) -> None:
-        """Wait until these versions were seen in the folder."""
-        while self.models.shelf.numbers != numbers:  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.02)
-
     async def follow(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
         """Play a story while it is followed; nothing may be told that the story did not take."""
-        async with self.models.followed(self.changed, self.told.put_nowait, self.tried.put_nowait):
-            await story()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lifecycle, "POLL_SECONDS", LOOK)
+            async with self.models.followed(self.changed, self.told.put_nowait, self.tried.put_nowait):
+                await story()
         assert self.told.empty()
         assert self.tried.empty()
 
@@ -137,14 +145,14 @@ def test_it_follows_folder_and_pin(models: Path) -> None:
 
 
 def test_what_is_still_changing_is_waited_for(models: Path) -> None:
-    """Seen once, and another thing at the next look: only what rests is loaded, and so nothing is refused."""
+    """Each look sees another thing: only what rests is loaded, and so nothing is refused."""
     followed = Followed(models)
     followed.models.start()
 
     async def story() -> None:
         assert await followed.next() == "1"
         begin(models, 2)
-        await followed.seen([2, 1])
+        await keep_changing(models, 2)
         mend(models, 2)
         assert await followed.next() == "2"
 
@@ -185,6 +193,26 @@ def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
         await followed.models.load()
         assert await followed.next() == "2"
         assert followed.models.shelf.refused == {}
+
+    followed.run(story)
+
+
+def test_what_was_refused_is_not_tried_again_by_itself(models: Path) -> None:
+    """Neither after the start nor after an order."""
+    publish(models, 2)
+    reason = spoil(models, 2)
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert str(await followed.next()).startswith(reason)
+        assert await followed.next() == "1"
+        await asyncio.sleep(LOOK * 5)
+        assert followed.told.empty()
+        with pytest.raises(ModelError):
+            await followed.models.load()
+        assert str(await followed.next()).startswith(reason)
+        await asyncio.sleep(LOOK * 5)  # nothing more is told
 
     followed.run(story)
 
@@ -238,9 +266,35 @@ def test_trouble_is_logged_once(models: Path) -> None:
             versions.pin_file(followed.settings).write_text(word)
             line = await asyncio.wait_for(lines.get(), 30)
             assert line.getMessage() == f"PINNED: expected a version's number, or latest, found {word!r}"
-            await asyncio.sleep(POLL_SECONDS * 1.5)  # another look
+            await asyncio.sleep(LOOK * 5)  # other looks
             assert lines.empty()
 
     logging.getLogger("service").addHandler(handler)
     followed.run(story)
     logging.getLogger("service").removeHandler(handler)
+
+
+def test_whatever_goes_wrong_the_looks_go_on(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where who hears of a change fails: the log has it, and the next change is followed."""
+
+    class Failing(Followed):
+        def changed(self, classifier: Classifier | None) -> None:
+            super().changed(classifier)
+            if classifier is not None and classifier.version == "2":
+                raise ValueError("heard enough")
+
+    followed = Failing(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish(models, 2)
+        assert await followed.next() == "2"
+        versions.pin(followed.settings, "1")
+        assert await followed.next() == "1"
+
+    followed.run(story)
+    (record,) = caplog.records
+    assert record.getMessage() == "looking for model versions failed"
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "heard enough"

@@ -11,13 +11,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service import versions
+from service.artefact import read
 from service.batcher import Batcher
 from service.metrics import Metrics
 from service.predict import Small
 from service.rollout import Rollout
 from tests.conftest import MODELS
 from tests.service.conftest import publish
-from tests.service.test_canary import inked, not_finite, publish_edited, raises
+from tests.service.test_canary import next_digit, not_finite, publish_edited, raises
 from tests.service.test_models import Followed
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
     from service.classifier import Classifier
     from service.picture import Pixels
     from service.rollout import Chosen
-    from tests.conftest import Digits
+
+
+@pytest.fixture(scope="module")
+def images(classifier: Classifier) -> Pixels:
+    """The golden digits of version 2."""
+    return read(MODELS, classifier.version).golden_images
 
 
 class Rolled:
@@ -81,7 +87,7 @@ class Rolled:
         return self.registry.get_sample_value(f"mnist_{name}", labels)
 
 
-def test_without_a_trial_what_serves_answers(models: Path, digits: Digits, classifier: Classifier) -> None:
+def test_without_a_trial_what_serves_answers(models: Path, images: Pixels, classifier: Classifier) -> None:
     """On both ways, and nothing is compared."""
     rolled = Rolled(models, 1, 100)
 
@@ -91,10 +97,10 @@ def test_without_a_trial_what_serves_answers(models: Path, digits: Digits, class
         assert await rolled.followed.next_trial() is None
         assert rolled.choose() == (rolled.models.current, rolled.models.current, None)
         for ask in (rolled.predict, rolled.submit):
-            version, found = await ask(digits.images[:5, None])
+            version, found = await ask(images[:5])
             assert version == "2"
-            assert np.abs(found - classifier.predict(digits.images[:5, None])).max() < 1e-6
-        rolled.rollout.compare(rolled.choose(), digits.images[:5].tobytes())
+            assert np.abs(found - classifier.predict(images[:5])).max() < 1e-6
+        rolled.rollout.compare(rolled.choose(), images[:5].tobytes())
         assert rolled.value("canary_requests_total", result="answered") == 0
 
     rolled.run(story)
@@ -123,15 +129,15 @@ def test_an_id_chooses_the_headers_first(models: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["predict", "submit"])
-def test_the_canary_answers_its_share(models: Path, digits: Digits, classifier: Classifier, way: str) -> None:
+def test_the_canary_answers_its_share(models: Path, images: Pixels, classifier: Classifier, way: str) -> None:
     """Its own probabilities under its own name, and each answer is counted."""
     rolled = Rolled(models, 1, 100)
     older = type(classifier).load(MODELS, "1")
 
     async def story() -> None:
-        version, found = await getattr(rolled, way)(digits.images[:5, None])
+        version, found = await getattr(rolled, way)(images[:5])
         assert version == "1"
-        assert np.abs(found - older.predict(digits.images[:5, None])).max() < 1e-6
+        assert np.abs(found - older.predict(images[:5])).max() < 1e-6
         assert rolled.value("canary_requests_total", result="answered") == 1
 
     rolled.run(story)
@@ -139,11 +145,12 @@ def test_the_canary_answers_its_share(models: Path, digits: Digits, classifier: 
 
 @pytest.mark.parametrize("fault", [raises, not_finite])
 def test_what_it_fails_on_is_answered_and_the_third_time_ends_it(
-    models: Path, digits: Digits, classifier: Classifier, caplog: pytest.LogCaptureFixture, fault: Any
+    models: Path, images: Pixels, classifier: Classifier, caplog: pytest.LogCaptureFixture, fault: Any
 ) -> None:
     """On both ways by the version that serves; the log says once which version was rolled back, and why."""
-    which, row, column = inked(digits)
-    bad = digits.images[which][None, None]
+    row, column = np.argwhere(images.max(axis=(0, 1)) == 0)[0]  # where no golden digit has ink
+    bad = images[:1].copy()
+    bad[0, 0, row, column] = 255
     publish_edited(models, 3, lambda graph: fault(graph, row, column))
     rolled = Rolled(models, 3, 100)
 
@@ -156,6 +163,10 @@ def test_what_it_fails_on_is_answered_and_the_third_time_ends_it(
             assert rolled.value("canary_requests_total", result="failed") == number
             assert rolled.value("canary_rollbacks_total", reason="errors") == (number > 2)
         assert await rolled.followed.next_trial() is None
+        async with asyncio.timeout(30):
+            while not rolled.value("shadow_answers_total", agreement="failed"):
+                await rolled.submit(bad, chosen)  # and is compared, like every answer on this way
+                await asyncio.sleep(0.01)
 
     rolled.run(story)
     (line,) = [record.getMessage() for record in caplog.records]
@@ -166,15 +177,38 @@ def test_what_it_fails_on_is_answered_and_the_third_time_ends_it(
 
 
 @pytest.mark.parametrize("way", ["predict", "submit"])
-def test_answered_requests_are_compared(models: Path, digits: Digits, way: str) -> None:
-    """One at least of those that come one after the other: on the small way by itself, on the other when it is told."""
+def test_answered_requests_are_compared(models: Path, images: Pixels, way: str) -> None:
+    """On the small way by itself, on the other when it is told; what serves answers, and no answer is the canary's."""
     rolled = Rolled(models, 1, 0)
 
     async def story() -> None:
-        while not rolled.value("shadow_answers_total", agreement="same"):
-            assert (await getattr(rolled, way)(digits.images[:1, None]))[0] == "2"
-            if way == "predict":
-                rolled.rollout.compare(rolled.choose(), digits.images[:1].tobytes())
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while not rolled.value("shadow_answers_total", agreement="same"):
+                assert (await getattr(rolled, way)(images[:1]))[0] == "2"
+                if way == "predict":
+                    rolled.rollout.compare(rolled.choose(), images[:1].tobytes())
+                await asyncio.sleep(0.01)
+        assert rolled.value("canary_requests_total", result="answered") == 0
 
     rolled.run(story)
+
+
+def test_one_that_sees_other_digits_is_rolled_back(
+    models: Path, images: Pixels, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By what comparisons tell of it, whoever has answered; the log says why."""
+    publish_edited(models, 3, next_digit)
+    rolled = Rolled(models, 3, 1)
+
+    async def story() -> None:
+        chosen = rolled.choose(identity="client")
+        async with asyncio.timeout(30):
+            while not rolled.value("canary_rollbacks_total", reason="agreement"):
+                rolled.rollout.compare(chosen, images.tobytes())
+                await asyncio.sleep(0.01)
+        assert await rolled.followed.next_trial() is None
+
+    rolled.run(story)
+    (line,) = [record.getMessage() for record in caplog.records]
+    why = "it agrees on 0.0% of 200 pictures; the limit is 90%"
+    assert line == f"the canary, version 3, is rolled back: {why}"

@@ -107,6 +107,8 @@ def test_slow_runs_stop_it(classifier: Classifier) -> None:
     assert compared(steady, "same", times=COMPARISONS, slower=3) is None
     assert compared(steady, "same", times=COMPARISONS, slower=3.2) == "latency"
     assert compared(steady, "same", times=COMPARISONS, slower=1) is None
+    assert compared(steady, "same", times=2 * WINDOW, slower=1) is None
+    assert compared(steady, "same", times=WINDOW // 2 + 1, slower=4) == "latency"  # what is longer ago is forgotten
 
 
 def test_a_shadow_is_only_watched(classifier: Classifier) -> None:

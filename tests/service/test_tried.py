@@ -10,7 +10,7 @@ import pytest
 from service import versions
 from service.orders import Orders
 from tests.service.conftest import publish
-from tests.service.test_models import Followed, begin, mend, spoil
+from tests.service.test_models import Followed, begin, keep_changing, mend, spoil
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +141,7 @@ def test_one_that_is_still_changing_is_waited_for(models: Path) -> None:
         assert await followed.next() == "1"
         versions.tell_canary(followed.settings, 2, 30)
         begin(models, 2)
-        await followed.seen([2, 1])
+        await keep_changing(models, 2)
         mend(models, 2)
         await trial(followed, 30)
 
