@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d*)$")]
+Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d{0,8})$")]
 
 
 class SettingsError(ValueError):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 LATEST = "latest"
+NUMBER = "[1-9][0-9]{0,8}"  # of a version
 PIN = "PINNED"  # in the model's folder, where no setting names another place
 CANARY = "CANARY"  # beside the pin
 HELD = "held"
@@ -39,7 +40,7 @@ def numbers(model_dir: Path) -> list[int]:
     """The numbers of the version folders, highest first; raises `ModelError` where there are none."""
     try:
         with os.scandir(model_dir) as entries:
-            found = [int(e.name) for e in entries if re.fullmatch(r"[1-9][0-9]*", e.name) and e.is_dir()]
+            found = [int(e.name) for e in entries if re.fullmatch(NUMBER, e.name) and e.is_dir()]
     except OSError as error:
         raise ModelError(f"{model_dir}: expected a folder of model versions, found {error.strerror}") from None
     if not found:
@@ -70,7 +71,7 @@ def chosen(settings: Settings) -> str:
         return settings.model_version
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path.name}: expected a readable file, found {type(error).__name__}") from None
-    if word != LATEST and not re.fullmatch(r"[1-9][0-9]*", word):
+    if word != LATEST and not re.fullmatch(NUMBER, word):
         raise ModelError(f"{path.name}: expected a version's number, or {LATEST}, found {word[:40]!r}")
     return word
 
@@ -100,7 +101,7 @@ def canary(settings: Settings) -> Canary | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path.name}: expected a readable file, found {type(error).__name__}") from None
-    found = re.fullmatch(rf"([1-9][0-9]*) ({HELD}|[0-9]{{1,3}}(?:\.[0-9]+)?)", words)
+    found = re.fullmatch(rf"({NUMBER}) ({HELD}|[0-9]{{1,3}}(?:\.[0-9]+)?)", words)
     percent = None if found is None or found[2] == HELD else float(found[2])
     if found is None or (percent or 0) > 100:
         raise ModelError(f"{path.name}: expected a version's number, and 0 to 100 or {HELD}, found {words[:40]!r}")

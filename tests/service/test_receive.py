@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from starlette.requests import Request
 
+from service.bodies import Bodies
 from service.decoder import INLINE_BYTES
 from service.errors import DeadlineExceeded, Malformed, Overloaded, SlowRequest, TooLarge, UnknownMediaType
 from service.receive import RATE, admitted_body, decompressed, whole_body
@@ -122,16 +123,26 @@ def request(
         return messages.pop(0)
 
     named = [(name.encode(), value.encode()) for name, value in headers.items()]
-    state = {"turns": turns or Turns(1, ())}
+    state = {"turns": turns or Turns(1, ()), "bodies": Bodies(2**20)}
     began = asyncio.get_running_loop().time() - ago
     return Request({"type": "http", "headers": named, "state": state, "began": began}, receive)
+
+
+async def received(request: Request, settings: Settings = SETTINGS) -> bytes:
+    with request.state.bodies.one() as held:
+        return await whole_body(request, settings, held)
+
+
+async def admitted(request: Request, door: Door, settings: Settings = SETTINGS) -> tuple[bytes, float]:
+    async with admitted_body(request, settings, door.admission) as found:
+        return found
 
 
 def arrived(*pieces: bytes, settings: Settings = SETTINGS, **about: Any) -> bytes:
     """The body of such a request."""
 
     async def read() -> bytes:
-        return await whole_body(request(*pieces, **about), settings)
+        return await received(request(*pieces, **about), settings)
 
     return asyncio.run(read())
 
@@ -185,7 +196,7 @@ def test_a_body_that_came_in_pieces_waits_for_its_turn() -> None:
         turns.take(lambda _: order.append("before"), "/predict")
 
         async def read(name: str, *pieces: bytes) -> None:
-            await whole_body(request(*pieces, turns=turns), SETTINGS)
+            await received(request(*pieces, turns=turns))
             order.append(name)
 
         await asyncio.gather(read("pieces", b"a", b"b"), read("whole", b"ab"))
@@ -200,7 +211,7 @@ def test_a_request_is_admitted_before_its_body_and_after_it(classifier: Classifi
 
     async def read(given: str | None, *pieces: bytes, later: float = 0.0) -> tuple[bytes, float]:
         headers = {} if given is None else {"x-request-timeout-ms": given}
-        return await admitted_body(request(*pieces, headers=headers, later=later), SETTINGS, door.admission)
+        return await admitted(request(*pieces, headers=headers, later=later), door)
 
     assert asyncio.run(read(None, b"a", b"b")) == (b"ab", 5)
     with pytest.raises(Malformed, match=r"; found 'soon'\.$"):
@@ -224,8 +235,8 @@ def test_only_large_bodies_wait_for_the_threads(classifier: Classifier, length: 
         settings = Settings.model_validate({"max_body_bytes": 8192})
         if large:
             with pytest.raises(Overloaded):
-                await admitted_body(request(headers=headers), settings, door.admission)
+                await admitted(request(headers=headers), door, settings)
         else:
-            assert await admitted_body(request(b"ab", headers=headers), settings, door.admission) == (b"ab", 10)
+            assert await admitted(request(b"ab", headers=headers), door, settings) == (b"ab", 10)
 
     door.while_files_wait(story)

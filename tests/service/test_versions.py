@@ -22,7 +22,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_versions_are_folders_named_by_numbers(tmp_path: Path) -> None:
     """Highest first, by number; other names, and files, are none."""
-    for name in ("2", "10", "0", "01", "1.5", "x1", "1x", ".2"):
+    for name in ("2", "10", "0", "01", "1.5", "x1", "1x", ".2", "1" * 10):
         (tmp_path / name).mkdir()
     (tmp_path / "11").touch()
     assert versions.numbers(tmp_path) == [10, 2]
