@@ -2,8 +2,7 @@
 
 In: connections as they come and go. Out: what is too slow is cut off, and beyond the limit the slowest makes room for
 the next. One look at all of them, a few times within the shortest deadline, costs less than a timer for each request.
-It
-knows what a connection waits for, and nothing of TLS and HTTP.
+It knows what a connection waits for, and nothing of TLS and HTTP.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ MODULES = set(
 )
 ALLOWED = {
     ("worker.py", "ctypes"): "prctl, so that workers end with their parent",
+    ("picture.py", "ctypes"): "malloc_trim, so that a large picture's memory goes back",
     ("drain.py", "ctypes"): "a socket's filter, which the kernel takes by its address",
     ("orders.py", "multiprocessing"): "a number in memory that the workers share",
     ("client.py", "http.client"): "the client of scripts",

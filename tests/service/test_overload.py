@@ -307,8 +307,10 @@ def cost(service: Service) -> float:
 
 
 def picture_of_paper() -> Pixels:
-    """A picture that takes a while to decode."""
-    return np.random.default_rng(0).integers(0, 255, (1500, 1500), np.uint8)
+    """A picture that takes a while to decode, and little to send: many of them are there at once."""
+    paper = np.full((2800, 2800), 255, np.uint8)
+    paper[900:1900, 1300:1500] = 0
+    return paper
 
 
 def test_waiting_for_a_decoder_counts(digits: Digits) -> None:
