@@ -74,7 +74,8 @@ class Guarded(HttpToolsProtocol):
         self._in_head = False
         self._body: int | None = 0  # bytes of this request's body that are to come; None: it comes in chunks
         self._size = 0  # bytes of this request, with what came before it in the same piece
-        self._piece = 0  # of these, bytes that are being read now
+        self._first = b""  # the piece that it began in
+        self._piece = 0  # bytes that are being read now
         self._begun = False  # the app has it
         self._running: Any = None  # the request that the app had last
         self._upgrades = False
@@ -144,6 +145,8 @@ class Guarded(HttpToolsProtocol):
 
     def _feed(self, piece: bytes) -> None:
         self._piece = len(piece)
+        if self._receiving is None:
+            self._first = piece
         try:
             self.parser.feed_data(piece)
             if self._receiving is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -91,6 +92,66 @@ def test_what_only_seems_to_be_in_mnists_form_is_prepared(
     found = [one["probabilities"] for _, _, content in answers for one in json.loads(content)["predictions"]]
     seen = [prepare(image).pixels for image in (aside[0], good, aside[1], aside[2], good, aside[3])]
     assert np.abs(np.array(found) - classifier.predict(np.stack(seen)[:, None])).max() < 1e-6
+
+
+OCTETS = "application/octet-stream"
+
+
+def behind(known: bytes, digits: Digits) -> Iterator[tuple[str, list[bytes]]]:
+    """What may come on a connection behind a request with two pictures, in the parts in which it is sent."""
+    head, two = known[:-1568], digits.images[2:4].tobytes()
+    other = head + two
+    yield "the same head", [other]
+    yield "an id that the client gave", [post(two, "X-Request-ID: mine", kind=OCTETS)]
+    yield "more than one", [other + known]
+    yield "one, and the head of another", [other + known[:30], known[30:]]
+    yield "one, and a picture behind it", [other + two[:784]]
+    yield "one in pieces", [other[:-784], other[-784:]]
+    yield "one that is cut within its head", [other[:50], other[50:]]
+    yield "what is prepared", [head + np.roll(digits.images[2:4], 6, axis=2).tobytes()]
+    yield "what the app prepares", [head + bytes(range(98)) * 16]
+    yield "a type in other letters", [other.replace(b"octet", b"OCTET")]
+    yield "a type that is not read", [other.replace(b"application/", b"applicatiom/")]
+    yield "a picture that is none", [post(b"x" * 1568)]
+    yield "another length", [post(two[:784], kind=OCTETS)]
+    yield "a shorter length", [other.replace(b"Length: 1568", b"Length: 1567")]
+    yield "another route", [other.replace(b"/predict", b"/nowhere")]
+    yield "another method", [b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"]
+    yield "an older version", [other.replace(b"HTTP/1.1", b"HTTP/1.0")]
+
+
+def test_a_head_that_comes_again_is_read_as_if_it_were_new(server: Service, digits: Digits) -> None:
+    """Whatever comes behind a request whose head may be kept gets the answer that it gets on a new connection."""
+    known = post(digits.images[:2].tobytes(), kind=OCTETS)
+    last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    host, port = server.url.removeprefix("http://").split(":")
+
+    def told(parts: list[bytes], before: tuple[list[bytes], ...] = ()) -> list[tuple[int, bytes]]:
+        """Status and body of each answer to `parts`, ids left out."""
+        found = []
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream = connection.makefile("rb")
+            for request in before:
+                for part in request:
+                    connection.sendall(part)
+                    time.sleep(0.01)
+                assert answer(stream)[0] == 200
+            with contextlib.suppress(ConnectionError):  # closed behind a 400
+                for part in (*parts, last):
+                    connection.sendall(part)
+                    time.sleep(0.01)
+            with contextlib.suppress(ConnectionError):
+                while stream.peek(1):
+                    status, headers, body = answer(stream)
+                    found.append((status, body.replace(headers["x-request-id"].encode(), b"")))
+        return found
+
+    for what, parts in behind(known, digits):
+        fresh = told(parts)
+        assert fresh, what
+        for before in ([[known]], [[known], [known]], [[known[:50], known[50:]]], [[known[:-784], known[-784:]]]):
+            assert told(parts, tuple(before)) == fresh, what
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.002, 0.1])
