@@ -128,8 +128,8 @@ class Batcher:
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         classifier, batch = self._take()
-        if classifier is None:
-            self._busy = False
+        if classifier is None:  # nobody wants what had waited: until the next run begins nothing is done
+            self._busy = self._pressed = False
             return
         images = np.frombuffer(b"".join([item.pixels for item in batch]), np.uint8).reshape(-1, 1, 28, 28)
         self._begin(classifier, batch, len(images))
@@ -209,8 +209,12 @@ class Batcher:
         self._metrics.last_inference.set(time.time())
 
     def _learn(self, seconds: float) -> None:
-        """Learn from the last run; under pressure from all that was done until the next one could begin."""
-        self._slowness += LEARNING_RATE * (seconds / self._expected - self._slowness)
+        """Learn from the last run; under pressure from all that was done until the next one could begin.
+
+        One run tells little: what kept it may be over, as when the process was stopped for a while.
+        """
+        seen = min(seconds / self._expected, 2 * self._slowness)
+        self._slowness += LEARNING_RATE * (seen - self._slowness)
 
 
 def _answer(batch: list[_Waiting], found: Run | Exception) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -140,6 +141,40 @@ def test_it_tells_how_long_the_queue_is(classifier: Classifier, digits: Digits) 
     before, between, after = asyncio.run(ask())
     assert (before, after) == (0, 0)
     assert between >= classifier.costs.seconds(640)
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["nobody waited", "the process was stopped"])
+def test_what_is_over_is_not_expected_again(
+    classifier: Classifier, digits: Digits, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    """After time without work, behind requests that were given up, and after one long run: waits are as before."""
+    watched = Watched(classifier)
+    images, real = images_of(digits, 64), classifier.predict
+
+    def stopping(batch: Pixels) -> Probabilities:
+        time.sleep(2)
+        return real(batch)
+
+    async def ask() -> float:
+        if stopped:
+            with monkeypatch.context() as once:
+                once.setattr(classifier, "predict", stopping)
+                await watched.predict(images)
+        else:
+            asked = [asyncio.ensure_future(watched.predict(images)) for _ in range(5)]
+            await asked[0]
+            assert not any(given_up.done() for given_up in asked[3:])
+            for given_up in asked:
+                given_up.cancel()
+            await asyncio.sleep(2)
+            await watched.predict(images)
+        last = [asyncio.ensure_future(watched.predict(images)) for _ in range(10)]
+        await asyncio.sleep(0)  # they are waiting now
+        wait = watched.batcher.wait()
+        await asyncio.gather(*last)
+        return wait
+
+    assert asyncio.run(ask()) < 20 * classifier.costs.seconds(640)
 
 
 def test_no_run_mixes_two_versions(classifier: Classifier, digits: Digits) -> None:
