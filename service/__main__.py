@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 BACKLOG = 2048
-# Through each handle of the listening socket libuv accepts one connection in a turn of the event loop: through one
-# alone, new connections would wait long where many come at once.
-HANDLES = 8
 FILES = 64  # that a process may open at the least
 METRICS_BYTES = 8 * 2**20  # of files in which one worker shares its metrics
 WELCOME = """\
@@ -99,10 +96,6 @@ def _listen(settings: Settings) -> socket.socket:
     listener.listen(BACKLOG)
     listener.set_inheritable(True)
     return listener
-
-
-def _handles(listener: socket.socket) -> list[socket.socket]:
-    return [listener, *(listener.dup() for _ in range(HANDLES - 1))]
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -179,17 +172,18 @@ def _one(settings: Settings, listener: socket.socket, models: Models) -> int:
 
     with worker.uncollected():
         import prometheus_client
-        import uvicorn
 
         from service import app, metrics
+        from service.accept import Server
         from service.drain import Drain
+        from service.shares import Shares
 
         registry = metrics.registry()
         if settings.metrics_port is not None:
             prometheus_client.start_http_server(settings.metrics_port, settings.host, registry)
         drain = Drain(settings.drain_seconds, listener)
         config = _uvicorn(settings, app.create_app(settings, models, registry, drain))
-    uvicorn.Server(config).run(_handles(listener))
+    Server(config, Shares(1)).run([listener])
     return 0
 
 
@@ -205,7 +199,7 @@ def _several(settings: Settings, listener: socket.socket, orders: Orders) -> int
         folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         prometheus_client.start_http_server(settings.metrics_port, settings.host, metrics.all_workers(folder))
     make = functools.partial(worker.worker_app, settings, os.getpid(), orders)
-    supervisor = Supervisor(_uvicorn(settings, make, factory=True), _handles(listener), settings.drain_seconds)
+    supervisor = Supervisor(_uvicorn(settings, make, factory=True), listener, settings.drain_seconds)
     supervisor.run()
     return int(supervisor.failed)
 

@@ -45,9 +45,14 @@ class Connections:
         self._metrics = metrics
         self._open: set[Guarded | Handshake] = set()
 
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
     def enter(self, connection: Guarded | Handshake, now: float) -> None:
         """One more; raises `Overloaded` where there is no room, and none can be made."""
-        if len(self._open) >= self._limit:
+        if self.count >= self._limit:
             self._metrics.cut["full"].inc()
             slowest = min(self._open, key=lambda other: other.waiting_since())
             full = Overloaded(
@@ -77,7 +82,7 @@ class Connections:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self.look_seconds)
-            self._metrics.connections.set(len(self._open))
+            self._metrics.connections.set(self.count)
             for connection in list(self._open):
                 try:
                     # What would be late at the next look is late now.

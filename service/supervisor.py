@@ -1,6 +1,6 @@
 """The parent of several workers: uvicorn's supervisor, which ends and replaces them without losing a request.
 
-In: what each worker runs, and the handles of the socket that all accept from. Out: as many workers as there should be.
+In: what each worker runs, and the socket that all accept from. Out: as many workers as there should be.
 uvicorn's own would let go of a socket on which connections still wait, stand still while it replaces workers, and kill
 those that are slow to start; the rest is its. It knows processes, and nothing of requests.
 """
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
+from service.accept import Server
 from service.drain import refuse_connections
+from service.shares import Shares
 
 if TYPE_CHECKING:
     import socket
@@ -28,6 +30,21 @@ START_SECONDS = 60  # that a new worker gets to be ready before the old one is k
 log = logging.getLogger("service")
 
 
+class Worker(Process):
+    """A process with a server, which shares connections with the others."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, shares: Shares) -> None:
+        super().__init__(config, [listener])
+        self._shares = shares
+
+    @property
+    def server(self) -> uvicorn.Server:
+        """Its server, made in the process itself."""
+        if self._server is None:
+            self._server = Server(self.config, self._shares)
+        return self._server
+
+
 class _Replacement(NamedTuple):
     old: Process
     new: Process
@@ -37,8 +54,10 @@ class _Replacement(NamedTuple):
 class Supervisor(Multiprocess):
     """Workers that share a socket: SIGHUP replaces them one at a time, SIGTERM and SIGINT end them."""
 
-    def __init__(self, config: uvicorn.Config, listeners: list[socket.socket], drain_seconds: float) -> None:
-        super().__init__(config, listeners)
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, drain_seconds: float) -> None:
+        super().__init__(config, [listener])
+        self._listener = listener
+        self._shares = Shares(config.workers)
         self.failed = False  # because a worker could not start
         self._drain_seconds = drain_seconds
         self._ending = False
@@ -47,7 +66,15 @@ class Supervisor(Multiprocess):
         self._leaving: list[Process] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        signal.signal(signal.SIGALRM, lambda *_: refuse_connections(listeners[0]))
+        signal.signal(signal.SIGALRM, lambda *_: refuse_connections(listener))
+
+    def init_processes(self) -> None:
+        """Start the workers."""
+        self.processes = [self._started() for _ in range(self.processes_num)]
+        self._seat()
+
+    def _seat(self) -> None:
+        self._shares.seat([process.pid for process in self.processes if process.pid is not None])
 
     def _end(self, number: int, _: object) -> None:
         """Tell the workers at once, where uvicorn would look at its signals twice a second.
@@ -84,6 +111,7 @@ class Supervisor(Multiprocess):
                     self.should_exit.set()
                     return
                 self.processes[index] = self._started()
+                self._seat()
         self._leaving = [process for process in self._leaving if process.process.is_alive()]
         if self._replacement is not None:
             self._go_on(self._replacement)
@@ -93,7 +121,7 @@ class Supervisor(Multiprocess):
                 self._replacement = _Replacement(old, self._started(), time.monotonic() + START_SECONDS)
 
     def _started(self) -> Process:
-        process = Process(self.config, self.sockets)
+        process = Worker(self.config, self._listener, self._shares)
         process.start()
         return process
 
@@ -106,6 +134,7 @@ class Supervisor(Multiprocess):
             else:  # it has died, and its place is filled
                 old = new
             self._leaving.append(old)
+            self._seat()
             old.terminate()
         elif not new.process.is_alive() or time.monotonic() > until:
             log.error("a new worker did not start: the others are kept as they are")

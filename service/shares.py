@@ -1,0 +1,50 @@
+"""How many connections each worker has, for the others to see.
+
+In: the workers that there are, from their parent; how many connections it has, from each worker. Out: the fewest that
+another one has. The numbers lie in memory that is handed over when workers are spawned, and need no lock: each has one
+who writes it. It knows neither sockets nor requests.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from os import getpid
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, MutableSequence
+
+_NONE = -1  # in the place of a count: it takes no connections yet
+
+
+class Shares:
+    """A place for each worker; a process alone has none, and nobody to share with."""
+
+    def __init__(self, workers: int) -> None:
+        self._pids: MutableSequence[int] = []
+        self._counts: MutableSequence[int] = []
+        if workers > 1:
+            # Memory that is shared lies in a file, and there may be no place for one where it is not needed.
+            array = multiprocessing.get_context("spawn").RawArray
+            self._pids, self._counts = array("q", workers), array("q", [_NONE] * workers)
+
+    def seat(self, pids: Iterable[int]) -> None:
+        """These are the workers now, no more than there are places: for their parent."""
+        coming = set(pids).difference(self._pids)
+        for place, pid in enumerate(self._pids):
+            if pid not in pids:
+                self._counts[place] = _NONE
+                self._pids[place] = coming.pop() if coming else 0
+
+    def tell(self, count: int) -> None:
+        """This worker has so many."""
+        own = getpid()
+        for place, pid in enumerate(self._pids):
+            if pid == own:
+                self._counts[place] = count
+
+    def fewest(self) -> int | None:
+        """How many the one has that has the fewest of the others; None where there is no other."""
+        own = getpid()
+        others = [count for pid, count in zip(self._pids, self._counts, strict=True) if pid not in (0, own)]
+        return min((count for count in others if count != _NONE), default=None)
