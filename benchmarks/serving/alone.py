@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.serving.contestants import MANY
+from benchmarks.serving.contestants import MANY_BYTES
 from benchmarks.serving.load import Load, Round
 from benchmarks.serving.peers.model import Model
 from benchmarks.serving.visit import Visit
@@ -31,7 +31,7 @@ def visit(folder: Path, digits: Digits, seconds: int) -> Visit:
     assert found == digits.labels
     told = Visit(time.perf_counter() - started)
     told.rounds["bytes", Load(1)] = _round(model, images[:1], seconds)
-    told.rounds[MANY, Load(1)] = _round(model, images, seconds)
+    told.rounds[MANY_BYTES, Load(1)] = _round(model, images, seconds)
     return told
 
 

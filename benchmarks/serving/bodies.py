@@ -48,6 +48,11 @@ def octets(images: Pixels) -> Body:
     return Body({"Content-Type": "application/octet-stream"}, images[0].tobytes())
 
 
+def many_octets(images: Pixels) -> Body:
+    """784 bytes of each as they are."""
+    return Body({"Content-Type": "application/octet-stream"}, images.tobytes())
+
+
 def octets_in_form(images: Pixels) -> Body:
     """784 bytes as the file of a form."""
     return _form(images[0].tobytes())
@@ -83,6 +88,11 @@ def v2_pictures(images: Pixels) -> Body:
 def v2_octets(images: Pixels) -> Body:
     """784 bytes as a tensor in V2's binary extension."""
     return _v2_binary([1, 1, 28, 28], "UINT8", images[0].tobytes())
+
+
+def v2_many_octets(images: Pixels) -> Body:
+    """784 bytes of each as one tensor in V2's binary extension."""
+    return _v2_binary([len(images), 1, 28, 28], "UINT8", images.tobytes())
 
 
 def v2_numbers(images: Pixels) -> Body:

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 
 CORES = len(os.sched_getaffinity(0))
 
-# What is sent: one picture in three forms, and many at once.
-MANY = "64"
-FORMS = {"png": "one PNG", "json": "784 numbers in JSON", "bytes": "784 bytes", MANY: "64 PNGs"}
+# What is sent: one picture in three forms, and many at once in two.
+MANY, MANY_BYTES = "64", "64 bytes"
+FORMS = {
+    "png": "one PNG",
+    "json": "784 numbers in JSON",
+    "bytes": "784 bytes",
+    MANY: "64 PNGs",
+    MANY_BYTES: "64 x 784 bytes",
+}
 
 # For each form, the path that takes it and what makes the body of it.
 Dialect: TypeAlias = "Mapping[str, tuple[str, Callable[[Pixels], Body]]]"
@@ -30,10 +36,13 @@ PLAIN: Dialect = {
     "json": ("/predict", bodies.numbers),
     "bytes": ("/predict", bodies.octets),
     MANY: ("/predict", bodies.pictures),
+    MANY_BYTES: ("/predict", bodies.many_octets),
 }
+# This service speaks the Open Inference Protocol, too, for clients who want probabilities alone.
+OURS: Dialect = {**PLAIN, MANY_BYTES: ("/v2/models/mnist-mlp/infer", bodies.v2_many_octets)}
 # Servers that read JSON and forms, and no other body.
 FORM: Dialect = {
-    **PLAIN,
+    **{form: PLAIN[form] for form in PLAIN if form != MANY_BYTES},
     "png": ("/predict", bodies.picture_in_form),
     "bytes": ("/predict", bodies.octets_in_form),
 }
@@ -51,6 +60,7 @@ TRITON: Dialect = {
     "json": ("/v2/models/pixels/infer", bodies.v2_numbers),
     "bytes": ("/v2/models/pixels/infer", bodies.v2_octets),
     MANY: ("/v2/models/pictures/infer", bodies.v2_pictures),
+    MANY_BYTES: ("/v2/models/pixels/infer", bodies.v2_many_octets),
 }
 # KServe decodes BYTES of the binary extension as UTF-8, so that files must be base64.
 KSERVE: Dialect = {
@@ -58,9 +68,10 @@ KSERVE: Dialect = {
     "json": ("/v2/models/mnist/infer", bodies.v2_numbers),
     "bytes": ("/v2/models/mnist/infer", bodies.v2_octets),
     MANY: ("/v2/models/mnist/infer", bodies.v2_pictures_in_json),
+    MANY_BYTES: ("/v2/models/mnist/infer", bodies.v2_many_octets),
 }
 # MLServer has the binary extension over gRPC alone.
-MLSERVER: Dialect = {form: KSERVE[form] for form in KSERVE if form != "bytes"}
+MLSERVER: Dialect = {form: KSERVE[form] for form in KSERVE if form not in {"bytes", MANY_BYTES}}
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,8 @@ def limit(title: str, name: str, workers: int = CORES) -> Contestant:
 
 
 CONTESTANTS = {
-    "ours": Contestant("this service", PLAIN, "service"),
-    "ours-1": Contestant("this service", PLAIN, "service", workers=1),
+    "ours": Contestant("this service", OURS, "service"),
+    "ours-1": Contestant("this service", OURS, "service", workers=1),
     "textbook": Contestant("FastAPI as in a textbook", TEXTBOOK, "benchmarks.serving.peers.textbook"),
     "mosec": peer("mosec", "mosec", PLAIN),
     "litserve": peer("LitServe", "litserve", FORM),
@@ -98,4 +109,5 @@ CONTESTANTS = {
     "pytriton": peer("PyTriton (Triton)", "pytriton", TRITON),
     "nginx": limit("limit: nginx, a static 200", "nginx"),
     "hello": limit("limit: an empty ASGI app on uvicorn", "hello"),
+    "hello-1": limit("limit: an empty ASGI app on uvicorn", "hello", workers=1),
 }

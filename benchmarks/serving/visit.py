@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 
 from benchmarks.serving import bodies, processes
-from benchmarks.serving.contestants import MANY
+from benchmarks.serving.contestants import MANY, MANY_BYTES
 from benchmarks.serving.load import LOADS, Load, Round, drive
 
 if TYPE_CHECKING:
@@ -118,13 +118,14 @@ def _drive(
     told: Visit, client: httpx.Client, contestant: Contestant, form: str, digits: Digits, *, seconds: int
 ) -> None:
     """Every load of one form, if it is answered right."""
-    asked = [digits] if form == MANY else [digits[i : i + 1] for i in range(len(digits.labels))]
+    many = form in {MANY, MANY_BYTES}
+    asked = [digits] if many else [digits[i : i + 1] for i in range(len(digits.labels))]
     for some in asked:
         if problem := _problem(client, contestant, form, some):
             told.refused[form] = problem
             return
     path, body_of = contestant.dialect[form]
-    for load in LOADS if form != MANY else [load for load in LOADS if not load.rate]:
+    for load in LOADS if not many else [load for load in LOADS if not load.rate]:
         try:
             told.rounds[form, load] = drive(f"{client.base_url}{path}", body_of(digits.images), load, seconds)
         except subprocess.CalledProcessError as error:
