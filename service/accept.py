@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.connections import Connections
+    from service.drain import Drain
     from service.shares import Shares
 
 AT_ONCE = 16  # connections in one turn of the event loop
@@ -47,7 +48,8 @@ class Server(uvicorn.Server):
         (listener,) = sockets
         state, made_by = self.lifespan.state, cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
         protocol = functools.partial(made_by, config=self.config, server_state=self.server_state, app_state=state)
-        self.servers = [Acceptor(listener, protocol, self._shares, state["connections"])]  # type: ignore[list-item]
+        acceptor = Acceptor(listener, protocol, self._shares, state["connections"], state["drain"])
+        self.servers = [acceptor]  # type: ignore[list-item]
         self.started = True
 
 
@@ -60,11 +62,13 @@ class Acceptor:
         protocol: Callable[[], asyncio.Protocol],
         shares: Shares,
         connections: Connections,
+        drain: Drain,
     ) -> None:
         self._listener = listener
         self._protocol = protocol
         self._shares = shares
         self._connections = connections
+        self._drain = drain
         self._loop = asyncio.get_running_loop()
         self._coming: set[asyncio.Task[None]] = set()  # connections that are taken, and have not begun
         self._pause: asyncio.TimerHandle | None = None
@@ -76,6 +80,7 @@ class Acceptor:
 
     def close(self) -> None:
         """Take no more."""
+        self._shares.end()
         self._loop.remove_reader(self._listener.fileno())
         if self._pause is not None:
             self._pause.cancel()
@@ -88,9 +93,9 @@ class Acceptor:
         self._loop.add_reader(self._listener.fileno(), self._ready)
 
     def _ready(self) -> None:
-        """Connections wait: take them, as long as nobody has fewer."""
+        """Connections wait: take them, as long as nobody has fewer; the last before the end, in any case."""
         for _ in range(AT_ONCE):
-            fewest = self._shares.fewest()
+            fewest = None if self._drain.closing.is_set() else self._shares.fewest()
             if fewest is not None and self._count() > fewest + fewest // 8:
                 self._leave(fewest)
                 return

@@ -43,6 +43,10 @@ class Shares:
             if pid == own:
                 self._counts[place] = count
 
+    def end(self) -> None:
+        """This worker takes no more."""
+        self.tell(_NONE)
+
     def fewest(self) -> int | None:
         """How many the one has that has the fewest of the others; None where there is no other."""
         own = getpid()

@@ -46,6 +46,11 @@ def test_the_fewest_is_of_the_others_who_have_told(become: Become) -> None:
     assert seen_by_1_when(4, 4) == 4
     shares.seat([1, 4, 5])
     assert shares.fewest() == 4
+    become(4)
+    shares.end()
+    become(1)
+    assert shares.fewest() is None
+    assert seen_by_1_when(4, 2) == 2
     shares.seat([1])
     assert shares.fewest() is None
 
