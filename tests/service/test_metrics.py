@@ -88,8 +88,11 @@ def worker_pids(service: Service) -> list[int]:
 
 
 def _command(pid: int) -> str:
-    with open(f"/proc/{pid}/cmdline") as file:  # noqa: PTH123
-        return file.read()
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:  # noqa: PTH123
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return ""
 
 
 def test_counters_do_not_go_backwards_when_a_worker_is_killed(digits: Digits) -> None:
