@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import socket
 import sys
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +17,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from service.connections import Connections
@@ -136,7 +136,6 @@ class Acceptor:
             log.error("a connection cannot be taken: %s", error)
             self._rest(REST, self._listen)
             return False
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = self._loop.create_task(self._begin(connection))
         self._coming.add(task)
         task.add_done_callback(self._coming.discard)

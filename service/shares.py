@@ -12,7 +12,7 @@ from os import getpid
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableSequence
+    from collections.abc import Collection, MutableSequence
 
 _NONE = -1  # in the place of a count: it takes no connections yet
 
@@ -28,7 +28,7 @@ class Shares:
             array = multiprocessing.get_context("spawn").RawArray
             self._pids, self._counts = array("q", workers), array("q", [_NONE] * workers)
 
-    def seat(self, pids: Iterable[int]) -> None:
+    def seat(self, pids: Collection[int]) -> None:
         """These are the workers now, no more than there are places: for their parent."""
         coming = set(pids).difference(self._pids)
         for place, pid in enumerate(self._pids):

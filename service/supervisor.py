@@ -33,8 +33,8 @@ log = logging.getLogger("service")
 class Worker(Process):
     """A process with a server, which shares connections with the others."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, shares: Shares) -> None:
-        super().__init__(config, [listener])
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], shares: Shares) -> None:
+        super().__init__(config, sockets)
         self._shares = shares
 
     @property
@@ -56,7 +56,6 @@ class Supervisor(Multiprocess):
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, drain_seconds: float) -> None:
         super().__init__(config, [listener])
-        self._listener = listener
         self._shares = Shares(config.workers)
         self.failed = False  # because a worker could not start
         self._drain_seconds = drain_seconds
@@ -121,7 +120,7 @@ class Supervisor(Multiprocess):
                 self._replacement = _Replacement(old, self._started(), time.monotonic() + START_SECONDS)
 
     def _started(self) -> Process:
-        process = Worker(self.config, self._listener, self._shares)
+        process = Worker(self.config, self.sockets, self._shares)
         process.start()
         return process
 

@@ -29,7 +29,7 @@ ALLOWED = {
     ("picture.py", "ctypes"): "malloc_trim, so that a large picture's memory goes back",
     ("drain.py", "ctypes"): "a socket's filter, which the kernel takes by its address",
     ("orders.py", "multiprocessing"): "a number in memory that the workers share",
-    ("shares.py", "multiprocessing"): "and others",
+    ("shares.py", "multiprocessing"): "counts in memory that the workers share",
     ("client.py", "http.client"): "the client of scripts",
 }
 CALLS = {"__import__", "compile", "eval", "exec", "execv", "execve", "popen", "spawnv", "system", "fork"}

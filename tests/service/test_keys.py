@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,8 @@ from service.lifecycle import Models
 from service.orders import Orders
 from service.settings import load
 from tests.conftest import ROOT, Digits, Service, running_service
+from tests.service.test_protocol import OCTETS, answer, post
+from tests.service.test_shutdown import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -278,22 +279,15 @@ def test_a_head_that_comes_again_needs_its_key_too(tmp_path: Path, digits: Digit
     file = tmp_path / "keys.txt"
     made = [keys.new("shop", "infer", None), keys.new("slow", "infer", "0.001")]
     file.write_text("".join(f"{line}\n" for _, line in made))
-    with running_service(api_keys_file=file) as service, httpx.Client(base_url=service.url) as client:
-        host, port = client.base_url.host, client.base_url.port or 80
+    with running_service(api_keys_file=file) as service:
 
         def again(key: str) -> Iterator[int]:
-            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nContent-Length: 784\r\n"
-            request = f"{head}Content-Type: application/octet-stream\r\n\r\n".encode() + digits.images[0].tobytes()
-            with socket.create_connection((host, port), timeout=60) as connection:
+            request = post(digits.images[0].tobytes(), f"X-API-Key: {key}", kind=OCTETS)
+            with connect(service) as connection:
                 stream = connection.makefile("rb")
                 while True:
                     connection.sendall(request)
-                    yield int(stream.readline().split()[1])
-                    length = 0
-                    while line := stream.readline().strip():
-                        name, _, value = line.partition(b": ")
-                        length = int(value) if name.lower() == b"content-length" else length
-                    stream.read(length)
+                    yield answer(stream)[0]
 
         assert list(itertools.islice(again(made[1][0]), 3)) == [200, 429, 429]
         shop = again(made[0][0])
