@@ -89,8 +89,9 @@ def _opener(data: bytes) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
         return PngImageFile
     if data.startswith(signature.JPEG):
         return JpegImageFile  # reads the first frame of an MPO and leaves the others alone
-    unknown = NotAPicture("The bytes are neither a PNG nor a JPEG; convert the picture to one of these.")
-    raise signature.refusal(data) or unknown
+    raise signature.refusal(data) or NotAPicture(
+        "The bytes are neither a PNG nor a JPEG; convert the picture to one of these."
+    )
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

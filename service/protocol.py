@@ -81,7 +81,11 @@ class _InFlight:
         self.response_started = False
         self.response_complete = False
         self.disconnected = False
-        self.message_event = self  # uvicorn wakes a cycle by its event; nothing sleeps here
+
+    @property
+    def message_event(self) -> _InFlight:
+        """What uvicorn wakes a cycle by. Kept, it would leave each request and its body to the garbage collector."""
+        return self
 
     def set(self) -> None:
         """Nothing waits for this event."""
@@ -351,17 +355,15 @@ class Protocol(Guarded):
         """The response to a request, which is counted now."""
         assert self._fast
         request_id = self._fast.observer.request_id(request.headers.items())
-        try:
-            if isinstance(answer, Exception):
-                raise answer
+        if isinstance(answer, ServiceError):
+            self._fast.watched.count_shed(answer)
+            status, lines, content = _problem(request, answer.members(), request_id, problems.headers_of(answer))
+        elif isinstance(answer, Exception):
+            log.error("request %s failed", request_id.decode(), exc_info=answer)
+            status, lines, content = _problem(request, problems.FAULT, request_id, {})
+        else:
             content, length = answer
             status, lines = 200, JSON if length is None else BINARY % length
-        except ServiceError as error:
-            self._fast.watched.count_shed(error)
-            status, lines, content = _problem(request, error.members(), request_id, problems.headers_of(error))
-        except Exception:
-            log.exception("request %s failed", request_id.decode())
-            status, lines, content = _problem(request, problems.FAULT, request_id, {})
         self._record(request, status, request_id)
         if self._drain.begun and not (self.pipeline or self._rest):
             request.keep_alive = False
