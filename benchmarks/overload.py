@@ -68,13 +68,11 @@ class Clients:
         return Asked(due, int(head[9:12]), now - due)
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._idle:
+        while self._idle:
             since, reader, writer = self._idle.pop()
-            if time.perf_counter() - since < IDLE:
+            if time.perf_counter() - since < IDLE and not reader.at_eof():
                 return reader, writer
-            for _, _, others in [*self._idle, (since, reader, writer)]:  # these are idle for longer
-                others.close()
-            self._idle.clear()
+            writer.close()
         return await asyncio.open_connection(self._host, self._port)
 
     async def closed(self, request: bytes, seconds: float) -> list[Asked]:
