@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 
+from service.drain import refuse_connections
 from service.grpc import health
 from service.grpc.calls import SERVICE, Calls
 from service.grpc.methods import Methods
@@ -62,6 +65,9 @@ async def serving(
 
     async def end() -> None:
         await drain.closing.wait()
+        # Connections that gRPC has not accepted when it stops would be reset. Those that are refused now come again
+        # when this socket is closed, to other workers.
+        _refuse_connections(settings.grpc_port)
         async with calls.held():
             stopped = asyncio.create_task(server.stop(grace))
             await asyncio.sleep(0)  # now the clients are told, before they are answered
@@ -71,3 +77,21 @@ async def serving(
     yield
     drain.closing.set()
     await ending
+
+
+def _refuse_connections(port: int | None) -> None:
+    """Refuse them where this process listens on a port: gRPC keeps its socket to itself. Nothing outside of Linux."""
+    with contextlib.suppress(FileNotFoundError):
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):  # not a socket, or closed meanwhile
+                found = socket.socket(fileno=int(descriptor.name))
+                try:
+                    if _listens(found) and found.getsockname()[1] == port:
+                        refuse_connections(found)
+                finally:
+                    found.detach()
+
+
+def _listens(found: socket.socket) -> bool:
+    internet = found.family in {socket.AF_INET, socket.AF_INET6}
+    return internet and bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))

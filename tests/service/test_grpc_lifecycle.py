@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -263,3 +264,35 @@ def test_sighup_replaces_workers_on_the_shared_port(expected: Expected) -> None:
         callers.stop()
     assert callers.failures == []
     assert callers.refused == 0
+
+
+def test_sighup_resets_no_new_connection() -> None:
+    """Connections that begin while workers are replaced are those of some worker, which greets them."""
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")  # RFC 9113 section 3.4
+    broken: list[str] = []
+    greeted = [0]
+    replaced = threading.Event()
+
+    def connect(address: tuple[str, int]) -> None:
+        while not replaced.is_set():
+            try:
+                with socket.create_connection(address, timeout=10) as connection:
+                    connection.sendall(preface)
+                    broken.extend([] if connection.recv(1) else ["closed"])
+                    greeted[0] += 1
+            except OSError as error:
+                broken.append(str(error))
+
+    with running_service(workers=2, grpc_port=0) as service:
+        host, _, port = service.grpc.rpartition(":")
+        clients = [threading.Thread(target=connect, args=((host, int(port)),)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        before = set(worker_pids(service))
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: not set(worker_pids(service)) & before, "the old workers do not end")
+        replaced.set()
+        for client in clients:
+            client.join()
+    assert greeted[0] > 100
+    assert broken == []
