@@ -76,14 +76,37 @@ def main(words: list[str]) -> None:
 
 
 def _optimize(study: Study, objective: Callable[[Trial], float], missing: int) -> None:
-    """Run the trials that are missing; raises `Stopped` on Ctrl-C and SIGTERM."""
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.default_int_handler)  # a KeyboardInterrupt, which Optuna notes as a failed trial
+    """Run the trials that are missing; raises `Stopped` on Ctrl-C and SIGTERM.
+
+    Within a trial they are a KeyboardInterrupt, which Optuna notes as a failed trial. Between two they wait for the
+    next: one that is begun, but not run yet, would seem to run for ever.
+    """
+    names = (signal.SIGINT, signal.SIGTERM)
+    asked: list[int] = []
+
+    def wait(number: int, _: object) -> None:
+        asked.append(number)
+
+    def trial_of(trial: Trial) -> float:
+        for name in names:
+            signal.signal(name, signal.default_int_handler)
+        try:
+            if asked:
+                raise KeyboardInterrupt
+            return objective(trial)
+        finally:
+            for name in names:
+                signal.signal(name, wait)
+
+    before = {name: signal.signal(name, wait) for name in names}
     try:
-        study.optimize(objective, missing, callbacks=[lambda _, trial: _tell(trial)])
+        study.optimize(trial_of, missing, callbacks=[lambda _, trial: _tell(trial)])
     except KeyboardInterrupt as stop:
         kept = len(_judged(study))
         raise Stopped(f"stopped, and the {kept} trials before are kept: the same command goes on") from stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def judge(trial: Trial, flags: list[str], search: list[str], training: Digits, validation: Digits) -> float:
