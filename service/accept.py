@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import resource
 import sys
 from typing import TYPE_CHECKING, cast
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 AT_ONCE = 16  # connections in one turn of the event loop
 PATIENCE = 0.002  # seconds for another worker to come and take what is there
 INSTEAD = 4  # connections that are taken then, at most, where it has not come
-REST = 0.1  # seconds after the system has refused a connection, as where there are no more descriptors
+REST = 0.1  # seconds after the system has refused a connection
+KEPT = 8  # descriptors that connections leave to whatever else must open a file
 
 log = logging.getLogger("service")
 
@@ -74,6 +76,7 @@ class Acceptor:
         self._pause: asyncio.TimerHandle | None = None
         self._left_at: int | None = None  # what another one had, when connections were last left to it
         self._most = 1  # that are taken although another one has fewer, which does not come
+        self._last_descriptor = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - KEPT
         listener.setblocking(False)
         self._shares.tell(0)
         self._listen()
@@ -127,7 +130,7 @@ class Acceptor:
         return count
 
     def _take(self) -> bool:
-        """Take one connection; False where there is none, or none can be had."""
+        """Take one connection; False where there is none, or no more can be had for now."""
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError):  # another worker has it, or its client has gone
@@ -140,7 +143,10 @@ class Acceptor:
         self._coming.add(task)
         task.add_done_callback(self._coming.discard)
         self._count()
-        return True
+        if connection.fileno() < self._last_descriptor:  # the lowest that was free
+            return True
+        self._rest(PATIENCE, self._listen)  # for those that made room to be closed
+        return False
 
     async def _begin(self, connection: socket.socket) -> None:
         try:
