@@ -51,8 +51,11 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = {_TURNS[value] for value in (5, 6, 7, 8)}
-# All that Pillow's two openers raise on damaged bytes.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+# All that Pillow's two openers raise on damaged bytes; it asserts that a picture in palette colours has a palette.
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AssertionError, struct.error,
+    zlib.error,
+)  # fmt: skip
 
 
 class Picture(NamedTuple):

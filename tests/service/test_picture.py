@@ -43,9 +43,9 @@ def corner(mode: str = "RGB") -> Image.Image:
     return image.convert(mode)
 
 
-def header_only_png(width: int, height: int) -> bytes:
-    """A few bytes that claim to be a PNG of this size."""
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+def header_only_png(width: int, height: int, colour: int = 0) -> bytes:
+    """A few bytes that claim to be a PNG of this size, and of this colour type."""
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", zlib.compress(bytes(4000))) + _chunk(b"IEND", b"")
 
 
@@ -258,6 +258,7 @@ DAMAGED = {
     "half a JPEG": encode(NOISE, "JPEG")[:1500],
     "PNG with a flipped bit": encode(NOISE)[:500] + b"\x00\xff\x00" + encode(NOISE)[503:],
     "PNG of another size than its header": header_only_png(1000, 1000),
+    "PNG of palette colours without a palette": header_only_png(28, 28, colour=3),
 }
 
 
