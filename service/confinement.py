@@ -1,0 +1,34 @@
+"""Limits of a process that handles strangers' bytes: it ends with its parent, and has no more memory than it is given.
+
+In: the parent's process id, and bytes. Out: nothing; the limits hold for the calling process from then on. It does not
+know what the process does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def end_with(parent: int) -> None:
+    """Have the system kill this process when the thread that started it ends, however that happens.
+
+    Outside of Linux nothing happens: there the end of its input ends it.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before this could be asked
+            os._exit(1)
+
+
+def limit_memory(size: int) -> None:
+    """Let this process map no more than `size` bytes beyond what it has mapped now; it leaves no core file."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + size, mapped + size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
