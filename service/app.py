@@ -96,10 +96,14 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         drain.install()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, models.look_again)
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(models.followed(changed, refused, functools.partial(_tried, watched)))
-            await stack.enter_async_context(watchdog.watched(settings.stall_seconds))
             connections = Connections(settings, watched)
-            await stack.enter_async_context(connections.watched())
+            for part in (
+                predictor.reading(),
+                models.followed(changed, refused, functools.partial(_tried, watched)),
+                watchdog.watched(settings.stall_seconds),
+                connections.watched(),
+            ):
+                await stack.enter_async_context(part)
             if settings.grpc_port is not None:
                 from service.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
 

@@ -20,8 +20,9 @@ from service import metrics, openinference, repository, served
 from service import openapi_inference as openapi
 from service.openapi import answer
 from service.openinference import HEADER_LENGTH
-from service.predict import in_time
-from service.receive import admitted_body, decompressed
+from service.predict import Unread, in_time
+from service.reader import compression
+from service.receive import admitted_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from service.metrics import Metrics
     from service.predict import Predictor
     from service.settings import Settings
+    from service.spool import Spool
 
+MAX_LENGTH_HEADER = 40  # characters, of which a length has twenty at most
 MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
 
 
@@ -148,16 +151,19 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         classifier = asked(request)
         encoding = request.headers.get("content-encoding", "").strip().lower()
         header = request.headers.get(HEADER_LENGTH)
+        if encoding not in compression.NONE:
+            compression.check_encoding(encoding)
+        about = {"encoding": encoding, "header_length": None if header is None else header[:MAX_LENGTH_HEADER]}
 
-        def parse(body: bytes) -> openinference.Request:
-            plain = decompressed(body, encoding, limit=settings.max_body_bytes)
-            return openinference.parse(plain, header, max_images=settings.max_images)
+        def parse(body: Spool) -> openinference.Request | None:
+            if body.small is None or encoding not in compression.NONE:  # a few compressed bytes may be many
+                return None
+            return openinference.parse(body.small, header, max_images=settings.max_images)
 
         named, headers = "version" in request.path_params, request.scope["headers"]
         async with admitted_body(request, settings, predictor.admission) as (body, seconds):
-            size = settings.max_body_bytes if encoding else len(body)  # a few compressed bytes may be many
-            parsing = functools.partial(parse, body)
-            work = predictor.infer(classifier, parsing, openinference.encode, size=size, named=named, headers=headers)
+            unread = Unread(functools.partial(parse, body), body, "infer", about)
+            work = predictor.infer(classifier, unread, openinference.encode, named=named, headers=headers)
             content, length = await in_time(work, seconds)
         if length is None:
             return Response(content, media_type="application/json")

@@ -42,6 +42,7 @@ POLARITIES = ("light_on_dark", "dark_on_light")
 REJECTIONS = ("malformed", "not_a_picture", "too_large", "unusable")
 SHED = ("overloaded", "deadline_exceeded")
 CUT = ("slow", "full")
+READER_ENDS = ("time", "lost")
 INFERRING = ("/infer", "/ModelInfer", "/ModelStreamInfer", "/predict", "/predictions/{model}")  # ends of routes
 RESULTS = ("success", "failure")
 KEY_RESULTS = ("accepted", "forbidden", "limited")
@@ -119,6 +120,7 @@ class Metrics:
         self.shed = counts(counter("shed_requests_total", "Requests given up to protect the others.", "reason"), SHED)
         self.connections = Level(self.book, gauge("connections", "Open HTTP connections.", over_workers="livesum"))
         self.cut = counts(counter("connections_cut_total", "Connections closed on their clients.", "reason"), CUT)
+        self.reader_ends = counts(counter("reader_ends_total", "Readers that ended with a job.", "reason"), READER_ENDS)
         self._by_key = counter("key_requests_total", "Requests by whose API key they had.", "key", "result")
         self.key_refusals = {
             result: Count(self.book, self._by_key.labels(NO_KEY, result)) for result in ("missing", "unknown")
@@ -141,8 +143,9 @@ class Metrics:
         self.shadow_seconds = {
             name: Spread(self.book, shadow_seconds.labels(name), SECONDS) for name in ("served", "canary")
         }
-        dropped = counter("shadow_dropped_total", "Requests that were not compared, to leave time for others.")
-        self.shadow_dropped = Count(self.book, dropped)
+        self.shadow_dropped = Count(
+            self.book, counter("shadow_dropped_total", "Requests that were not compared, to leave time for others.")
+        )
 
     def serves(self, version: str, classifier: Classifier | None) -> None:
         """This is what answers from now on."""

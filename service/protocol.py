@@ -23,6 +23,7 @@ from service.admission import TIMEOUT
 from service.errors import DeadlineExceeded, Overloaded, ServiceError
 from service.guard import Guarded, holds
 from service.predict import in_time
+from service.spool import Spool
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
@@ -339,7 +340,8 @@ class Protocol(Guarded):
         """Pictures only seemed to be in MNIST's form: have them prepared as the app does, and send the response."""
         assert self._fast
         content_type = request.headers.get(b"content-type", b"").decode("latin-1")
-        work = self._fast.predictor.answer(content_type, request.body, headers=request.headers.items())
+        body = Spool(request.body)
+        work = self._fast.predictor.answer(content_type, body, headers=request.headers.items())
         answer: tuple[bytes, None] | Exception
         try:
             answer = await in_time(work, request.deadline - time.perf_counter()), None

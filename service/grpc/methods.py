@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from service import metrics, repository, served
 from service.grpc import inference_pb2 as pb
 from service.grpc import tensors
-from service.predict import in_time
+from service.predict import Unread, in_time
+from service.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,11 +69,11 @@ class Methods:
         """Probabilities of pictures."""
         classifier = self._asked(request.model_name, request.model_version)
         parse = functools.partial(tensors.parse, request, max_images=self._settings.max_images)
+        unread = Unread(parse, Spool(request.SerializeToString()), "grpc", {})
         # The deadline that a client sets is gRPC's own: at its end this is cancelled.
         large = any(one.datatype == "BYTES" for one in request.inputs)
         seconds = self._predictor.admission.admit(None, time.perf_counter(), large=large)
-        size, named = request.ByteSize(), bool(request.model_version)
-        work = self._predictor.infer(classifier, parse, tensors.encode, size=size, named=named)
+        work = self._predictor.infer(classifier, unread, tensors.encode, named=bool(request.model_version))
         return await in_time(work, seconds)
 
     async def ModelStreamInfer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
