@@ -32,7 +32,7 @@ class ForkServer:
 
     def __init__(self, orders: socket.socket) -> None:
         self._orders = orders
-        self._decoder = Decoder(MAX_INLINE)
+        self._decoder = Decoder(0)
         self._pids: dict[int, int] = {}  # by the worker's number for it
         self._woken, self._waking = socket.socketpair()
         for end in (self._woken, self._waking):
@@ -50,18 +50,21 @@ class ForkServer:
                 if self._woken in ready:
                     self._woken.recv(4096)
                     self._reap()
-                if self._orders in ready:
-                    order = receive(self._orders, self._decoder)
-                    if order is None:
-                        return
-                    self._follow(order[0].header, order[1])
+                if self._orders in ready and not self._hear():
+                    return
 
-    def _follow(self, order: dict[str, Any], descriptor: int | None) -> None:
-        number = int(order["reader"])
-        if descriptor is None:
-            if (pid := self._pids.get(number, NOBODY)) != NOBODY:
+    def _hear(self) -> bool:
+        """Follow the orders that have come; False when the worker is gone."""
+        data, descriptors, _, _ = socket.recv_fds(self._orders, 65_536, 1)
+        for order in self._decoder.feed(data):
+            if "limits" in order.header:  # the system gives no two descriptors at once
+                self._fork(order.header, descriptors.pop())
+            elif (pid := self._pids.get(order.header["reader"], NOBODY)) != NOBODY:
                 os.kill(pid, signal.SIGKILL)  # it is our child, and not reaped: the id is still its own
-            return
+        return bool(data)
+
+    def _fork(self, order: dict[str, Any], descriptor: int) -> None:
+        number = int(order["reader"])
         with socket.socket(fileno=descriptor) as connection:
             parent = os.getpid()
             try:

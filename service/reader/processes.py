@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from service.reader.wire import Message
 
 PAUSE_SECONDS, LONGEST_PAUSE = 0.1, 5.0
-KILLED = "SIGKILL"
+KILLED = "SIGKILL"  # by somebody, or by the system for want of memory
 
 log = logging.getLogger("service")
 
@@ -137,7 +137,9 @@ class Processes:
         return reader
 
     def _reader_ended(self, number: int, how: str) -> None:
-        reader = self._readers.pop(number)
+        reader = self._readers.pop(number, None)
+        if reader is None:
+            return
         reader.close()
         if reader.large or reader.has_worked:
             self._start()

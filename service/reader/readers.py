@@ -20,7 +20,7 @@ from service.errors import Overloaded
 from service.reader import jobs, results
 from service.reader.handle import Job
 from service.reader.jobs import Limits
-from service.reader.processes import Hears, Processes
+from service.reader.processes import KILLED, Hears, Processes
 from service.reader.token import Token
 from service.reader.wire import ProtocolError
 
@@ -42,7 +42,7 @@ HANGS_SECONDS = 5.0  # beyond its CPU time: a process that is stopped takes none
 AT_ONCE = 2  # ordinary readers, at most
 START_SECONDS = 0.5  # after the worker's start, which the readers' own is not to delay
 TOKEN_SECONDS = 0.02  # between two tries to have the token
-LOSSES = 5  # of its readers, after which a job is given up
+LOSSES, KILLS = 3, 20  # readers that fail, or are killed, with a job before it is given up
 LEARNING_RATE = 0.1
 
 log = logging.getLogger("service")
@@ -186,10 +186,10 @@ class Readers:
         job = self._end_turn(reader)
         if job is None:
             return
-        timed_out = how == "SIGPROF"
+        timed_out, limit = how == "SIGPROF", KILLS if how == KILLED else LOSSES
         self._ends["time" if timed_out else "lost"].inc()
         job.losses += not timed_out
-        if reader.large and (timed_out or job.losses >= LOSSES):
+        if reader.large and (timed_out or job.losses >= limit):
             self._give_up(job, timed_out=timed_out, parsed=reader.parsed)
         job.large = job.large or timed_out or job.losses > 1  # once it may have been somebody who killed it
         if not job.done.done():
