@@ -101,6 +101,18 @@ def bombs() -> dict[str, Body]:
 SMUGGLED = b"GET /model HTTP/1.1\r\nHost: smuggled\r\n\r\n"
 
 
+ONCE = (  # headers that have one value, which readers could take from the first line or from the last
+    b"Content-Type Content-Encoding Authorization X-API-Key X-Request-ID x-request-timeout-ms Expect Upgrade Origin "
+    b"Inference-Header-Content-Length Sec-Fetch-Site Range"
+).split()
+NO_TARGETS = (
+    b"http://h http:// a://b ws://x http://[::1 http://[::1] http:///x http://h?x http://h#x http://h:x/ "
+    b"http://h:99999/ http://u@h/predict http://u:p@h/predict ftp://h/predict http://h/predict#x /predict#x #x ?x h:80 "
+    b"http:/x http: :// * predict http://[::1]x/predict http://h:1:2/predict http://h\\@x/predict /\xff http://\xff/a"
+).split()
+NO_HOSTS = b"[ ] [::1 x/y x?y x#y @ u@h x:y x:99999 x:80:80 [::1]x http://x x\\ <x> \xff".split()
+
+
 def wrong_framing() -> dict[str, bytes]:
     """By name: requests whose end a proxy and the service could see in different places, each to be refused by 400."""
     start = b"POST /predict HTTP/1.1\r\n"
@@ -118,7 +130,19 @@ def wrong_framing() -> dict[str, bytes]:
     def chunk(line: bytes) -> bytes:
         return head + chunked + line + end
 
+    def twice(name: bytes) -> bytes:
+        return head + b"%b: 1\r\n%b: 2\r\n" % (name, name) + one
+
+    def target(value: bytes) -> bytes:
+        return (head + one).replace(b"/predict", value)
+
+    twices = {f"two {name.decode()} headers": twice(name) for name in ONCE}
+    targets = {f"target {value.decode('latin-1')}": target(value) for value in NO_TARGETS}
+    hosts = {f"host {value.decode('latin-1')}": (head + one).replace(b": x", b": " + value) for value in NO_HOSTS}
     return {
+        **twices,
+        **targets,
+        **hosts,
         "length, then chunked": head + b"Content-Length: 4\r\n" + chunked + b"1\r\n" + end,
         "chunked, then length": head + b"Transfer-Encoding: chunked\r\n" + b"Content-Length: 4\r\n\r\n1\r\n" + end,
         "two lengths": head + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
@@ -206,6 +230,13 @@ def garbled(count: int, *, seed: int) -> Iterator[bytes]:
         b"Content-Length: 5\r\n",
         b"HTTP/1.1",
         b"//",
+        b"http://",
+        b"[",
+        b"#",
+        b"?",
+        b"%2f",
+        b"Upgrade: h2c\r\n",
+        b"Host: y\r\n",
         b"\xff",
         b"9" * 30,
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import logging
 import math
 import socket
 import struct
@@ -39,6 +40,8 @@ HEAD_END = b"\r\n\r\n"
 CHUNKS, CHUNKS_A_TURN = 4096, 16_384
 PIECE = 262_144  # bytes that the event loop reads at once, at most
 BYTES_ACKED = slice(120, 128)  # linux/tcp.h: tcpi_bytes_acked in struct tcp_info
+
+log = logging.getLogger("service")
 
 
 class _Taking(NamedTuple):
@@ -80,6 +83,7 @@ class Guarded(HttpToolsProtocol):
         self._running: Any = None  # the request that the app had last
         self._upgrades = False
         self._refused = False
+        self._ended = False  # the client sends no more
         self._taking: _Taking | None = None
         self.url = b""
 
@@ -105,6 +109,21 @@ class Guarded(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._rest += data
         self._read()
+
+    def eof_received(self) -> bool:
+        """The client sends no more, and may still read: keep the connection for its answers, where TLS lets us."""
+        self._ended = True
+        self._close_if_done()
+        return self.scheme == "http"
+
+    def _close_if_done(self) -> None:
+        """Close a connection on which nothing more comes, when all that came is answered."""
+        if not self._ended or self._rest or self._refused:
+            return
+        if self._receiving is not None:
+            self._refuse(BadFraming("The request breaks off."))
+        elif not self._answering():
+            self.transport.close()
 
     def _read(self) -> None:
         """Read what is there, as far as it may be read in this turn of the loop."""
@@ -142,6 +161,7 @@ class Guarded(HttpToolsProtocol):
             self.flow.full = False
             self.flow.resume_reading()
             self._read()
+            self._close_if_done()
 
     def _feed(self, piece: bytes) -> None:
         self._piece = len(piece)
@@ -190,6 +210,15 @@ class Guarded(HttpToolsProtocol):
         if self._size + self._piece > framing.MAX_HEAD:
             framing.check_size(self.url, self.headers)
         framing.check(version, method, self.headers, by_name)
+        target = framing.target(self.url, method)
+        if target.host is not None or len(by_name) != len(self.headers):
+            by_name = framing.joined(self.headers)
+            if target.host is not None:  # RFC 9112 section 3.2.2: the header is of no account then
+                by_name[b"host"] = target.host
+            self.headers[:] = by_name.items()
+        self.url = target.url
+        if version == "1.0":  # RFC 9110 section 10.1.1
+            self.expect_100_continue = False
         self._body = None if b"transfer-encoding" in by_name else int(by_name.get(b"content-length", 0))
         self._upgrades = b"upgrade" in by_name and self.parser.should_upgrade()
         if not self._upgrades:
@@ -201,8 +230,8 @@ class Guarded(HttpToolsProtocol):
 
     def begin_app(self) -> None:
         """Let the app have the request."""
-        self._begun = True
         super().on_headers_complete()
+        self._begun = True
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Start the app when it is this request's turn, and tell it since when the request has been coming."""
@@ -234,9 +263,11 @@ class Guarded(HttpToolsProtocol):
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         """Read a request again as if it did not ask for another protocol: llhttp takes its body for that protocol's."""
-        head = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+        version = self.parser.get_http_version().encode()
+        head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
         head += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
         self._rest = b"\r\n".join([*head, b"", rest + self._rest])
 
     def on_response_complete(self) -> None:
@@ -252,6 +283,8 @@ class Guarded(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._rest:
             self.loop.call_soon(self._read_on)
+        else:
+            self._close_if_done()
 
     def waiting_since(self) -> float:
         """Since when it waits for its client, on the loop's clock; infinite where it waits for none."""
@@ -349,8 +382,10 @@ def _refusal(error: httptools.HttpParserError) -> ServiceError:
     """What keeps a request from being read, in words."""
     if isinstance(error.__context__, ServiceError):
         return error.__context__
-    reason = "its target is none" if isinstance(error, httptools.HttpParserCallbackError) else error
-    return BadFraming(f"This is no HTTP that can be read in one way only: {reason}.")
+    if isinstance(error, httptools.HttpParserCallbackError):
+        log.error("reading a request failed", exc_info=error)
+        return ServiceError(problems.FAULT["detail"])
+    return BadFraming(f"This is no HTTP that can be read in one way only: {error}.")
 
 
 def holds(transport: Transport, queue: int) -> bool:

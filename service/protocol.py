@@ -146,7 +146,10 @@ class Protocol(Guarded):
             return False
         if version != "1.1" or self.expect_100_continue or not self.parser.should_keep_alive():
             return False
-        return FRAMING.isdisjoint(headers) and self._free(self.headers)
+        if not FRAMING.isdisjoint(headers):
+            return False
+        assert self._body is not None  # a body in chunks is left to the normal way
+        return self._body <= MAX_BODY and self._free(self.headers)
 
     def _free(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Whether a request can be answered now, for whoever sends these headers."""
