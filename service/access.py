@@ -18,7 +18,6 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from service import keys
 from service.errors import Forbidden, RateLimited, Unauthorized
-from service.observe import template
 from service.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -33,9 +32,9 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0  # between two looks at the file
 PREFIX = 8  # bytes of a digest that find an entry; all of it is then compared in constant time
 MODEL = "/v2/models/{model}"
-# Probes have no keys. The page's files tell nothing; what it asks needs a key, which a proxy may add.
+# Probes have no keys. The pages' files tell nothing; what they ask needs a key, which a proxy may add.
 OPEN = frozenset(
-    {"/", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
+    {"/", "/docs", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
     | {f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
 )
 
@@ -158,12 +157,11 @@ class Access:
 
 def scope_of(route: str) -> str | None:
     """The scope that a route asks for; None: it is open."""
-    path = template(route)
-    if path in OPEN:
+    if route in OPEN:
         return None
-    if path == "/metrics":
+    if route == "/metrics":
         return "metrics"
-    return "admin" if path.startswith("/v2/repository/models/") else "infer"
+    return "admin" if route.startswith("/v2/repository/models/") else "infer"
 
 
 def _presented(headers: Headers) -> bytes | None:

@@ -11,16 +11,12 @@ import contextlib
 import functools
 import logging
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import Depends, FastAPI, Request
-from fastapi.staticfiles import StaticFiles
-from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 import service
 from service import certificate, metrics, openapi, problems, served, watchdog
@@ -29,7 +25,8 @@ from service.batcher import Batcher
 from service.bodies import Bodies
 from service.connections import Connections
 from service.inference_routes import add_inference
-from service.observe import Observe, Observer, start_access_log, template
+from service.observe import Observe, Observer, start_access_log
+from service.pages import add_pages
 from service.predict import Predictor, in_time
 from service.protocol import FastPath
 from service.receive import admitted_body
@@ -45,16 +42,6 @@ if TYPE_CHECKING:
     from service.lifecycle import Models
     from service.settings import Settings
     from service.trial import Trial
-
-PAGE = Path(__file__).parent / "page"
-# The page may load and ask only what comes from here; pictures that it makes itself are data: and blob:.
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data: blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
-}
 
 # Answered before whatever waits for its turn.
 AHEAD = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
@@ -133,11 +120,13 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         watched.book.flush()
         listener.stop()
 
-    app = FastAPIOffline(
+    app = FastAPI(
         title="mnist-mlp",
         version=service.__version__,
         description="Pictures of handwritten digits in, digits out.",
+        docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # `service.framing` takes the slash away
         dependencies=[] if access is None else [Depends(access.guard())],
         lifespan=lifespan,
     )
@@ -148,7 +137,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     add_inference(app, predictor, models, settings, watched)
     if settings.metrics_port is None:
         _add_metrics(app, watched)
-    _add_page(app)
+    add_pages(app)
     _add_openapi(app)
     observer = Observer(watched, _routes(app), settings.access_log)
     app.add_middleware(Observe, observer=observer)
@@ -165,9 +154,7 @@ def _tried(watched: metrics.Metrics, trial: Trial | None) -> None:
 
 def _routes(app: FastAPI) -> list[tuple[str, str]]:
     """The route templates that exist, each with its methods."""
-    return [
-        (template(route.path), method) for route in app.routes if hasattr(route, "path") for method in _methods(route)
-    ]
+    return [(route.path, method) for route in app.routes if hasattr(route, "path") for method in _methods(route)]
 
 
 def _methods(route: object) -> set[str]:
@@ -276,19 +263,3 @@ def _add_openapi(app: FastAPI) -> None:
         return Response(document(), media_type="application/json")
 
     app.add_route(path, openapi, include_in_schema=False)
-
-
-def _add_page(app: FastAPI) -> None:
-    class PageFiles(StaticFiles):
-        """The page's files, with headers that let the page use nothing from elsewhere."""
-
-        def file_response(self, *args: object, **kwargs: object) -> Response:
-            response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
-            response.headers.update(PAGE_HEADERS)
-            return response
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
-
-    app.mount("/page", GZipMiddleware(PageFiles(directory=PAGE)), name="page")

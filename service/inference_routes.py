@@ -1,9 +1,8 @@
 """The routes of the Open Inference Protocol, version 2, below /v2.
 
-In: a predictor, the models and settings. Out: routes on the app, each with and without a trailing slash, and none
-redirected, because clients don't follow. What tensors look like is `service.openinference`'s, what is told of the model
-`service.served`'s and `service.repository`'s, what is said of the routes `service.openapi_inference`'s. Errors below
-/v2 are {"error": "…"}, which `service.problems` makes.
+In: a predictor, the models and settings. Out: routes on the app. What tensors look like is `service.openinference`'s,
+what is told of the model `service.served`'s and `service.repository`'s, what is said of the routes
+`service.openapi_inference`'s. Errors below /v2 are {"error": "…"}, which `service.problems` makes.
 """
 
 from __future__ import annotations
@@ -56,7 +55,6 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
                     | {"parameters": [*openapi.path_parameters(path), *extra.get("parameters", [])]},
                 }
                 router.add_api_route(path, handler, **described, **options)
-                router.add_api_route(f"{path}/", handler, include_in_schema=False, **options)
             return handler
 
         return add

@@ -46,11 +46,6 @@ def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return None
 
 
-def template(path: str) -> str:
-    """A route's label: /v2 and /v2/ are one."""
-    return path.rstrip("/") or "/"
-
-
 class Observer:
     """Ids, metrics and log lines of requests; `routes` are the templates that exist, with their methods."""
 
@@ -141,7 +136,7 @@ class Observe:
                 self._observer.shed(error)
             await app(scope, receive, send_observed)
         finally:
-            route = template(getattr(scope.get("route"), "path", "other"))
+            route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in METHODS else "other"
             client = scope["client"][0] if scope.get("client") else None
             seconds = time.perf_counter() - started
