@@ -56,11 +56,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     predictor = Predictor(models, batcher, watched, settings)
     access = None if settings.api_keys_file is None else Access(settings.api_keys_file, watched)
 
-    def unready() -> str | None:
-        """Why no requests should be sent here, if so."""
-        if drain.begun:
-            return "the service is shutting down"
-        return None if models.current else "no model version is loaded"
+    unready = functools.partial(_unready, drain, access, models)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
@@ -89,6 +85,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 models.followed(changed, refused, functools.partial(_tried, watched)),
                 watchdog.watched(settings.stall_seconds),
                 connections.watched(),
+                contextlib.nullcontext() if access is None else access.file.followed(),
             ):
                 await stack.enter_async_context(part)
             if settings.grpc_port is not None:
@@ -142,6 +139,15 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     observer = Observer(watched, _routes(app), settings.access_log)
     app.add_middleware(Observe, observer=observer)
     return app
+
+
+def _unready(drain: Drain, access: Access | None, models: Models) -> str | None:
+    """Why no requests should be sent here, if so."""
+    if drain.begun:
+        return "the service is shutting down"
+    if access is not None and access.file.trouble is not None:
+        return access.file.trouble
+    return None if models.current else "no model version is loaded"
 
 
 def _tried(watched: metrics.Metrics, trial: Trial | None) -> None:

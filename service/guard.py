@@ -110,7 +110,7 @@ class Guarded(HttpToolsProtocol):
         self._rest += data
         self._read()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more, and may still read: keep the connection for its answers, where TLS lets us."""
         self._ended = True
         self._close_if_done()
@@ -384,7 +384,7 @@ def _refusal(error: httptools.HttpParserError) -> ServiceError:
         return error.__context__
     if isinstance(error, httptools.HttpParserCallbackError):
         log.error("reading a request failed", exc_info=error)
-        return ServiceError(problems.FAULT["detail"])
+        return ServiceError(str(problems.FAULT["detail"]))
     return BadFraming(f"This is no HTTP that can be read in one way only: {error}.")
 
 

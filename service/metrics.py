@@ -125,6 +125,9 @@ class Metrics:
         self.key_refusals = {
             result: Count(self.book, self._by_key.labels(NO_KEY, result)) for result in ("missing", "unknown")
         }
+        self.keys_unreadable = Level(
+            self.book, gauge("api_keys_unreadable", "1: the file of API keys cannot be read.", over_workers="livemax")
+        )
         self._model_loaded = gauge(
             "model_load_timestamp_seconds", "When the served model was loaded, Unix time.", over_workers="livemax"
         )

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service import openinference, problems
 from service.admission import TIMEOUT
-from service.errors import DeadlineExceeded, Overloaded, ServiceError
+from service.errors import DeadlineExceeded, Forbidden, Overloaded, RateLimited, ServiceError, Unauthorized
 from service.guard import Guarded, holds
 from service.predict import in_time
 from service.spool import Spool
@@ -44,6 +44,8 @@ JSON = b"content-type: application/json\r\n"
 BINARY = b"content-type: application/octet-stream\r\n%b: %%d\r\n" % openinference.HEADER_LENGTH.lower().encode()
 TIMEOUT_BYTES = TIMEOUT.lower().encode()
 CLOSED = 499  # as nginx counts requests whose client has gone
+# Refused here: what the app would say is known, and costs more there.
+REFUSED = (Overloaded, DeadlineExceeded, Unauthorized, Forbidden, RateLimited)
 INFERENCE = "/v2/models/{model}/infer"
 QUIET = 0.5  # seconds without a request after which a connection is closed when the service ends
 
@@ -111,11 +113,12 @@ class Protocol(Guarded):
         self._known: _Known | None = None  # the last one
         self._coming: _InFlight | None = None  # its head is here, its body not yet
         self._patience: TimerHandle | None = None
+        self._let_in = False  # the request that is coming has been let in, with its token, and is not to pay twice
         self._last: object = None  # whose answer closes the connection because the service ends
 
     def begin(self, method: bytes, version: str, headers: dict[bytes, bytes]) -> None:
-        """Begin a request: on the fast path if it fits there."""
-        if self._fits(method, version, headers):
+        """Begin a request: on the fast path if it fits there, and has not been given up there before."""
+        if not self._let_in and self._fits(method, version, headers):
             self._coming = _InFlight(self.url, headers)
         else:
             self._start()
@@ -123,6 +126,7 @@ class Protocol(Guarded):
     def _start(self) -> None:
         """Start a request on the normal way; while the service ends, the last of those on the connection closes it."""
         before = self.cycle
+        self.scope["let_in"], self._let_in = self._let_in, False
         self.begin_app()
         if self._drain.begun:
             if before is not None and before is self._last and not before.response_complete:
@@ -268,16 +272,17 @@ class Protocol(Guarded):
         assert self._fast
         _, prepare = self._fast.routes[request.path]
         try:
+            if self._fast.access is not None:  # before anything is read: so a rate saves the work
+                self._fast.access.admit(request.headers.items(), "infer")
+            self._let_in = True
             self._admit(request, large=False)
             small = prepare(request.headers, request.body)
             if small is None:
                 self._admit(request, large=True)
-            elif not self._taken(request):
-                small = None
             else:
                 wanted = functools.partial(self._wanted, request)
                 self._fast.rollout.submit(small, functools.partial(self._end, request), wanted)
-        except (Overloaded, DeadlineExceeded) as error:
+        except REFUSED as error:
             self._take(request)
             # Later, as all answers: so that requests behind it on the connection are known when it is written.
             self.loop.call_soon(self._refuse_late, request, error)
@@ -298,13 +303,9 @@ class Protocol(Guarded):
         """This request is answered here."""
         assert self._fast
         self._settle()
+        self._let_in = False
         self.cycle = request  # type: ignore[assignment]  # it has all of a cycle that uvicorn asks for
         self._fast.observer.begin()
-
-    def _taken(self, request: _InFlight) -> bool:
-        """Whether its key has a request left, where there are keys; else the app says when to come again."""
-        assert self._fast
-        return self._fast.access is None or self._fast.access.take(request.headers.items(), "infer")
 
     def _wanted(self, request: _InFlight) -> bool:
         """Whether anybody waits for the answer, and still in time."""
