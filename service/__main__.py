@@ -231,6 +231,7 @@ def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvico
         ws="none",
         lifespan="on",
         access_log=False,
+        proxy_headers=False,  # `service.proxies` reads them, on both paths
         server_header=False,
         log_config=LOGGING,
         log_level="warning",

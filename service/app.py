@@ -26,6 +26,7 @@ from service.bodies import Bodies
 from service.connections import Connections
 from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log
+from service.origins import AllowedHosts
 from service.pages import add_pages
 from service.predict import Predictor, in_time
 from service.protocol import FastPath
@@ -110,6 +111,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 "turns": Turns(settings.max_wait_seconds, AHEAD),
                 "bodies": Bodies(settings.max_body_bytes),
                 "tls": certificate.context(settings),
+                "hosts": AllowedHosts(settings.allowed_hosts) if settings.allowed_hosts else None,
             }
             yield shared | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
@@ -136,7 +138,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         _add_metrics(app, watched)
     add_pages(app)
     _add_openapi(app)
-    observer = Observer(watched, _routes(app), settings.access_log)
+    observer = Observer(watched, _routes(app), settings.access_log, settings.trusted_proxies)
     app.add_middleware(Observe, observer=observer)
     return app
 

@@ -7,6 +7,7 @@ lengths that are no numbers by itself; here is what it lets through (RFC 9112).
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_HEAD = 32_768  # bytes: request line, names and values
 MAX_HEADERS = 100
+KEPT = 32  # hosts and targets whose reading is kept: clients send the same again and again
 # Headers of one value that something here reads: of two lines, one reader would take the first, another the last.
 SINGLE = frozenset(
     b"host content-length transfer-encoding content-type content-encoding expect upgrade authorization x-api-key "
@@ -67,6 +69,7 @@ def _check_single(names: Sequence[bytes]) -> None:
             raise BadFraming(f"The request has more than one {name.decode()} header.")
 
 
+@functools.lru_cache(KEPT)
 def _is_host(text: bytes) -> bool:
     found = HOST.fullmatch(text)
     return found is not None and int(found[1] or 0) < 2**16
@@ -80,6 +83,7 @@ def joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return by_name
 
 
+@functools.lru_cache(KEPT)
 def target(url: bytes, method: bytes) -> Target:
     """What a request asks for, whether its target names the host or not; raises `BadFraming`.
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from service.connections import Connections
     from service.errors import Overloaded
     from service.observe import Observer
+    from service.origins import AllowedHosts
     from service.turns import Turns
 
 HEAD_END = b"\r\n\r\n"
@@ -71,6 +72,7 @@ class Guarded(HttpToolsProtocol):
         self._connections: Connections = self.app_state["connections"]
         self._observer: Observer = self.app_state["observer"]
         self._turns: Turns = self.app_state["turns"]
+        self._hosts: AllowedHosts | None = self.app_state.get("hosts")
         self._rest = b""  # what came, and is not read yet
         self._receiving: float | None = None  # since when a request is coming, on the loop's clock
         self._idle = 0.0  # since when none is
@@ -217,6 +219,8 @@ class Guarded(HttpToolsProtocol):
                 by_name[b"host"] = target.host
             self.headers[:] = by_name.items()
         self.url = target.url
+        if self._hosts is not None:
+            self._hosts.check(by_name.get(b"host", b""), self.url)
         if version == "1.0":  # RFC 9110 section 10.1.1
             self.expect_100_continue = False
         self._body = None if b"transfer-encoding" in by_name else int(by_name.get(b"content-length", 0))
@@ -360,9 +364,10 @@ class Guarded(HttpToolsProtocol):
             self._answer(error)
 
     def _observe(self, error: ServiceError) -> None:
-        client = self.client[0] if self.client else None
+        client, headers = self.client[0] if self.client else None, self.headers or ()
         self._observer.begin()
-        self._observer.end("other", "other", error.status, 0.0, request_id=self._request_id(), client=client)
+        request_id = self._request_id()
+        self._observer.end("other", "other", error.status, 0.0, request_id=request_id, client=client, headers=headers)
 
     def _request_id(self) -> bytes:
         return self._observer.request_id(self.headers or ())

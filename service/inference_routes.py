@@ -19,6 +19,7 @@ from service import metrics, openinference, repository, served
 from service import openapi_inference as openapi
 from service.openapi import answer
 from service.openinference import HEADER_LENGTH
+from service.origins import require_same_origin
 from service.predict import Unread, in_time
 from service.reader import compression
 from service.receive import admitted_body
@@ -124,6 +125,7 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         {200: openapi.DONE},
     )
     async def repository_load(request: Request) -> Response:
+        require_same_origin(request.headers)
         await repository.load(models, settings, request.path_params["model"])
         return Response()
 
@@ -134,6 +136,7 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         {200: openapi.DONE},
     )
     async def repository_unload(request: Request) -> Response:
+        require_same_origin(request.headers)
         await repository.unload(models, settings, request.path_params["model"])
         return Response()
 

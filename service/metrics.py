@@ -131,8 +131,7 @@ class Metrics:
         self._model_loaded = gauge(
             "model_load_timestamp_seconds", "When the served model was loaded, Unix time.", over_workers="livemax"
         )
-        reloads = counter("model_reloads_total", "Loads of a model version.", "result")
-        self.reloads = {result: reloads.labels(result) for result in ("success", "failure")}
+        self.reloads = counts(counter("model_reloads_total", "Loads of a model version.", "result"), RESULTS)
         self._canary_version = gauge("canary_version", "Version that is tried; 0: none.", over_workers="livemax")
         self._canary_percent = gauge(
             "canary_percent", "Percent of the requests that the canary answers.", over_workers="livemax"

@@ -22,6 +22,7 @@ import orjson
 from starlette.requests import Request
 
 from service import problems
+from service.proxies import TrustedProxies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,8 +50,15 @@ def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 class Observer:
     """Ids, metrics and log lines of requests; `routes` are the templates that exist, with their methods."""
 
-    def __init__(self, metrics: Metrics, routes: Iterable[tuple[str, str]], access_log_share: float) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        routes: Iterable[tuple[str, str]],
+        access_log_share: float,
+        trusted_proxies: str | None = None,
+    ) -> None:
         self._metrics = metrics
+        self._proxies = TrustedProxies(trusted_proxies)
         self._share = access_log_share
         # An id is cheap and unique: a random start for each process, then a count.
         self._prefix = os.urandom(6).hex()
@@ -77,9 +85,17 @@ class Observer:
         self._metrics.count_shed(error)
 
     def end(
-        self, route: str, method: str, status: int, seconds: float, *, request_id: bytes, client: str | None
+        self,
+        route: str,
+        method: str,
+        status: int,
+        seconds: float,
+        *,
+        request_id: bytes,
+        client: str | None,
+        headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        """A request has been answered, or its connection is gone."""
+        """A request has been answered, or its connection is gone; `client` is whom that leads to."""
         self._metrics.in_progress.dec()
         requests, duration, inferring = self._children(route, method, status)
         requests.inc()
@@ -93,7 +109,7 @@ class Observer:
                 "route": route,
                 "status": status,
                 "ms": round(seconds * 1e3, 3),
-                "client": client,
+                "client": self._proxies.client(client, headers),
             }
             access_log.info("request", extra={"fields": fields})
 
@@ -139,8 +155,9 @@ class Observe:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in METHODS else "other"
             client = scope["client"][0] if scope.get("client") else None
-            seconds = time.perf_counter() - started
-            self._observer.end(route, method, status, seconds, request_id=request_id, client=client)
+            seconds, headers = time.perf_counter() - started, scope["headers"]
+            end = self._observer.end
+            end(route, method, status, seconds, request_id=request_id, client=client, headers=headers)
 
 
 class JsonFormatter(logging.Formatter):

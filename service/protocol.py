@@ -126,7 +126,7 @@ class Protocol(Guarded):
     def _start(self) -> None:
         """Start a request on the normal way; while the service ends, the last of those on the connection closes it."""
         before = self.cycle
-        self.scope["let_in"], self._let_in = self._let_in, False
+        self.scope["let_in"], self._let_in = self._let_in, False  # type: ignore[typeddict-unknown-key]
         self.begin_app()
         if self._drain.begun:
             if before is not None and before is self._last and not before.response_complete:
@@ -321,10 +321,11 @@ class Protocol(Guarded):
 
     def _record(self, request: _InFlight, status: int, request_id: bytes) -> None:
         assert self._fast
-        client = self.client[0] if self.client else None
+        client, headers = self.client[0] if self.client else None, request.headers.items()
         route, _ = self._fast.routes[request.path]
         seconds = time.perf_counter() - request.started
-        self._fast.observer.end(route, "POST", status, seconds, request_id=request_id, client=client)
+        end = self._fast.observer.end
+        end(route, "POST", status, seconds, request_id=request_id, client=client, headers=headers)
 
     def _end(self, request: _InFlight, small: Small, found: Answers | Exception) -> Callable[[], None] | None:
         """The model has answered: what sends the response; None if there is more to do before."""

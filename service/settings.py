@@ -7,14 +7,38 @@ It knows no other module; a bad value is a `SettingsError` that names its key an
 from __future__ import annotations
 
 import os
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d{0,8})$")]
+HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
+
+
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks, between commas; raises `ValueError`."""
+    return tuple(ip_network(part.strip()) for part in text.split(","))
+
+
+def _networks(text: str) -> str:
+    networks(text)
+    return text
+
+
+def _hosts(text: str) -> str:
+    for host in text.split(","):
+        if not HOST.fullmatch(host.strip()):
+            raise ValueError(f"{host.strip()!r} is no host without a port")
+    return text
+
+
+Networks = Annotated[str, AfterValidator(_networks)]
+Hosts = Annotated[str, AfterValidator(_hosts)]
 
 
 class SettingsError(ValueError):
@@ -59,6 +83,13 @@ class Settings(BaseSettings):
         False, description="Start without a usable version and wait for one, not ready; off: end with exit code 3."
     )
     admin: bool = Field(False, description="Without API keys: let every client load and unload the model; off: none.")
+    allowed_hosts: Hosts | None = Field(
+        None, description="Hosts that requests may ask for (between commas, without ports), but on probes; unset: any."
+    )
+    trusted_proxies: Networks | None = Field(
+        None,
+        description="Addresses and networks (between commas) whose X-Forwarded-For tells the client; unset: none.",
+    )
     metrics_port: Port | None = Field(
         None, description="Moves /metrics to a port of its own; unset: on the service's port."
     )
