@@ -54,7 +54,10 @@ class KeysFile:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            self.look()
+            try:
+                self.look()
+            except Exception:  # whatever it is, the next look may do
+                log.exception("looking at the file of API keys failed")
 
     def look(self) -> None:
         """Read the file if it has changed."""
