@@ -157,14 +157,25 @@ def _run(settings: Settings, listener: socket.socket) -> int:
 
     orders = Orders(shared=settings.workers > 1)
     models = Models(settings, orders)
-    # Checked here for all workers: one line and one exit code, before any process is started.
+    version = None
+    # Checked here for all workers: one line and one exit code, before any worker is started.
     with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
-        models.start()
-    print(_welcome(settings, listener, models), flush=True)
+        begin = models.start if settings.workers == 1 else models.check
+        version = begin(functools.partial(_import, settings))
+    print(_welcome(settings, listener, version), flush=True)
     # uvicorn raises the signal again that it ended for; it has done its work by then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     return _one(settings, listener, models) if settings.workers == 1 else _several(settings, listener, orders)
+
+
+def _import(settings: Settings) -> None:
+    """What is needed next, while the model is checked by another process."""
+    from service import worker
+
+    if settings.workers == 1:
+        with worker.uncollected():
+            from service import app, classifier  # noqa: F401
 
 
 def _one(settings: Settings, listener: socket.socket, models: Models) -> int:
@@ -204,14 +215,14 @@ def _several(settings: Settings, listener: socket.socket, orders: Orders) -> int
     return int(supervisor.failed)
 
 
-def _welcome(settings: Settings, listener: socket.socket, models: Models) -> str:
+def _welcome(settings: Settings, listener: socket.socket, version: str | None) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host else host
     scheme = "http" if settings.tls_cert_file is None else "https"
     url = f"{scheme}://{host}:{listener.getsockname()[1]}"
     metrics_url = url if settings.metrics_port is None else f"http://{host}:{settings.metrics_port}"
     grpc = "" if settings.grpc_port is None else f"  gRPC     {host}:{settings.grpc_port}\n"
-    state = f"version {models.current.version} answers" if models.current else "waits for a version, and will answer"
+    state = f"version {version} answers" if version else "waits for a version, and will answer"
     return WELCOME.format(state=state, url=url, metrics_url=metrics_url, grpc=grpc)
 
 

@@ -83,7 +83,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
             connections = Connections(settings, watched)
             for part in (
                 predictor.reading(),
-                models.followed(changed, refused, functools.partial(_tried, watched)),
+                models.followed(changed, refused, functools.partial(_tried, watched), watched.misses),
                 watchdog.watched(settings.stall_seconds),
                 connections.watched(),
                 contextlib.nullcontext() if access is None else access.file.followed(),

@@ -173,3 +173,7 @@ class DeadlineExceeded(ServiceError):
 
 class ModelError(Exception):
     """A model version that must not serve: names the file, what was expected and what was found."""
+
+
+class NotChecked(ModelError):
+    """A model version that could not be checked now, for no fault of its own."""

@@ -136,6 +136,12 @@ class Metrics:
         self._canary_percent = gauge(
             "canary_percent", "Percent of the requests that the canary answers.", over_workers="livemax"
         )
+        self._missing = gauge(
+            "model_missing_version",
+            "Version that is named and not there, by what names it; 0: none.",
+            "named_by",
+            over_workers="livemax",
+        )
         canary = counter("canary_requests_total", "Answers that the canary was to give.", "result")
         self.canary_requests = counts(canary, ("answered", "failed"))
         self.rollbacks = counts(counter("canary_rollbacks_total", "Canaries stopped by a guard.", "reason"), REASONS)
@@ -166,6 +172,11 @@ class Metrics:
         """This is what is tried from now on."""
         self._canary_version.set(0 if trial is None else int(trial.classifier.version))
         self._canary_percent.set(0 if trial is None else trial.percent)
+
+    def misses(self, missing: dict[str, int]) -> None:
+        """These versions are named, and not there."""
+        for name, number in missing.items():
+            self._missing.labels(name).set(number)
 
     def of_key(self, name: str) -> dict[str, Count]:
         """The counts of requests with the key of this name."""

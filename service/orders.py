@@ -1,4 +1,4 @@
-"""Orders to load, to unload or to give up a canary that all workers follow.
+"""Orders to load, to unload or to give up a canary that all workers follow, and which versions were checked.
 
 In: what one worker was told or has seen. Out: the same in every worker, without a file: two numbers in memory that they
 share, which are handed over when they are spawned. They outlive workers, not the service.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import multiprocessing
 from dataclasses import dataclass
+
+from service.verified import Verified
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Orders:
         # Memory that is shared lies in a file, and there may be no place for one.
         number = multiprocessing.get_context("spawn").RawValue if shared else _Own
         self._count, self._given_up = number("q", 0), number("q", 0)
+        self.verified = Verified()
 
     @property
     def number(self) -> int:

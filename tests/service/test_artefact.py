@@ -274,10 +274,10 @@ def test_a_version_is_what_its_card_says(version: Path) -> None:
 
 def test_a_file_over_the_limit_is_not_read(version: Path) -> None:
     """The refusal says how large it is, and how large it may be."""
-    os.truncate(version / "model.onnx", 2**28 + 1)
+    os.truncate(version / "model.onnx", 2**25 + 1)
     with pytest.raises(ModelError) as refusal:
         artefact.read(version.parent, VERSION)
-    expected = "expected at most 268,435,456 bytes, found 268,435,457"
+    expected = "expected at most 33,554,432 bytes, found 33,554,433"
     assert str(refusal.value) == f"{version}/model.onnx: {expected}"
 
 

@@ -67,6 +67,7 @@ class Followed:
         self.models = Models(self.settings, orders or Orders(shared=False))
         self.told: asyncio.Queue[str | None] = asyncio.Queue()
         self.tried: asyncio.Queue[Trial | None] = asyncio.Queue()
+        self.missing: dict[str, int] = {}
 
     def changed(self, classifier: Classifier | None) -> None:
         self.told.put_nowait(None if classifier is None else classifier.version)
@@ -83,7 +84,8 @@ class Followed:
         """Play a story while it is followed; nothing may be told that the story did not take."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(lifecycle, "POLL_SECONDS", LOOK)
-            async with self.models.followed(self.changed, self.told.put_nowait, self.tried.put_nowait):
+            hear = (self.changed, self.told.put_nowait, self.tried.put_nowait, self.missing.update)
+            async with self.models.followed(*hear):
                 await story()
         assert self.told.empty()
         assert self.tried.empty()
@@ -262,10 +264,13 @@ def test_trouble_is_logged_once(models: Path) -> None:
 
     async def story() -> None:
         assert await followed.next() == "1"
-        for word in ("newest", "oldest"):
+        for word, trouble in (
+            ("newest", "a version's number, or latest, found something else"),
+            ("x" * 81, "at most 80 bytes, found 81"),
+        ):
             versions.pin_file(followed.settings).write_text(word)
             line = await asyncio.wait_for(lines.get(), 30)
-            assert line.getMessage() == f"PINNED: expected a version's number, or latest, found {word!r}"
+            assert line.getMessage() == f"PINNED: expected {trouble}"
             await asyncio.sleep(LOOK * 5)  # other looks
             assert lines.empty()
 

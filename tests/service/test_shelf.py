@@ -14,6 +14,7 @@ from service import versions
 from service.errors import ModelError
 from service.settings import Settings
 from service.shelf import Shelf
+from service.verified import Verified
 from tests.service.conftest import publish
 from tests.service.test_canary import constant, publish_edited
 from tests.service.test_models import mend, spoil
@@ -34,7 +35,7 @@ def settings(models: Path) -> Settings:
 
 @pytest.fixture
 def shelf(settings: Settings) -> Shelf:
-    return Shelf(settings)
+    return Shelf(settings, Verified())
 
 
 def number(found: Found | None) -> int | None:
