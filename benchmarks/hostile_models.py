@@ -124,11 +124,22 @@ def deflated_bomb(unpacked: int) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as whole:
         at, end = whole.infolist()[0].header_offset, whole.start_dir
     local = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 8, 0, 33, 0, len(packed), 784, 10, 0) + b"images.npy" + packed
-    central = struct.pack(
-        "<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 8, 0, 33, 0, len(packed), 784, 10, 0, 0, 0, 0, 0, 0
-    ) + b"images.npy"
+    central = (
+        struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 8, 0, 33, 0, len(packed), 784, 10, 0, 0, 0, 0, 0, 0)
+        + b"images.npy"
+    )
     assert (at, end > 0) == (0, True)
     return local + central + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(central), len(local), 0)
+
+
+def layers(weights: dict[str, Any]) -> bytes:
+    """A model that multiplies what would be its answer with these weights, and adds nothing to it."""
+    nodes, last = [], "even"
+    for name in weights:
+        nodes.append(helper.make_node("MatMul", [last, name], [f"{name} done"]))
+        last = f"{name} done"
+    nodes.append(helper.make_node("Add", [last, "nothing"], ["much"]))
+    return network(nodes, nothing=np.zeros(1, np.float32), **weights).SerializeToString()
 
 
 def harmless() -> bytes:

@@ -88,6 +88,11 @@ class Check:
                 env=_environment(),
             )
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def wait(self) -> None:
         """Wait for the verdict; raises `ModelError`, or `NotChecked` where nobody wants it any more."""
         words = self._words()

@@ -49,7 +49,9 @@ def read(path: Path, limit: int, *, name: str, folder: int | None = None, follow
 
 def _content(descriptor: int, limit: int, name: str) -> Content:
     about = os.fstat(descriptor)
-    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):  # reading a folder says what it is
+    if stat.S_ISDIR(about.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(about.st_mode):
         raise ModelError(f"{name}: expected a regular file, found a pipe or a device")
     if about.st_size > limit:
         raise ModelError(f"{name}: expected at most {limit:,} bytes, found {about.st_size:,}")
