@@ -14,7 +14,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def publish(folder: Path, model: bytes, batch: bytes | None = None) -> None:
     unfinished.rename(folder)
 
 
-def network(nodes: list[NodeProto], **constants: Any) -> ModelProto:
+def network(nodes: list[NodeProto], **constants: Any) -> bytes:
     """A model with the right signature, which adds a number called `much` to the same probabilities for all digits."""
     constants |= {"flat": np.array([-1, 784]), "weights": np.zeros((784, 10), np.float32)}
     whole = [
@@ -58,7 +58,8 @@ def network(nodes: list[NodeProto], **constants: Any) -> ModelProto:
     output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 10])
     tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = helper.make_graph(whole, "hostile", [images], [output], tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return bytes(model.SerializeToString())
 
 
 def of_zeros(side: int, *, rounds: int = 0) -> bytes:
@@ -71,7 +72,7 @@ def of_zeros(side: int, *, rounds: int = 0) -> bytes:
     ]
     nodes += [helper.make_node("MatMul", [f"product{n}", "product0"], [f"product{n + 1}"]) for n in range(rounds)]
     nodes += [helper.make_node("ReduceSum", [f"product{rounds}"], ["much"], keepdims=0)]
-    return network(nodes, **constants).SerializeToString()
+    return network(nodes, **constants)
 
 
 def of_fields(size: int) -> bytes:
@@ -98,7 +99,7 @@ def sparse(values: TensorProto) -> SparseTensorProto:
 def sparse_elsewhere() -> bytes:
     """A constant that is sparse, with its numbers in another file."""
     node = helper.make_node("Constant", [], ["much"], sparse_value=sparse(elsewhere()))
-    return network([node]).SerializeToString()
+    return network([node])
 
 
 def archive(members: dict[str, bytes], **options: Any) -> bytes:
@@ -139,12 +140,12 @@ def layers(weights: dict[str, Any]) -> bytes:
         nodes.append(helper.make_node("MatMul", [last, name], [f"{name} done"]))
         last = f"{name} done"
     nodes.append(helper.make_node("Add", [last, "nothing"], ["much"]))
-    return network(nodes, nothing=np.zeros(1, np.float32), **weights).SerializeToString()
+    return network(nodes, nothing=np.zeros(1, np.float32), **weights)
 
 
 def harmless() -> bytes:
     """A model that is as it should be."""
-    return network([], much=np.zeros(1, np.float32)).SerializeToString()
+    return network([], much=np.zeros(1, np.float32))
 
 
 # By name: how it is made, and how its refusal ends.

@@ -88,7 +88,7 @@ class Models:
         tried: Callable[[Trial | None], None],
         missed: Callable[[dict[str, int]], None],
     ) -> AsyncIterator[None]:
-        """Follow what is chosen while the context is open; all four hear of it, and all but `tried` of how it begins."""
+        """Follow what is chosen while the context is open; all four hear of it, all but `tried` of its beginning too."""
         for reason in self.shelf.refused.values():
             refused(reason)
         changed(self.current)

@@ -1,4 +1,4 @@
-"""The service runs nothing that comes in a file or a request, starts no program, and calls nobody."""
+"""The service runs nothing that comes in a file or a request, starts no program but its own, and calls nobody."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ MODULES = set(
     "requests runpy shelve smtplib subprocess telnetlib torch urllib.request urllib3 xmlrpc yaml".split()
 )
 ALLOWED = {
+    ("check.py", "subprocess"): "the service's own module, in which model versions are checked",
+    ("confinement.py", "ctypes"): "prctl, so that processes end with their parent",
+    ("verified.py", "multiprocessing"): "a file in memory that workers inherit",
     ("worker.py", "ctypes"): "prctl, so that workers end with their parent",
     ("confinement.py", "ctypes"): "prctl, so that processes which read strangers' bytes end with their parent",
     ("reader/fork_server.py", "subprocess"): "starts this program's own module, with nothing from outside",

@@ -401,7 +401,7 @@ def test_a_changed_byte_under_a_card_that_vouches_for_it(version: Path, name: st
 
 
 def test_every_field_of_onnx_is_accounted_for() -> None:
-    """Each field that a model, graph, node, attribute or tensor can have is walked, refused, or known to be harmless."""
+    """Each field of a model, graph, node, attribute or tensor is walked, refused, or known to be harmless."""
     messages, seen = [operators.MODEL], set()
     while messages:
         message = messages.pop()

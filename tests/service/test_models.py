@@ -20,7 +20,7 @@ from service.errors import ModelError, NoModel
 from service.lifecycle import Models
 from service.orders import Orders
 from service.settings import Settings
-from tests.conftest import MODELS
+from tests.conftest import MODELS, until
 from tests.service.conftest import publish
 
 if TYPE_CHECKING:
@@ -334,9 +334,7 @@ def test_a_pin_to_a_missing_version_is_told_once(models: Path, caplog: pytest.Lo
 
 async def told(followed: Followed, what: str, number: int) -> None:
     """Wait until this version is told to be missing, and for some looks more."""
-    async with asyncio.timeout(30):
-        while followed.missing[what] != number:
-            await asyncio.sleep(LOOK)
+    await asyncio.to_thread(until, lambda: followed.missing[what] == number, f"{number} is not told")
     await asyncio.sleep(LOOK * 5)
 
 
@@ -370,7 +368,7 @@ def test_nobody_waits_for_a_hanging_check(models: Path, monkeypatch: pytest.Monk
     async def story() -> None:
         assert await followed.next() == "1"
         publish_slow(models)
-        with pytest.raises(ModelError, match="still being checked after 0.5 s"):
+        with pytest.raises(ModelError, match=r"still being checked after 0\.5 s"):
             await followed.models.load()
         assert followed.models.served().version == "1"
         await followed.models.unload()

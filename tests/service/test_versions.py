@@ -154,7 +154,7 @@ def test_a_setting_may_name_no_device(settings: Settings, target: str) -> None:
     """A link that a setting names is followed, and what it leads to is a small file as well."""
     named = settings.model_copy(update={"pin_file": settings.model_dir / "chosen"})
     (settings.model_dir / "chosen").symlink_to(target)
-    with pytest.raises(ModelError, match="^chosen: expected a re"):
+    with pytest.raises(ModelError, match=r"^chosen: expected a re"):
         versions.chosen(named)
 
 
