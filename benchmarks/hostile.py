@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import socket
@@ -27,9 +28,12 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from benchmarks import hostile_models
 from benchmarks.servers import ours
+from service import check
 from service.classifier import GOLDEN_TOLERANCE, Classifier
 from service.errors import ModelError
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -295,7 +299,7 @@ def changed(data: bytes, *, count: int, seed: int = 0) -> Iterator[bytes]:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     print(f"{'body':<38}{'bytes':>12}{'status':>8}{'ms':>8}{'MiB more':>10}")
     with ours(VERSION, workers=1) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         for name, body in bombs().items():
@@ -304,6 +308,9 @@ def main() -> None:
             size = f"{len(body.content):,}"
             print(f"{name:<38}{size:>12}{status:>8}{seconds * 1000:>8.0f}{grown / MEBIBYTE:>10.0f}")
         print(f"\n{GARBLED:,} garbled requests: by status, {dict(met_with(server.url))}")
+    print(f"\n{'model version':<38}{'ms':>8}{'MiB more':>10}  refusal")
+    for name, (seconds, grown, refusal) in meet_models():
+        print(f"{name:<38}{seconds * 1000:>8.0f}{grown / MEBIBYTE:>10.0f}  {refusal}")
     print(f"\n{CHANGES:,} changed bytes of {VERSION}/model.onnx")
     for card, met in (("as it is", False), ("with their checksum", True)):
         print(f"under a card {card}: {dict(Counter(meet_changes(vouched_for=met)))}")
@@ -326,6 +333,22 @@ def costs(client: httpx.Client, pid: int, body: Body) -> tuple[int, float, int]:
     before, started = most_memory(pid), time.perf_counter()
     status = client.post(body.path, content=body.content, headers=body.headers).status_code
     return status, time.perf_counter() - started, most_memory(pid) - before
+
+
+def meet_models() -> Iterator[tuple[str, tuple[float, int, str]]]:
+    """What the check of each version that is made to hurt costs this process, and how it ends."""
+    made = {name: (make, None) for name, (make, _) in hostile_models.MODELS.items()}
+    batches = {name: (hostile_models.harmless, make) for name, (make, _) in hostile_models.BATCHES.items()}
+    for name, (model, batch) in (made | batches).items():
+        with tempfile.TemporaryDirectory() as folder:
+            hostile_models.publish(Path(folder) / "1", model(), batch and batch())
+            forget_memory(os.getpid())
+            before, started, refusal = most_memory(os.getpid()), time.perf_counter(), "none"
+            try:
+                check.check(Settings.model_validate({"model_dir": folder}), 1)
+            except ModelError as error:
+                refusal = str(error).removeprefix(folder)
+            yield name, (time.perf_counter() - started, most_memory(os.getpid()) - before, refusal)
 
 
 def meet_changes(*, vouched_for: bool) -> Iterator[str]:

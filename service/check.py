@@ -48,12 +48,12 @@ def memory(max_images: int) -> int:
 def check(settings: Settings, number: int) -> None:
     """Have a version of the folder checked; raises `ModelError`."""
     files = artefact.read_files(settings.model_dir, str(number))
-    with checking(files, settings.max_images) as begun:
+    with checking(files, settings.max_images, lambda: False) as begun:
         begun.wait()
 
 
 @contextlib.contextmanager
-def checking(files: Files, max_images: int, stopped: Callable[[], bool] = bool) -> Iterator[Check]:
+def checking(files: Files, max_images: int, stopped: Callable[[], bool]) -> Iterator[Check]:
     """A check that has begun, and ends with the context; raises `NotChecked` where no process can be started."""
     try:
         check = Check(files, max_images, stopped)

@@ -16,6 +16,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
+from service import memory
 from service.errors import ModelError, NoModel, NotChecked
 from service.shelf import CHOICE, Shelf
 from service.trial import Trial
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # A change is loaded when two looks saw the same, so that nothing is loaded while it is copied: within 2 s all the same.
 POLL_SECONDS = 0.5
 ORDER_SECONDS = 11.0  # that a client waits for its order to load
+LAST_SECONDS = 12.0  # in which requests are answered that began with a version before it changed
 
 T = TypeVar("T")
 
@@ -52,7 +54,7 @@ class Models:
         self._again = asyncio.Event()
         self._lock = asyncio.Lock()
 
-    def start(self, meanwhile: Callable[[], object] = bool) -> str:
+    def start(self, meanwhile: Callable[[], object] = lambda: None) -> str:
         """Load the chosen version, or under `latest` the highest that is good; raises `ModelError` if none is.
 
         `meanwhile` is called while another process checks it. The version's number is returned.
@@ -88,7 +90,7 @@ class Models:
         tried: Callable[[Trial | None], None],
         missed: Callable[[dict[str, int]], None],
     ) -> AsyncIterator[None]:
-        """Follow what is chosen while the context is open; all four hear of it, all but `tried` of its beginning too."""
+        """Follow what is chosen while the context is open; all four hear of it, all but `tried` at once."""
         for reason in self.shelf.refused.values():
             refused(reason)
         changed(self.current)
@@ -205,11 +207,18 @@ class Models:
         if classifier is not self.current:
             self.current = classifier
             self._changed(classifier)
+            self._let_go()
 
     def _try(self, trial: Trial | None) -> None:
         if trial is not self.trial:
             self.trial = trial
             self._tried(trial)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Give back the memory of the version that served until now, once its last requests are answered."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(LAST_SECONDS, loop.run_in_executor, None, memory.give_back)
 
     def _tell(self, trouble: str) -> None:
         """Log it once, not at every look; nothing, where there is none any more."""

@@ -12,7 +12,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from service import artefact, check, versions
+from service import artefact, check, memory, versions
 from service.errors import ModelError, NotChecked
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Shelf:
         number, stamp = found
         return stamp == self._stamps.get(number) and (_is(loaded, number) or number in self.refused)
 
-    def load(self, found: Found, meanwhile: Callable[[], object] = bool) -> Classifier:
+    def load(self, found: Found, meanwhile: Callable[[], object] = lambda: None) -> Classifier:
         """The version, verified and warm; raises `ModelError`, and remembers why.
 
         `meanwhile` is called while another process checks it.
@@ -101,6 +101,7 @@ class Shelf:
                 folder = self._settings.model_dir / str(found.number)
                 raise ModelError(f"{folder}: expected model {self.name}, which is served, found {classifier.name}")
         self.name = classifier.name
+        memory.give_back()  # loading takes four times what is kept
         return classifier
 
     def check(self, found: Found, meanwhile: Callable[[], object]) -> int:

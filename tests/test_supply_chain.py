@@ -27,6 +27,7 @@ MODULES = set(
 ALLOWED = {
     ("check.py", "subprocess"): "the service's own module, in which model versions are checked",
     ("confinement.py", "ctypes"): "prctl, so that processes end with their parent",
+    ("memory.py", "ctypes"): "malloc_trim, so that a version's memory goes back",
     ("verified.py", "multiprocessing"): "a file in memory that workers inherit",
     ("worker.py", "ctypes"): "prctl, so that workers end with their parent",
     ("confinement.py", "ctypes"): "prctl, so that processes which read strangers' bytes end with their parent",

@@ -43,6 +43,10 @@ def slow(settings: Settings) -> Files:
     return artefact.read_files(settings.model_dir, "1")
 
 
+def never() -> bool:
+    return False
+
+
 def publish(settings: Settings, name: str) -> str:
     """A version made to hurt; how its refusal ends."""
     if name in hostile_models.MODELS:
@@ -78,7 +82,7 @@ def test_a_check_takes_no_more_memory_than_it_may(settings: Settings) -> None:
     publish(settings, "a matrix of 1.6 GB from 160 KB")
     files = artefact.read_files(settings.model_dir, "1")
     most = 0
-    with check.checking(files, 64) as begun, pytest.raises(ModelError):
+    with check.checking(files, 64, never) as begun, pytest.raises(ModelError):
         while (held := held_by(begun.pid)) is not None:
             most = max(most, held)
         begun.wait()
@@ -93,15 +97,50 @@ def held_by(pid: int) -> int | None:
         return None
 
 
-def test_the_largest_model_passes(settings: Settings) -> None:
-    """What the limit of the file lets in, the limit of memory does not refuse."""
+def publish_largest(settings: Settings) -> int:
+    """A version of a model that is nearly as large as it may be; its bytes."""
     side = int((artefact.LIMITS["model.onnx"] / 4 - 784 * 10) ** 0.5) - 100
     rng = np.random.default_rng(0)
     constants = {"wide": np.zeros((10, side)), "square": rng.normal(size=(side, side)), "back": np.zeros((side, 10))}
     model = hostile_models.layers({name: array.astype(np.float32) for name, array in constants.items()})
     assert len(model) > 0.8 * artefact.LIMITS["model.onnx"]
     hostile_models.publish(settings.model_dir / "1", model)
+    return len(model)
+
+
+def test_the_largest_model_passes(settings: Settings) -> None:
+    """What the limit of the file lets in, the limit of memory does not refuse."""
+    publish_largest(settings)
     check.check(settings, 1)
+
+
+LOADING = """\
+import sys
+from pathlib import Path
+import numpy, onnxruntime
+from service import memory
+from service.settings import Settings
+from service.shelf import Shelf
+from service.verified import Verified
+
+def held():
+    memory.give_back()
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+shelf, before = Shelf(Settings(model_dir=sys.argv[1]), Verified()), held()
+classifier = shelf.load(shelf.look(None))
+print(held() - before)
+"""
+
+
+def test_a_loaded_model_takes_little_more_than_its_file(settings: Settings) -> None:
+    """Loading takes four times as much, which goes back to the system."""
+    size = publish_largest(settings)
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADING, settings.model_dir], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(ran.stdout) < 1.6 * size
 
 
 def test_a_hanging_check_is_given_up_at_once(slow: Files) -> None:
@@ -118,7 +157,7 @@ def test_a_hanging_check_is_given_up_at_once(slow: Files) -> None:
 
 def test_a_check_that_is_killed_is_a_refusal(slow: Files) -> None:
     """Such as by the system, when it has no memory left; the line names the signal."""
-    with check.checking(slow, 64) as begun:
+    with check.checking(slow, 64, never) as begun:
         os.kill(begun.pid, signal.SIGKILL)
         with pytest.raises(ModelError) as refusal:
             begun.wait()
@@ -129,7 +168,7 @@ def test_a_check_that_is_killed_is_a_refusal(slow: Files) -> None:
 def test_a_check_that_is_stopped_is_killed_in_the_end(slow: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGSTOP holds up nobody."""
     monkeypatch.setattr(check, "SECONDS", 0.5)
-    with pytest.raises(ModelError, match="that it takes longer"), check.checking(slow, 64) as begun:
+    with pytest.raises(ModelError, match="that it takes longer"), check.checking(slow, 64, never) as begun:
         os.kill(begun.pid, signal.SIGSTOP)
         begun.wait()
     assert not Path(f"/proc/{begun.pid}").exists()
@@ -148,7 +187,7 @@ def test_where_no_process_can_be_started_the_version_is_not_refused(
 def test_the_process_sees_no_secret(slow: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the environment it has what Python needs."""
     monkeypatch.setenv("MNIST_SECRET", "shibboleth")
-    with check.checking(slow, 64) as begun:
+    with check.checking(slow, 64, never) as begun:
         until(lambda: b"OPENBLAS_NUM_THREADS" in Path(f"/proc/{begun.pid}/environ").read_bytes(), "it did not start")
         assert b"shibboleth" not in Path(f"/proc/{begun.pid}/environ").read_bytes()
 
@@ -158,7 +197,7 @@ def test_a_check_ends_with_who_started_it(slow: Files) -> None:
     script = f"""\
 from pathlib import Path
 from service import artefact, check
-with check.checking(artefact.read_files(Path({str(slow.folder.parent)!r}), "1"), 64) as begun:
+with check.checking(artefact.read_files(Path({str(slow.folder.parent)!r}), "1"), 64, lambda: False) as begun:
     print(begun.pid, flush=True)
     begun.wait()
 """
@@ -236,7 +275,7 @@ def test_only_one_worker_checks_at_a_time() -> None:
 
 
 def hold_turn(verified: Verified, tell: Connection[str, str]) -> None:
-    with verified.turn(lambda: False):
+    with verified.turn(never):
         tell.send("has it")
         time.sleep(60)
 
