@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from service.versions import Canary, Stamp
 
 CHOICE, CANARY = "choice", "canary"
+HIGHEST = 100  # versions that `latest` may come to: each is looked at twice a second
 
 
 class Found(NamedTuple):
@@ -54,7 +55,7 @@ class Shelf:
         self.numbers = versions.numbers(self._settings.model_dir)
         latest = word == versions.LATEST
         self.missing[CHOICE] = 0
-        for number in versions.without(told, self.numbers) if latest else [int(word)]:
+        for number in versions.without(told, self.numbers)[:HIGHEST] if latest else [int(word)]:
             found = self._found(number)
             if found is None:
                 self.missing[CHOICE] = 0 if latest else number

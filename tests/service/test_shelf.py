@@ -139,6 +139,15 @@ def test_whatever_loading_comes_to_is_a_refusal(shelf: Shelf, models: Path) -> N
     assert number(shelf.look(None)) == 2
 
 
+def test_latest_is_one_of_the_highest_hundred(shelf: Shelf, models: Path) -> None:
+    """However many folders there are, whose files are still to come, a look takes no longer."""
+    for version in range(3, 102):
+        (models / str(version)).mkdir()
+    assert number(shelf.look(None)) == 2
+    (models / "102").mkdir()
+    assert shelf.look(None) is None
+
+
 def test_why_nothing_serves_is_told(shelf: Shelf, models: Path) -> None:
     """The first that was refused, or else that there is none."""
     expected = f"{models}: expected a version with golden.npz, model.json, model.onnx, found none"
