@@ -241,6 +241,21 @@ def test_sigterm_does_not_wait_for_a_check(models: Path) -> None:
         until(lambda: not any(commands(pid) for pid in whole), "a process is left")
 
 
+def test_a_start_that_hangs_in_a_check_can_be_ended(models: Path) -> None:
+    """At once, and the check ends with it."""
+    hostile_models.publish(models / "9", hostile_models.MODELS["multiplications for a minute"][0]())
+    start = [sys.executable, "-m", "service", "--port", "0", "--model-dir", str(models)]
+    with subprocess.Popen(start, cwd=ROOT, text=True) as process:
+        service = Service("", process)
+        until(lambda: any(b"checker" in commands(pid) for pid in parts(service)), "no check has begun")
+        whole = parts(service)
+        began = time.monotonic()
+        process.terminate()
+        process.wait(20)
+        assert time.monotonic() - began < 5
+    until(lambda: not any(commands(pid) for pid in whole), "a process is left")
+
+
 def commands(pid: int) -> bytes:
     """A process's command line; empty once it has ended."""
     try:
