@@ -68,8 +68,12 @@ def _serve(arguments: list[str]) -> int:
     _check_certificate(settings)
     if settings.api_keys_file is not None:
         keys.read(settings.api_keys_file)
-    with contextlib.closing(_listen(settings)) as listener, _grpc_port(settings) as port, _metrics_folder(settings):
-        return _run(settings.model_copy(update={"grpc_port": port}), listener)
+    with contextlib.ExitStack() as stack:
+        ports = [settings.port] if settings.metrics_port is None else [settings.port, settings.metrics_port]
+        listeners = [stack.enter_context(contextlib.closing(_listen(settings.host, port))) for port in ports]
+        grpc_port = stack.enter_context(_grpc_port(settings))
+        stack.enter_context(_metrics_folder(settings))
+        return _run(settings.model_copy(update={"grpc_port": grpc_port}), listeners)
 
 
 def _check_descriptors() -> None:
@@ -89,9 +93,9 @@ def _check_certificate(settings: Settings) -> None:
         ) from None
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """The listening socket, bound before anything else so that a taken port is told at once."""
-    listener = _bound(settings.host, settings.port)
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, bound before anything else so that a taken port is told at once."""
+    listener = _bound(host, port)
     # From here on connections wait instead of being refused, also while the workers start.
     listener.listen(BACKLOG)
     listener.set_inheritable(True)
@@ -149,7 +153,7 @@ def _roomy(size: int) -> Path:
     )
 
 
-def _run(settings: Settings, listener: socket.socket) -> int:
+def _run(settings: Settings, listeners: list[socket.socket]) -> int:
     # Imported here, and each where it is needed: prometheus_client looks for its folder when it is imported, and the
     # parent of several workers starts them sooner without the app.
     from service.lifecycle import Models
@@ -162,11 +166,11 @@ def _run(settings: Settings, listener: socket.socket) -> int:
     with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
         begin = models.start if settings.workers == 1 else models.check
         version = begin(functools.partial(_import, settings))
-    print(_welcome(settings, listener, version), flush=True)
+    print(_welcome(settings, listeners, version), flush=True)
     # uvicorn raises the signal again that it ended for; it has done its work by then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    return _one(settings, listener, models) if settings.workers == 1 else _several(settings, listener, orders)
+    return _one(settings, listeners, models) if settings.workers == 1 else _several(settings, listeners, orders)
 
 
 def _import(settings: Settings) -> None:
@@ -178,49 +182,38 @@ def _import(settings: Settings) -> None:
             from service import app, classifier  # noqa: F401
 
 
-def _one(settings: Settings, listener: socket.socket, models: Models) -> int:
+def _one(settings: Settings, listeners: list[socket.socket], models: Models) -> int:
     from service import worker
 
     with worker.uncollected():
-        import prometheus_client
-
         from service import app, metrics
         from service.accept import Server
         from service.drain import Drain
         from service.shares import Shares
 
-        registry = metrics.registry()
-        if settings.metrics_port is not None:
-            prometheus_client.start_http_server(settings.metrics_port, settings.host, registry)
-        drain = Drain(settings.drain_seconds, listener)
-        config = _uvicorn(settings, app.create_app(settings, models, registry, drain))
-    Server(config, Shares(1)).run([listener])
+        drain = Drain(settings.drain_seconds, listeners[0])
+        config = _uvicorn(settings, app.create_app(settings, models, metrics.registry(), drain))
+    Server(config, Shares(1)).run(listeners)
     return 0
 
 
-def _several(settings: Settings, listener: socket.socket, orders: Orders) -> int:
+def _several(settings: Settings, listeners: list[socket.socket], orders: Orders) -> int:
     from service import worker
     from service.supervisor import Supervisor
 
-    if settings.metrics_port is not None:
-        import prometheus_client
-
-        from service import metrics
-
-        folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-        prometheus_client.start_http_server(settings.metrics_port, settings.host, metrics.all_workers(folder))
     make = functools.partial(worker.worker_app, settings, os.getpid(), orders)
-    supervisor = Supervisor(_uvicorn(settings, make, factory=True), listener, settings.drain_seconds)
+    supervisor = Supervisor(_uvicorn(settings, make, factory=True), listeners, settings.drain_seconds)
     supervisor.run()
     return int(supervisor.failed)
 
 
-def _welcome(settings: Settings, listener: socket.socket, version: str | None) -> str:
+def _welcome(settings: Settings, listeners: list[socket.socket], version: str | None) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host else host
     scheme = "http" if settings.tls_cert_file is None else "https"
-    url = f"{scheme}://{host}:{listener.getsockname()[1]}"
-    metrics_url = url if settings.metrics_port is None else f"http://{host}:{settings.metrics_port}"
+    url, *others = [f"{host}:{listener.getsockname()[1]}" for listener in listeners]
+    url = f"{scheme}://{url}"
+    metrics_url = f"http://{others[0]}" if others else url
     grpc = "" if settings.grpc_port is None else f"  gRPC     {host}:{settings.grpc_port}\n"
     state = f"version {version} answers" if version else "waits for a version, and will answer"
     return WELCOME.format(state=state, url=url, metrics_url=metrics_url, grpc=grpc)

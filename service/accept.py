@@ -12,10 +12,13 @@ import functools
 import logging
 import resource
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+
+from service.metrics_port import MetricsProtocol
+from service.shares import Shares
 
 if TYPE_CHECKING:
     import socket
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
     from service.connections import Connections
     from service.drain import Drain
-    from service.shares import Shares
 
 AT_ONCE = 16  # connections in one turn of the event loop
 PATIENCE = 0.002  # seconds for another worker to come and take what is there
@@ -42,17 +44,29 @@ class Server(uvicorn.Server):
         self._shares = shares
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app, then take connections from the one listening socket that there is."""
+        """Start the app, then take connections from the listening socket, and from that of the metrics' port."""
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
         assert sockets
-        (listener,) = sockets
-        state, made_by = self.lifespan.state, cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        protocol = functools.partial(made_by, config=self.config, server_state=self.server_state, app_state=state)
-        acceptor = Acceptor(listener, protocol, self._shares, state["connections"], state["drain"])
-        self.servers = [acceptor]  # type: ignore[list-item]
+        listener, *others = sockets
+        state = self.lifespan.state
+        made_by = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        self.servers = [self._acceptor(listener, made_by, self._shares, state)]  # type: ignore[list-item]
+        for metrics_port in others:
+            acceptor = self._acceptor(metrics_port, MetricsProtocol, Shares(1), state["metrics_port"])
+            self.servers.append(acceptor)  # type: ignore[arg-type]
         self.started = True
+
+    def _acceptor(
+        self,
+        listener: socket.socket,
+        made_by: Callable[..., asyncio.Protocol],
+        shares: Shares,
+        state: dict[str, Any],
+    ) -> Acceptor:
+        protocol = functools.partial(made_by, config=self.config, server_state=self.server_state, app_state=state)
+        return Acceptor(listener, protocol, shares, state["connections"], state["drain"])
 
 
 class Acceptor:

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import Depends, FastAPI, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 import service
-from service import certificate, metrics, openapi, problems, served, watchdog
+from service import certificate, metrics, metrics_port, openapi, problems, served, watchdog
 from service.access import Access, scope_of
 from service.batcher import Batcher
 from service.bodies import Bodies
@@ -112,6 +111,9 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 "bodies": Bodies(settings.max_body_bytes),
                 "tls": certificate.context(settings),
                 "hosts": AllowedHosts(settings.allowed_hosts) if settings.allowed_hosts else None,
+                "metrics_port": await stack.enter_async_context(
+                    metrics_port.serving(settings, watched, observer, drain)
+                ),
             }
             yield shared | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
@@ -247,10 +249,7 @@ def _add_metrics(app: FastAPI, watched: metrics.Metrics) -> None:
         responses={200: {"description": "The format that Accept asks for.", "content": formats}},
     )
     async def scrape(request: Request) -> Response:
-        watched.book.flush()
-        accept = request.headers.get("accept", "")
-        text, content_type = await run_in_threadpool(metrics.exposition, watched.registry, accept)
-        return Response(text, headers={"Content-Type": content_type})
+        return await metrics_port.scraped(request, watched)
 
 
 def _add_openapi(app: FastAPI) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.5
 MOST = 10_000  # connections where nothing else limits them: some 20 KiB each
 SPARE = 20  # descriptors for model files, metrics and threads
+OF_METRICS_PORT = 16  # connections that its port may have, where there is one; their descriptors are kept for them
 YOUNG = 1.0  # seconds that a connection may wait for its client without making room for another
 
 log = logging.getLogger("service")
@@ -41,7 +42,8 @@ class Connections:
         # Whatever the chunks of a body are like, and what comes after them.
         self.max_message = 2 * settings.max_body_bytes
         self.look_seconds = min(LOOK_SECONDS, self.timeout / 8, self.keep_alive / 8)
-        self._limit = min(settings.max_connections or MOST, _descriptors() - SPARE)
+        kept = SPARE if settings.metrics_port is None else SPARE + OF_METRICS_PORT
+        self._limit = min(settings.max_connections or MOST, _descriptors() - kept)
         self._metrics = metrics
         self._open: set[Guarded | Handshake] = set()
 
@@ -71,6 +73,10 @@ class Connections:
         """A client was too slow."""
         self._metrics.cut["slow"].inc()
 
+    def tell(self) -> None:
+        """Let the metrics have their number."""
+        self._metrics.connections.set(self.count)
+
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """Look at all of them while the context is open."""
@@ -82,7 +88,7 @@ class Connections:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self.look_seconds)
-            self._metrics.connections.set(self.count)
+            self.tell()
             for connection in list(self._open):
                 try:
                     # What would be late at the next look is late now.

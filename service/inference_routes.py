@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service import metrics, openinference, repository, served
 from service import openapi_inference as openapi
+from service import openinference, repository, served
+from service.exposition import totals
 from service.openapi import answer
 from service.openinference import HEADER_LENGTH
 from service.origins import require_same_origin
@@ -86,8 +86,7 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
     )
     async def model_statistics(request: Request) -> Response:
         classifier = asked(request)
-        watched.book.flush()
-        numbers = await run_in_threadpool(metrics.totals, watched.registry)
+        numbers = await watched.scrape(totals)
         return _json({"model_stats": [served.statistics(classifier, numbers)]})
 
     @route("GET", MODEL, "The model's tensors", {200: answer(openapi.METADATA)})

@@ -46,8 +46,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
             404: f"There is no {request.url.path[:200]} here; /docs lists what there is.",
             405: f"{request.method} is not for {request.url.path[:200]}; see the Allow header.",
         }.get(error.status_code, error.detail)
-        reason = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-        return _problem(request, {"status": error.status_code, "detail": detail, "reason": reason}, error.headers)
+        return plain(request, error.status_code, detail, error.headers)
 
     async def on_fault(request: Request, _: Exception) -> Response:
         return _problem(request, FAULT)
@@ -55,6 +54,12 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(Exception, on_fault)
+
+
+def plain(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The response with a status that says everything, and a sentence."""
+    reason = HTTPStatus(status).phrase.lower().replace(" ", "_")
+    return _problem(request, {"status": status, "detail": detail, "reason": reason}, headers)
 
 
 def refusal(request: Request, error: ServiceError) -> Response:

@@ -54,8 +54,8 @@ class _Replacement(NamedTuple):
 class Supervisor(Multiprocess):
     """Workers that share a socket: SIGHUP replaces them one at a time, SIGTERM and SIGINT end them."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, drain_seconds: float) -> None:
-        super().__init__(config, [listener])
+    def __init__(self, config: uvicorn.Config, listeners: list[socket.socket], drain_seconds: float) -> None:
+        super().__init__(config, listeners)
         self._shares = Shares(config.workers)
         self.failed = False  # because a worker could not start
         self._drain_seconds = drain_seconds
@@ -65,7 +65,7 @@ class Supervisor(Multiprocess):
         self._leaving: list[Process] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        signal.signal(signal.SIGALRM, lambda *_: refuse_connections(listener))
+        signal.signal(signal.SIGALRM, lambda *_: refuse_connections(listeners[0]))
 
     def init_processes(self) -> None:
         """Start the workers."""

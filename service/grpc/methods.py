@@ -9,9 +9,8 @@ import functools
 import time
 from typing import TYPE_CHECKING
 
-from starlette.concurrency import run_in_threadpool
-
-from service import metrics, repository, served
+from service import repository, served
+from service.exposition import totals
 from service.grpc import inference_pb2 as pb
 from service.grpc import tensors
 from service.predict import Unread, in_time
@@ -88,8 +87,7 @@ class Methods:
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         """Inferences, and how long they took; without a name, of every model."""
         classifier = served.asked(self._models, request.name or None, request.version or None)
-        self._watched.book.flush()
-        numbers = await run_in_threadpool(metrics.totals, self._watched.registry)
+        numbers = await self._watched.scrape(totals)
         return pb.ModelStatisticsResponse(model_stats=[served.statistics(classifier, numbers)])
 
     async def RepositoryIndex(self, _: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
