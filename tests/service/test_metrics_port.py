@@ -102,8 +102,8 @@ def test_it_has_neither_keys_nor_tls(digits: Digits, tmp_path: Path, monkeypatch
     chain, key = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(chain))
     (tmp_path / "keys").write_text("")
-    options = {"tls_cert_file": chain, "tls_key_file": key, "api_keys_file": tmp_path / "keys"}
-    with running_service(metrics_port=0, **options) as service:
+    keys = tmp_path / "keys"
+    with running_service(metrics_port=0, tls_cert_file=chain, tls_key_file=key, api_keys_file=keys) as service:
         assert service.url.startswith("https://")
         assert service.metrics.startswith("http://")
         assert httpx.get(f"{service.url}/model").status_code == 401

@@ -106,7 +106,7 @@ def test_a_failure_is_told_to_all_and_the_next_is_made() -> None:
     counted = Counted()
     number = counted.number
 
-    async def scrapes() -> tuple[list[object], int]:
+    async def scrapes() -> tuple[list[int | BaseException], int]:
         scraped = Scrapes(counted)
         counted.broken = True
         told = await asyncio.gather(*(scraped.ask(number) for _ in range(3)), return_exceptions=True)
