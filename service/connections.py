@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.5
 MOST = 10_000  # connections where nothing else limits them: some 20 KiB each
 SPARE = 20  # descriptors for model files, metrics and threads
-OF_METRICS_PORT = 16  # connections that its port may have, where there is one; their descriptors are kept for them
+OF_METRICS_PORT = 8  # connections that its port may have, where there is one; their descriptors are kept for them
 YOUNG = 1.0  # seconds that a connection may wait for its client without making room for another
 
 log = logging.getLogger("service")

@@ -142,11 +142,11 @@ def _write(path: Path, numbers: dict[str, float]) -> None:
 
 def _clean(folder: Path, total: int) -> None:
     """Remove what this total includes, and the totals before it and those that were not finished."""
-    included = [folder / name for name in _included(folder, total)]
+    included = _included(folder, total)
+    done = [path for path in folder.glob(f"{WORKER}*") if path.name in included]
     older = [path for path in folder.glob(f"{TOTAL}*") if path.name != f"{TOTAL}{total}"]
-    for path in (*included, *older, *folder.glob(f"{UNFINISHED}*")):
-        if path.exists():
-            shutil.rmtree(path)
+    for path in (*done, *older, *folder.glob(f"{UNFINISHED}*")):
+        shutil.rmtree(path)
 
 
 def _has_ended(worker: Path) -> bool:
