@@ -30,7 +30,6 @@ ALLOWED = {
     ("memory.py", "ctypes"): "malloc_trim, so that a version's memory goes back",
     ("verified.py", "multiprocessing"): "a file in memory that workers inherit",
     ("worker.py", "ctypes"): "prctl, so that workers end with their parent",
-    ("confinement.py", "ctypes"): "prctl, so that processes which read strangers' bytes end with their parent",
     ("reader/fork_server.py", "subprocess"): "starts this program's own module, with nothing from outside",
     ("drain.py", "ctypes"): "a socket's filter, which the kernel takes by its address",
     ("orders.py", "multiprocessing"): "a number in memory that the workers share",
