@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service import artefact
+from service import artefact, confinement
 from service.errors import ModelError, NotChecked
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ GOOD = b"+"
 MAX_WORDS = 1000  # bytes of a verdict
 LENGTHS = struct.Struct("!QQQ")  # of card, model and golden batch, which follow
 ROOT = Path(__file__).parents[1]
-# What decides how Python and its libraries run; the rest of the environment may hold secrets.
-ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH")
 LOOK_SECONDS = 0.05
 
 
@@ -85,7 +83,7 @@ class Check:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 cwd=ROOT,
-                env=_environment(),
+                env=confinement.environment(),
             )
 
     @property
@@ -140,9 +138,3 @@ class Check:
         except subprocess.TimeoutExpired:
             return "no verdict"
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    kept |= {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
-    return kept | {"OPENBLAS_NUM_THREADS": "1"}

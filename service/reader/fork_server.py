@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service import confinement
 from service.reader.wire import Decoder, Message, ProtocolError, send
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from service.reader.jobs import Limits
 
 ROOT = Path(__file__).parents[2]
-# What decides how Python and its libraries run; the rest of the environment may hold secrets.
-ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PATH", "SYSTEMROOT")
 
 
 class ForkServer:
@@ -80,13 +79,11 @@ class ForkServer:
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
-    environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    environment |= {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
     arguments = [sys.executable, "-m", __package__ or "", str(connection.fileno()), str(os.getpid())]
     return subprocess.Popen(  # noqa: S603 - this program's own module
         arguments,
         cwd=ROOT,
-        env=environment | {"OPENBLAS_NUM_THREADS": "1"},
+        env=confinement.environment(),
         pass_fds=[connection.fileno()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
