@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from service.errors import DeadlineExceeded, Malformed, Overloaded
+from service.quoting import quoted
 
 if TYPE_CHECKING:
     from service.batcher import Batcher
@@ -65,5 +66,5 @@ def _overloaded(wait: float, limit: float) -> Overloaded:
 
 def _seconds(timeout: str) -> float:
     if not _MILLISECONDS.fullmatch(timeout):
-        raise Malformed(f"{TIMEOUT} is a whole number of milliseconds from 1 to 999999999; found {timeout[:40]!r}.")
+        raise Malformed(f"{TIMEOUT} is a whole number of milliseconds from 1 to 999999999; found {quoted(timeout)!r}.")
     return int(timeout) / 1000

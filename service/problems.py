@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.errors import Overloaded, RateLimited, ServiceError, Unauthorized
+from service.quoting import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,9 +43,10 @@ def install(app: FastAPI, metrics: Metrics) -> None:
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        path = quoted(request.url.path)
         detail = {
-            404: f"There is no {request.url.path[:200]} here; /docs lists what there is.",
-            405: f"{request.method} is not for {request.url.path[:200]}; see the Allow header.",
+            404: f"There is no {path} here; /docs lists what there is.",
+            405: f"{quoted(request.method)} is not for {path}; see the Allow header.",
         }.get(error.status_code, error.detail)
         return plain(request, error.status_code, detail, error.headers)
 

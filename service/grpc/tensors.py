@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from service import openinference
 from service.errors import Malformed
 from service.grpc import inference_pb2 as pb
+from service.quoting import quoted
 
 if TYPE_CHECKING:
     from service.artefact import Probabilities
@@ -40,7 +41,7 @@ def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> 
         typed = tensor.contents.bytes_contents if tensor.datatype == "BYTES" else tensor.contents.uint_contents
         return described | {"data": list(typed)}
     if tensor.HasField("contents"):
-        raise Malformed(f"input {tensor.name!r} has both contents and raw_input_contents.")
+        raise Malformed(f"input {quoted(tensor.name)!r} has both contents and raw_input_contents.")
     return described | {"parameters": {"binary_data_size": len(raw)}}
 
 

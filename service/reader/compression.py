@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 
 from service.errors import Malformed, TooLarge, UnknownMediaType
+from service.quoting import quoted
 
 _PIECE = 4 * 2**20  # bytes unpacked at a time: zlib holds what it makes twice while it makes it
 _GZIP_OR_ZLIB = 47  # zlib's window bits: the larger window, and either header
@@ -45,4 +46,5 @@ def decompress(body: bytes, encoding: str, *, limit: int) -> bytes:
 def check_encoding(encoding: str) -> None:
     """Raise `UnknownMediaType` for an encoding that is not unpacked here."""
     if encoding not in {"gzip", "x-gzip", "deflate"}:
-        raise UnknownMediaType(f"Content-Encoding {encoding[:80]} is not one that is read here; send gzip or deflate.")
+        found = quoted(encoding)
+        raise UnknownMediaType(f"Content-Encoding {found} is not one that is read here; send gzip or deflate.")
