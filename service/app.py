@@ -22,6 +22,7 @@ from service import certificate, metrics, metrics_port, openapi, problems, serve
 from service.access import Access, scope_of
 from service.batcher import Batcher
 from service.bodies import Bodies
+from service.budget import Budget
 from service.connections import Connections
 from service.inference_routes import add_inference
 from service.observe import Observe, Observer, start_access_log
@@ -79,7 +80,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         drain.install()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, models.look_again)
         async with contextlib.AsyncExitStack() as stack:
-            connections = Connections(settings, watched)
+            connections = Connections(settings, watched, budget := Budget())
             for part in (
                 predictor.reading(),
                 models.followed(changed, refused, functools.partial(_tried, watched), watched.misses),
@@ -108,11 +109,11 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 "connections": connections,
                 "observer": observer,
                 "turns": Turns(settings.max_wait_seconds, AHEAD),
-                "bodies": Bodies(settings.max_body_bytes),
+                "bodies": Bodies(budget, settings.max_body_bytes),
                 "tls": certificate.context(settings),
                 "hosts": AllowedHosts(settings.allowed_hosts) if settings.allowed_hosts else None,
                 "metrics_port": await stack.enter_async_context(
-                    metrics_port.serving(settings, watched, observer, drain)
+                    metrics_port.serving(settings, watched, observer, drain, budget)
                 ),
             }
             yield shared | ({"fast_path": fast_path} if settings.fast_path else {})

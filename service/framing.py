@@ -50,7 +50,7 @@ def check(version: str, method: bytes, headers: Sequence[tuple[bytes, bytes]], b
     if method == b"CONNECT":
         raise BadFraming("CONNECT is for proxies, and this is none.")
     if len(headers) > MAX_HEADERS:
-        raise HeadTooLarge(f"The request has {len(headers)} headers; the limit is {MAX_HEADERS}.", limit=MAX_HEADERS)
+        raise too_many_headers(len(headers))
     if len(by_name) != len(headers):
         _check_single([name for name, _ in headers])
     host = by_name.get(b"host")
@@ -107,6 +107,11 @@ def check_size(url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Refuse a head that is too long; raises `HeadTooLarge`."""
     if len(url) + sum(len(name) + len(value) for name, value in headers) > MAX_HEAD:
         raise head_too_large()
+
+
+def too_many_headers(count: int) -> HeadTooLarge:
+    """The refusal of too many headers, also before the head's end is there."""
+    return HeadTooLarge(f"The request has {count} headers; the limit is {MAX_HEADERS}.", limit=MAX_HEADERS)
 
 
 def head_too_large() -> HeadTooLarge:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvloop.loop import SSLProtocol  # type: ignore[attr-defined]  # it has no types
 
+from service.connections import COST
 from service.errors import ServiceError
 from service.protocol import Protocol
 
@@ -27,12 +28,15 @@ class Handshake(SSLProtocol):  # type: ignore[misc]
     count it, or could cut it off.
     """
 
+    cost = COST
+
     def __init__(self, *, app_state: dict[str, Any], **given: Any) -> None:
         """What uvicorn gives to a protocol."""
         self._connections: Connections = app_state["connections"]
         loop = asyncio.get_running_loop()
-        protocol = _Decrypted(self, app_state=app_state, **given)
-        super().__init__(loop, protocol, app_state["tls"], None, server_side=True)
+        self._decrypted = _Decrypted(self, app_state=app_state, **given)
+        self._paused = False
+        super().__init__(loop, self._decrypted, app_state["tls"], None, server_side=True)
 
     def connection_made(self, transport: Transport) -> None:
         """Begin the handshake, if there are not too many connections."""
@@ -43,7 +47,26 @@ class Handshake(SSLProtocol):  # type: ignore[misc]
         except ServiceError:
             transport.abort()
         else:
+            transport.set_write_buffer_limits(0)
             super().connection_made(transport)
+
+    def pause_writing(self) -> None:
+        """Not all was taken at once: HTTP is told, which looks at what is not encrypted yet alone."""
+        super().pause_writing()
+        self._paused = True
+        if self._decrypted.transport is not None:
+            self._decrypted.pause_writing()
+
+    def resume_writing(self) -> None:
+        """All was taken, but for what comes after it now."""
+        self._paused = False
+        super().resume_writing()
+        if not self._paused and self._decrypted.transport is not None:
+            self._decrypted.resume_writing()
+
+    def unsent(self) -> int:
+        """Encrypted bytes that are not taken yet."""
+        return self._below.get_write_buffer_size()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
@@ -79,3 +102,10 @@ class _Decrypted(Protocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         self._handshake.end()
         super().connection_made(transport)
+
+    def _watch_writing(self, transport: Transport) -> None:
+        """The handshake tells, from below: of what lies between, this keeps silent."""
+        transport.set_write_buffer_limits(2**30)
+
+    def _unsent_now(self) -> int:
+        return super()._unsent_now() + self._handshake.unsent()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from service.budget import Budget
     from service.drain import Drain
     from service.metrics import Metrics
     from service.observe import Observer
@@ -36,8 +37,8 @@ PATHS = frozenset({"/metrics", "/"})
 class FewConnections(Connections):
     """Those of this port, which are not among the service's in the metrics."""
 
-    def __init__(self, settings: Settings, watched: Metrics) -> None:
-        super().__init__(settings.model_copy(update={"max_connections": OF_METRICS_PORT}), watched)
+    def __init__(self, settings: Settings, watched: Metrics, budget: Budget) -> None:
+        super().__init__(settings.model_copy(update={"max_connections": OF_METRICS_PORT}), watched, budget)
 
     def tell(self) -> None:
         """They are told nowhere."""
@@ -53,7 +54,7 @@ class MetricsProtocol(Protocol):
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: Settings, watched: Metrics, observer: Observer, drain: Drain
+    settings: Settings, watched: Metrics, observer: Observer, drain: Drain, budget: Budget
 ) -> AsyncIterator[dict[str, Any] | None]:
     """While the context is open: what `MetricsProtocol` needs, if there is such a port."""
     if settings.metrics_port is None:
@@ -67,7 +68,7 @@ async def serving(
         response.headers["X-Request-ID"] = request_id.decode()
         await response(scope, receive, send)
 
-    connections = FewConnections(settings, watched)
+    connections = FewConnections(settings, watched, budget)
     async with connections.watched():
         yield {
             "app": app,

@@ -20,8 +20,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service import openinference, problems
 from service.admission import TIMEOUT
+from service.connections import FREE
 from service.errors import DeadlineExceeded, Forbidden, Overloaded, RateLimited, ServiceError, Unauthorized
-from service.guard import Guarded, holds
+from service.guard import MAX_KNOWN, Guarded, holds
 from service.predict import in_time
 from service.spool import Spool
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from service.predict import Predictor, Small
 
 PATIENCE = 0.05  # seconds for the rest of a body; then the normal way has it
-MAX_KNOWN = 2048  # bytes of a head that is kept for when it comes again
 MAX_BODY = 65_536  # bytes: 64 pictures of 784; what is larger gains nothing here
 FRAMING = frozenset({b"transfer-encoding", b"expect", b"content-encoding", b"upgrade"})  # left to the normal way
 JSON = b"content-type: application/json\r\n"
@@ -177,6 +177,10 @@ class Protocol(Guarded):
             size = self._size + self._piece
             self._known = _Known(self._first, size, request.path, request.headers)
 
+    def _holding(self) -> int:
+        """Bytes that are held for this connection."""
+        return super()._holding() + (0 if self._coming is None else len(self._coming.body))
+
     def take_body(self, body: bytes) -> None:
         """Take a part of the body."""
         if self._coming is None:
@@ -207,7 +211,7 @@ class Protocol(Guarded):
                 return
         super().data_received(data)
         if self._coming is not None and self._patience is None:
-            self._patience = self.loop.call_later(PATIENCE, self._hand_over, self._coming)
+            self._patience = self.loop.call_later(PATIENCE, self._lose_patience, self._coming)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and with it whatever was coming."""
@@ -235,7 +239,7 @@ class Protocol(Guarded):
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing has come for a while: close the connection, unless something has come that was not read yet."""
-        if not self.transport.is_closing() and holds(self.transport, termios.FIONREAD):
+        if not self.transport.is_closing() and (self._rest or holds(self.transport, termios.FIONREAD)):
             self._close_when_quiet()
         else:
             super().timeout_keep_alive_handler()
@@ -258,6 +262,13 @@ class Protocol(Guarded):
             self._patience.cancel()
             self._patience = None
 
+    def _lose_patience(self, request: _InFlight) -> None:
+        """Hand over a request whose body does not come; where it only was not read yet, the loop was busy."""
+        if not self.transport.is_closing() and holds(self.transport, termios.FIONREAD):
+            self._patience = self.loop.call_later(PATIENCE, self._lose_patience, request)
+        else:
+            self._hand_over(request)
+
     def _hand_over(self, request: _InFlight) -> None:
         """Let the app have a request whose end has not come yet: it has deadlines, limits and words for it."""
         self._settle()
@@ -279,6 +290,8 @@ class Protocol(Guarded):
             small = prepare(request.headers, request.body)
             if small is None:
                 self._admit(request, large=True)
+            elif len(request.body) > FREE and not self._connections.has_room(len(request.body)):
+                raise self._connections.full()
             else:
                 wanted = functools.partial(self._wanted, request)
                 self._fast.rollout.submit(small, functools.partial(self._end, request), wanted)
@@ -291,6 +304,8 @@ class Protocol(Guarded):
             small = None
         if small is not None:
             self._take(request)
+            if len(request.body) > FREE:
+                self.count()
         return small is not None
 
     def _admit(self, request: _InFlight, *, large: bool) -> None:
@@ -379,6 +394,7 @@ class Protocol(Guarded):
     def _send(self, request: _InFlight, response: bytes) -> None:
         """Send the response, and go on with what has come behind the request."""
         request.response_complete = True
+        request.body = b""
         if not self.transport.is_closing():
             self.transport.write(response)
             if not request.keep_alive:

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.accept import Acceptor
+from service.budget import Budget
 from service.connections import Connections
 from service.drain import Drain
 from service.metrics import Metrics
@@ -80,7 +81,7 @@ def test_a_connection_is_left_to_who_has_fewer(
                 begun.set()
                 transport.close()
 
-        connections = Connections(load([]), Metrics(CollectorRegistry()))
+        connections = Connections(load([]), Metrics(CollectorRegistry()), Budget())
         monkeypatch.setattr(Connections, "count", own)
         drain = Drain(0.0)
         if ending:

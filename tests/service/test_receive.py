@@ -15,6 +15,7 @@ import pytest
 from starlette.requests import Request
 
 from service.bodies import Bodies
+from service.budget import Budget
 from service.errors import DeadlineExceeded, Malformed, Overloaded, SlowRequest, TooLarge, UnknownMediaType
 from service.image import QUICK_BYTES
 from service.reader.compression import decompress
@@ -127,7 +128,7 @@ def request(
         return messages.pop(0)
 
     named = [(name.encode(), value.encode()) for name, value in headers.items()]
-    state = {"turns": turns or Turns(1, ()), "bodies": Bodies(2**20)}
+    state = {"turns": turns or Turns(1, ()), "bodies": Bodies(Budget(), 2**20)}
     began = asyncio.get_running_loop().time() - ago
     return Request({"type": "http", "headers": named, "state": state, "began": began}, receive)
 
