@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 AT_ONCE = 256  # connections that are looked at before others have their turn: some hundred microseconds
-MOST = 2000  # connections where nothing else limits them
+BYTES = 2000 * 16_384  # that connections themselves take, where nothing else limits them
 LEAST_BYTES = 2**20  # that connections may hold, however few there may be
 SPARE = 20  # descriptors for model files, metrics and threads
 OF_METRICS_PORT = 8  # connections that its port may have, where there is one; their descriptors are kept for them
-COST = 16_384  # bytes that a connection takes, with FREE of what it holds
+COST, TLS_COST = 16_384, 49_152  # bytes that a connection takes, with FREE of what it holds
 FREE = 4096  # bytes that a connection may hold uncounted
 YOUNG = 1.0  # seconds that a connection may wait for its client without making room for another
 
@@ -48,13 +48,14 @@ class Connections:
         # Whatever the chunks of a body are like, and what comes after them.
         self.max_message = 2 * settings.max_body_bytes
         self.look_seconds = min(LOOK_SECONDS, self.timeout / 8, self.keep_alive / 8)
+        cost = COST if settings.tls_cert_file is None else TLS_COST
         kept = SPARE if settings.metrics_port is None else SPARE + OF_METRICS_PORT
-        self._limit = min(settings.max_connections or MOST, _descriptors() - kept)
+        self._limit = min(settings.max_connections or BYTES // cost, _descriptors() - kept)
         self._metrics = metrics
         self._open: set[Guarded | Handshake] = set()
         self._waiting = Longest(self._open, lambda connection: connection.waiting_since())
         self._budget = budget
-        self._share = budget.share(max(LEAST_BYTES, self._limit * COST), self._make_room)
+        self._share = budget.share(max(LEAST_BYTES, self._limit * cost), self._make_room)
         self._holders: set[Guarded] = set()  # those that hold more than any connection may
         self._holding = Longest(self._holders, lambda connection: connection.holding_since())
 

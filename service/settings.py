@@ -127,7 +127,8 @@ class Settings(BaseSettings):
     max_connections: int | None = Field(
         None,
         ge=1,
-        description="Most open connections in one worker; unset: 2,000, and never more than it may open files.",
+        description="Most open connections in one worker; unset: 2,000, over TLS 666, "
+        "and never more than it may open files.",
     )
     drain_seconds: float = Field(
         0.0, ge=0, description="Time to go on answering after SIGTERM, not ready any more, before it listens no longer."

@@ -36,7 +36,8 @@ class Attack(NamedTuple):
     """So many connections that send the same."""
 
     content: bytes
-    count: int = CONNECTIONS - 10
+    connections: int = CONNECTIONS - 10
+    room: int = ROOM
 
 
 def asked(path: str, times: int) -> bytes:
@@ -59,7 +60,7 @@ ATTACKS = {
     "large bodies that do not end": Attack(body("/predict", 8 * MEBIBYTE, 7 * MEBIBYTE), 20),
     "documents that nobody takes": Attack(asked("/openapi.json", 17)),
     "scrapes that nobody takes": Attack(asked("/metrics", 17)),
-    "files that nobody takes": Attack(asked("/static-offline-docs/swagger-ui-bundle.js", 3)),
+    "files that nobody takes": Attack(asked("/static-offline-docs/swagger-ui-bundle.js", 3), room=5 * LIMIT),
     "chunks of one byte": Attack(CHUNKED + b"1\r\na\r\n" * 100_000, 100),
     "a trailer that does not end": Attack(CHUNKED + b"1\r\na\r\n0\r\nX: " + b"a" * 8 * MEBIBYTE, 10),
     "a chunk's extension that does not end": Attack(CHUNKED + b"1;" + b"a" * 8 * MEBIBYTE, 10),
@@ -71,7 +72,7 @@ def held(service: Service, attack: Attack, seconds: float = 3) -> Iterator[None]
     """Open the connections, send what is taken, and hold them for a while, reading nothing."""
     host, port = service.url.removeprefix("http://").split(":")
     with contextlib.ExitStack() as opened, selectors.DefaultSelector() as selector:
-        for _ in range(attack.count):
+        for _ in range(attack.connections):
             connection = opened.enter_context(socket.socket())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             connection.connect((host, int(port)))
@@ -107,7 +108,7 @@ def test_what_is_held_has_a_limit_and_others_are_answered(name: str, digits: Dig
         before = peak(service)
         with held(service, ATTACKS[name]):
             assert httpx.post(f"{service.url}/predict", content=picture, timeout=20).status_code == 200
-        assert peak(service) - before < ROOM
+        assert peak(service) - before < ATTACKS[name].room
         assert httpx.get(f"{service.url}/livez").status_code == 200
 
 

@@ -128,7 +128,7 @@ def request(
         return messages.pop(0)
 
     named = [(name.encode(), value.encode()) for name, value in headers.items()]
-    state = {"turns": turns or Turns(1, ()), "bodies": Bodies(Budget(), 2**20)}
+    state = {"turns": turns or Turns(1, ()), "bodies": Bodies(Budget(), 2**22)}
     began = asyncio.get_running_loop().time() - ago
     return Request({"type": "http", "headers": named, "state": state, "began": began}, receive)
 
