@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from service.reader.wire import Message
 
 PAUSE_SECONDS, LONGEST_PAUSE = 0.1, 5.0
+KEPT = 4  # descriptors that starting the process takes; each reader takes two
 KILLED = "SIGKILL"  # by somebody, or by the system for want of memory
 
 log = logging.getLogger("service")
@@ -47,6 +49,11 @@ class Processes:
         self._readers: dict[int, Reader] = {}
         self._pause = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._kept: list[int] = []  # descriptors
+
+    def keep_descriptors(self) -> None:
+        """Keep as many as a start takes, so that connections leave them some."""
+        self._kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(KEPT + 2 * self._count)]
 
     def start_later(self, seconds: float) -> None:
         """Start them after so many seconds; earlier when they are needed."""
@@ -86,6 +93,7 @@ class Processes:
         """End all of them for good."""
         if self._timer is not None:
             self._timer.cancel()
+        self._give_descriptors()
         server, self._server = self._server, None
         if server is not None:
             server.close()
@@ -106,6 +114,7 @@ class Processes:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._give_descriptors()
         try:
             if self._server is None:
                 self._server = ForkServer(self._reader_ended, self._server_ended)
@@ -113,6 +122,11 @@ class Processes:
                 self._fork(self._server, large=False)
         except OSError as error:
             self._fail(error)
+
+    def _give_descriptors(self) -> None:
+        for descriptor in self._kept:
+            os.close(descriptor)
+        self._kept = []
 
     def _fail(self, error: OSError) -> None:
         log.error("no reader can be started: %s", error.strerror)

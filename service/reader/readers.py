@@ -78,6 +78,7 @@ class Readers:
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """Have readers while the context is open: shortly after it is opened, or when the first job comes."""
+        self._processes.keep_descriptors()
         self._processes.start_later(START_SECONDS)
         try:
             yield

@@ -202,7 +202,7 @@ def test_a_picture_that_ends_its_reader_each_time_is_given_up(monkeypatch: pytes
     async def story() -> Reading:
         found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()))
         async with found.started():
-            job = asyncio.ensure_future(found.read(Spool(png(drawn(3000))), "predict", content_type=""))
+            job = asyncio.ensure_future(found.read(Spool(png(drawn(7000))), "predict", content_type=""))
             while not job.done():
                 for reader in readers_of(os.getpid()):
                     os.kill(reader, signal.SIGSEGV)
