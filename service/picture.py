@@ -146,6 +146,8 @@ def _upright(image: ImageFile.ImageFile, data: bytes) -> Picture:
     width, height = image.size
     if isinstance(image, JpegImageFile):
         _check_scans(image, data)
+        # All at once: what the decoder leaves of a piece is put before the next one, which is quadratic for fill bytes.
+        image.decodermaxblock = len(data)
         # The decoder itself halves the picture up to three times, as long as it stays over the size asked for.
         shrink = max(width, height) // (WORK_SIDE // 2) or 1
         image.draft(image.mode, (width // shrink or 1, height // shrink or 1))

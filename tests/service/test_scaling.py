@@ -1,4 +1,4 @@
-"""What is read in the event loop, or would be if it were small: time grows as the size does, and memory has a limit.
+"""All that reads strangers' bytes, in the loop or in a reader: time grows as the size does, and memory has a limit.
 
 Each shape is made in several sizes, all but the smallest far larger than what the loop itself reads.
 """
@@ -6,11 +6,17 @@ Each shape is made in several sizes, all but the smallest far larger than what t
 from __future__ import annotations
 
 import functools
+import gzip
+import io
+import struct
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
-from service import body, framing, openinference, texts, values
+from service import body, framing, image, openinference, texts, values
+from service.reader.compression import decompress
 from tests import scaling
 from tests.scaling import Repeated
 
@@ -117,6 +123,18 @@ def read_elements(made: bytes) -> object:
     return openinference.read({"inputs": [tensor]}, made, max_images=64)
 
 
+def gzipped(size: int) -> bytes:
+    """As much, when it is unpacked."""
+    return gzip.compress(bytes(size), 1)
+
+
+def stored(size: int) -> bytes:
+    """As much, in small pieces that are not compressed at all."""
+    engine = zlib.compressobj(0, wbits=31)
+    return b"".join([*(engine.compress(bytes(100)) + engine.flush(zlib.Z_FULL_FLUSH) for _ in range(size // 120)),
+                     engine.flush()])  # fmt: skip
+
+
 def parsed(kind: str) -> Callable[[bytes], object]:
     return functools.partial(body.parse, kind, max_images=64)
 
@@ -144,12 +162,72 @@ READINGS: dict[str, Reading] = (
         "elements": (read_elements, elements),
     }
 )  # fmt: skip
+
+
+def picture(kind: str) -> tuple[bytes, bytes]:
+    """A small picture, in two parts: more may come between them."""
+    stream = io.BytesIO()
+    Image.new("L", (60, 60), 200).save(stream, kind)
+    data = stream.getvalue()
+    at = 2 if kind == "JPEG" else data.index(b"IDAT") - 4
+    return data[:at], data[at:]
+
+
+def chunk(kind: bytes, data: bytes = b"") -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def one_chunk(kind: bytes, size: int) -> bytes:
+    """A PNG with one large chunk."""
+    start, end = picture("PNG")
+    return start + chunk(kind, b"a\0\0" + bytes(size)) + end
+
+
+SEGMENTS = {
+    "empty segments": b"\xff\xe0\0\2",
+    "comments": b"\xff\xfe\0\4xy",
+    "small Exif": b"\xff\xe1\0\x0aExif\0\0xx",
+    "large Exif": b"\xff\xe1\xff\xffExif\0\0" + bytes(65_527),
+    "profiles": b"\xff\xe2\xff\xffICC_PROFILE\0\1\1" + bytes(65_519),
+    "Photoshop blocks": b"\xff\xed\xff\xfdPhotoshop 3.0\0" + (b"8BIM" + bytes(8)) * 5460 + b"\0\0",
+    "fill bytes": b"\xff",
+    "junk": b"x",
+    "escaped bytes": b"\xff\0",
+    "bare markers": b"\xff\xd0",
+    "tables": b"\xff\xdb\0\x43" + bytes(65),
+    "restarts": b"\xff\xdd\0\4\0\1",
+}
+CHUNKS = {
+    "empty chunks": chunk(b"abCd"),
+    "texts": chunk(b"tEXt", b"a\0b"),
+    "compressed texts": chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10_000))),
+    "palettes": chunk(b"PLTE", bytes(768)),
+    "empty data": chunk(b"IDAT"),
+    "frames": chunk(b"fdAT", bytes(8)),
+}
+read_picture = functools.partial(image.read, max_pixels=50_000_000)
+PICTURES: dict[str, Reading] = (
+    {f"JPEG, {name}": (read_picture, Repeated(unit, *picture("JPEG"))) for name, unit in SEGMENTS.items()}
+    | {f"JPEG, {name} behind": (read_picture, Repeated(unit, b"".join(picture("JPEG"))[:-2]))
+       for name, unit in SEGMENTS.items()}
+    | {f"PNG, {name}": (read_picture, Repeated(unit, *picture("PNG"))) for name, unit in CHUNKS.items()}
+    | {f"PNG, {name} behind": (read_picture, Repeated(unit, b"".join(picture("PNG"))[:-12], chunk(b"IEND")))
+       for name, unit in CHUNKS.items()}
+    | {f"PNG, one chunk {kind.decode()}": (read_picture, functools.partial(one_chunk, kind))
+       for kind in (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"abCd", b"tRNS", b"PLTE", b"IDAT")}
+    | {
+        "gzip": (functools.partial(decompress, encoding="gzip", limit=64 * scaling.MEBIBYTE), gzipped),
+        "gzip in pieces": (functools.partial(decompress, encoding="gzip", limit=64 * scaling.MEBIBYTE), stored),
+    }
+)  # fmt: skip
 # Bytes at the peak for each that is read: the text as Python has it, and what is made of it.
 MEMORY = 6.0
+PICTURE_MEMORY = 8.0  # texts and EXIF, which Pillow takes apart
 
 
-@pytest.mark.parametrize("name", READINGS)
+@pytest.mark.parametrize("name", READINGS | PICTURES)
 def test_reading_is_linear(name: str) -> None:
     """The exponent of CPU time over size is at most 1.3, and memory stays within its multiple of the input."""
-    read, make = READINGS[name]
-    scaling.check(read, make, memory=MEMORY)
+    read, make = (READINGS | PICTURES)[name]
+    scaling.check(read, make, memory=MEMORY if name in READINGS else PICTURE_MEMORY)
