@@ -3,6 +3,7 @@
 In: bodies as they grow. Out: when the worker holds too much, one of those that are still coming is refused. Of large
 ones the oldest whose client is slow, or else the largest, and of equals the newest; where there are none, the oldest
 small one. So small ones need not wait for large ones, nor large ones for larger ones, and slow clients keep out nobody.
+Huge ones, of which one is read at a time, leave room for others also when they have come.
 It knows sizes and times, and nothing of HTTP.
 """
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 1.0  # seconds without a byte after which a client is slow
 SMALL = 65_536  # bytes: a body up to this makes room only where there are no larger ones
+HUGE = 8 * 2**20  # bytes: a body of more is huge
+KEPT = 16 * 2**20  # bytes that huge ones leave to the others, unless there is one alone
 
 
 class Body:
@@ -43,7 +46,9 @@ class Bodies:
     def __init__(self, budget: Budget, max_body_bytes: int) -> None:
         """The largest body, alone, is never refused."""
         self._budget = budget
+        self._max_body_bytes = max_body_bytes
         self._share = budget.share(max_body_bytes, self._make_room)
+        self._huge: set[Body] = set()
         # Those that are coming, in the order in which they came to be small or large.
         self._small: dict[Body, Wait] = {}
         self._large: dict[Body, Wait] = {}
@@ -56,6 +61,7 @@ class Bodies:
             yield body
         finally:
             self.whole(body)
+            self._huge.discard(body)
             self._share.held -= body.size
 
     def grow(self, body: Body, size: int, wait: Wait) -> None:
@@ -69,6 +75,9 @@ class Bodies:
                 self._large.setdefault(body, wait)
             else:
                 self._small.setdefault(body, wait)
+            if body.size > HUGE:
+                self._huge.add(body)
+                self._settle_huge()
             self._share.settle()
         if body.refused:
             raise self.full()
@@ -87,11 +96,20 @@ class Bodies:
         coming = self._large or self._small
         if not coming:
             return False
-        body = self._large_one(now) if self._large else next(iter(self._small))
-        coming.pop(body).timeout.reschedule(now)
+        self._refuse(self._large_one(now) if self._large else next(iter(self._small)), coming)
+        return True
+
+    def _settle_huge(self) -> None:
+        """Refuse the largest of the huge ones that are coming, until there is room for others beside all of them."""
+        limit = max(self._max_body_bytes, self._budget.limit - KEPT)
+        while sum(body.size for body in self._huge) > limit and (coming := self._huge & self._large.keys()):
+            self._refuse(max(coming, key=lambda body: body.size), self._large)
+
+    def _refuse(self, body: Body, coming: dict[Body, Wait]) -> None:
+        coming.pop(body).timeout.reschedule(asyncio.get_running_loop().time())
+        self._huge.discard(body)
         self._share.held -= body.size
         body.size, body.refused = 0, True
-        return True
 
     def _large_one(self, now: float) -> Body:
         """The large one that makes room for the others."""

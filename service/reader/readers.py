@@ -97,7 +97,8 @@ class Readers:
         job = Job(header, body, done, large=body.size > LARGE_BODY)
         self._queue(job)
         end = await done
-        self._seconds += LEARNING_RATE * (job.seconds - self._seconds) if self._seconds else job.seconds
+        if not job.large:
+            self._seconds += LEARNING_RATE * (job.seconds - self._seconds) if self._seconds else job.seconds
         return Reading(job.items, end.header["end"], end.payload)
 
     def _queue(self, job: Job) -> None:

@@ -44,6 +44,16 @@ def unfinished(service: Service, size: int) -> socket.socket:
     return connection
 
 
+def test_huge_bodies_leave_room_for_others(digits: Digits) -> None:
+    """Of three that come, the one that would take the last 16 MiB is refused; two of 7 MiB beside them are not."""
+    with running_service() as service, contextlib.ExitStack() as opened:
+        huge = [opened.enter_context(unfinished(service, 16 * 2**20)) for _ in range(3)]
+        assert sum(_is_answered(connection) for connection in huge) == 1
+        others = [opened.enter_context(unfinished(service, 7 * 2**20)) for _ in range(2)]
+        assert not any(map(_is_answered, others))
+        assert httpx.post(f"{service.url}/predict", content=png(digits.images[0])).status_code == 200
+
+
 def noise(side: int) -> bytes:
     """A picture that cannot be made small."""
     return png(np.random.default_rng(0).integers(0, 255, (side, side), np.uint8))
