@@ -7,12 +7,17 @@ that cannot be listened on; each of the last three with one clear line on stderr
 
 from __future__ import annotations
 
+from service import signals
+
+if __name__ == "__main__":  # before the imports below, which take their time
+    signals.install()
+
 import contextlib
 import functools
+import logging
 import os
 import resource
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -20,15 +25,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service import certificate, keys
+from service import certificate, keys, logs
 from service import settings as settings_module
 from service.ending import ended
 from service.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import uvicorn
 
     from service.lifecycle import Models
     from service.orders import Orders
@@ -47,23 +50,20 @@ mnist-mlp {state} at
   curl -s {url}/page/seven.png | curl --data-binary @- {url}/predict
 
 Ctrl-C ends it."""
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "service.observe.JsonFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {"python_multipart": {"level": "ERROR"}},  # it warns of each form that it cannot read
-}
 
 
 def main(arguments: list[str]) -> int:
     """Serves until a signal comes; returns the exit code."""
-    return ended("service", lambda: _serve(arguments))
+    try:
+        return ended("service", lambda: _serve(arguments))
+    except Exception:
+        logging.getLogger("service").exception("the service has failed")
+        return 1
 
 
 def _serve(arguments: list[str]) -> int:
     settings = settings_module.load(arguments)
+    logs.start(settings.log_level)
     _check_descriptors()
     _check_certificate(settings)
     if settings.api_keys_file is not None:
@@ -94,7 +94,6 @@ def _listen(settings: Settings) -> socket.socket:
     listener = _bound(settings.host, settings.port)
     # From here on connections wait instead of being refused, also while the workers start.
     listener.listen(BACKLOG)
-    listener.set_inheritable(True)
     return listener
 
 
@@ -130,9 +129,12 @@ def _metrics_folder(settings: Settings) -> Iterator[None]:
     if settings.workers == 1:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="mnist-metrics-", dir=_roomy(settings.workers * METRICS_BYTES)) as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        yield
+    place = _roomy(settings.workers * METRICS_BYTES)
+    with signals.held():
+        folder = tempfile.mkdtemp(prefix="mnist-metrics-", dir=place)
+        signals.at_end.callback(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    yield
 
 
 def _roomy(size: int) -> Path:
@@ -160,10 +162,7 @@ def _run(settings: Settings, listener: socket.socket) -> int:
     # Checked here for all workers: one line and one exit code, before any process is started.
     with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
         models.start()
-    print(_welcome(settings, listener, models), flush=True)
-    # uvicorn raises the signal again that it ended for; it has done its work by then.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+    logs.say(_welcome(settings, listener, models), sys.stdout)
     return _one(settings, listener, models) if settings.workers == 1 else _several(settings, listener, orders)
 
 
@@ -174,22 +173,29 @@ def _one(settings: Settings, listener: socket.socket, models: Models) -> int:
         import prometheus_client
 
         from service import app, metrics
-        from service.accept import Server
         from service.drain import Drain
+        from service.server import Server
         from service.shares import Shares
+        from service.watchdog import OuterWatchdog, Watchdog
 
         registry = metrics.registry()
         if settings.metrics_port is not None:
             prometheus_client.start_http_server(settings.metrics_port, settings.host, registry)
-        drain = Drain(settings.drain_seconds, listener)
-        config = _uvicorn(settings, app.create_app(settings, models, registry, drain))
-    Server(config, Shares(1)).run([listener])
+        seconds = settings.stall_seconds
+        watchdog = Watchdog(seconds, settings.shutdown_seconds, functools.partial(OuterWatchdog, seconds))
+        drain = Drain(settings.drain_seconds, listener, watchdog.end_in_time)
+        server = Server(settings, app.create_app(settings, models, registry, drain), Shares(1), watchdog)
+    try:
+        server.run([listener])
+    except SystemExit:  # uvicorn's, where the app could not start
+        return 1
     return 0
 
 
 def _several(settings: Settings, listener: socket.socket, orders: Orders) -> int:
-    from service import worker
+    from service.shares import Shares
     from service.supervisor import Supervisor
+    from service.worker_process import Job
 
     if settings.metrics_port is not None:
         import prometheus_client
@@ -198,10 +204,11 @@ def _several(settings: Settings, listener: socket.socket, orders: Orders) -> int
 
         folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         prometheus_client.start_http_server(settings.metrics_port, settings.host, metrics.all_workers(folder))
-    make = functools.partial(worker.worker_app, settings, os.getpid(), orders)
-    supervisor = Supervisor(_uvicorn(settings, make, factory=True), listener, settings.drain_seconds)
-    supervisor.run()
-    return int(supervisor.failed)
+    shares = Shares(settings.workers)
+    assert orders.descriptor is not None
+    assert shares.descriptor is not None
+    job = Job(settings, listener.fileno(), orders.descriptor, shares.descriptor)
+    return Supervisor(settings, job, listener, shares).run()
 
 
 def _welcome(settings: Settings, listener: socket.socket, models: Models) -> str:
@@ -215,28 +222,5 @@ def _welcome(settings: Settings, listener: socket.socket, models: Models) -> str
     return WELCOME.format(state=state, url=url, metrics_url=metrics_url, grpc=grpc)
 
 
-def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvicorn.Config:
-    import uvicorn
-
-    from service.handshake import Handshake
-    from service.protocol import Protocol
-
-    LOGGING["root"]["level"] = settings.log_level.upper()  # type: ignore[index]
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        factory=factory,
-        workers=settings.workers,
-        http=Protocol if settings.tls_cert_file is None else Handshake,
-        loop="uvloop",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        log_config=LOGGING,
-        log_level="warning",
-        timeout_graceful_shutdown=max(0, int(settings.shutdown_seconds - settings.drain_seconds)),
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    signals.end(main(sys.argv[1:]))

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +22,13 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
 
 import service
-from service import certificate, metrics, openapi, problems, served, watchdog
+from service import certificate, logs, metrics, openapi, problems, served, signals
 from service.access import Access, scope_of
 from service.batcher import Batcher
 from service.bodies import Bodies
 from service.connections import Connections
 from service.inference_routes import add_inference
-from service.observe import Observe, Observer, start_access_log, template
+from service.observe import Observe, Observer, template
 from service.predict import Predictor, in_time
 from service.protocol import FastPath
 from service.receive import admitted_body
@@ -77,8 +76,8 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        listener = start_access_log()
         fast_path = FastPath(predictor, observer, access, watched)
+        logs.count_dropped(watched.dropped_lines.inc)
 
         def changed(classifier: Classifier | None) -> None:
             watched.serves(service.__version__, classifier)
@@ -94,10 +93,9 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
             log.error("a model version is refused: %s", reason)
 
         drain.install()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, models.look_again)
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(signals.on_hangup(asyncio.get_running_loop(), models.look_again))
             await stack.enter_async_context(models.followed(changed, refused, functools.partial(_tried, watched)))
-            await stack.enter_async_context(watchdog.watched(settings.stall_seconds))
             connections = Connections(settings, watched)
             await stack.enter_async_context(connections.watched())
             if settings.grpc_port is not None:
@@ -127,7 +125,6 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         predictor.close()
         batcher.close()
         watched.book.flush()
-        listener.stop()
 
     app = FastAPIOffline(
         title="mnist-mlp",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from service import logs
 from service.errors import ModelError
 from service.settings import SettingsError
 
@@ -29,5 +30,5 @@ def ended(name: str, work: Callable[[], int]) -> int:
 
 
 def _complain(name: str, error: Exception, code: int) -> int:
-    print(f"{name}: {error}", file=sys.stderr)
+    logs.say(f"{name}: {error}", sys.stderr)
     return code

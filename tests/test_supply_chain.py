@@ -28,8 +28,8 @@ ALLOWED = {
     ("worker.py", "ctypes"): "prctl, so that workers end with their parent",
     ("picture.py", "ctypes"): "malloc_trim, so that a large picture's memory goes back",
     ("drain.py", "ctypes"): "a socket's filter, which the kernel takes by its address",
-    ("orders.py", "multiprocessing"): "a number in memory that the workers share",
-    ("shares.py", "multiprocessing"): "counts in memory that the workers share",
+    ("worker_process.py", "subprocess"): "Python itself, as a worker",
+    ("watchdog.py", "subprocess"): "Python itself, as the process that watches a service of one process",
     ("client.py", "http.client"): "the client of scripts",
 }
 CALLS = {"__import__", "compile", "eval", "exec", "execv", "execve", "popen", "spawnv", "system", "fork"}
