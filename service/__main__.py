@@ -14,7 +14,6 @@ if __name__ == "__main__":  # before the imports below, which take their time
 
 import contextlib
 import functools
-import logging
 import os
 import resource
 import shutil
@@ -54,11 +53,7 @@ Ctrl-C ends it."""
 
 def main(arguments: list[str]) -> int:
     """Serves until a signal comes; returns the exit code."""
-    try:
-        return ended("service", lambda: _serve(arguments))
-    except Exception:
-        logging.getLogger("service").exception("the service has failed")
-        return 1
+    return ended("service", lambda: _serve(arguments))
 
 
 def _serve(arguments: list[str]) -> int:
@@ -185,11 +180,7 @@ def _one(settings: Settings, listener: socket.socket, models: Models) -> int:
         watchdog = Watchdog(seconds, settings.shutdown_seconds, functools.partial(OuterWatchdog, seconds))
         drain = Drain(settings.drain_seconds, listener, watchdog.end_in_time)
         server = Server(settings, app.create_app(settings, models, registry, drain), Shares(1), watchdog)
-    try:
-        server.run([listener])
-    except SystemExit:  # uvicorn's, where the app could not start
-        return 1
-    return 0
+    return min(1, server.run_to_end(listener))
 
 
 def _several(settings: Settings, listener: socket.socket, orders: Orders) -> int:

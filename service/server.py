@@ -41,6 +41,14 @@ class Server(uvicorn.Server):
         self._shares = shares
         self._watchdog = watchdog
 
+    def run_to_end(self, listener: socket.socket) -> int:
+        """Serve until a signal comes; 0, or STARTUP_FAILURE where the app could not start."""
+        try:
+            self.run([listener])
+        except SystemExit:
+            return STARTUP_FAILURE
+        return 0
+
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal comes."""
         async with self._watchdog.watching():

@@ -28,7 +28,7 @@ def install() -> None:
     for number in TERMINATING:
         signal.signal(number, lambda *_: end(0))
     signal.signal(signal.SIGHUP, ignore)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever this process has inherited
 
 
 def ignore(*_: object) -> None:

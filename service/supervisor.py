@@ -71,6 +71,7 @@ class Supervisor:
             while not self._turn():
                 self._wait()
         finally:
+            signal.set_wakeup_fd(-1)
             for worker in self._all():
                 worker.kill()
         return int(self._failed)

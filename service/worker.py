@@ -29,16 +29,14 @@ def spawn_main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.HELD)
     import orjson
 
+    from service.ending import ended
+
     job = orjson.loads(sys.stdin.buffer.read())
     end_with(job["parent"])
-    try:
-        _serve(job)
-    except SystemExit as ended:  # uvicorn's, where the app could not start
-        signals.end(int(str(ended.code)))
-    signals.end(0)
+    signals.end(ended("worker", lambda: _serve(job)))
 
 
-def _serve(job: dict[str, Any]) -> None:
+def _serve(job: dict[str, Any]) -> int:
     # Each is imported here: a signal ends the process from its first instruction on, and these take their time.
     from service.settings import Settings
 
@@ -67,7 +65,7 @@ def _serve(job: dict[str, Any]) -> None:
         drain = Drain(settings.drain_seconds, on_begin=watchdog.end_in_time)
         app = create_app(settings, models, metrics.registry(), drain)
         server = Server(settings, app, Shares(settings.workers, job["shares"]), watchdog)
-    server.run([socket.socket(fileno=job["listener"])])
+    return server.run_to_end(socket.socket(fileno=job["listener"]))
 
 
 @contextlib.contextmanager
