@@ -106,6 +106,8 @@ class OuterWatchdog(Heart):
         self._failed = False
         if seconds:
             self._start()
+        else:
+            super().__init__(None)
 
     def _start(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own words
