@@ -22,10 +22,11 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
 
 import service
-from service import certificate, logs, metrics, openapi, problems, served, signals
+from service import logs, metrics, openapi, problems, served, signals
 from service.access import Access, scope_of
 from service.batcher import Batcher
 from service.bodies import Bodies
+from service.certificate import Certificate
 from service.connections import Connections
 from service.inference_routes import add_inference
 from service.observe import Observe, Observer, template
@@ -96,6 +97,8 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(signals.on_hangup(asyncio.get_running_loop(), models.look_again))
             await stack.enter_async_context(models.followed(changed, refused, functools.partial(_tried, watched)))
+            certificate = Certificate(settings)
+            await stack.enter_async_context(certificate.followed())
             connections = Connections(settings, watched)
             await stack.enter_async_context(connections.watched())
             if settings.grpc_port is not None:
@@ -119,7 +122,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 "observer": observer,
                 "turns": Turns(settings.max_wait_seconds, AHEAD),
                 "bodies": Bodies(settings.max_body_bytes),
-                "tls": certificate.context(settings),
+                "certificate": certificate,
             }
             yield shared | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()

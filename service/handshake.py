@@ -32,7 +32,7 @@ class Handshake(SSLProtocol):  # type: ignore[misc]
         self._connections: Connections = app_state["connections"]
         loop = asyncio.get_running_loop()
         protocol = _Decrypted(self, app_state=app_state, **given)
-        super().__init__(loop, protocol, app_state["tls"], None, server_side=True)
+        super().__init__(loop, protocol, app_state["certificate"].context, None, server_side=True)
 
     def connection_made(self, transport: Transport) -> None:
         """Begin the handshake, if there are not too many connections."""

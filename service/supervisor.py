@@ -143,11 +143,11 @@ class Supervisor:
                 if self._clock.now - worker.terminated_at > self._settings.shutdown_seconds + MARGIN_SECONDS:
                     worker.kill()
             elif worker.ready and worker.silent_seconds > patience:
+                worker.kill_with_stacks()
                 log.critical("worker %d has shown no sign of life for %g s, and is killed", worker.pid, patience)
-                worker.kill_with_stacks()
             elif not worker.ready and worker.seconds > START_SECONDS and patience < math.inf:
-                log.critical("worker %d has not started within %g s, and is killed", worker.pid, START_SECONDS)
                 worker.kill_with_stacks()
+                log.critical("worker %d has not started within %g s, and is killed", worker.pid, START_SECONDS)
 
     def _replace(self) -> None:
         """Go on with replacing all workers: the next one leaves when another serves in its place."""
