@@ -2,7 +2,8 @@
 
 On stdout: where to find what, for people. On stderr: JSON lines, for collectors. Exit codes: 0 ended by a signal, 1
 blocked, or its workers failed to start, 2 a setting that cannot be used, 3 a model that must not serve, 4 an address
-that cannot be listened on; each of the last three with one clear line on stderr.
+that cannot be listened on; each of the last three with one clear line on stderr. Code that never lets go of the
+interpreter is ended by a signal: SIGKILL when it has hung for too long, SIGALRM at the end of the time to end.
 """
 
 from __future__ import annotations

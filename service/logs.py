@@ -28,7 +28,6 @@ MAX_LINES = 4096  # that wait to be written
 MAX_LINE = 65_536  # characters of one line
 WRITE = select.PIPE_BUF  # bytes: a pipe that takes any takes so many, and keeps lines of several processes apart
 POLL_SECONDS = 1.0
-FLUSH_SECONDS = 0.5
 DROPPED = "log lines were dropped: nobody read stderr, or it took no more"
 
 
@@ -129,7 +128,7 @@ def start(level: str) -> Lines:
         lines = Lines(2)
     except RuntimeError as error:  # Python's, where the system has no more threads
         raise OSError(f"{error}") from None
-    signals.at_end.callback(lines.flush_within, FLUSH_SECONDS)
+    signals.at_end.callback(lines.flush_within, signals.LAST_SECONDS)
     root = logging.getLogger()
     root.handlers = [lines]
     root.setLevel(level.upper())

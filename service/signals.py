@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TERMINATING = frozenset({signal.SIGTERM, signal.SIGINT})
+# Of the time to end after a signal: the last part is for what comes when all else is cut off, and a little later the
+# system ends the process, which has no good exit code then.
+LEAST_SECONDS, LAST_SECONDS, LATE_SECONDS = 0.5, 0.3, 0.2
 END_SECONDS = 2.0  # that the end may take: the system ends the process then
 
 at_end = contextlib.ExitStack()  # what is to be done before this process ends
@@ -46,8 +49,9 @@ def end(code: int) -> NoReturn:
 
 
 def kill_within(seconds: float) -> None:
-    """Let the system end this process then. This holds also where no code of Python's can run any more."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    """Let the system end this process then, or sooner. It does so also where no code of Python's can run any more."""
+    before, _ = signal.getitimer(signal.ITIMER_REAL)
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, before or seconds))
 
 
 @contextlib.contextmanager

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from service.worker_process import Job
 
 START_SECONDS = 60  # that a new worker gets to be ready
-LEAST_SECONDS = 0.5  # to end in, whatever is set
-SPARE_SECONDS = 0.2  # of the time to end, for what comes after the workers' end
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
 
 log = logging.getLogger("service")
@@ -124,10 +122,11 @@ class Supervisor:
         if worker is not None:
             self._served = self._served or worker.ready
             if worker.has_ended():
+                place.lose()
                 if worker.exit_code == STARTUP_FAILURE and not self._served:  # and so would every other
                     self._failed = True
+                    log.error("no worker can start: the service ends")
                     self._begin_to_end()
-                place.lose()
         if self._ends_at == math.inf and place.fill():
             self._seat()
 
@@ -178,10 +177,10 @@ class Supervisor:
 
     def _begin_to_end(self) -> None:
         """The socket is shared: who ends all workers closes it to new connections, shortly before they let go."""
-        now, seconds = time.monotonic(), max(self._settings.shutdown_seconds, LEAST_SECONDS)
+        now, seconds = time.monotonic(), max(self._settings.shutdown_seconds, signals.LEAST_SECONDS)
         self._refuses_at = now + self._settings.drain_seconds
-        self._ends_at = now + seconds - SPARE_SECONDS
-        signals.kill_within(seconds + SPARE_SECONDS)
+        self._ends_at = now + seconds - signals.LAST_SECONDS
+        signals.kill_within(seconds + signals.LATE_SECONDS)
         for worker in self._all():
             worker.terminate()
 
@@ -196,4 +195,4 @@ class Supervisor:
                 if not worker.killed:
                     log.warning("worker %d did not end in time, and is killed", worker.pid)
                     worker.kill()
-        return not living or now >= self._ends_at + SPARE_SECONDS
+        return not living or now >= self._ends_at + signals.LATE_SECONDS

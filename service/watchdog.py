@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 BEAT_SECONDS = 0.5
-LEAST_SECONDS = 0.5  # to end in, whatever is set
-LATER_SECONDS = 0.3  # than this thread, the system ends the process
 
 log = logging.getLogger("service")
 
@@ -40,15 +38,15 @@ class Watchdog:
         """`start_heart` is called when there is an event loop; it raises `OSError`."""
         self._start_heart = start_heart
         self._stall_seconds = stall_seconds or math.inf  # 0: never
-        self._shutdown_seconds = max(shutdown_seconds, LEAST_SECONDS)
+        self._shutdown_seconds = max(shutdown_seconds, signals.LEAST_SECONDS)
         self._beats = 0
         self._ends_at = math.inf  # seconds, monotonic
 
     def end_in_time(self) -> None:
         """A signal came: at the end of its time the process is gone, whatever hangs. It may be called again."""
         if self._ends_at == math.inf:
-            self._ends_at = time.monotonic() + self._shutdown_seconds
-            signals.kill_within(self._shutdown_seconds + LATER_SECONDS)
+            self._ends_at = time.monotonic() + self._shutdown_seconds - signals.LAST_SECONDS
+            signals.kill_within(self._shutdown_seconds + signals.LATE_SECONDS)
 
     def ready(self) -> None:
         """The process serves."""

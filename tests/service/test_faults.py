@@ -143,7 +143,7 @@ def outcomes(faults: tuple[str, ...], where: Where, folder: Path) -> Iterator[tu
                 for index in indices
                 for fault in (faults if everything else (faults[index % len(faults)],))
             ]
-            found = list(pool.map(lambda each: run(*each, where, folder), chosen))
+            found = list(pool.map(lambda each: run(each[0], each[1], where, folder), chosen))
             for (fault, at), outcome in zip(chosen, found, strict=True):
                 yield f"{fault} at step {at}, {outcome.step}: {outcome}", outcome
             if not found[-1].step:
