@@ -1,4 +1,4 @@
-"""New connections, shared among the workers: uvicorn's server, which takes them from a socket that all listen on.
+"""New connections, shared among the workers: taken from a socket that all listen on.
 
 In: the listening socket. Out: connections for the protocol, taken by the worker that has the fewest. asyncio's own way
 takes whatever is there, and who wakes up first gets all that come together: on two cores the clients have one, a worker
@@ -8,17 +8,9 @@ the other, and the next worker nothing. It knows sockets and counts, and neither
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import resource
-import sys
-from typing import TYPE_CHECKING, Any, cast
-
-import uvicorn
-from uvicorn.config import STARTUP_FAILURE
-
-from service.metrics_port import MetricsProtocol
-from service.shares import Shares
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
@@ -26,6 +18,7 @@ if TYPE_CHECKING:
 
     from service.connections import Connections
     from service.drain import Drain
+    from service.shares import Shares
 
 AT_ONCE = 16  # connections in one turn of the event loop
 PATIENCE = 0.002  # seconds for another worker to come and take what is there
@@ -34,39 +27,6 @@ REST = 0.1  # seconds after the system has refused a connection
 KEPT = 8  # descriptors that connections leave to whatever else must open a file
 
 log = logging.getLogger("service")
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server, but for how connections come."""
-
-    def __init__(self, config: uvicorn.Config, shares: Shares) -> None:
-        super().__init__(config)
-        self._shares = shares
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app, then take connections from the listening socket, and from that of the metrics' port."""
-        await self.lifespan.startup()
-        if self.lifespan.should_exit:
-            sys.exit(STARTUP_FAILURE)
-        assert sockets
-        listener, *others = sockets
-        state = self.lifespan.state
-        made_by = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        self.servers = [self._acceptor(listener, made_by, self._shares, state)]  # type: ignore[list-item]
-        for metrics_port in others:
-            acceptor = self._acceptor(metrics_port, MetricsProtocol, Shares(1), state["metrics_port"])
-            self.servers.append(acceptor)  # type: ignore[arg-type]
-        self.started = True
-
-    def _acceptor(
-        self,
-        listener: socket.socket,
-        made_by: Callable[..., asyncio.Protocol],
-        shares: Shares,
-        state: dict[str, Any],
-    ) -> Acceptor:
-        protocol = functools.partial(made_by, config=self.config, server_state=self.server_state, app_state=state)
-        return Acceptor(listener, protocol, shares, state["connections"], state["drain"])
 
 
 class Acceptor:

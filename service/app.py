@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import signal
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,14 +17,15 @@ from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
 import service
-from service import certificate, metrics, metrics_port, openapi, problems, served, watchdog
+from service import logs, metrics, metrics_port, openapi, problems, served, signals
 from service.access import Access, scope_of
 from service.batcher import Batcher
 from service.bodies import Bodies
 from service.budget import Budget
+from service.certificate import Certificate
 from service.connections import Connections
 from service.inference_routes import add_inference
-from service.observe import Observe, Observer, start_access_log
+from service.observe import Observe, Observer
 from service.origins import AllowedHosts
 from service.pages import add_pages
 from service.predict import Predictor, in_time
@@ -61,8 +61,8 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        listener = start_access_log()
         fast_path = FastPath(predictor, observer, access, watched)
+        logs.count_dropped(watched.dropped_lines.inc)
 
         def changed(classifier: Classifier | None) -> None:
             watched.serves(service.__version__, classifier)
@@ -78,13 +78,14 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
             log.error("a model version is refused: %s", reason)
 
         drain.install()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, models.look_again)
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(signals.on_hangup(asyncio.get_running_loop(), models.look_again))
+            certificate = Certificate(settings)
             connections = Connections(settings, watched, budget := Budget())
             for part in (
                 predictor.reading(),
                 models.followed(changed, refused, functools.partial(_tried, watched), watched.misses),
-                watchdog.watched(settings.stall_seconds),
+                certificate.followed(),
                 connections.watched(),
                 contextlib.nullcontext() if access is None else access.file.followed(),
             ):
@@ -110,7 +111,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 "observer": observer,
                 "turns": Turns(settings.max_wait_seconds, AHEAD),
                 "bodies": Bodies(budget, settings.max_body_bytes),
-                "tls": certificate.context(settings),
+                "certificate": certificate,
                 "hosts": AllowedHosts(settings.allowed_hosts) if settings.allowed_hosts else None,
                 "metrics_port": await stack.enter_async_context(
                     metrics_port.serving(settings, watched, observer, drain, budget)
@@ -120,7 +121,6 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         predictor.close()
         batcher.close()
         watched.book.flush()
-        listener.stop()
 
     app = FastAPI(
         title="mnist-mlp",

@@ -37,7 +37,7 @@ class Handshake(SSLProtocol):  # type: ignore[misc]
         protocol = _Decrypted(self, app_state=app_state, **given)
         self._decrypted: _Decrypted | None = None  # while it is connected
         self._paused = False
-        super().__init__(loop, protocol, app_state["tls"], None, server_side=True)
+        super().__init__(loop, protocol, app_state["certificate"].context, None, server_side=True)
 
     def connection_made(self, transport: Transport) -> None:
         """Begin the handshake, if there are not too many connections."""

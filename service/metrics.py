@@ -82,8 +82,9 @@ class Metrics:
             "http_requests_total", "Requests answered, by route template.", "route", "method", "code"
         )
         self._duration = histogram("http_request_duration_seconds", "From request line to last byte.", "route")
-        in_progress = gauge("http_requests_in_progress", "Requests being answered.", over_workers="livesum")
-        self.in_progress = Level(self.book, in_progress)
+        self.in_progress = Level(
+            self.book, gauge("http_requests_in_progress", "Requests being answered.", over_workers="livesum")
+        )
         stage = histogram("stage_duration_seconds", "Time of one stage of a prediction.", "stage")
         self.stages = {name: Spread(self.book, stage.labels(name), SECONDS) for name in STAGES}
         batch_size = histogram("batch_size", "Pictures in one run of the model.", buckets=BATCHES)
@@ -123,6 +124,7 @@ class Metrics:
         self.connections = Level(self.book, gauge("connections", "Open HTTP connections.", over_workers="livesum"))
         self.cut = counts(counter("connections_cut_total", "Connections closed on their clients.", "reason"), CUT)
         self.reader_ends = counts(counter("reader_ends_total", "Readers that ended with a job.", "reason"), READER_ENDS)
+        self.dropped_lines = counter("log_lines_dropped_total", "Log lines that nobody read in time.")
         self._by_key = counter("key_requests_total", "Requests by whose API key they had.", "key", "result")
         self.key_refusals = {
             result: Count(self.book, self._by_key.labels(NO_KEY, result)) for result in ("missing", "unknown")

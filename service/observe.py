@@ -1,24 +1,20 @@
 """Watches every request and gives it an id: the one middleware, and what the fast path shares with it.
 
 In: ASGI messages. Out: the same, with `X-Request-ID` on the answer; metrics by route template; and for a sampled share
-of requests a JSON line on stderr, formatted and written by a thread of its own. It changes no answer, and gives that
-of a request that was refused before its turn came, which costs less so than by the app's exceptions.
+of requests a line in the access log. It changes no answer, and gives that of a request that was refused before its turn
+came, which costs less so than by the app's exceptions.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import logging.handlers
 import os
-import queue
 import random
 import re
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
 from starlette.requests import Request
 
 from service import problems
@@ -158,33 +154,3 @@ class Observe:
             seconds, headers = time.perf_counter() - started, scope["headers"]
             end = self._observer.end
             end(route, method, status, seconds, request_id=request_id, client=client, headers=headers)
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and what `extra={"fields": …}` adds."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line for a record."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
-
-
-def start_access_log() -> logging.handlers.QueueListener:
-    """Lets the access log's lines be written by a thread, so that a request pays for a queue's put alone."""
-    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    writer = logging.StreamHandler()
-    writer.setFormatter(JsonFormatter())
-    access_log.handlers = [logging.handlers.QueueHandler(lines)]
-    access_log.propagate = False
-    access_log.setLevel(logging.INFO)
-    listener = logging.handlers.QueueListener(lines, writer)
-    listener.start()
-    return listener

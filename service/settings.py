@@ -151,11 +151,17 @@ class Settings(BaseSettings):
 def load(arguments: list[str] | None = None) -> Settings:
     """Settings from flags, then environment, then `.env`, then defaults; raises `SettingsError`."""
     try:
-        return Settings(_cli_parse_args=arguments if arguments is not None else False)  # type: ignore[call-arg]
+        settings = Settings(_cli_parse_args=arguments if arguments is not None else False)  # type: ignore[call-arg]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
     except ValueError as error:  # PORT that is no number fails in its default factory
         raise SettingsError(f"PORT: {error}") from None
+    if settings.drain_seconds > settings.shutdown_seconds:
+        raise SettingsError(
+            f"MNIST_DRAIN_SECONDS: the drain is a part of the time to end, MNIST_SHUTDOWN_SECONDS, "
+            f"which is {settings.shutdown_seconds} (found {settings.drain_seconds:g})"
+        )
+    return settings
 
 
 def _sentence(error: dict[str, object]) -> str:

@@ -11,9 +11,9 @@ import contextlib
 import fcntl
 import os
 import time
-from multiprocessing import reduction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from service import shared
 from service.errors import NotChecked
 
 if TYPE_CHECKING:
@@ -27,24 +27,19 @@ LOOK_SECONDS = 0.05
 class Verified:
     """Digests of files that were checked, newest first, and a lock for the next check."""
 
-    def __init__(self) -> None:
-        self._descriptor = os.memfd_create("verified")
-
-    def __getstate__(self) -> Any:
-        return reduction.DupFd(self._descriptor)
-
-    def __setstate__(self, state: Any) -> None:
-        self._descriptor = state.detach()
+    def __init__(self, descriptor: int | None = None) -> None:
+        """They lie behind a `descriptor`, of a new memory where none is given."""
+        self.descriptor = shared.create(0) if descriptor is None else descriptor
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._digests()
 
     def add(self, digest: bytes) -> None:
         """These files were checked, by who has the turn."""
-        os.pwrite(self._descriptor, b"".join([digest, *self._digests()[: KEPT - 1]]), 0)
+        os.pwrite(self.descriptor, b"".join([digest, *self._digests()[: KEPT - 1]]), 0)
 
     def _digests(self) -> list[bytes]:
-        data = os.pread(self._descriptor, SIZE * KEPT, 0)
+        data = os.pread(self.descriptor, SIZE * KEPT, 0)
         return [data[start : start + SIZE] for start in range(0, len(data), SIZE)]
 
     @contextlib.contextmanager
@@ -57,11 +52,11 @@ class Verified:
         try:
             yield
         finally:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
 
     def _locked(self) -> bool:
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         return True

@@ -28,12 +28,11 @@ ALLOWED = {
     ("check.py", "subprocess"): "the service's own module, in which model versions are checked",
     ("confinement.py", "ctypes"): "prctl, so that processes end with their parent",
     ("memory.py", "ctypes"): "malloc_trim, so that a version's memory goes back",
-    ("verified.py", "multiprocessing"): "a file in memory that workers inherit",
     ("worker.py", "ctypes"): "prctl, so that workers end with their parent",
     ("reader/fork_server.py", "subprocess"): "starts this program's own module, with nothing from outside",
     ("drain.py", "ctypes"): "a socket's filter, which the kernel takes by its address",
-    ("orders.py", "multiprocessing"): "a number in memory that the workers share",
-    ("shares.py", "multiprocessing"): "counts in memory that the workers share",
+    ("worker_process.py", "subprocess"): "Python itself, as a worker",
+    ("watchdog.py", "subprocess"): "Python itself, as the process that watches a service of one process",
     ("client.py", "http.client"): "the client of scripts",
 }
 FORKS = {"reader/__main__.py"}  # processes that read strangers' bytes, within limits

@@ -24,7 +24,7 @@ from service.shares import Shares
 from tests.conftest import Digits, Service, png, running_service, until
 from tests.service.test_metrics import worker_pids
 from tests.service.test_protocol import answer, post
-from tests.service.test_shutdown import connect
+from tests.service.test_shutdown import connect, loads
 from tests.test_supply_chain import sockets
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def opened(service: Service, count: int) -> Iterator[list[socket.socket]]:
 
 def ready(service: Service) -> list[int]:
     """The workers, when there are two and each has taken a connection."""
-    until(lambda: len(worker_pids(service)) == 2, "there are no two workers")
+    until(lambda: loads(service) == 2, "the workers do not start")
     workers = worker_pids(service)
     before = {pid: len(sockets(pid)) for pid in workers}
     taking: set[int] = set()

@@ -132,7 +132,7 @@ def test_the_process_that_forks_readers_is_replaced() -> None:
     """It is killed, and with it all readers: the next picture is answered, by others."""
     with running_service() as service:
         warm(service)
-        before = set(children(service.process.pid))
+        before = {child for child in children(service.process.pid) if b"service.reader" in command(child)}
         os.kill(next(child for child in before if parent(child) == service.process.pid), signal.SIGKILL)
         warm(service)
         assert before.isdisjoint(children(service.process.pid))
