@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import reduction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -116,6 +117,7 @@ def test_the_largest_model_passes(settings: Settings) -> None:
 
 LOADING = """\
 import sys
+from multiprocessing import reduction
 from pathlib import Path
 import numpy, onnxruntime
 from service import memory
@@ -195,6 +197,7 @@ def test_the_process_sees_no_secret(slow: Files, monkeypatch: pytest.MonkeyPatch
 def test_a_check_ends_with_who_started_it(slow: Files) -> None:
     """However that ends."""
     script = f"""\
+from multiprocessing import reduction
 from pathlib import Path
 from service import artefact, check
 with check.checking(artefact.read_files(Path({str(slow.folder.parent)!r}), "1"), 64, lambda: False) as begun:
@@ -211,6 +214,7 @@ with check.checking(artefact.read_files(Path({str(slow.folder.parent)!r}), "1"),
 
 OPENING = """\
 import resource, sys
+from multiprocessing import reduction
 from pathlib import Path
 import numpy as np
 from benchmarks import hostile_models
@@ -245,16 +249,34 @@ def test_what_was_checked_is_known_in_every_worker() -> None:
     assert digests[99] in verified
     assert digests[36] in verified
     assert digests[35] not in verified
-    child = multiprocessing.get_context("spawn").Process(target=add, args=(verified, digests[99], b"new" + bytes(29)))
+    child = multiprocessing.get_context("spawn").Process(
+        target=add, args=(Handed(verified), digests[99], b"new" + bytes(29))
+    )
     child.start()
     child.join()
     assert child.exitcode == 0
     assert b"new" + bytes(29) in verified
 
 
-def add(verified: Verified, known: bytes, new: bytes) -> None:
-    assert known in verified
-    verified.add(new)
+class Handed:
+    """A descriptor that a process inherits which is spawned."""
+
+    def __init__(self, verified: Verified) -> None:
+        self._verified = verified
+
+    def __getstate__(self) -> object:
+        return reduction.DupFd(self._verified.descriptor)
+
+    def __setstate__(self, state: Any) -> None:
+        self._verified = Verified(state.detach())
+
+    def __call__(self) -> Verified:
+        return self._verified
+
+
+def add(handed: Handed, known: bytes, new: bytes) -> None:
+    assert known in handed()
+    handed().add(new)
 
 
 def test_only_one_worker_checks_at_a_time() -> None:
@@ -262,7 +284,7 @@ def test_only_one_worker_checks_at_a_time() -> None:
     verified = Verified()
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=hold_turn, args=(verified, theirs))
+    child = context.Process(target=hold_turn, args=(Handed(verified), theirs))
     child.start()
     assert ours.recv() == "has it"
     asked = iter([False, False, True])
@@ -274,8 +296,8 @@ def test_only_one_worker_checks_at_a_time() -> None:
         pass
 
 
-def hold_turn(verified: Verified, tell: Connection[str, str]) -> None:
-    with verified.turn(never):
+def hold_turn(handed: Handed, tell: Connection[str, str]) -> None:
+    with handed().turn(never):
         tell.send("has it")
         time.sleep(60)
 
