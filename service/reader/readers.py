@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from service.spool import Spool
 
 MEBIBYTE = 2**20
-MEMORY, LARGE_MEMORY = 64 * MEBIBYTE, 320 * MEBIBYTE  # of a job, beyond its process
+MEMORY = 48 * MEBIBYTE  # of a job, beyond its process
+PIXEL_BYTES = 4.5  # more for each pixel of the largest picture, where it is large: four bands, and what is made of them
 SECONDS, LARGE_SECONDS = 0.3, 4.0  # of CPU time for each picture
 LARGE_BODY = 8 * MEBIBYTE  # a body of more is not read in the smaller memory
 HANGS_SECONDS = 5.0  # beyond its CPU time: a process that is stopped takes none
@@ -46,6 +47,11 @@ LOSSES, KILLS = 3, 20  # readers that fail, or are killed, with a job before it 
 LEARNING_RATE = 0.1
 
 log = logging.getLogger("service")
+
+
+def large_memory(settings: Settings) -> int:
+    """Bytes that the one large reader of a service may take for a job."""
+    return MEMORY + int(PIXEL_BYTES * settings.max_pixels)
 
 
 class Reading(NamedTuple):
@@ -62,7 +68,7 @@ class Readers:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         common = (settings.max_body_bytes, settings.max_pixels, settings.max_images)
         limits = Limits(*common, MEMORY, SECONDS, large=False)
-        self._large_limits = Limits(*common, LARGE_MEMORY, LARGE_SECONDS, large=True)
+        self._large_limits = Limits(*common, large_memory(settings), LARGE_SECONDS, large=True)
         self._count = min(AT_ONCE, max(1, len(os.sched_getaffinity(0)) // settings.workers))
         hears = Hears(self._on_message, self._on_ended, self._dispatch)
         self._processes = Processes(limits, self._large_limits, self._count, hears)

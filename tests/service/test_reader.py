@@ -174,12 +174,12 @@ def test_a_reader_that_is_stopped_is_replaced(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_takes_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader has so much and no more; the sentence names it, and others' pictures are read."""
-    monkeypatch.setattr(readers, "LARGE_MEMORY", 100 * readers.MEBIBYTE)
+    monkeypatch.setattr(readers, "PIXEL_BYTES", 1)
     rows = (b"\0" + bytes(4 * 6000)) * 6000
     refused, fine = read(png_of_chunks(6000, 6000, 8, 6, rows), png(drawn(300)), content_type="")
     assert isinstance(refused, Reading)
     assert isinstance(refused.items[0], TooLarge)
-    assert str(refused.items[0]).startswith("The picture takes more than 100 MiB or 4 s to read, which is the limit.")
+    assert str(refused.items[0]).startswith("The picture takes more than 95 MiB or 4 s to read, which is the limit.")
     assert isinstance(fine, Reading)
 
 
@@ -191,7 +191,7 @@ def test_what_takes_too_much_time_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     slow, fine = read(png_of_chunks(2800, 2800, 8, 6, rows), png(drawn(20)), content_type="")
     assert isinstance(slow, Reading)
     assert isinstance(slow.items[0], TooLarge)
-    assert "more than 320 MiB or 0.04 s" in str(slow.items[0])
+    assert "more than 262 MiB or 0.04 s" in str(slow.items[0])
     assert isinstance(fine, Reading)
     assert not isinstance(fine.items[0], ServiceError)
 
