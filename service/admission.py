@@ -66,5 +66,7 @@ def _overloaded(wait: float, limit: float) -> Overloaded:
 
 def _seconds(timeout: str) -> float:
     if not _MILLISECONDS.fullmatch(timeout):
-        raise Malformed(f"{TIMEOUT} is a whole number of milliseconds from 1 to 999999999; found {quoted(timeout)!r}.")
+        raise Malformed(
+            f"{TIMEOUT} is a whole number of milliseconds from 1 to 999999999; found {quoted(timeout[:40])!r}."
+        )
     return int(timeout) / 1000

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 HEAD_END = b"\r\n\r\n"
 CHUNKS = 4096  # bytes of a body in chunks that are read without looking whether a request is whole
 PARTS_A_TURN = 512  # parts of a body that are read in one turn: in chunks of one byte each costs a microsecond
+HANG_UP_SECONDS = 0.5
 HEAD = framing.MAX_HEAD + 8192  # bytes of a head with all that is no name and no value
 MAX_KNOWN = 2048  # bytes of a head that is kept for when it comes again
 BYTES_ACKED = slice(120, 128)  # linux/tcp.h: tcpi_bytes_acked in struct tcp_info
@@ -96,6 +97,7 @@ class Guarded(HttpToolsProtocol):
         self._upgrades = False
         self._refused = False
         self._ended = False  # the client sends no more
+        self._hanging_up = False  # what it sends is passed over
         self._taking: _Taking | None = None
         self.url = b""
 
@@ -396,6 +398,8 @@ class Guarded(HttpToolsProtocol):
     def look(self, now: float) -> None:
         """Cut it off if its client will be too slow by `now`, when it is looked at next."""
         timeout = self._connections.timeout
+        if self._hanging_up and not self._holds_answers():
+            return
         if self.transport.is_closing() or self._holds_answers():
             taken = _taken(self.transport)
             if self._unsent:
@@ -422,7 +426,9 @@ class Guarded(HttpToolsProtocol):
 
     def cut_off(self, error: ServiceError) -> None:
         """Close a connection that waits for its client, and say why where a request has begun."""
-        if self._holds_answers():
+        if self._hanging_up:
+            self.transport.close()
+        elif self._holds_answers():
             self._reset()
         elif self._receiving is not None or self._answering():
             self._refuse(error)
@@ -483,7 +489,19 @@ class Guarded(HttpToolsProtocol):
         head += [f"{name}: {value}\r\n".encode() for name, value in lines.items()]
         head += [b"x-request-id: %b\r\nconnection: close\r\n\r\n" % request_id]
         self.transport.write(b"".join(head) + content)
-        self.transport.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close the connection; one whose client may be sending still, when it has had time to read the answer.
+
+        A connection that is closed over bytes which were not read is reset, and the answer is lost.
+        """
+        if self._receiving is None or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._hanging_up = True
+        self.transport.write_eof()
+        self.loop.call_later(HANG_UP_SECONDS, self.transport.close)
 
 
 def _refusal(error: httptools.HttpParserError) -> ServiceError:

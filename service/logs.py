@@ -7,6 +7,8 @@ but by its name.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import queue
@@ -146,11 +148,16 @@ def count_dropped(count: Callable[[int], object]) -> None:
 
 def say(text: str, stream: TextIO) -> None:
     """Tell people something on stdout or stderr, unless nobody reads it."""
-    try:
-        if writable(stream.fileno(), POLL_SECONDS):
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # it is closed, or there is none
+        if _is_read(stream):
             print(text, file=stream, flush=True)
-    except (OSError, ValueError, AttributeError):  # it is closed, or no file
-        return
+
+
+def _is_read(stream: TextIO) -> bool:
+    try:
+        return writable(stream.fileno(), POLL_SECONDS)
+    except io.UnsupportedOperation:  # it is no file, and so nobody's to read
+        return True
 
 
 def writable(descriptor: int, seconds: float) -> bool:
