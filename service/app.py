@@ -98,7 +98,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(models.followed(changed, refused, functools.partial(_tried, watched)))
             await stack.enter_async_context(watchdog.watched(settings.stall_seconds))
-            connections = Connections(settings, watched)
+            connections, bodies = Connections(settings, watched), Bodies(settings.max_body_bytes)
             await stack.enter_async_context(connections.watched())
             if settings.grpc_port is not None:
                 from service.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
@@ -111,6 +111,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                         observer=observer,
                         access=access,
                         watched=watched,
+                        bodies=bodies,
                         drain=drain,
                         unready=unready,
                     )
@@ -120,7 +121,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 "connections": connections,
                 "observer": observer,
                 "turns": Turns(settings.max_wait_seconds, AHEAD),
-                "bodies": Bodies(settings.max_body_bytes),
+                "bodies": bodies,
                 "tls": certificate.context(settings),
             }
             yield shared | ({"fast_path": fast_path} if settings.fast_path else {})

@@ -5,7 +5,6 @@ In: a request's message. Out: the answer's message, or a `ServiceError`. It know
 
 from __future__ import annotations
 
-import functools
 import time
 from typing import TYPE_CHECKING
 
@@ -64,18 +63,20 @@ class Methods:
         """The model's tensors."""
         return pb.ModelMetadataResponse(**served.metadata(self._asked(request.name, request.version)))
 
-    async def ModelInfer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+    def read(self, data: bytes) -> tensors.Asked:
+        """What an inference's message asks for."""
+        return tensors.asked(data, max_images=self._settings.max_images)
+
+    async def ModelInfer(self, request: tensors.Asked) -> pb.ModelInferResponse:
         """Probabilities of pictures."""
         classifier = self._asked(request.model_name, request.model_version)
-        parse = functools.partial(tensors.parse, request, max_images=self._settings.max_images)
         # The deadline that a client sets is gRPC's own: at its end this is cancelled.
-        large = any(one.datatype == "BYTES" for one in request.inputs)
-        seconds = self._predictor.admission.admit(None, time.perf_counter(), large=large)
-        size, named = request.ByteSize(), bool(request.model_version)
-        work = self._predictor.infer(classifier, parse, tensors.encode, size=size, named=named)
+        seconds = self._predictor.admission.admit(None, time.perf_counter(), large=request.pictures)
+        named = bool(request.model_version)
+        work = self._predictor.infer(classifier, request.parse, tensors.encode, size=request.size, named=named)
         return await in_time(work, seconds)
 
-    async def ModelStreamInfer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+    async def ModelStreamInfer(self, request: tensors.Asked) -> pb.ModelInferResponse:
         """The same, for one request of a stream."""
         return await self.ModelInfer(request)
 

@@ -1,20 +1,79 @@
 """Messages of an inference → a request, and probabilities → the message that answers.
 
-In: a `ModelInferRequest`. Out: an `openinference.Request`; then, with the probabilities, a `ModelInferResponse`. A
-message is put in the words of the protocol's JSON form, so that both are checked in one place and refused in the same
-sentences.
+In: a `ModelInferRequest`, or its bytes. Out: who is asked, and an `openinference.Request`; then, with the
+probabilities, a `ModelInferResponse`. A message is put in the words of the protocol's JSON form, so that both are
+checked in one place and refused in the same sentences.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from google.protobuf.message import DecodeError
 
 from service import openinference
+from service.decoder import INLINE_BODY
 from service.errors import Malformed
 from service.grpc import inference_pb2 as pb
+from service.grpc import wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.artefact import Probabilities
+
+LONGEST_ID = 1024  # bytes
+MOST_PARAMETERS = 16  # of an output
+MODEL_NAME, MODEL_VERSION, IDENTITY = 1, 2, 3  # numbers of fields, in inference.proto
+
+
+class Asked(NamedTuple):
+    """What an inference asks for, as far as it is known before its pictures are."""
+
+    model_name: str
+    model_version: str
+    id: str
+    size: int  # bytes of the message
+    pictures: bool  # that are to be decoded
+    parse: Callable[[], openinference.Request]  # raises `Malformed`
+
+
+def asked(data: bytes, *, max_images: int) -> Asked:
+    """What is asked in a message; raises `Malformed`. Of a large one no more is read here than what is told of it."""
+    if len(data) > INLINE_BODY:
+        name, version, identity = wire.texts(data, MODEL_NAME, MODEL_VERSION, IDENTITY)
+        return Asked(
+            name,
+            version,
+            _short(identity),
+            len(data),
+            pictures=True,
+            parse=functools.partial(parse_bytes, data, max_images=max_images),
+        )
+    message = unpacked(pb.ModelInferRequest, data)
+    return Asked(
+        message.model_name,
+        message.model_version,
+        _short(message.id),
+        len(data),
+        pictures=len(message.inputs) == 1 and message.inputs[0].datatype == "BYTES",
+        parse=functools.partial(parse, message, max_images=max_images),
+    )
+
+
+def unpacked(kind: Any, data: bytes) -> Any:
+    """The message of this type; raises `Malformed`."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise Malformed(f"the {len(data):,} bytes are no message of the type {kind.DESCRIPTOR.full_name}.") from None
+
+
+def parse_bytes(data: bytes, *, max_images: int) -> openinference.Request:
+    """The request in the bytes of a `ModelInferRequest`, of any size; raises `Malformed`."""
+    wire.check_inference(data, max_images)
+    return parse(unpacked(pb.ModelInferRequest, data), max_images=max_images)
 
 
 def parse(message: pb.ModelInferRequest, *, max_images: int) -> openinference.Request:
@@ -22,6 +81,7 @@ def parse(message: pb.ModelInferRequest, *, max_images: int) -> openinference.Re
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise Malformed(f"raw_input_contents holds {len(raw)} tensors, and there are {len(message.inputs)} inputs.")
+    _check_counts(message, max_images)
     contents = raw or [None] * len(message.inputs)
     document = {
         "id": message.id or None,
@@ -32,6 +92,31 @@ def parse(message: pb.ModelInferRequest, *, max_images: int) -> openinference.Re
         ],
     }
     return openinference.read(document, b"".join(raw), max_images=max_images)
+
+
+def _check_counts(message: pb.ModelInferRequest, max_images: int) -> None:
+    """Raises `Malformed` where there is more to look at than a good request has."""
+    if len(message.inputs) != 1:
+        raise Malformed(f"inputs must be a list of the one input 'images'; found {len(message.inputs)}.")
+    if len(message.outputs) > 1:
+        raise Malformed("outputs must be a list of the one output 'probabilities', or be left out.")
+    if any(len(output.parameters) > MOST_PARAMETERS for output in message.outputs):
+        raise Malformed(f"an output has more than {MOST_PARAMETERS} parameters.", limit=MOST_PARAMETERS)
+    (tensor,) = message.inputs
+    if len(tensor.shape) > len(openinference.SHAPE.split(",")):
+        raise Malformed(f"shape has {len(tensor.shape):,} sides; expected {openinference.SHAPE}, or [N] for BYTES.")
+    if len(tensor.contents.bytes_contents) > max_images:
+        found = len(tensor.contents.bytes_contents)
+        raise Malformed(f"{found:,} pictures were sent; the limit is {max_images} in one request.", limit=max_images)
+    if len(tensor.contents.uint_contents) > max_images * openinference.PIXELS:
+        found = len(tensor.contents.uint_contents)
+        raise Malformed(f"input 'images' holds {found:,} numbers; the limit is {max_images} pictures.")
+
+
+def _short(identity: str) -> str:
+    if len(identity.encode()) > LONGEST_ID:
+        raise Malformed(f"id has more than {LONGEST_ID:,} bytes, which is the limit.", limit=LONGEST_ID)
+    return identity
 
 
 def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> dict[str, Any]:
