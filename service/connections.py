@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 MOST = 10_000  # connections where nothing else limits them: some 20 KiB each
+GRPC_SHARE = 4  # with gRPC, one descriptor in so many is for its connections
 SPARE = 20  # descriptors for model files, metrics and threads
 YOUNG = 1.0  # seconds that a connection may wait for its client without making room for another
 
@@ -41,7 +42,7 @@ class Connections:
         # Whatever the chunks of a body are like, and what comes after them.
         self.max_message = 2 * settings.max_body_bytes
         self.look_seconds = min(LOOK_SECONDS, self.timeout / 8, self.keep_alive / 8)
-        self._limit = min(settings.max_connections or MOST, _descriptors() - SPARE)
+        self._limit = min(settings.max_connections or MOST, _descriptors(settings) - SPARE)
         self._metrics = metrics
         self._open: set[Guarded | Handshake] = set()
 
@@ -91,6 +92,16 @@ class Connections:
                     log.exception("looking at a connection failed")
 
 
-def _descriptors() -> int:
+def _descriptors(settings: Settings) -> int:
+    """How many more files this process may open for connections over HTTP."""
+    return free_descriptors() - (grpc_descriptors() if settings.grpc_port is not None else 0)
+
+
+def grpc_descriptors() -> int:
+    """How many of them connections over gRPC may have: both kinds have enough, however many there are of the other."""
+    return free_descriptors() // GRPC_SHARE
+
+
+def free_descriptors() -> int:
     """How many more files this process may open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/dev/fd"))  # noqa: PTH208 - names alone

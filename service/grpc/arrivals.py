@@ -41,6 +41,7 @@ class Line:
         self.received: int | None = None  # at the last look
         self.taken = 0  # of it, since then, in whole messages and heads
         self.large_since: float | None = None
+        self.due = 0.0  # when it has been slow: what comes puts it off
         self._held = held
         self.body = held.__enter__()  # what has come, and is in no whole message yet
 
@@ -106,12 +107,7 @@ class Arrivals:
             async with contextlib.nullcontext() if patient else line.places:
                 wait: room.Wait = loop.create_future()
                 line.coming[wait] = since
-                # A task of its own, which is never cancelled: core goes on writing to what belongs to a read.
-                reading = loop.create_task(context.read())
-                self._reading.add(reading)
-                reading.add_done_callback(functools.partial(self._whole, peer, line, wait))
-                if self._look is None:
-                    self._look = loop.call_later(LOOK_SECONDS, self._look_at_all)
+                self._begin(context, functools.partial(self._whole, peer, line, wait))
                 try:
                     with among.waiting(wait):
                         return await wait
@@ -122,6 +118,15 @@ class Arrivals:
             if not line.calls:
                 del self._lines[peer]
                 line.end()
+
+    def _begin(self, context: Any, done: Callable[[asyncio.Task[Any]], None]) -> None:
+        """Begin to read, in a task that is never cancelled: core goes on writing to what belongs to a read."""
+        loop = asyncio.get_running_loop()
+        reading = loop.create_task(context.read())
+        self._reading.add(reading)
+        reading.add_done_callback(done)
+        if self._look is None:
+            self._look = loop.call_later(LOOK_SECONDS, self._look_at_all)
 
     def _whole(self, peer: Peer, line: Line, wait: room.Wait, reading: asyncio.Task[Any]) -> None:
         """Core is done with a read, whether somebody still waits for it or not."""
@@ -154,6 +159,8 @@ class Arrivals:
         if line.received is not None and not line.body.refused:
             more = max(received - line.received - line.taken, -size)
             line.large_since = (line.large_since or now) if size + more > SMALL else None
+            if more > 0:
+                line.due = min(max(line.due, now) + more / RATE, now + self._seconds)
             end = (line.large_since or now) + self._seconds
             refuse_all = functools.partial(line.refuse, self._bodies.full())
             with contextlib.suppress(ServiceError):  # then its waits are refused already
@@ -163,11 +170,10 @@ class Arrivals:
         line.received, line.taken = received, 0
 
     def _refuse_slow(self, line: Line, now: float) -> None:
-        patience = self._seconds + line.body.size / RATE
-        slow = SlowRequest(f"The message did not arrive within {self._seconds:g} s.")
+        slow = SlowRequest(f"The message did not arrive within {self._seconds:g} s, nor at {RATE:,} bytes a second.")
         for wait, since in line.coming.items():
             began = since or line.large_since
-            if began is not None and now > began + patience:
+            if began is not None and now > max(began + self._seconds, line.due):
                 refuse(wait, slow)
 
 

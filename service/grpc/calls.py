@@ -133,20 +133,23 @@ class Calls:
         caller, limits = caller_of(context, self._observer), self._limits
 
         async def ask() -> Answered:
+            self._admit(method, caller)
             with limits.calls.one():
-                self._admit(method, caller)
                 message = await limits.arrivals.read(context, caller.peer, limits.calls)
                 if message is None:
                     raise Malformed("the call has no message.")
                 with contextlib.closing(message):
                     return await self._asked(method, caller, message)
 
+        # What was asked is let go here: what an abort raises has this frame, and stays until it is garbage-collected.
         answered = await self._watch(method, caller, ask)
+        status, found = answered.status, answered.found
+        del answered
         limits.departures.sends(context, caller.peer)
         context.add_done_callback(limits.departures.sent)
-        if answered.status != 200:
-            await context.abort(CODES.get(answered.status, grpc.StatusCode.INTERNAL), answered.found)
-        return answered.found
+        if status != 200:
+            await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), found)
+        return found
 
     async def _stream(self, method: Method, _: object, context: Any) -> None:
         caller, limits = caller_of(context, self._observer), self._limits
@@ -172,17 +175,15 @@ class Calls:
             message.close()
             self._streamed.release()
 
-        async def write(answer: pb.ModelStreamInferResponse) -> None:
-            limits.departures.sends(context, caller.peer)
-            await context.write(answer)
-            limits.departures.sent(context)
-
         context.add_done_callback(limits.departures.sent)
         try:
             self._look_at(method, caller)
             with limits.streams.one():
+                write = functools.partial(limits.departures.write, context, caller.peer)
                 await stream.answer(read, one, done, write)
         except ServiceError as error:
+            if error is not ENDED:
+                await self._watch(method, caller, functools.partial(_refuse, error))
             limits.departures.sends(context, caller.peer)
             await context.abort(CODES[error.status], error.detail)
 
@@ -223,12 +224,9 @@ class Calls:
     def _look_at(self, method: Method, caller: Caller) -> None:
         """Whose stream this is; each of its requests is admitted by itself."""
         caller.check()
-        if (
-            self._access is not None
-            and method.scope is not None
-            and not self._access.fits(caller.headers, method.scope)
-        ):
-            self._access.admit(caller.headers, method.scope)
+        access, scope = self._access, method.scope
+        if access is not None and scope is not None and not access.fits(caller.headers, scope):
+            access.admit(caller.headers, scope)
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -263,6 +261,10 @@ def _on_stream(answered: Answered) -> pb.ModelStreamInferResponse:
         return pb.ModelStreamInferResponse(infer_response=answered.found)
     known = {} if answered.asked is None else {"id": answered.asked.id}
     return pb.ModelStreamInferResponse(error_message=answered.found, infer_response=known)
+
+
+async def _refuse(error: ServiceError) -> Answered:
+    raise error
 
 
 def _route(method: Any) -> str:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -53,6 +55,16 @@ class Departures:
     def sent(self, call: object) -> None:
         """Its client has taken it, or is gone."""
         self._sending.pop(call, None)
+
+    async def write(self, context: Any, peer: Peer, answer: Any) -> None:
+        """One of the answers of a stream is sent, and taken."""
+        self.sends(context, peer)
+        try:
+            await context.write(answer)
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None  # its client is gone, which core is yet to say
+        finally:
+            self.sent(context)
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:

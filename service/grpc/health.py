@@ -95,9 +95,7 @@ class Health:
             over, change = self._ended.is_set(), self._change
             found = self._status() if known else Status(status=Status.SERVICE_UNKNOWN)
             if found != told:
-                self._limits.departures.sends(context, peer)
-                await context.write(found)
-                self._limits.departures.sent(context)
+                await self._limits.departures.write(context, peer, found)
                 told = found
             if not over:
                 await change.wait()

@@ -6,10 +6,9 @@ connections. It knows what each is worth, and not who asks.
 
 from __future__ import annotations
 
-import os
-import resource
 from typing import TYPE_CHECKING
 
+from service.connections import grpc_descriptors
 from service.grpc.arrivals import Arrivals
 from service.grpc.departures import Departures
 from service.grpc.packing import Unpacker
@@ -25,8 +24,7 @@ CALLS = 1024
 STREAMS = 128
 WATCHERS = 512
 STREAMS_OF_ONE = 256  # calls at once over one connection; a client's others wait in it
-CONNECTIONS = 512
-SHARE = 4  # connections have one in so many of the descriptors
+CONNECTIONS = 512  # some 40 KiB each
 
 
 class Limits:
@@ -35,18 +33,10 @@ class Limits:
     def __init__(self, settings: Settings, bodies: Bodies, watched: Metrics) -> None:
         assert settings.grpc_port is not None
         self.sockets = Sockets(settings.grpc_port)
-        self.most_connections = connections(settings)
+        self.most_connections = max(1, min(settings.max_connections or CONNECTIONS, CONNECTIONS, grpc_descriptors()))
         self.arrivals = Arrivals(bodies, self.sockets, settings.timeout_seconds)
         self.departures = Departures(self.sockets, settings.timeout_seconds, self.most_connections, watched)
         self.unpacker = Unpacker(settings.max_body_bytes)
-        self.calls, self.streams, self.watchers = (
-            Room("calls", CALLS),
-            Room("streams", STREAMS),
-            Room("watchers", WATCHERS),
-        )
-
-
-def connections(settings: Settings) -> int:
-    """How many there may be in one worker."""
-    free = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/dev/fd"))  # noqa: PTH208 - names alone
-    return max(1, min(settings.max_connections or CONNECTIONS, CONNECTIONS, free // SHARE))
+        self.calls = Room("calls", CALLS)
+        self.streams = Room("streams", STREAMS)
+        self.watchers = Room("watchers", WATCHERS)
