@@ -167,6 +167,8 @@ class Arrivals:
                 self._bodies.grow(line.body, more, Wait(end, cast("asyncio.Timeout", _Refusal(refuse_all))))
             if line.large_since is None:
                 self._bodies.whole(line.body)
+        elif line.received is None:
+            line.due = now + self._seconds
         line.received, line.taken = received, 0
 
     def _refuse_slow(self, line: Line, now: float) -> None:

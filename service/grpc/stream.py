@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AT_ONCE = 32  # requests of one stream, from when they are read until their answers are taken; more wait in their client
+AT_ONCE = 64  # requests of one stream, from when they are read until their answers are taken; more wait in their client
 
 
 async def answer(

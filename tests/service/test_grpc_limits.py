@@ -24,7 +24,7 @@ from tests.http2 import Connection
 from tests.service.test_grpc import INFER, SEVEN, infer, method, request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MIB = 2**20
 LARGE = 31 * MIB
@@ -188,7 +188,7 @@ def part(number: int, data: bytes) -> bytes:
 
 
 NAMED = pb.ModelInferRequest(model_name="mnist-mlp").SerializeToString()
-MANY = {
+MANY: dict[str, Callable[[int], bytes]] = {
     "inputs": lambda size: parts(5) * (size // 2),
     "outputs": lambda size: parts(6) * (size // 2),
     "raw_input_contents": lambda size: parts(7) * (size // 2),
