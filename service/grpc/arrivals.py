@@ -8,76 +8,26 @@ methods nor what messages hold.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from service.bodies import SMALL, Wait
-from service.errors import ServiceError, SlowRequest
-from service.grpc.room import refuse
+from service.errors import SlowRequest
+from service.grpc.codes import give_up
+from service.grpc.heap import Heap
+from service.grpc.holding import SMALL, Held, Line
+from service.grpc.room import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.bodies import Bodies, Body
-    from service.grpc import room
+    from service.bodies import Bodies
+    from service.errors import ServiceError
+    from service.grpc.room import Room
     from service.grpc.sockets import Peer, Sockets
 
-LOOK_SECONDS = 0.03  # in which some 30 MB come from the same machine
-AT_ONCE = 16  # messages of one connection that are waited for; of more, core takes in 64 KiB each
+LOOK_SECONDS = 0.01  # in which some 20 MB come from the same machine
+IDLE_SECONDS = 0.03  # where all that wait are streams, and nothing large comes
 RATE = 16_384  # bytes a second: what comes so fast has more time
-HEAD_BYTES = 1024  # of a call, or less: they come before its message, and nobody holds them
-
-
-class Line:
-    """A connection, as long as messages are waited for."""
-
-    def __init__(self, held: contextlib.AbstractContextManager[Body]) -> None:
-        self.places = asyncio.Semaphore(AT_ONCE)
-        self.calls = 0
-        self.coming: dict[room.Wait, float | None] = {}  # since when, on the loop's clock; None: it has all the time
-        self.received: int | None = None  # at the last look
-        self.taken = 0  # of it, since then, in whole messages and heads
-        self.large_since: float | None = None
-        self.due = 0.0  # when it has been slow: what comes puts it off
-        self._held = held
-        self.body = held.__enter__()  # what has come, and is in no whole message yet
-
-    def end(self) -> None:
-        """Nothing is waited for."""
-        self._held.__exit__(None, None, None)
-
-    def refuse(self, error: ServiceError) -> None:
-        """Wait for none of its messages any longer."""
-        for wait in self.coming:
-            refuse(wait, error)
-
-
-class Message:
-    """One that has come, and counts among the bytes that are held until it is closed."""
-
-    def __init__(self, data: bytes, bodies: Bodies, seconds: float) -> None:
-        self.data = data
-        self._bodies = bodies
-        self._seconds = seconds
-        self._held = bodies.one()
-        self._body: Body | None = self._held.__enter__()
-        self.grow(len(data))
-
-    def grow(self, size: int) -> None:
-        """So many bytes more are made of it; raises `Overloaded`."""
-        assert self._body is not None
-        end = asyncio.get_running_loop().time() + self._seconds
-        self._bodies.grow(self._body, size, Wait(end, cast("asyncio.Timeout", _Refusal(lambda: None))))
-        self._bodies.whole(self._body)
-
-    def close(self) -> None:
-        """Nobody holds it any longer."""
-        if self._body is not None:
-            self._body = None
-            self._held.__exit__(None, None, None)
 
 
 class Arrivals:
@@ -86,104 +36,134 @@ class Arrivals:
     def __init__(self, bodies: Bodies, sockets: Sockets, seconds: float) -> None:
         self._bodies = bodies
         self._sockets = sockets
+        self._heap = Heap()
         self._seconds = seconds
         self._lines: dict[Peer, Line] = {}
-        self._reading: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._look: asyncio.TimerHandle | None = None
+        self._slow = SlowRequest(f"The message did not arrive within {seconds:g} s, nor at {RATE:,} bytes a second.")
 
-    async def read(self, context: Any, peer: Peer, among: room.Room, *, patient: bool = False) -> Message | None:
-        """The next message of a call; None where no more comes. Raises `ServiceError`, where it takes too long too."""
-        data = await self._read(context, peer, among, patient=patient)
-        return None if data is None else Message(data, self._bodies, self._seconds)
+    async def only(self, context: Any, peer: Peer, among: Room) -> Held | None:
+        """The message of a call that has one; None where it has none.
 
-    async def _read(self, context: Any, peer: Peer, among: room.Room, *, patient: bool) -> bytes | None:
-        loop = asyncio.get_running_loop()
-        since = None if patient else loop.time()
+        Raises `ServiceError`; where the message takes too long, or too much, the call has ended then.
+        """
+        since = asyncio.get_running_loop().time()
+        line = self._join(peer)
+        try:
+            async with line.places:
+                wait = Wait(functools.partial(self._give_up, context))
+                self._begin(line, wait, since, among)
+                try:
+                    data = await context.read()
+                except grpc.aio.AbortError:
+                    raise wait.refused or self._slow from None
+                finally:
+                    self._end(line, wait, among)
+                if wait.refused is not None:
+                    raise wait.refused
+                return self._whole(peer, line, data)
+        finally:
+            self._leave(peer, line)
+
+    async def next(self, context: Any, peer: Peer, among: Room) -> Held | None:
+        """The next message of a stream, which has all the time; None at its end. Raises `ServiceError`."""
+        line = self._join(peer)
+        try:
+            arrived: asyncio.Future[Held | None] = asyncio.get_running_loop().create_future()
+            wait = Wait(functools.partial(_refuse, arrived))
+            self._begin(line, wait, None, among)
+            # In a task that is never cancelled: core goes on writing to what belongs to a read.
+            self._start(self._read(context, peer, line, arrived))
+            try:
+                return await arrived
+            except asyncio.CancelledError:
+                arrived.add_done_callback(_drop)
+                raise
+            finally:
+                self._end(line, wait, among)
+        finally:
+            self._leave(peer, line)
+
+    async def _read(self, context: Any, peer: Peer, line: Line, arrived: asyncio.Future[Held | None]) -> None:
+        try:
+            data = await context.read()
+            if not arrived.done():
+                arrived.set_result(self._whole(peer, line, data))
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it
+            if not arrived.done():
+                arrived.set_exception(error)
+
+    def _whole(self, peer: Peer, line: Line, data: Any) -> Held | None:
+        """A message has come, which its call is to hold from now on; raises `Overloaded`."""
+        if not isinstance(data, bytes):
+            return None
+        line.took(len(data))
+        if len(data) > SMALL:
+            line.count(self._sockets.received({peer}).get(peer), asyncio.get_running_loop().time())
+        return Held(data, self._bodies, self._heap)
+
+    def _give_up(self, context: Any, error: ServiceError) -> None:
+        self._start(give_up(context, error))
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _join(self, peer: Peer) -> Line:
         line = self._lines.get(peer)
         if line is None:
-            line = self._lines[peer] = Line(self._bodies.one())
+            line = self._lines[peer] = Line(self._bodies, self._heap, self._seconds)
         line.calls += 1
-        try:
-            async with contextlib.nullcontext() if patient else line.places:
-                wait: room.Wait = loop.create_future()
-                line.coming[wait] = since
-                self._begin(context, functools.partial(self._whole, peer, line, wait))
-                try:
-                    with among.waiting(wait):
-                        return await wait
-                finally:
-                    del line.coming[wait]
-        finally:
-            line.calls -= 1
-            if not line.calls:
-                del self._lines[peer]
-                line.end()
+        return line
 
-    def _begin(self, context: Any, done: Callable[[asyncio.Task[Any]], None]) -> None:
-        """Begin to read, in a task that is never cancelled: core goes on writing to what belongs to a read."""
-        loop = asyncio.get_running_loop()
-        reading = loop.create_task(context.read())
-        self._reading.add(reading)
-        reading.add_done_callback(done)
+    def _leave(self, peer: Peer, line: Line) -> None:
+        line.calls -= 1
+        if not line.calls:
+            del self._lines[peer]
+            line.close()
+
+    def _begin(self, line: Line, wait: Wait, since: float | None, among: Room) -> None:
+        line.coming[wait] = since
+        among.wait(wait)
         if self._look is None:
-            self._look = loop.call_later(LOOK_SECONDS, self._look_at_all)
+            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_all)
 
-    def _whole(self, peer: Peer, line: Line, wait: room.Wait, reading: asyncio.Task[Any]) -> None:
-        """Core is done with a read, whether somebody still waits for it or not."""
-        self._reading.discard(reading)
-        error = None if reading.cancelled() else reading.exception()
-        found = None if reading.cancelled() or error is not None else reading.result()
-        if isinstance(found, bytes):
-            line.taken += len(found) + HEAD_BYTES
-            if len(found) > SMALL:  # it is held by its call from now on
-                self._count(line, self._sockets.received({peer}).get(peer), asyncio.get_running_loop().time())
-        if error is not None:
-            refuse(wait, error)
-        elif not wait.done():
-            wait.set_result(None if found is grpc.aio.EOF else found)
+    def _end(self, line: Line, wait: Wait, among: Room) -> None:
+        del line.coming[wait]
+        among.waited(wait)
 
     def _look_at_all(self) -> None:
         """Count what has come, and refuse what takes too long."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         received = self._sockets.received(set(self._lines))
+        pause = IDLE_SECONDS
         for peer, line in list(self._lines.items()):
-            self._count(line, received.get(peer), now)
-            self._refuse_slow(line, now)
-        self._look = loop.call_later(LOOK_SECONDS, self._look_at_all) if self._lines else None
-
-    def _count(self, line: Line, received: int | None, now: float) -> None:
-        if received is None:
-            return
-        size = line.body.size
-        if line.received is not None and not line.body.refused:
-            more = max(received - line.received - line.taken, -size)
-            line.large_since = (line.large_since or now) if size + more > SMALL else None
+            more = line.count(received.get(peer), now)
             if more > 0:
                 line.due = min(max(line.due, now) + more / RATE, now + self._seconds)
-            end = (line.large_since or now) + self._seconds
-            refuse_all = functools.partial(line.refuse, self._bodies.full())
-            with contextlib.suppress(ServiceError):  # then its waits are refused already
-                self._bodies.grow(line.body, more, Wait(end, cast("asyncio.Timeout", _Refusal(refuse_all))))
-            if line.large_since is None:
-                self._bodies.whole(line.body)
-        elif line.received is None:
-            line.due = now + self._seconds
-        line.received, line.taken = received, 0
+            self._refuse_slow(line, now)
+            if line.large_since is not None or any(since is not None for since in line.coming.values()):
+                pause = LOOK_SECONDS
+        self._look = loop.call_later(pause, self._look_at_all) if self._lines else None
 
     def _refuse_slow(self, line: Line, now: float) -> None:
-        slow = SlowRequest(f"The message did not arrive within {self._seconds:g} s, nor at {RATE:,} bytes a second.")
-        for wait, since in line.coming.items():
+        for wait, since in list(line.coming.items()):
             began = since or line.large_since
             if began is not None and now > max(began + self._seconds, line.due):
-                refuse(wait, slow)
+                wait.refuse(self._slow)
 
 
-class _Refusal(NamedTuple):
-    """In the place of a timeout: what is waited for is refused where there is no room for more."""
+def _refuse(arrived: asyncio.Future[Held | None], error: ServiceError) -> None:
+    if not arrived.done():
+        arrived.set_exception(error)
 
-    refuse: Callable[[], None]
 
-    def reschedule(self, _: float) -> None:
-        """It is over."""
-        self.refuse()
+def _drop(arrived: asyncio.Future[Held | None]) -> None:
+    """Nobody is there to take it."""
+    if not arrived.cancelled() and arrived.exception() is None:
+        held = arrived.result()
+        if held is not None:
+            held.close()

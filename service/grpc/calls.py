@@ -20,37 +20,21 @@ from service.errors import Malformed, Overloaded, ServiceError, TooLarge
 from service.grpc import inference_pb2 as pb
 from service.grpc import stream, tensors
 from service.grpc.callers import caller_of
+from service.grpc.codes import CODES
 from service.protocol import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from service.access import Access
-    from service.grpc.arrivals import Message
     from service.grpc.callers import Caller
+    from service.grpc.holding import Held
     from service.grpc.limits import Limits
     from service.grpc.methods import Methods
     from service.metrics import Metrics
     from service.observe import Observer
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-# By the status that an error has over HTTP. UNAVAILABLE is what clients try again; RESOURCE_EXHAUSTED is what gRPC
-# itself says of a message over the limit.
-CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    408: grpc.StatusCode.DEADLINE_EXCEEDED,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    415: grpc.StatusCode.INVALID_ARGUMENT,
-    422: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    431: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-
 # Of the methods that ask for another scope than "infer"; None: open to all, for probes.
 SCOPES = {
     "ServerLive": None,
@@ -134,12 +118,14 @@ class Calls:
 
         async def ask() -> Answered:
             self._admit(method, caller)
-            with limits.calls.one():
-                message = await limits.arrivals.read(context, caller.peer, limits.calls)
+            limits.calls.enter()
+            try:
+                message = await limits.arrivals.only(context, caller.peer, limits.calls)
                 if message is None:
                     raise Malformed("the call has no message.")
-                with contextlib.closing(message):
-                    return await self._asked(method, caller, message)
+                return await self._asked(method, caller, message)
+            finally:
+                limits.calls.leave()
 
         # What was asked is let go here: what an abort raises has this frame, and stays until it is garbage-collected.
         answered = await self._watch(method, caller, ask)
@@ -147,15 +133,15 @@ class Calls:
         del answered
         limits.departures.sends(context, caller.peer)
         context.add_done_callback(limits.departures.sent)
-        if status != 200:
+        if status != 200 and not context.done():  # it may have been given up already
             await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), found)
         return found
 
     async def _stream(self, method: Method, _: object, context: Any) -> None:
         caller, limits = caller_of(context, self._observer), self._limits
 
-        async def read() -> Message | None:
-            message = await limits.arrivals.read(context, caller.peer, limits.streams, patient=True)
+        async def read() -> Held | None:
+            message = await limits.arrivals.next(context, caller.peer, limits.streams)
             if message is not None:
                 try:
                     await self._streamed.acquire()
@@ -164,23 +150,26 @@ class Calls:
                     raise
             return message
 
-        async def one(message: Message) -> pb.ModelStreamInferResponse:
+        async def one(message: Held) -> pb.ModelStreamInferResponse:
             async def ask() -> Answered:
                 self._admit(method, caller)
                 return await self._asked(method, caller, message)
 
             return _on_stream(await self._watch(method, caller, ask))
 
-        def done(message: Message) -> None:
+        def done(message: Held) -> None:
             message.close()
             self._streamed.release()
 
         context.add_done_callback(limits.departures.sent)
         try:
             self._look_at(method, caller)
-            with limits.streams.one():
+            limits.streams.enter()
+            try:
                 write = functools.partial(limits.departures.write, context, caller.peer)
                 await stream.answer(read, one, done, write)
+            finally:
+                limits.streams.leave()
         except ServiceError as error:
             if error is not ENDED:
                 await self._watch(method, caller, functools.partial(_refuse, error))
@@ -206,15 +195,18 @@ class Calls:
             request_id, host = caller.request_id, caller.peer.host
             self._observer.end(method.route, "POST", status, seconds, request_id=request_id, client=host)
 
-    async def _asked(self, method: Method, caller: Caller, message: Message) -> Answered:
+    async def _asked(self, method: Method, caller: Caller, message: Held) -> Answered:
         """What a message asks for."""
-        asked = None
-        with self._limits.departures.working(caller.peer):
-            try:
-                asked = method.read(await self._limits.unpacker.plain(message))
-                return Answered(200, asked, await method.answer(asked))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the request must get an answer
-                return self._refusal(error, asked, caller)
+        asked, departures = None, self._limits.departures
+        departures.begin(caller.peer)
+        try:
+            asked = method.read(await self._limits.unpacker.plain(message))
+            return Answered(200, asked, await method.answer(asked))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the request must get an answer
+            return self._refusal(error, asked, caller)
+        finally:
+            departures.end(caller.peer)
+            message.close()
 
     def _admit(self, method: Method, caller: Caller) -> None:
         caller.check()

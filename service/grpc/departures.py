@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from service.grpc.sockets import Peer, Sockets
     from service.metrics import Metrics
@@ -37,16 +37,17 @@ class Departures:
         self._worked: dict[Peer, int] = {}
         self._sending: dict[object, tuple[Peer, float]] = {}
 
-    @contextlib.contextmanager
-    def working(self, peer: Peer) -> Iterator[None]:
-        """A call of this connection is worked at, as long as the context is open."""
+    def begin(self, peer: Peer) -> None:
+        """A call of this connection is worked at from now on."""
         self._worked[peer] = self._worked.get(peer, 0) + 1
-        try:
-            yield
-        finally:
-            self._worked[peer] -= 1
-            if not self._worked[peer]:
-                del self._worked[peer]
+
+    def end(self, peer: Peer) -> None:
+        """It is no longer."""
+        left = self._worked[peer] - 1
+        if left:
+            self._worked[peer] = left
+        else:
+            del self._worked[peer]
 
     def sends(self, call: object, peer: Peer) -> None:
         """An answer is being sent from now on."""

@@ -16,7 +16,8 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from service.errors import Malformed, ServiceError
-from service.grpc.calls import CODES, LARGEST
+from service.grpc.calls import LARGEST
+from service.grpc.codes import CODES
 from service.grpc.sockets import Peer, peer_of
 from service.grpc.tensors import unpacked
 
@@ -77,8 +78,11 @@ class Health:
 
     async def _check(self, _: object, context: Any) -> Any:
         async with self._answering(context) as peer:
-            with self._limits.calls.one():
+            self._limits.calls.enter()
+            try:
                 service = await self._asked(context, peer)
+            finally:
+                self._limits.calls.leave()
         if service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service: {service[:80]}")
         return self._status()
@@ -103,16 +107,17 @@ class Health:
     @contextlib.contextmanager
     def _one(self, peer: Peer) -> Iterator[None]:
         """A watcher; raises `ServiceError` where there is no room for it."""
-        with self._limits.watchers.one():
-            if self._watchers[peer] >= OF_ONE:
-                raise self._limits.watchers.full
-            self._watchers[peer] += 1
-            try:
-                yield
-            finally:
-                self._watchers[peer] -= 1
-                if not self._watchers[peer]:
-                    del self._watchers[peer]
+        if self._watchers[peer] >= OF_ONE:
+            raise self._limits.watchers.full
+        self._limits.watchers.enter()
+        self._watchers[peer] += 1
+        try:
+            yield
+        finally:
+            self._limits.watchers.leave()
+            self._watchers[peer] -= 1
+            if not self._watchers[peer]:
+                del self._watchers[peer]
 
     @contextlib.asynccontextmanager
     async def _answering(self, context: Any) -> AsyncIterator[Peer]:
@@ -123,12 +128,14 @@ class Health:
             yield peer
         except ServiceError as error:
             departures.sends(context, peer)
+            if context.done():  # it was given up while it waited
+                raise asyncio.CancelledError from None
             code = grpc.StatusCode.RESOURCE_EXHAUSTED if error.status == 503 else CODES[error.status]
             await context.abort(code, error.detail)
         departures.sends(context, peer)
 
     async def _asked(self, context: Any, peer: Peer) -> str:
-        message = await self._limits.arrivals.read(context, peer, self._limits.calls)
+        message = await self._limits.arrivals.only(context, peer, self._limits.calls)
         if message is None:
             raise Malformed("the call has no message.")
         with contextlib.closing(message):

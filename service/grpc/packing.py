@@ -16,7 +16,7 @@ from service.decoder import INLINE_BODY
 from service.errors import TooLarge
 
 if TYPE_CHECKING:
-    from service.grpc.arrivals import Message
+    from service.grpc.holding import Held
 
 GZIP, ZLIB = b"\x1f\x8b\x08", (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 EITHER = 47  # wbits: zlib tells both headers apart
@@ -29,7 +29,7 @@ class Unpacker:
         self._limit = limit
         self._turn = asyncio.Lock()
 
-    async def plain(self, message: Message) -> bytes:
+    async def plain(self, message: Held) -> bytes:
         """A message's bytes as they were before it was compressed, if it was; raises `TooLarge` and `Overloaded`."""
         if not message.data.startswith((GZIP, *ZLIB)):
             return message.data

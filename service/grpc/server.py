@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 from typing import TYPE_CHECKING
 
 import grpc
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 IDLE_SECONDS = 300  # a connection without a call is closed; its client makes another for the next
-LARGE = 2**20  # bytes
-M_MMAP_THRESHOLD = -3  # malloc.h
 PENDING = 1024  # calls that core has, and nobody has looked at
 
 
@@ -53,7 +50,6 @@ async def serving(
     unready: Callable[[], str | None],
 ) -> AsyncIterator[None]:
     """Inference and health at `settings.grpc_port`."""
-    _give_memory_back()
     allowed = Limits(settings, bodies, watched)
     methods = Methods(predictor, models, settings, watched, unready)
     calls = Calls(methods, observer, access, watched, allowed)
@@ -106,14 +102,3 @@ def _listen(server: grpc.aio.Server, settings: Settings) -> None:
         server.add_insecure_port(address)
     else:
         server.add_secure_port(address, tls)
-
-
-def _give_memory_back() -> None:
-    """Let what large messages took be the system's again when they are gone.
-
-    glibc would keep it after the first of them: it takes large pieces for usual ones then, and has a heap for each of
-    core's threads.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, LARGE)
