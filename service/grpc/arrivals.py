@@ -33,11 +33,13 @@ RATE = 16_384  # bytes a second: what comes so fast has more time
 class Arrivals:
     """All of one worker."""
 
-    def __init__(self, bodies: Bodies, sockets: Sockets, seconds: float) -> None:
+    def __init__(self, bodies: Bodies, sockets: Sockets, seconds: float, most: int) -> None:
+        """`most` bytes of messages may have come that are not whole; one of this size is let in alone."""
         self._bodies = bodies
         self._sockets = sockets
         self._heap = Heap()
         self._seconds = seconds
+        self._most = most
         self._lines: dict[Peer, Line] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._look: asyncio.TimerHandle | None = None
@@ -147,7 +149,16 @@ class Arrivals:
             self._refuse_slow(line, now)
             if line.large_since is not None or any(since is not None for since in line.coming.values()):
                 pause = LOOK_SECONDS
+        self._make_room()
         self._look = loop.call_later(pause, self._look_at_all) if self._lines else None
+
+    def _make_room(self) -> None:
+        """Over the limit give up the largest, and of equals the newest: more comes before the next look."""
+        large = sorted(
+            (line for line in self._lines.values() if line.large_since is not None), key=lambda line: line.size
+        )
+        while len(large) > 1 and sum(line.size for line in large) > self._most:
+            large.pop().refuse()
 
     def _refuse_slow(self, line: Line, now: float) -> None:
         for wait, since in list(line.coming.items()):

@@ -77,6 +77,11 @@ class Line:
         self._most = 0  # of it at one time
 
     @property
+    def size(self) -> int:
+        """Bytes that have come, and are in no whole message yet."""
+        return 0 if self._body is None else self._body.size
+
+    @property
     def places(self) -> asyncio.Semaphore:
         """For the messages of calls that have one."""
         if self._places is None:
@@ -91,8 +96,7 @@ class Line:
         """So many bytes have come over the connection, ever; how many of them now, and are in no whole message."""
         if received is None:
             return 0
-        size = 0 if self._body is None else self._body.size
-        more = 0
+        size, more = self.size, 0
         if self._received is None:
             self.due = now + self._seconds
         else:
@@ -116,13 +120,13 @@ class Line:
         self.large_since = (self.large_since or now) if size > SMALL else None
         self._most = max(self._most, size)
         try:
-            self._bodies.grow(self._body, more, _wait((self.large_since or now) + self._seconds, self._refuse))
-        except ServiceError:  # `_refuse` has been called
+            self._bodies.grow(self._body, more, _wait((self.large_since or now) + self._seconds, self.refuse))
+        except ServiceError:  # `refuse` has been called
             return
         if self.large_since is None:
             self._bodies.whole(self._body)
 
-    def _refuse(self) -> None:
+    def refuse(self) -> None:
         """Wait for nothing of it, and begin anew: core lets go what has come."""
         error = self._bodies.full()
         self.large_since = None

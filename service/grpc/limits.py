@@ -34,7 +34,7 @@ class Limits:
         assert settings.grpc_port is not None
         self.sockets = Sockets(settings.grpc_port)
         self.most_connections = max(1, min(settings.max_connections or CONNECTIONS, CONNECTIONS, grpc_descriptors()))
-        self.arrivals = Arrivals(bodies, self.sockets, settings.timeout_seconds)
+        self.arrivals = Arrivals(bodies, self.sockets, settings.timeout_seconds, settings.max_body_bytes)
         self.departures = Departures(self.sockets, settings.timeout_seconds, self.most_connections, watched)
         self.unpacker = Unpacker(settings.max_body_bytes)
         self.calls = Room("calls", CALLS)

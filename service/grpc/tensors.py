@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LONGEST_ID = 1024  # bytes
 MOST_PARAMETERS = 16  # of an output
-MODEL_NAME, MODEL_VERSION, IDENTITY = 1, 2, 3  # numbers of fields, in inference.proto
+MODEL_NAME, MODEL_VERSION, IDENTITY, RAW_INPUT_CONTENTS = 1, 2, 3, 7  # numbers of fields, in inference.proto
 
 
 class Asked(NamedTuple):
@@ -73,16 +73,33 @@ def unpacked(kind: Any, data: bytes) -> Any:
 def parse_bytes(data: bytes, *, max_images: int) -> openinference.Request:
     """The request in the bytes of a `ModelInferRequest`, of any size; raises `Malformed`."""
     wire.check_inference(data, max_images)
-    return parse(unpacked(pb.ModelInferRequest, data), max_images=max_images)
+    message, raw = _apart(data)
+    return _read(unpacked(pb.ModelInferRequest, message), raw, max_images)
+
+
+def _apart(data: bytes) -> tuple[bytes, list[bytes]]:
+    """A message without its raw tensors, and these: unpacking would copy them twice."""
+    rest, raw = [], []
+    end = 0
+    for field in wire.fields(data, 0, len(data)):
+        if field.number == RAW_INPUT_CONTENTS and field.kind == wire.BYTES:
+            raw.append(data[field.start : field.end])
+        else:
+            rest.append(data[end : field.end])
+        end = field.end
+    return b"".join(rest), raw
 
 
 def parse(message: pb.ModelInferRequest, *, max_images: int) -> openinference.Request:
     """The request in a message; raises `Malformed`, which names what was found."""
-    raw = message.raw_input_contents
+    return _read(message, list(message.raw_input_contents), max_images)
+
+
+def _read(message: pb.ModelInferRequest, raw: list[bytes], max_images: int) -> openinference.Request:
     if raw and len(raw) != len(message.inputs):
         raise Malformed(f"raw_input_contents holds {len(raw)} tensors, and there are {len(message.inputs)} inputs.")
     _check_counts(message, max_images)
-    contents = raw or [None] * len(message.inputs)
+    contents: list[bytes | None] = [*raw] or [None]
     document = {
         "id": message.id or None,
         "inputs": [_input(*pair) for pair in zip(message.inputs, contents, strict=True)],
