@@ -24,8 +24,9 @@ import atheris
 with atheris.instrument_imports(
     include=["service", "python_multipart", "PIL.PngImagePlugin", "PIL.JpegImagePlugin", "PIL.MpoImagePlugin"]
 ):
-    from service import body, openinference, picture, receive, signature
+    from service import body, openinference, picture, signature
     from service.errors import ServiceError
+    from service.reader import compression
 
 import numpy as np
 import orjson
@@ -66,7 +67,7 @@ READERS = (
     lambda data: body.parse("multipart/form-data; boundary=b", data, max_images=MAX_IMAGES),
     lambda data: body.parse("application/json", data, max_images=MAX_IMAGES),
     infer,
-    lambda data: receive.decompressed(data, "gzip", limit=MAX_BYTES),
+    lambda data: compression.decompress(data, "gzip", limit=MAX_BYTES),
 )
 
 

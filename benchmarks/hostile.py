@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import socket
@@ -27,9 +28,12 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from benchmarks import hostile_models
 from benchmarks.servers import ours
+from service import check
 from service.classifier import GOLDEN_TOLERANCE, Classifier
 from service.errors import ModelError
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,6 +105,18 @@ def bombs() -> dict[str, Body]:
 SMUGGLED = b"GET /model HTTP/1.1\r\nHost: smuggled\r\n\r\n"
 
 
+ONCE = (  # headers that have one value, which readers could take from the first line or from the last
+    b"Content-Type Content-Encoding Authorization X-API-Key X-Request-ID x-request-timeout-ms Expect Upgrade Origin "
+    b"Inference-Header-Content-Length Sec-Fetch-Site Range"
+).split()
+NO_TARGETS = (
+    b"http://h http:// a://b ws://x http://[::1 http://[::1] http:///x http://h?x http://h#x http://h:x/ "
+    b"http://h:99999/ http://u@h/predict http://u:p@h/predict ftp://h/predict http://h/predict#x /predict#x #x ?x h:80 "
+    b"http:/x http: :// * predict http://[::1]x/predict http://h:1:2/predict http://h\\@x/predict /\xff http://\xff/a"
+).split()
+NO_HOSTS = b"[ ] [::1 x/y x?y x#y @ u@h x:y x:99999 x:80:80 [::1]x http://x x\\ <x> \xff".split()
+
+
 def wrong_framing() -> dict[str, bytes]:
     """By name: requests whose end a proxy and the service could see in different places, each to be refused by 400."""
     start = b"POST /predict HTTP/1.1\r\n"
@@ -118,7 +134,19 @@ def wrong_framing() -> dict[str, bytes]:
     def chunk(line: bytes) -> bytes:
         return head + chunked + line + end
 
+    def twice(name: bytes) -> bytes:
+        return head + b"%b: 1\r\n%b: 2\r\n" % (name, name) + one
+
+    def target(value: bytes) -> bytes:
+        return (head + one).replace(b"/predict", value)
+
+    twices = {f"two {name.decode()} headers": twice(name) for name in ONCE}
+    targets = {f"target {value.decode('latin-1')}": target(value) for value in NO_TARGETS}
+    hosts = {f"host {value.decode('latin-1')}": (head + one).replace(b": x", b": " + value) for value in NO_HOSTS}
     return {
+        **twices,
+        **targets,
+        **hosts,
         "length, then chunked": head + b"Content-Length: 4\r\n" + chunked + b"1\r\n" + end,
         "chunked, then length": head + b"Transfer-Encoding: chunked\r\n" + b"Content-Length: 4\r\n\r\n1\r\n" + end,
         "two lengths": head + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
@@ -206,6 +234,13 @@ def garbled(count: int, *, seed: int) -> Iterator[bytes]:
         b"Content-Length: 5\r\n",
         b"HTTP/1.1",
         b"//",
+        b"http://",
+        b"[",
+        b"#",
+        b"?",
+        b"%2f",
+        b"Upgrade: h2c\r\n",
+        b"Host: y\r\n",
         b"\xff",
         b"9" * 30,
     ]
@@ -264,7 +299,7 @@ def changed(data: bytes, *, count: int, seed: int = 0) -> Iterator[bytes]:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     print(f"{'body':<38}{'bytes':>12}{'status':>8}{'ms':>8}{'MiB more':>10}")
     with ours(VERSION, workers=1) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         for name, body in bombs().items():
@@ -273,6 +308,9 @@ def main() -> None:
             size = f"{len(body.content):,}"
             print(f"{name:<38}{size:>12}{status:>8}{seconds * 1000:>8.0f}{grown / MEBIBYTE:>10.0f}")
         print(f"\n{GARBLED:,} garbled requests: by status, {dict(met_with(server.url))}")
+    print(f"\n{'model version':<38}{'ms':>8}{'MiB more':>10}  refusal")
+    for name, (seconds, grown, refusal) in meet_models():
+        print(f"{name:<38}{seconds * 1000:>8.0f}{grown / MEBIBYTE:>10.0f}  {refusal}")
     print(f"\n{CHANGES:,} changed bytes of {VERSION}/model.onnx")
     for card, met in (("as it is", False), ("with their checksum", True)):
         print(f"under a card {card}: {dict(Counter(meet_changes(vouched_for=met)))}")
@@ -295,6 +333,22 @@ def costs(client: httpx.Client, pid: int, body: Body) -> tuple[int, float, int]:
     before, started = most_memory(pid), time.perf_counter()
     status = client.post(body.path, content=body.content, headers=body.headers).status_code
     return status, time.perf_counter() - started, most_memory(pid) - before
+
+
+def meet_models() -> Iterator[tuple[str, tuple[float, int, str]]]:
+    """What the check of each version that is made to hurt costs this process, and how it ends."""
+    made = {name: (make, None) for name, (make, _) in hostile_models.MODELS.items()}
+    batches = {name: (hostile_models.harmless, make) for name, (make, _) in hostile_models.BATCHES.items()}
+    for name, (model, batch) in (made | batches).items():
+        with tempfile.TemporaryDirectory() as folder:
+            hostile_models.publish(Path(folder) / "1", model(), batch and batch())
+            forget_memory(os.getpid())
+            before, started, refusal = most_memory(os.getpid()), time.perf_counter(), "none"
+            try:
+                check.check(Settings.model_validate({"model_dir": folder}), 1)
+            except ModelError as error:
+                refusal = str(error).removeprefix(folder)
+            yield name, (time.perf_counter() - started, most_memory(os.getpid()) - before, refusal)
 
 
 def meet_changes(*, vouched_for: bool) -> Iterator[str]:

@@ -2,17 +2,23 @@
 
 On stdout: where to find what, for people. On stderr: JSON lines, for collectors. Exit codes: 0 ended by a signal, 1
 blocked, or its workers failed to start, 2 a setting that cannot be used, 3 a model that must not serve, 4 an address
-that cannot be listened on; each of the last three with one clear line on stderr.
+that cannot be listened on; each of the last three with one clear line on stderr. Code that never lets go of the
+interpreter is ended by a signal: SIGKILL when it has hung for too long, SIGALRM at the end of the time to end.
 """
 
 from __future__ import annotations
+
+from service import signals
+
+if __name__ == "__main__":  # before the imports below, which take their time
+    signals.install()
 
 import contextlib
 import functools
 import os
 import resource
+import secrets
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -20,15 +26,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service import certificate, keys
+from service import certificate, keys, logs
 from service import settings as settings_module
 from service.ending import ended
 from service.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import uvicorn
 
     from service.lifecycle import Models
     from service.orders import Orders
@@ -47,14 +51,6 @@ mnist-mlp {state} at
   curl -s {url}/page/seven.png | curl --data-binary @- {url}/predict
 
 Ctrl-C ends it."""
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "service.observe.JsonFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {"python_multipart": {"level": "ERROR"}},  # it warns of each form that it cannot read
-}
 
 
 def main(arguments: list[str]) -> int:
@@ -64,12 +60,17 @@ def main(arguments: list[str]) -> int:
 
 def _serve(arguments: list[str]) -> int:
     settings = settings_module.load(arguments)
+    logs.start(settings.log_level)
     _check_descriptors()
     _check_certificate(settings)
     if settings.api_keys_file is not None:
         keys.read(settings.api_keys_file)
-    with contextlib.closing(_listen(settings)) as listener, _grpc_port(settings) as port, _metrics_folder(settings):
-        return _run(settings.model_copy(update={"grpc_port": port}), listener)
+    with contextlib.ExitStack() as stack:
+        ports = [settings.port] if settings.metrics_port is None else [settings.port, settings.metrics_port]
+        listeners = [stack.enter_context(contextlib.closing(_listen(settings.host, port))) for port in ports]
+        grpc_port = stack.enter_context(_grpc_port(settings))
+        stack.enter_context(_metrics_folder(settings))
+        return _run(settings.model_copy(update={"grpc_port": grpc_port}), listeners)
 
 
 def _check_descriptors() -> None:
@@ -89,12 +90,11 @@ def _check_certificate(settings: Settings) -> None:
         ) from None
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """The listening socket, bound before anything else so that a taken port is told at once."""
-    listener = _bound(settings.host, settings.port)
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, bound before anything else so that a taken port is told at once."""
+    listener = _bound(host, port)
     # From here on connections wait instead of being refused, also while the workers start.
     listener.listen(BACKLOG)
-    listener.set_inheritable(True)
     return listener
 
 
@@ -130,9 +130,12 @@ def _metrics_folder(settings: Settings) -> Iterator[None]:
     if settings.workers == 1:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="mnist-metrics-", dir=_roomy(settings.workers * METRICS_BYTES)) as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        yield
+    place = _roomy(settings.workers * METRICS_BYTES)
+    with signals.held():
+        folder = tempfile.mkdtemp(prefix="mnist-metrics-", dir=place)
+        signals.at_end.callback(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    yield
 
 
 def _roomy(size: int) -> Path:
@@ -149,7 +152,7 @@ def _roomy(size: int) -> Path:
     )
 
 
-def _run(settings: Settings, listener: socket.socket) -> int:
+def _run(settings: Settings, listeners: list[socket.socket]) -> int:
     # Imported here, and each where it is needed: prometheus_client looks for its folder when it is imported, and the
     # parent of several workers starts them sooner without the app.
     from service.lifecycle import Models
@@ -157,86 +160,67 @@ def _run(settings: Settings, listener: socket.socket) -> int:
 
     orders = Orders(shared=settings.workers > 1)
     models = Models(settings, orders)
-    # Checked here for all workers: one line and one exit code, before any process is started.
+    version = None
+    # Checked here for all workers: one line and one exit code, before any worker is started.
     with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
-        models.start()
-    print(_welcome(settings, listener, models), flush=True)
-    # uvicorn raises the signal again that it ended for; it has done its work by then.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    return _one(settings, listener, models) if settings.workers == 1 else _several(settings, listener, orders)
+        begin = models.start if settings.workers == 1 else models.check
+        version = begin(functools.partial(_import, settings))
+    logs.say(_welcome(settings, listeners, version), sys.stdout)
+    return _one(settings, listeners, models) if settings.workers == 1 else _several(settings, listeners, orders)
 
 
-def _one(settings: Settings, listener: socket.socket, models: Models) -> int:
+def _import(settings: Settings) -> None:
+    """What is needed next, while the model is checked by another process."""
+    from service import worker
+
+    if settings.workers == 1:
+        with worker.uncollected():
+            from service import app, classifier  # noqa: F401
+
+
+def _one(settings: Settings, listeners: list[socket.socket], models: Models) -> int:
     from service import worker
 
     with worker.uncollected():
-        import prometheus_client
-
         from service import app, metrics
-        from service.accept import Server
         from service.drain import Drain
+        from service.server import Server
         from service.shares import Shares
+        from service.watchdog import OuterWatchdog, Watchdog
 
-        registry = metrics.registry()
-        if settings.metrics_port is not None:
-            prometheus_client.start_http_server(settings.metrics_port, settings.host, registry)
-        drain = Drain(settings.drain_seconds, listener)
-        config = _uvicorn(settings, app.create_app(settings, models, registry, drain))
-    Server(config, Shares(1)).run([listener])
-    return 0
+        seconds = settings.stall_seconds
+        watchdog = Watchdog(seconds, settings.shutdown_seconds, functools.partial(OuterWatchdog, seconds))
+        drain = Drain(settings.drain_seconds, listeners[0], watchdog.end_in_time)
+        server = Server(settings, app.create_app(settings, models, metrics.registry(), drain), Shares(1), watchdog)
+    return min(1, server.run_to_end(listeners))
 
 
-def _several(settings: Settings, listener: socket.socket, orders: Orders) -> int:
-    from service import worker
+def _several(settings: Settings, listeners: list[socket.socket], orders: Orders) -> int:
+    from service.reader import token
+    from service.shares import Shares
     from service.supervisor import Supervisor
+    from service.worker_process import Job
 
-    if settings.metrics_port is not None:
-        import prometheus_client
-
-        from service import metrics
-
-        folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-        prometheus_client.start_http_server(settings.metrics_port, settings.host, metrics.all_workers(folder))
-    make = functools.partial(worker.worker_app, settings, os.getpid(), orders)
-    supervisor = Supervisor(_uvicorn(settings, make, factory=True), listener, settings.drain_seconds)
-    supervisor.run()
-    return int(supervisor.failed)
+    os.environ[token.NAME] = secrets.token_hex(8)
+    shares = Shares(settings.workers)
+    assert orders.descriptor is not None
+    assert shares.descriptor is not None
+    ports = [listener.fileno() for listener in listeners]
+    job = Job(settings, ports, orders.descriptor, orders.verified.descriptor, shares.descriptor)
+    return Supervisor(settings, job, listeners[0], shares).run()
 
 
-def _welcome(settings: Settings, listener: socket.socket, models: Models) -> str:
+def _welcome(settings: Settings, listeners: list[socket.socket], version: str | None) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host else host
     scheme = "http" if settings.tls_cert_file is None else "https"
-    url = f"{scheme}://{host}:{listener.getsockname()[1]}"
-    metrics_url = url if settings.metrics_port is None else f"http://{host}:{settings.metrics_port}"
+    url, *others = [f"{host}:{listener.getsockname()[1]}" for listener in listeners]
+    url = f"{scheme}://{url}"
+    metrics_url = f"http://{others[0]}" if others else url
     grpc = "" if settings.grpc_port is None else f"  gRPC     {host}:{settings.grpc_port}\n"
-    state = f"version {models.current.version} answers" if models.current else "waits for a version, and will answer"
+    state = f"version {version} answers" if version else "waits for a version, and will answer"
     return WELCOME.format(state=state, url=url, metrics_url=metrics_url, grpc=grpc)
 
 
-def _uvicorn(settings: Settings, app: object, *, factory: bool = False) -> uvicorn.Config:
-    import uvicorn
-
-    from service.handshake import Handshake
-    from service.protocol import Protocol
-
-    LOGGING["root"]["level"] = settings.log_level.upper()  # type: ignore[index]
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        factory=factory,
-        workers=settings.workers,
-        http=Protocol if settings.tls_cert_file is None else Handshake,
-        loop="uvloop",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        log_config=LOGGING,
-        log_level="warning",
-        timeout_graceful_shutdown=max(0, int(settings.shutdown_seconds - settings.drain_seconds)),
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    signals.end(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""New connections, shared among the workers: uvicorn's server, which takes them from a socket that all listen on.
+"""New connections, shared among the workers: taken from a socket that all listen on.
 
 In: the listening socket. Out: connections for the protocol, taken by the worker that has the fewest. asyncio's own way
 takes whatever is there, and who wakes up first gets all that come together: on two cores the clients have one, a worker
@@ -8,14 +8,9 @@ the other, and the next worker nothing. It knows sockets and counts, and neither
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import resource
-import sys
-from typing import TYPE_CHECKING, cast
-
-import uvicorn
-from uvicorn.config import STARTUP_FAILURE
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
@@ -32,27 +27,6 @@ REST = 0.1  # seconds after the system has refused a connection
 KEPT = 8  # descriptors that connections leave to whatever else must open a file
 
 log = logging.getLogger("service")
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server, but for how connections come."""
-
-    def __init__(self, config: uvicorn.Config, shares: Shares) -> None:
-        super().__init__(config)
-        self._shares = shares
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app, then take connections from the one listening socket that there is."""
-        await self.lifespan.startup()
-        if self.lifespan.should_exit:
-            sys.exit(STARTUP_FAILURE)
-        assert sockets
-        (listener,) = sockets
-        state, made_by = self.lifespan.state, cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        protocol = functools.partial(made_by, config=self.config, server_state=self.server_state, app_state=state)
-        acceptor = Acceptor(listener, protocol, self._shares, state["connections"], state["drain"])
-        self.servers = [acceptor]  # type: ignore[list-item]
-        self.started = True
 
 
 class Acceptor:

@@ -1,14 +1,12 @@
 """Who may ask what: API keys on requests, where a file of keys is set.
 
 In: a request's headers, and the scope that its route asks for. Out: nothing, or `Unauthorized`, `Forbidden` or
-`RateLimited`. The file is read again when it has changed. It knows headers, and neither HTTP nor gRPC; a key is in no
-message, log or metric, its name is.
+`RateLimited`. It knows headers, and neither HTTP nor gRPC; a key is in no message, log or metric, its name is.
 """
 
 from __future__ import annotations
 
 import hmac
-import logging
 import math
 import time
 from typing import TYPE_CHECKING
@@ -18,8 +16,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from service import keys
 from service.errors import Forbidden, RateLimited, Unauthorized
-from service.observe import template
-from service.settings import SettingsError
+from service.keys_file import KeysFile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -30,16 +27,13 @@ if TYPE_CHECKING:
 
     Headers = Iterable[tuple[bytes, bytes]]
 
-LOOK_SECONDS = 1.0  # between two looks at the file
 PREFIX = 8  # bytes of a digest that find an entry; all of it is then compared in constant time
 MODEL = "/v2/models/{model}"
-# Probes have no keys. The page's files tell nothing; what it asks needs a key, which a proxy may add.
+# Probes have no keys. The pages' files tell nothing; what they ask needs a key, which a proxy may add.
 OPEN = frozenset(
-    {"/", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
+    {"/", "/docs", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
     | {f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
 )
-
-log = logging.getLogger("service")
 
 
 class Holder:
@@ -69,14 +63,12 @@ class Holder:
 
 
 class Access:
-    """The keys of one file; raises `SettingsError` where it cannot be read."""
+    """The keys of one file."""
 
     def __init__(self, path: Path, metrics: Metrics) -> None:
-        self._path = path
         self._metrics = metrics
         self._holders: dict[bytes, Holder] = {}
-        self._looked, self._state = time.monotonic(), _state(path)
-        self._read()
+        self.file = KeysFile(path, metrics, self._change)
 
     def admit(self, headers: Headers, scope: str) -> None:
         """Lets a request in, or says why not."""
@@ -100,13 +92,7 @@ class Access:
         holder = self._find(headers)
         return holder is not None and scope in holder.entry.scopes
 
-    def take(self, headers: Headers, scope: str) -> bool:
-        """Whether a request that `fits` is also within its rate: then it is counted; else `admit` is to refuse it."""
-        holder = self._find(headers)
-        return holder is not None and scope in holder.entry.scopes and holder.take()
-
     def _find(self, headers: Headers) -> Holder | None:
-        self._look()
         key = _presented(headers)
         digest = None if key is None else keys.digest(key)
         if digest is None:
@@ -121,25 +107,10 @@ class Access:
         self._metrics.key_refusals["unknown"].inc()
         return Unauthorized("The API key is none that is known here.", challenge=', error="invalid_token"')
 
-    def _look(self) -> None:
-        """Reads the file again if it has changed; one that cannot be read leaves everything as it was."""
-        now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
-            return
-        self._looked = now
-        state = _state(self._path)
-        if state != self._state:
-            self._state = state
-            try:
-                self._read()
-            except SettingsError as error:
-                log.error("%s; the keys from before stay", error)
-
-    def _read(self) -> None:
+    def _change(self, entries: list[Entry]) -> None:
+        """These are the keys from now on."""
         known = {holder.entry: holder for holder in self._holders.values()}  # these keep what is in their buckets
-        entries = keys.read(self._path)
         self._holders = {entry.digest[:PREFIX]: known.get(entry) or Holder(entry, self._metrics) for entry in entries}
-        log.info("%d API keys are known", len(entries))
 
     def guard(self) -> Callable[..., Awaitable[None]]:
         """A dependency of all routes, before any of a body is read."""
@@ -150,7 +121,7 @@ class Access:
             _header: object = Security(APIKeyHeader(name="X-API-Key", auto_error=False)),
         ) -> None:
             scope = scope_of(request.scope["route"].path)
-            if scope is not None:
+            if scope is not None and not request.scope.get("let_in"):
                 self.admit(request.scope["headers"], scope)
 
         return check
@@ -158,12 +129,11 @@ class Access:
 
 def scope_of(route: str) -> str | None:
     """The scope that a route asks for; None: it is open."""
-    path = template(route)
-    if path in OPEN:
+    if route in OPEN:
         return None
-    if path == "/metrics":
+    if route == "/metrics":
         return "metrics"
-    return "admin" if path.startswith("/v2/repository/models/") else "infer"
+    return "admin" if route.startswith("/v2/repository/models/") else "infer"
 
 
 def _presented(headers: Headers) -> bytes | None:
@@ -175,11 +145,3 @@ def _presented(headers: Headers) -> bytes | None:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             bearer = value[7:].strip()
     return bearer
-
-
-def _state(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size

@@ -1,6 +1,6 @@
 """Who is let in: what could not be answered in time is refused at once, before anything is paid for it.
 
-In: the time that a client gives, and the waits that batcher and decoder predict. Out: the seconds that a request has,
+In: the time that a client gives, and the waits that batcher and readers predict. Out: the seconds that a request has,
 or why it is refused: 503 when it would be late, with the time after which to come back; 504 when it is late already.
 It knows neither bodies nor routes.
 """
@@ -13,11 +13,12 @@ import time
 from typing import TYPE_CHECKING
 
 from service.errors import DeadlineExceeded, Malformed, Overloaded
+from service.quoting import quoted
 
 if TYPE_CHECKING:
     from service.batcher import Batcher
-    from service.decoder import Decoder
     from service.lifecycle import Models
+    from service.reader.readers import Readers
     from service.settings import Settings
 
 TIMEOUT = "X-Request-Timeout-Ms"
@@ -27,17 +28,17 @@ _MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
 class Admission:
     """Lets requests in while they can be answered in time."""
 
-    def __init__(self, settings: Settings, models: Models, batcher: Batcher, decoder: Decoder) -> None:
+    def __init__(self, settings: Settings, models: Models, batcher: Batcher, readers: Readers) -> None:
         self._models = models
         self._batcher = batcher
-        self._decoder = decoder
+        self._readers = readers
         self._timeout = settings.timeout_seconds
         self._max_wait = settings.max_wait_seconds
 
     def admit(self, timeout: str | None, began: float, *, large: bool) -> float:
         """Seconds that are left to answer a request that `began` at this time (perf_counter).
 
-        `timeout` is the header's value; without one, the time to answer begins now. `large` are pictures for threads.
+        `timeout` is the header's value; without one, the time to answer begins now. `large` are bodies for readers.
         Raises `Overloaded`, `DeadlineExceeded`, or `Malformed` where the header is no number.
         """
         seconds = self._timeout
@@ -48,7 +49,7 @@ class Admission:
                 raise DeadlineExceeded(f"The {given:g} s that {TIMEOUT} gives had passed already.", limit=given)
         wait = self._batcher.wait()
         if large:
-            wait += self._decoder.wait()
+            wait += self._readers.wait()
         current = self._models.current
         run = current.costs.seconds(1) if current else 0.0
         limit = min(self._max_wait, seconds - run)
@@ -65,5 +66,5 @@ def _overloaded(wait: float, limit: float) -> Overloaded:
 
 def _seconds(timeout: str) -> float:
     if not _MILLISECONDS.fullmatch(timeout):
-        raise Malformed(f"{TIMEOUT} is a whole number of milliseconds from 1 to 999999999; found {timeout[:40]!r}.")
+        raise Malformed(f"{TIMEOUT} is a whole number of milliseconds from 1 to 999999999; found {quoted(timeout)!r}.")
     return int(timeout) / 1000

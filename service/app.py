@@ -10,26 +10,24 @@ import asyncio
 import contextlib
 import functools
 import logging
-import signal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import Depends, FastAPI, Request
-from fastapi.staticfiles import StaticFiles
-from fastapi_offline import FastAPIOffline
-from starlette.concurrency import run_in_threadpool
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 import service
-from service import certificate, metrics, openapi, problems, served, watchdog
+from service import logs, metrics, metrics_port, openapi, problems, served, signals
 from service.access import Access, scope_of
 from service.batcher import Batcher
 from service.bodies import Bodies
+from service.budget import Budget
+from service.certificate import Certificate
 from service.connections import Connections
 from service.inference_routes import add_inference
-from service.observe import Observe, Observer, start_access_log, template
+from service.observe import Observe, Observer
+from service.origins import AllowedHosts
+from service.pages import add_pages
 from service.predict import Predictor, in_time
 from service.protocol import FastPath
 from service.receive import admitted_body
@@ -46,16 +44,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.trial import Trial
 
-PAGE = Path(__file__).parent / "page"
-# The page may load and ask only what comes from here; pictures that it makes itself are data: and blob:.
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data: blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
-}
-
 # Answered before whatever waits for its turn.
 AHEAD = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
@@ -69,16 +57,12 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     predictor = Predictor(models, batcher, watched, settings)
     access = None if settings.api_keys_file is None else Access(settings.api_keys_file, watched)
 
-    def unready() -> str | None:
-        """Why no requests should be sent here, if so."""
-        if drain.begun:
-            return "the service is shutting down"
-        return None if models.current else "no model version is loaded"
+    unready = functools.partial(_unready, drain, access, models)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        listener = start_access_log()
         fast_path = FastPath(predictor, observer, access, watched)
+        logs.count_dropped(watched.dropped_lines.inc)
 
         def changed(classifier: Classifier | None) -> None:
             watched.serves(service.__version__, classifier)
@@ -94,12 +78,19 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
             log.error("a model version is refused: %s", reason)
 
         drain.install()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, models.look_again)
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(models.followed(changed, refused, functools.partial(_tried, watched)))
-            await stack.enter_async_context(watchdog.watched(settings.stall_seconds))
-            connections, bodies = Connections(settings, watched), Bodies(settings.max_body_bytes)
-            await stack.enter_async_context(connections.watched())
+            stack.enter_context(signals.on_hangup(asyncio.get_running_loop(), models.look_again))
+            certificate = Certificate(settings)
+            connections = Connections(settings, watched, budget := Budget())
+            bodies = Bodies(budget, settings.max_body_bytes)
+            for part in (
+                predictor.reading(),
+                models.followed(changed, refused, functools.partial(_tried, watched), watched.misses),
+                certificate.followed(),
+                connections.watched(),
+                contextlib.nullcontext() if access is None else access.file.followed(),
+            ):
+                await stack.enter_async_context(part)
             if settings.grpc_port is not None:
                 from service.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
 
@@ -122,19 +113,24 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 "observer": observer,
                 "turns": Turns(settings.max_wait_seconds, AHEAD),
                 "bodies": bodies,
-                "tls": certificate.context(settings),
+                "certificate": certificate,
+                "hosts": AllowedHosts(settings.allowed_hosts) if settings.allowed_hosts else None,
+                "metrics_port": await stack.enter_async_context(
+                    metrics_port.serving(settings, watched, observer, drain, budget)
+                ),
             }
             yield shared | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
         batcher.close()
         watched.book.flush()
-        listener.stop()
 
-    app = FastAPIOffline(
+    app = FastAPI(
         title="mnist-mlp",
         version=service.__version__,
         description="Pictures of handwritten digits in, digits out.",
+        docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # `service.framing` takes the slash away
         dependencies=[] if access is None else [Depends(access.guard())],
         lifespan=lifespan,
     )
@@ -145,11 +141,20 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     add_inference(app, predictor, models, settings, watched)
     if settings.metrics_port is None:
         _add_metrics(app, watched)
-    _add_page(app)
+    add_pages(app)
     _add_openapi(app)
-    observer = Observer(watched, _routes(app), settings.access_log)
+    observer = Observer(watched, _routes(app), settings.access_log, settings.trusted_proxies)
     app.add_middleware(Observe, observer=observer)
     return app
+
+
+def _unready(drain: Drain, access: Access | None, models: Models) -> str | None:
+    """Why no requests should be sent here, if so."""
+    if drain.begun:
+        return "the service is shutting down"
+    if access is not None and access.file.trouble is not None:
+        return access.file.trouble
+    return None if models.current else "no model version is loaded"
 
 
 def _tried(watched: metrics.Metrics, trial: Trial | None) -> None:
@@ -162,9 +167,7 @@ def _tried(watched: metrics.Metrics, trial: Trial | None) -> None:
 
 def _routes(app: FastAPI) -> list[tuple[str, str]]:
     """The route templates that exist, each with its methods."""
-    return [
-        (template(route.path), method) for route in app.routes if hasattr(route, "path") for method in _methods(route)
-    ]
+    return [(route.path, method) for route in app.routes if hasattr(route, "path") for method in _methods(route)]
 
 
 def _methods(route: object) -> set[str]:
@@ -249,10 +252,7 @@ def _add_metrics(app: FastAPI, watched: metrics.Metrics) -> None:
         responses={200: {"description": "The format that Accept asks for.", "content": formats}},
     )
     async def scrape(request: Request) -> Response:
-        watched.book.flush()
-        accept = request.headers.get("accept", "")
-        text, content_type = await run_in_threadpool(metrics.exposition, watched.registry, accept)
-        return Response(text, headers={"Content-Type": content_type})
+        return await metrics_port.scraped(request, watched)
 
 
 def _add_openapi(app: FastAPI) -> None:
@@ -273,19 +273,3 @@ def _add_openapi(app: FastAPI) -> None:
         return Response(document(), media_type="application/json")
 
     app.add_route(path, openapi, include_in_schema=False)
-
-
-def _add_page(app: FastAPI) -> None:
-    class PageFiles(StaticFiles):
-        """The page's files, with headers that let the page use nothing from elsewhere."""
-
-        def file_response(self, *args: object, **kwargs: object) -> Response:
-            response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
-            response.headers.update(PAGE_HEADERS)
-            return response
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
-
-    app.mount("/page", GZipMiddleware(PageFiles(directory=PAGE)), name="page")

@@ -8,25 +8,24 @@ It knows the forms that `/predict` takes, not what a picture shows.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
-from service import plain_form, signature, texts, values
+from service import any_form, plain_form, signature, texts, values
 from service.errors import Malformed, NotAPicture, ServiceError, TooLarge, UnknownMediaType, Unusable
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
+from service.quoting import quoted
 
 Picture: TypeAlias = "bytes | Numbers | ServiceError"  # PNG or JPEG; pixels; or why it is neither
 
 ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
 FORM = "multipart/form-data"
 PARTS = 16  # of a form, for each picture that it may hold: fields that are no files are passed over
+TYPE_BYTES = 1000  # of a form's Content-Type
 DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
+DATA_URL_HEAD = 200  # characters before its data
 
 
 class Numbers(NamedTuple):
@@ -56,7 +55,8 @@ def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
         return Pictures([body], several=False)
     if kind == "application/octet-stream":
         return _raw(body, max_images)
-    unknown = UnknownMediaType(f"Content-Type {kind or '(none)'} is not one that is read here; send {ACCEPTED}.")
+    found = quoted(kind) or "(none)"
+    unknown = UnknownMediaType(f"Content-Type {found} is not one that is read here; send {ACCEPTED}.")
     raise signature.refusal(body) or unknown
 
 
@@ -71,73 +71,17 @@ def _raw(body: bytes, max_images: int) -> Pictures:
 
 def _form(content_type: str, body: bytes, max_images: int) -> Pictures:
     """The files of a form (RFC 7578), whatever its fields are called; other fields are passed over."""
+    if len(content_type) > TYPE_BYTES:
+        raise Malformed(f"The form's Content-Type has more than {TYPE_BYTES:,} bytes, which is the limit.")
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     files = plain_form.files(body, boundary, max_parts=PARTS * max_images)
     if files is None:
-        files = _any_form(boundary, body, PARTS * max_images)
+        files = any_form.files(boundary, body, PARTS * max_images)
     if not files:
         raise Malformed("The form holds no file; send each picture as a file (curl: -F image=@digit.png).")
     _check_count(len(files), max_images)
     return Pictures(list(files), several=len(files) > 1)
-
-
-def _any_form(boundary: bytes, body: bytes, max_parts: int) -> list[bytes]:
-    form = _Form(max_parts)
-    try:
-        MultipartParser(boundary, form.callbacks()).write(body)
-    except (FormParserError, ValueError) as error:
-        raise Malformed(f"The multipart body cannot be read: {error}.") from None
-    return form.files
-
-
-class _Form:
-    """Collects the files of a form from what python-multipart's parser tells."""
-
-    def __init__(self, max_parts: int) -> None:
-        self.files: list[bytes] = []
-        self._parts, self._max_parts = 0, max_parts
-        self._name = self._value = self._disposition = b""
-        self._content = bytearray()
-
-    def callbacks(self) -> MultipartCallbacks:
-        """What the parser calls."""
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._field,
-            "on_header_value": self._header,
-            "on_header_end": self._header_end,
-            "on_part_data": self._data,
-            "on_part_end": self._end,
-        }
-
-    def _begin(self) -> None:
-        self._parts += 1
-        if self._parts > self._max_parts:
-            raise TooLarge(
-                f"The form has more than {self._max_parts:,} parts, which is the limit.", limit=self._max_parts
-            )
-        self._disposition, self._content = b"", bytearray()
-
-    def _field(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-
-    def _header(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._name = self._value = b""
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self._content += data[start:end]
-
-    def _end(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        # A file need not have a name (RFC 7578 section 4.2): Triton's perf_analyzer gives none.
-        if b"filename" in options or signature.is_read(self._content):
-            self.files.append(bytes(self._content))
 
 
 def _json(body: bytes, max_images: int) -> Pictures:
@@ -175,12 +119,12 @@ def _picture(image: object) -> bytes | Numbers:
 
 def _base64(text: str) -> bytes:
     if text.startswith("data:"):
-        header = DATA_URL.match(text)
+        header = DATA_URL.match(text[:DATA_URL_HEAD])
         if header is None:
             raise Malformed("The data URL is not of the form data:image/png;base64,…")
         text = text[header.end() :]
     try:
-        picture = texts.decoded("".join(text.split()))
+        picture = texts.decoded_lines(text)
     except ValueError as error:
         raise Malformed(f"The picture's text is not base64: {error}.") from None
     if not picture:

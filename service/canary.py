@@ -13,9 +13,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from service import check, versions
 from service import settings as settings_module
-from service import versions
-from service.classifier import Classifier
 from service.ending import ended
 from service.errors import ModelError
 
@@ -60,7 +59,7 @@ def _tell(chosen: argparse.Namespace) -> int:
         _promote(settings, number)
         done = f"version {number} is promoted"
     else:
-        Classifier.load(settings.model_dir, str(chosen.version))
+        check.check(settings, chosen.version)
         versions.tell_canary(settings, chosen.version, chosen.percent)
         share = f"answers {chosen.percent:g} % of the requests" if chosen.percent else "is compared"
         done = f"version {chosen.version} {share}"
@@ -70,7 +69,7 @@ def _tell(chosen: argparse.Namespace) -> int:
 
 def _promote(settings: Settings, number: int) -> None:
     """Have a version serve: as `latest`, where that is chosen and comes to it, or else by the pin."""
-    Classifier.load(settings.model_dir, str(number))
+    check.check(settings, number)
     if versions.chosen(settings) != versions.LATEST or number != versions.numbers(settings.model_dir)[0]:
         versions.pin(settings, str(number))
     versions.forget_canary(settings)

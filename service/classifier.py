@@ -69,12 +69,15 @@ def _session(verified: Artefact) -> ort.InferenceSession:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
+    # Else the runtime would look itself what the bytes are, and take its own format, in which nothing was checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     where = f"model {verified.name} version {verified.version}"
     try:
         session = ort.InferenceSession(verified.model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - the runtime raises a dozen unrelated classes
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{where}: expected a model that ONNX Runtime loads, found {first_line}") from None
+        raise ModelError(f"{where}: expected a model that ONNX Runtime loads, found {first_line[:300]}") from None
+    session._model_bytes = None  # it would keep them for making itself anew, as for a GPU that fails
     found = [(x.name, x.type, x.shape[1:]) for x in (*session.get_inputs(), *session.get_outputs())]
     expected = [("images", "tensor(uint8)", [1, 28, 28]), ("probabilities", "tensor(float)", [10])]
     if found != expected or any(isinstance(x.shape[0], int) for x in session.get_inputs()):

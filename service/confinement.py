@@ -13,6 +13,14 @@ import signal
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# What decides how Python and its libraries run; the rest of the environment may hold secrets.
+ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PATH")
+
+
+def environment() -> dict[str, str]:
+    """What such a process is started with: no secret of this one, and no threads of NumPy's."""
+    kept = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name.startswith("PYTHON")}
+    return kept | {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def end_with(parent: int) -> None:

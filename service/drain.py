@@ -33,11 +33,14 @@ log = logging.getLogger("service")
 class Drain:
     """Whether, and how far, this process is ending."""
 
-    def __init__(self, seconds: float, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self, seconds: float, listener: socket.socket | None = None, on_begin: Callable[[], object] = lambda: None
+    ) -> None:
         self.begun = False  # not ready any more, and each answer closes its connection
         self.closing = asyncio.Event()  # connections that stay quiet are closed
         self._seconds = seconds
         self._listener = listener  # None where others listen on it too
+        self._on_begin = on_begin  # is called when the signal comes, whatever the event loop does
 
     def install(self) -> None:
         """Take signals over from uvicorn; to be called in its event loop."""
@@ -49,6 +52,7 @@ class Drain:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.begun:
             self.begun = True
+            self._on_begin()
             self._loop.call_soon_threadsafe(self._begin, number)
         elif number == signal.SIGINT:  # somebody who presses Ctrl-C again does not want to wait
             self._exit(number, frame)

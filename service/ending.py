@@ -1,14 +1,17 @@
 """How a command of the service ends that cannot do its work: with one clear line, and a code for what kept it from it.
 
 In: the command's name and its work. Out: the work's exit code, or a line on stderr and 2 for a setting that cannot be
-used, 3 for a model that must not serve, 4 for what the system refuses. It knows no command.
+used, 3 for a model that must not serve, 4 for what the system refuses; or the stack and 1 for a fault of ours. It
+knows no command.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING
 
+from service import logs
 from service.errors import ModelError
 from service.settings import SettingsError
 
@@ -26,8 +29,11 @@ def ended(name: str, work: Callable[[], int]) -> int:
         return _complain(name, error, 3)
     except OSError as error:
         return _complain(name, error, 4)
+    except Exception:
+        logging.getLogger("service").exception("%s has failed", name)
+        return 1
 
 
 def _complain(name: str, error: Exception, code: int) -> int:
-    print(f"{name}: {error}", file=sys.stderr)
+    logs.say(f"{name}: {error}", sys.stderr)
     return code

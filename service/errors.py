@@ -1,6 +1,6 @@
 """The family of errors, and the flow of a request that they map.
 
-    connection  BadFraming 400 · SlowRequest 408 · TooLarge 413 · HeadTooLarge 431 · Overloaded 503
+    connection  BadFraming 400 · UnknownHost 400 · SlowRequest 408 · TooLarge 413 · HeadTooLarge 431 · Overloaded 503
     route       NoSuchModel 404 · Forbidden 403 · NotLoaded 400 · NoModel 503
     access      Unauthorized 401 · Forbidden 403 · RateLimited 429
     receive     TooLarge 413 · Malformed 400 · UnknownMediaType 415 · SlowRequest 408
@@ -93,6 +93,13 @@ class BadFraming(ServiceError):
     reason = "bad_framing"
 
 
+class UnknownHost(ServiceError):
+    """A request for a host that is not among those of the settings."""
+
+    status = 400
+    reason = "unknown_host"
+
+
 class HeadTooLarge(ServiceError):
     """Request line and headers over a limit."""
 
@@ -166,3 +173,7 @@ class DeadlineExceeded(ServiceError):
 
 class ModelError(Exception):
     """A model version that must not serve: names the file, what was expected and what was found."""
+
+
+class NotChecked(ModelError):
+    """A model version that could not be checked now, for no fault of its own."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import logging
 import math
 import socket
 import struct
@@ -22,7 +23,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service import framing, problems
-from service.errors import BadFraming, ServiceError, SlowRequest, TooLarge
+from service.connections import COST, FREE
+from service.errors import BadFraming, HeadTooLarge, ServiceError, SlowRequest, TooLarge
 from service.receive import RATE
 
 if TYPE_CHECKING:
@@ -31,14 +33,17 @@ if TYPE_CHECKING:
     from service.connections import Connections
     from service.errors import Overloaded
     from service.observe import Observer
+    from service.origins import AllowedHosts
     from service.turns import Turns
 
 HEAD_END = b"\r\n\r\n"
-# Of a body in chunks: bytes that are read without looking whether a request is whole, and at most in one turn of the
-# loop, since each of them may be a chunk.
-CHUNKS, CHUNKS_A_TURN = 4096, 16_384
-PIECE = 262_144  # bytes that the event loop reads at once, at most
+CHUNKS = 4096  # bytes of a body in chunks that are read without looking whether a request is whole
+PARTS_A_TURN = 512  # parts of a body that are read in one turn: in chunks of one byte each costs a microsecond
+HEAD = framing.MAX_HEAD + 8192  # bytes of a head with all that is no name and no value
+MAX_KNOWN = 2048  # bytes of a head that is kept for when it comes again
 BYTES_ACKED = slice(120, 128)  # linux/tcp.h: tcpi_bytes_acked in struct tcp_info
+
+log = logging.getLogger("service")
 
 
 class _Taking(NamedTuple):
@@ -62,24 +67,35 @@ class Guarded(HttpToolsProtocol):
     """uvicorn's protocol with deadlines and limits, which reads a request when those before it are answered."""
 
     flow: _Flow
+    cost = COST
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._connections: Connections = self.app_state["connections"]
         self._observer: Observer = self.app_state["observer"]
         self._turns: Turns = self.app_state["turns"]
+        self._hosts: AllowedHosts | None = self.app_state.get("hosts")
+        self.held = 0  # bytes, as they are counted
         self._rest = b""  # what came, and is not read yet
+        self._again = b""  # what was read, and is to be read once more
+        self._rest_since = 0.0
+        self._unsent = 0  # bytes of answers that the client had not taken when they were written
+        self._unsent_since = 0.0
         self._receiving: float | None = None  # since when a request is coming, on the loop's clock
         self._idle = 0.0  # since when none is
         self._in_head = False
         self._body: int | None = 0  # bytes of this request's body that are to come; None: it comes in chunks
         self._size = 0  # bytes of this request, with what came before it in the same piece
-        self._first = b""  # the piece that it began in
+        self._head_size = 0  # bytes of its head, or of the last one's
+        self._barren = 0  # bytes since the last of a body
+        self._parts = 0  # of bodies, in this turn
+        self._first = b""  # the piece that it began in, if it is short
         self._piece = 0  # bytes that are being read now
         self._begun = False  # the app has it
         self._running: Any = None  # the request that the app had last
         self._upgrades = False
         self._refused = False
+        self._ended = False  # the client sends no more
         self._taking: _Taking | None = None
         self.url = b""
 
@@ -87,14 +103,20 @@ class Guarded(HttpToolsProtocol):
         """A connection is there: there may be too many."""
         super().connection_made(transport)
         self.flow = _Flow(transport)
+        self._watch_writing(transport)
         self._idle = self.loop.time()
         try:
             self._connections.enter(self, self._idle)
         except ServiceError as error:
             self._refuse(error)
 
+    def _watch_writing(self, transport: Transport) -> None:
+        """Be told of every byte that is not taken at once."""
+        transport.set_write_buffer_limits(0)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
+        self._connections.hold(self, 0)
         self._connections.leave(self)
         if self._running is not None:  # uvicorn tells the last of pipelined requests alone
             self._running.disconnected = True
@@ -103,37 +125,62 @@ class Guarded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes from the connection."""
         self._unset_keepalive_if_required()
-        self._rest += data
+        self._rest = self._rest + data if self._rest else data
+        self._rest_since = self.loop.time()
         self._read()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more, and may still read: keep the connection for its answers, where TLS lets us."""
+        self._ended = True
+        self._close_if_done()
+        return self.scheme == "http"
+
+    def _close_if_done(self) -> None:
+        """Close a connection on which nothing more comes, when all that came is answered."""
+        if not self._ended or self._rest or self._refused:
+            return
+        if self._receiving is not None:
+            self._refuse(BadFraming("The request breaks off."))
+        elif not self._answering():
+            self.transport.close()
 
     def _read(self) -> None:
         """Read what is there, as far as it may be read in this turn of the loop."""
-        chunks = 0
-        while self._rest and not (self._refused or self._whole()):
-            if chunks >= CHUNKS_A_TURN:
-                self.loop.call_soon(self._read_on)
+        rest, at, self._parts = self._rest, 0, 0
+        while at < len(rest) and not (self._refused or self._whole()):
+            if self._parts >= PARTS_A_TURN:
+                self._turns.take(self._read_in_turn, "")
                 break
-            size = self._size_of_next()
-            if self._body is None:
-                chunks += size
-            piece, self._rest = self._rest[:size], self._rest[size:]
+            piece = rest[at : at + self._size_of_next(rest, at)]
+            at += len(piece)
             self._feed(piece)
-        if self._refused:
-            self._rest = b""
+            if self._again:
+                rest, at, self._again = self._again + rest[at:], 0, b""
+        self._rest = b"" if self._refused else rest[at:]
         self.flow.full = bool(self._rest)
         if self._rest:
             self.flow.pause_reading()
+        self.count()
+        if self.held and self._answering():
+            self.loop.call_soon(self.count)  # when the app has taken what has come of a body, and counts it itself
 
     def _whole(self) -> bool:
-        """Whether a request is whole, and waits for its turn or its answer."""
-        return self._receiving is None and self._answering()
+        """Whether a request is whole, and waits for its turn, its answer, or until those before it are taken."""
+        return self._receiving is None and (self.flow.write_paused or self._answering())
 
-    def _size_of_next(self) -> int:
+    def _size_of_next(self, rest: bytes, at: int) -> int:
         """How many of the bytes that are there may be read before a look at whether a request is whole."""
         if self._receiving is not None and not self._in_head:
             return self._body or CHUNKS
-        end = self._rest.find(HEAD_END)
-        return len(self._rest) if end < 0 else end + len(HEAD_END)
+        end = rest.find(HEAD_END, at, at + HEAD)
+        return HEAD if end < 0 else end + len(HEAD_END) - at
+
+    def _read_in_turn(self, refusal: Overloaded | None) -> None:
+        """Read on, if there is time for it."""
+        if refusal is None:
+            self.loop.call_soon(self._read_on)
+        elif not self.transport.is_closing():
+            self._refuse(refusal)
 
     def _read_on(self) -> None:
         """Read what has been there for a while."""
@@ -142,11 +189,12 @@ class Guarded(HttpToolsProtocol):
             self.flow.full = False
             self.flow.resume_reading()
             self._read()
+            self._close_if_done()
 
     def _feed(self, piece: bytes) -> None:
         self._piece = len(piece)
         if self._receiving is None:
-            self._first = piece
+            self._first = piece[: MAX_KNOWN + 1]
         try:
             self.parser.feed_data(piece)
             if self._receiving is not None:
@@ -160,8 +208,14 @@ class Guarded(HttpToolsProtocol):
 
     def _grow(self) -> None:
         self._size += self._piece
-        if self._in_head and self._size > framing.MAX_HEAD + PIECE:
+        if self._in_head:
+            self._head_size = self._size
+        if self._in_head and self._size > HEAD:
             raise framing.head_too_large()
+        self._barren += self._piece
+        if self._body is None and self._barren > framing.MAX_HEAD:
+            sentence = f"The request has more than {framing.MAX_HEAD:,} bytes that are none of its body's in one place."
+            raise HeadTooLarge(sentence, limit=framing.MAX_HEAD)
         if self._size > self._connections.max_message:
             limit = self._connections.max_message
             raise TooLarge(f"The request has more than {limit:,} bytes, which is the limit.", limit=limit)
@@ -173,7 +227,7 @@ class Guarded(HttpToolsProtocol):
         self._in_head = True
         self._begun = False
         self._body = 0
-        self._size = 0
+        self._size = self._head_size = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; what comes after a chunked body is none, and passed over (RFC 9110 section 6.5.1)."""
@@ -182,14 +236,28 @@ class Guarded(HttpToolsProtocol):
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
             self.headers.append((name, value))
+            if len(self.headers) > framing.MAX_HEADERS:
+                raise framing.too_many_headers(len(self.headers))
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or begin a request."""
         self._in_head = False
+        self._head_size, self._barren = self._size + self._piece, 0
         by_name, method, version = dict(self.headers), self.parser.get_method(), self.parser.get_http_version()
         if self._size + self._piece > framing.MAX_HEAD:
             framing.check_size(self.url, self.headers)
         framing.check(version, method, self.headers, by_name)
+        target = framing.target(self.url, method)
+        if target.host is not None or len(by_name) != len(self.headers):
+            by_name = framing.joined(self.headers)
+            if target.host is not None:  # RFC 9112 section 3.2.2: the header is of no account then
+                by_name[b"host"] = target.host
+            self.headers[:] = by_name.items()
+        self.url = target.url
+        if self._hosts is not None:
+            self._hosts.check(by_name.get(b"host", b""), self.url)
+        if version == "1.0":  # RFC 9110 section 10.1.1
+            self.expect_100_continue = False
         self._body = None if b"transfer-encoding" in by_name else int(by_name.get(b"content-length", 0))
         self._upgrades = b"upgrade" in by_name and self.parser.should_upgrade()
         if not self._upgrades:
@@ -201,8 +269,8 @@ class Guarded(HttpToolsProtocol):
 
     def begin_app(self) -> None:
         """Let the app have the request."""
-        self._begun = True
         super().on_headers_complete()
+        self._begun = True
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Start the app when it is this request's turn, and tell it since when the request has been coming."""
@@ -218,6 +286,8 @@ class Guarded(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
+        self._parts += 1
+        self._barren = 0
         if self._body is not None:
             self._body -= len(body)
         self.take_body(body)
@@ -234,10 +304,12 @@ class Guarded(HttpToolsProtocol):
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         """Read a request again as if it did not ask for another protocol: llhttp takes its body for that protocol's."""
-        head = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+        version = self.parser.get_http_version().encode()
+        head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
         head += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
-        self._rest = b"\r\n".join([*head, b"", rest + self._rest])
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        self._again = b"\r\n".join([*head, b"", rest])
 
     def on_response_complete(self) -> None:
         """A request is answered: as uvicorn's, without a timer for each."""
@@ -245,6 +317,10 @@ class Guarded(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._idle = self.loop.time()
+        if self.cycle.response_complete and self.cycle.body:
+            self.cycle.body = bytearray()
+        if self.held:
+            self.count()
         if self._receiving is not None and not self.cycle.more_body:  # the next has waited for this one
             self._receiving = self._idle
         self.flow.resume_reading()
@@ -252,6 +328,58 @@ class Guarded(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._rest:
             self.loop.call_soon(self._read_on)
+        else:
+            self._close_if_done()
+
+    def pause_writing(self) -> None:
+        """Not all of an answer was taken at once; until it is nothing else is written."""
+        super().pause_writing()
+        self._unsent_since = self.loop.time()
+        self._unsent = self._unsent_now()
+        self.count()
+
+    def resume_writing(self) -> None:
+        """All of it is taken."""
+        super().resume_writing()
+        self._unsent = 0
+        self.count()
+        if self._rest:
+            self.loop.call_soon(self._read_on)
+
+    def _unsent_now(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def count(self) -> None:
+        """Count what is held; a connection for which there is no room is cut off."""
+        held = self._holding()
+        if held <= FREE:
+            held = 0
+        if held != self.held and not self._connections.hold(self, held) and not self._refused:
+            self.let_go(self._connections.full())
+
+    def let_go(self, error: ServiceError) -> None:
+        """Drop all that is held: also a request that is whole, where it is not being answered yet."""
+        if self._answering() and not (self._unsent or self.pipeline or self.cycle.response_started):
+            self._refused, self._rest = True, b""
+            self._answer_for_app(error)
+        else:
+            self.cut_off(error)
+
+    def _holding(self) -> int:
+        """Bytes that are held for this connection; of a head they are there in one piece, and in headers."""
+        body = 0 if self.cycle is None else len(self.cycle.body)
+        return len(self._rest) + 2 * self._head_size + body + self._unsent
+
+    def holding_since(self) -> float:
+        """Since when its client makes it hold what it holds, on the loop's clock; infinite where the client does not.
+
+        Who takes answers at the rate that earns more time has just begun.
+        """
+        if self._unsent:
+            return self._unsent_since + (self._unsent - self._unsent_now()) / RATE
+        if self._rest and self._answering():
+            return self._rest_since
+        return self.waiting_since()
 
     def waiting_since(self) -> float:
         """Since when it waits for its client, on the loop's clock; infinite where it waits for none."""
@@ -270,6 +398,10 @@ class Guarded(HttpToolsProtocol):
         timeout = self._connections.timeout
         if self.transport.is_closing() or self._holds_answers():
             taken = _taken(self.transport)
+            if self._unsent:
+                self._unsent_since += (self._unsent - self._unsent_now()) / RATE
+                self._unsent = self._unsent_now()
+                self.count()
             if self._taking is None:  # it may have begun just after the last look
                 self._taking = _Taking(now - 2 * self._connections.look_seconds, taken)
             if now > self._taking.since + timeout + (taken - self._taking.taken) / RATE:
@@ -292,9 +424,9 @@ class Guarded(HttpToolsProtocol):
         """Close a connection that waits for its client, and say why where a request has begun."""
         if self._holds_answers():
             self._reset()
-        elif self._receiving is not None:
+        elif self._receiving is not None or self._answering():
             self._refuse(error)
-        else:
+        elif not self._refused:
             self.transport.close()
 
     def _holds_answers(self) -> bool:
@@ -311,6 +443,7 @@ class Guarded(HttpToolsProtocol):
     def _refuse(self, error: ServiceError) -> None:
         """Answer what is coming with an error, if no answer is due before it; read no more, and close."""
         self._refused = True
+        self._rest = b""
         if self._receiving is None or not self._begun:
             self._observe(error)
         elif self.pipeline:  # the app has it, and has not begun with it
@@ -318,18 +451,26 @@ class Guarded(HttpToolsProtocol):
         elif self.cycle.response_started:
             self.transport.close()
             return
-        else:  # the app hears that the client is gone
-            self._answer(error)
+        else:
+            self._answer_for_app(error)
             return
         if self._answering():
             (self.pipeline[0][0] if self.pipeline else self.cycle).keep_alive = False
         else:
             self._answer(error)
 
+    def _answer_for_app(self, error: ServiceError) -> None:
+        """Answer in place of the app, which hears that the client is gone, and drop what it has not taken."""
+        self._answer(error)
+        self.cycle.disconnected = True
+        self.cycle.body = bytearray()
+        self.cycle.message_event.set()
+
     def _observe(self, error: ServiceError) -> None:
-        client = self.client[0] if self.client else None
+        client, headers = self.client[0] if self.client else None, self.headers or ()
         self._observer.begin()
-        self._observer.end("other", "other", error.status, 0.0, request_id=self._request_id(), client=client)
+        request_id = self._request_id()
+        self._observer.end("other", "other", error.status, 0.0, request_id=request_id, client=client, headers=headers)
 
     def _request_id(self) -> bytes:
         return self._observer.request_id(self.headers or ())
@@ -349,8 +490,10 @@ def _refusal(error: httptools.HttpParserError) -> ServiceError:
     """What keeps a request from being read, in words."""
     if isinstance(error.__context__, ServiceError):
         return error.__context__
-    reason = "its target is none" if isinstance(error, httptools.HttpParserCallbackError) else error
-    return BadFraming(f"This is no HTTP that can be read in one way only: {reason}.")
+    if isinstance(error, httptools.HttpParserCallbackError):
+        log.error("reading a request failed", exc_info=error)
+        return ServiceError(str(problems.FAULT["detail"]))
+    return BadFraming(f"This is no HTTP that can be read in one way only: {error}.")
 
 
 def holds(transport: Transport, queue: int) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvloop.loop import SSLProtocol  # type: ignore[attr-defined]  # it has no types
 
+from service.connections import TLS_COST
 from service.errors import ServiceError
 from service.protocol import Protocol
 
@@ -27,12 +28,16 @@ class Handshake(SSLProtocol):  # type: ignore[misc]
     count it, or could cut it off.
     """
 
+    cost = TLS_COST
+
     def __init__(self, *, app_state: dict[str, Any], **given: Any) -> None:
         """What uvicorn gives to a protocol."""
         self._connections: Connections = app_state["connections"]
         loop = asyncio.get_running_loop()
         protocol = _Decrypted(self, app_state=app_state, **given)
-        super().__init__(loop, protocol, app_state["tls"], None, server_side=True)
+        self._decrypted: _Decrypted | None = None  # while it is connected
+        self._paused = False
+        super().__init__(loop, protocol, app_state["certificate"].context, None, server_side=True)
 
     def connection_made(self, transport: Transport) -> None:
         """Begin the handshake, if there are not too many connections."""
@@ -43,15 +48,35 @@ class Handshake(SSLProtocol):  # type: ignore[misc]
         except ServiceError:
             transport.abort()
         else:
+            transport.set_write_buffer_limits(0)
             super().connection_made(transport)
+
+    def pause_writing(self) -> None:
+        """Not all was taken at once: HTTP is told, which looks at what is not encrypted yet alone."""
+        super().pause_writing()
+        self._paused = True
+        if self._decrypted is not None:
+            self._decrypted.pause_writing()
+
+    def resume_writing(self) -> None:
+        """All was taken, but for what comes after it now."""
+        self._paused = False
+        super().resume_writing()
+        if not self._paused and self._decrypted is not None:
+            self._decrypted.resume_writing()
+
+    def unsent(self) -> int:
+        """Encrypted bytes that are not taken yet."""
+        return self._below.get_write_buffer_size()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
-        self.end()
+        self.end(None)
         super().connection_lost(exc)
 
-    def end(self) -> None:
-        """It has ended, well or not."""
+    def end(self, decrypted: _Decrypted | None) -> None:
+        """It has ended, well, and this goes on, or not; or what went on has ended, too."""
+        self._decrypted = decrypted
         self._connections.leave(self)
 
     def waiting_since(self) -> float:
@@ -72,10 +97,39 @@ class Handshake(SSLProtocol):  # type: ignore[misc]
 class _Decrypted(Protocol):
     """HTTP after a handshake, which ends when this begins."""
 
+    cost = TLS_COST
+
     def __init__(self, handshake: Handshake, **given: Any) -> None:
         super().__init__(**given)
         self._handshake = handshake
+        self._largest = 0  # bytes that came at once: the buffers of TLS stay as large, and there are several
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the connection."""
+        self._largest = max(self._largest, len(data))
+        super().data_received(data)
+
+    def _holding(self) -> int:
+        """Bytes that are held for this connection."""
+        return super()._holding() + 4 * self._largest
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        self._handshake.end()
+        self._handshake.end(self)
         super().connection_made(transport)
+
+    def cut_off(self, error: ServiceError) -> None:
+        """Close it, and do not wait for its client to close it too."""
+        super().cut_off(error)
+        self.loop.call_soon(self.transport.abort)
+
+    def let_go(self, error: ServiceError) -> None:
+        """Drop all that is held."""
+        super().let_go(error)
+        self.loop.call_soon(self.transport.abort)
+
+    def _watch_writing(self, transport: Transport) -> None:
+        """The handshake tells, from below: of what lies between, this keeps silent."""
+        transport.set_write_buffer_limits(2**30)
+
+    def _unsent_now(self) -> int:
+        return super()._unsent_now() + self._handshake.unsent()

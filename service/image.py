@@ -15,13 +15,16 @@ import numpy as np
 from service.form import SIDE, in_mnist_form, of_strokes, seems_mnist_form
 from service.ink import find_ink
 from service.picture import Picture, Pixels, decode, require_size
+from service.signature import PNG
 from service.small_png import read_small_grey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Glanced", "Pixels", "Prepared", "glance", "prepare", "read", "unchanged"]
+__all__ = ["Glanced", "Pixels", "Prepared", "glance", "is_quick", "prepare", "read", "unchanged"]
 
+# A 28 x 28 picture or nearly so: preparing it costs less than handing it to another process.
+QUICK_BYTES, QUICK_PIXELS = 2048, 4096
 _DARK = bytes(range(128))
 _NEGATIVE = bytes(range(255, -1, -1))
 
@@ -57,9 +60,18 @@ def glance(rows: bytes | None) -> Glanced | None:
     return Glanced(rows, polarity, len(rows.translate(None, _DARK)) / len(rows))
 
 
-def read(data: bytes, *, max_pixels: int) -> Prepared:
-    """Prepare PNG or JPEG bytes; raises `NotAPicture`, `TooLarge` (over `max_pixels`) or `Unusable`."""
-    return _whole(read_small_grey(data)) or _prepare(decode(data, max_pixels=max_pixels))
+def read(data: bytes, *, max_pixels: int, expensive: bool = True) -> Prepared:
+    """Prepare PNG or JPEG bytes; raises `NotAPicture`, `TooLarge` (over `max_pixels`) or `Unusable`.
+
+    Raises `Expensive` for what takes much memory or time, unless it is to be read all the same.
+    """
+    return _whole(read_small_grey(data)) or _prepare(decode(data, max_pixels=max_pixels, expensive=expensive))
+
+
+def is_quick(data: bytes) -> bool:
+    """Whether these bytes are a PNG that a millisecond or two prepare, whatever else they hold."""
+    few = len(data) <= QUICK_BYTES and data.startswith(PNG) and data[12:16] == b"IHDR"
+    return few and int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= QUICK_PIXELS
 
 
 def prepare(grey: Pixels) -> Prepared:

@@ -1,9 +1,8 @@
 """The routes of the Open Inference Protocol, version 2, below /v2.
 
-In: a predictor, the models and settings. Out: routes on the app, each with and without a trailing slash, and none
-redirected, because clients don't follow. What tensors look like is `service.openinference`'s, what is told of the model
-`service.served`'s and `service.repository`'s, what is said of the routes `service.openapi_inference`'s. Errors below
-/v2 are {"error": "…"}, which `service.problems` makes.
+In: a predictor, the models and settings. Out: routes on the app. What tensors look like is `service.openinference`'s,
+what is told of the model `service.served`'s and `service.repository`'s, what is said of the routes
+`service.openapi_inference`'s. Errors below /v2 are {"error": "…"}, which `service.problems` makes.
 """
 
 from __future__ import annotations
@@ -13,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service import metrics, openinference, repository, served
 from service import openapi_inference as openapi
+from service import openinference, repository, served
+from service.exposition import totals
 from service.openapi import answer
 from service.openinference import HEADER_LENGTH
-from service.predict import in_time
-from service.receive import admitted_body, decompressed
+from service.origins import require_same_origin
+from service.predict import Unread, in_time
+from service.reader import compression
+from service.receive import admitted_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from service.metrics import Metrics
     from service.predict import Predictor
     from service.settings import Settings
+    from service.spool import Spool
 
+MAX_LENGTH_HEADER = 40  # characters, of which a length has twenty at most
 MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
 
 
@@ -53,7 +56,6 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
                     | {"parameters": [*openapi.path_parameters(path), *extra.get("parameters", [])]},
                 }
                 router.add_api_route(path, handler, **described, **options)
-                router.add_api_route(f"{path}/", handler, include_in_schema=False, **options)
             return handler
 
         return add
@@ -84,8 +86,7 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
     )
     async def model_statistics(request: Request) -> Response:
         classifier = asked(request)
-        watched.book.flush()
-        numbers = await run_in_threadpool(metrics.totals, watched.registry)
+        numbers = await watched.scrape(totals)
         return _json({"model_stats": [served.statistics(classifier, numbers)]})
 
     @route("GET", MODEL, "The model's tensors", {200: answer(openapi.METADATA)})
@@ -123,6 +124,7 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         {200: openapi.DONE},
     )
     async def repository_load(request: Request) -> Response:
+        require_same_origin(request.headers)
         await repository.load(models, settings, request.path_params["model"])
         return Response()
 
@@ -133,6 +135,7 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         {200: openapi.DONE},
     )
     async def repository_unload(request: Request) -> Response:
+        require_same_origin(request.headers)
         await repository.unload(models, settings, request.path_params["model"])
         return Response()
 
@@ -148,16 +151,19 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         classifier = asked(request)
         encoding = request.headers.get("content-encoding", "").strip().lower()
         header = request.headers.get(HEADER_LENGTH)
+        if encoding not in compression.NONE:
+            compression.check_encoding(encoding)
+        about = {"encoding": encoding, "header_length": None if header is None else header[:MAX_LENGTH_HEADER]}
 
-        def parse(body: bytes) -> openinference.Request:
-            plain = decompressed(body, encoding, limit=settings.max_body_bytes)
-            return openinference.parse(plain, header, max_images=settings.max_images)
+        def parse(body: Spool) -> openinference.Request | None:
+            if body.small is None or encoding not in compression.NONE:  # a few compressed bytes may be many
+                return None
+            return openinference.parse(body.small, header, max_images=settings.max_images)
 
         named, headers = "version" in request.path_params, request.scope["headers"]
         async with admitted_body(request, settings, predictor.admission) as (body, seconds):
-            size = settings.max_body_bytes if encoding else len(body)  # a few compressed bytes may be many
-            parsing = functools.partial(parse, body)
-            work = predictor.infer(classifier, parsing, openinference.encode, size=size, named=named, headers=headers)
+            unread = Unread(functools.partial(parse, body), body, "infer", about)
+            work = predictor.infer(classifier, unread, openinference.encode, named=named, headers=headers)
             content, length = await in_time(work, seconds)
         if length is None:
             return Response(content, media_type="application/json")

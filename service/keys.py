@@ -13,9 +13,12 @@ nobody can keep the service busy with wrong keys.
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
+import os
 import re
 import secrets
+import stat
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,9 +30,14 @@ if TYPE_CHECKING:
 
 SCOPES = ("infer", "metrics", "admin")
 MAX_KEYS = 1000  # each is a label in the metrics
+MAX_BYTES = 262_144  # of a file: the longest lines of so many keys, and notes
 FORM = re.compile(rb"mnist_[A-Za-z0-9_-]{43}")
 NAME = r"[a-z0-9][a-z0-9_.-]{0,39}"
 LINE = re.compile(rf"({NAME})\s+([a-z,]+)\s+sha256:([0-9a-f]{{64}})(?:\s+rate=(\d{{1,6}}(?:\.\d{{1,3}})?))?", re.ASCII)
+
+
+class MissingFile(SettingsError):
+    """There is no file at the path."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +58,26 @@ def digest(key: bytes) -> bytes | None:
 def read(path: Path) -> list[Entry]:
     """The entries of a file; a name may stand there twice, so that a key can be replaced without a gap."""
     try:
-        lines = path.read_text().splitlines()
+        lines = _content(path).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         found = error.strerror if isinstance(error, OSError) else "bytes that are no text"
-        raise SettingsError(f"MNIST_API_KEYS_FILE: {path}: expected a readable file, found {found}") from None
+        kind = MissingFile if isinstance(error, FileNotFoundError | NotADirectoryError) else SettingsError
+        raise kind(f"MNIST_API_KEYS_FILE: {path}: expected a readable file, found {found}") from None
     texts = [(number, text.strip()) for number, text in enumerate(lines, 1)]
     entries = [_entry(path, number, text) for number, text in texts if text and not text.startswith("#")]
     if len(entries) > MAX_KEYS:
         raise SettingsError(f"MNIST_API_KEYS_FILE: {path}: expected at most {MAX_KEYS} keys, found {len(entries)}")
     return entries
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file, by a link or not; nothing is waited for, or read without end."""
+    if stat.S_ISREG(path.stat().st_mode):  # looked at before: to open a device may already do something
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            content = file.read(MAX_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+        if content is not None and len(content) <= MAX_BYTES:
+            return content
+    raise OSError(errno.EINVAL, f"what is no regular file of at most {MAX_BYTES:,} bytes")
 
 
 def _entry(path: Path, number: int, text: str) -> Entry:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from service.errors import ModelError, NoModel
-from service.shelf import Shelf
+from service import memory
+from service.errors import ModelError, NoModel, NotChecked
+from service.shelf import CHOICE, Shelf
 from service.trial import Trial
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 # A change is loaded when two looks saw the same, so that nothing is loaded while it is copied: within 2 s all the same.
 POLL_SECONDS = 0.5
+ORDER_SECONDS = 11.0  # that a client waits for its order to load
+LAST_SECONDS = 12.0  # in which requests are answered that began with a version before it changed
+
+T = TypeVar("T")
 
 log = logging.getLogger("service")
 
@@ -40,7 +45,7 @@ class Models:
     def __init__(self, settings: Settings, orders: Orders) -> None:
         self.current: Classifier | None = None
         self.trial: Trial | None = None
-        self.shelf = Shelf(settings)
+        self.shelf = Shelf(settings, orders.verified)
         self._orders = orders
         self._order = orders.number  # that was followed last
         self._seen: Found | None = None
@@ -49,13 +54,27 @@ class Models:
         self._again = asyncio.Event()
         self._lock = asyncio.Lock()
 
-    def start(self) -> None:
-        """Load the chosen version, or under `latest` the highest that is good; raises `ModelError` if none is."""
-        while self.current is None and (found := self.shelf.look(None)) is not None:
-            with contextlib.suppress(ModelError):
-                self.current = self.shelf.load(found)
-        if self.current is None:
-            raise self.shelf.nothing()
+    def start(self, meanwhile: Callable[[], object] = lambda: None) -> str:
+        """Load the chosen version, or under `latest` the highest that is good; raises `ModelError` if none is.
+
+        `meanwhile` is called while another process checks it. The version's number is returned.
+        """
+        self.current = self._first(lambda found: self.shelf.load(found, meanwhile))
+        return self.current.version
+
+    def check(self, meanwhile: Callable[[], object]) -> str:
+        """As `start`, and load nothing: workers will."""
+        return str(self._first(lambda found: self.shelf.check(found, meanwhile)))
+
+    def _first(self, load: Callable[[Found], T]) -> T:
+        while (found := self.shelf.look(None)) is not None:
+            try:
+                return load(found)
+            except NotChecked:
+                raise
+            except ModelError:
+                continue  # it is remembered why
+        raise self.shelf.nothing()
 
     def served(self) -> Classifier:
         """The classifier that answers now; raises `NoModel`."""
@@ -69,15 +88,20 @@ class Models:
         changed: Callable[[Classifier | None], None],
         refused: Callable[[str], None],
         tried: Callable[[Trial | None], None],
+        missed: Callable[[dict[str, int]], None],
     ) -> AsyncIterator[None]:
-        """Follow what is chosen while the context is open; all three hear of it, and the first two of how it begins."""
+        """Follow what is chosen while the context is open; all four hear of it, all but `tried` at once."""
         for reason in self.shelf.refused.values():
             refused(reason)
         changed(self.current)
-        self._changed, self._refuse, self._tried = changed, refused, tried
+        missed(self.shelf.missing)
+        self._changed, self._refuse, self._tried, self._missed = changed, refused, tried, missed
         task = asyncio.create_task(self._follow())
-        yield
-        task.cancel()
+        try:
+            yield
+        finally:
+            task.cancel()
+            self.shelf.stop()
 
     def look_again(self) -> None:
         """Look now, and try again what was refused."""
@@ -85,16 +109,26 @@ class Models:
         self._again.set()
 
     async def load(self) -> None:
-        """Load the chosen version in every worker, in this one before it returns; raises `ModelError`."""
+        """Load the chosen version in every worker, in this one before it returns; raises `ModelError`.
+
+        What takes longer than `ORDER_SECONDS` goes on, and only the caller is told so.
+        """
         self._orders.load()
-        await self._update()
+        self._ordered = asyncio.create_task(self._update())
+        await asyncio.wait([self._ordered], timeout=ORDER_SECONDS)
+        if not self._ordered.done():
+            self._ordered.add_done_callback(_heard)
+            raise ModelError(f"the chosen version is still being checked after {ORDER_SECONDS:g} s")
+        self._ordered.result()
+        if self.shelf.missing[CHOICE]:
+            raise ModelError(self.shelf.missed())
         if self.shelf.refused or self.current is None:
             raise self.shelf.nothing()
 
     async def unload(self) -> None:
-        """Serve nothing in any worker, until an order to load."""
+        """Serve nothing in any worker, until an order to load; what is being loaded comes too late."""
         self._orders.unload()
-        await self._update()
+        self._serve_nothing()
 
     def roll_back(self, trial: Trial) -> bool:
         """Stop a trial here at once, and in every worker when it looks next; False where it is stopped already."""
@@ -123,19 +157,30 @@ class Models:
                 self._order = self._orders.number
                 self.shelf.refused.clear()
             if self._orders.unloaded:
-                self._try(None)
-                self._swap(None)
+                self._serve_nothing()
                 return
             while (found := await asyncio.to_thread(self.shelf.look, self.current)) is not None:
                 before, self._seen = self._seen, found
                 if settled and found != before:
                     return
-                try:
-                    self._swap(await asyncio.to_thread(self.shelf.load, found))
-                except ModelError as error:
-                    self._refuse(str(error))
+                classifier = await self._loaded(found)
+                if self._orders.unloaded:
+                    return
+                if classifier is not None:
+                    self._swap(classifier)
             await self._update_trial(settled=settled)
-            self._trouble = ""
+            self._missed(self.shelf.missing)
+            self._tell(self.shelf.missed())
+
+    async def _loaded(self, found: Found) -> Classifier | None:
+        """The version; none where it is refused. Raises `NotChecked`."""
+        try:
+            return await asyncio.to_thread(self.shelf.load, found)
+        except NotChecked:
+            raise
+        except ModelError as error:
+            self._refuse(str(error))
+            return None
 
     async def _update_trial(self, *, settled: bool) -> None:
         """Try what is told to be tried; raises `ModelError`."""
@@ -147,28 +192,42 @@ class Models:
             before, self._seen_canary = self._seen_canary, found
             if settled and found != before:
                 return
-            try:
-                self._try(Trial(await asyncio.to_thread(self.shelf.load, found), told))
-            except ModelError as error:
-                self._refuse(str(error))
-                self._try(None)
+            classifier = await self._loaded(found)
+            self._try(None if classifier is None or self._orders.unloaded else Trial(classifier, told))
         elif self.trial is None or self.trial.told.number != told.number:
             self._try(None)
         elif self.trial.told != told:
             self._try(Trial(self.trial.classifier, told))
 
+    def _serve_nothing(self) -> None:
+        self._try(None)
+        self._swap(None)
+
     def _swap(self, classifier: Classifier | None) -> None:
         if classifier is not self.current:
             self.current = classifier
             self._changed(classifier)
+            self._let_go()
 
     def _try(self, trial: Trial | None) -> None:
         if trial is not self.trial:
             self.trial = trial
             self._tried(trial)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Give back the memory of the version that served until now, once its last requests are answered."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(LAST_SECONDS, loop.run_in_executor, None, memory.give_back)
 
     def _tell(self, trouble: str) -> None:
-        """Log it once, not at every look."""
-        if trouble != self._trouble:
+        """Log it once, not at every look; nothing, where there is none any more."""
+        if trouble and trouble != self._trouble:
             log.error(trouble)
         self._trouble = trouble
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """A task that nobody waits for has ended: what has to be told is told at the next look."""
+    if not task.cancelled():
+        task.exception()

@@ -1,30 +1,32 @@
-"""Every metric, declared once, with its labels and buckets; and their exposition.
+"""Every metric, declared once, with its labels and buckets; and all of them together, for who makes something of them.
 
-In: what the other modules observe. Out: Prometheus text, right over all workers. It watches and decides nothing.
+In: what the other modules observe. Out: the metrics, right over all workers. It watches and decides nothing.
 
 With one worker the numbers live in memory. With several, `prometheus_client` keeps them in files that every worker
-writes and the scrape adds up; `PROMETHEUS_MULTIPROC_DIR` (set by `service.__main__` before this module is imported)
-says where. A dead worker's counters stay in the sum, so that counters never go backwards; its gauges leave it.
+writes and the scrape adds up (`service.shared_metrics`); `PROMETHEUS_MULTIPROC_DIR` (set by `service.__main__` before
+this module is imported) says where. A dead worker's counters stay in the sum, so that counters never go backwards; its
+gauges leave it.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
 
+from service import shared_metrics
 from service.costs import SIZES
+from service.exposition import INFERRING, RESULTS, STAGES, result_of
+from service.scrapes import Scrapes
 from service.tally import Book, BulkHistogram, Count, Level, Spread
 from service.trial import AGREEMENTS, REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from prometheus_client import Metric
 
@@ -32,18 +34,18 @@ if TYPE_CHECKING:
     from service.errors import ServiceError
     from service.trial import Trial
 
+    Result = TypeVar("Result")
+
 # Seconds, from a small model's 50 µs to the default time to answer; the objectives 1, 10 and 100 ms are edges.
 SECONDS = (50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1, 2.5, 10)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 INK = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1)
-STAGES = ("decode", "queue", "inference", "encode")
 POLARITIES = ("light_on_dark", "dark_on_light")
 REJECTIONS = ("malformed", "not_a_picture", "too_large", "unusable")
 SHED = ("overloaded", "deadline_exceeded")
 CUT = ("slow", "full")
-INFERRING = ("/infer", "/ModelInfer", "/ModelStreamInfer", "/predict", "/predictions/{model}")  # ends of routes
-RESULTS = ("success", "failure")
+READER_ENDS = ("time", "lost")
 KEY_RESULTS = ("accepted", "forbidden", "limited")
 NO_KEY = "-"  # in the place of a key's name, which cannot be this
 
@@ -64,8 +66,8 @@ class Metrics:
         def counts(one: Counter, names: Iterable[str]) -> dict[str, Count]:
             return {name: Count(self.book, one.labels(name)) for name in names}
 
-        self.registry = registry
         self.book = Book()
+        self._scrapes = Scrapes(functools.partial(_over_workers, registry))
         self._served: list[tuple[str, str, str]] = []
 
         self._build_info = gauge(
@@ -80,8 +82,9 @@ class Metrics:
             "http_requests_total", "Requests answered, by route template.", "route", "method", "code"
         )
         self._duration = histogram("http_request_duration_seconds", "From request line to last byte.", "route")
-        in_progress = gauge("http_requests_in_progress", "Requests being answered.", over_workers="livesum")
-        self.in_progress = Level(self.book, in_progress)
+        self.in_progress = Level(
+            self.book, gauge("http_requests_in_progress", "Requests being answered.", over_workers="livesum")
+        )
         stage = histogram("stage_duration_seconds", "Time of one stage of a prediction.", "stage")
         self.stages = {name: Spread(self.book, stage.labels(name), SECONDS) for name in STAGES}
         batch_size = histogram("batch_size", "Pictures in one run of the model.", buckets=BATCHES)
@@ -113,36 +116,55 @@ class Metrics:
         self.confidence = Spread(self.book, confidence, CONFIDENCES)
         ink_ratio = histogram("input_ink_ratio", "Share of a picture's pixels that are ink.", buckets=INK)
         self.ink_ratio = Spread(self.book, ink_ratio, INK)
-        polarity = counter("input_polarity_total", "Pictures by what their ink is like.", "polarity")
-        self.polarities = counts(polarity, POLARITIES)
+        self.polarities = counts(
+            counter("input_polarity_total", "Pictures by what their ink is like.", "polarity"), POLARITIES
+        )
         self.rejected = counts(counter("rejected_images_total", "Pictures refused.", "reason"), REJECTIONS)
         self.shed = counts(counter("shed_requests_total", "Requests given up to protect the others.", "reason"), SHED)
         self.connections = Level(self.book, gauge("connections", "Open HTTP connections.", over_workers="livesum"))
         self.cut = counts(counter("connections_cut_total", "Connections closed on their clients.", "reason"), CUT)
+        self.reader_ends = counts(counter("reader_ends_total", "Readers that ended with a job.", "reason"), READER_ENDS)
+        self.dropped_lines = counter("log_lines_dropped_total", "Log lines that nobody read in time.")
         self._by_key = counter("key_requests_total", "Requests by whose API key they had.", "key", "result")
         self.key_refusals = {
             result: Count(self.book, self._by_key.labels(NO_KEY, result)) for result in ("missing", "unknown")
         }
+        self.keys_unreadable = Level(
+            self.book, gauge("api_keys_unreadable", "1: the file of API keys cannot be read.", over_workers="livemax")
+        )
         self._model_loaded = gauge(
             "model_load_timestamp_seconds", "When the served model was loaded, Unix time.", over_workers="livemax"
         )
-        reloads = counter("model_reloads_total", "Loads of a model version.", "result")
-        self.reloads = {result: reloads.labels(result) for result in ("success", "failure")}
+        self.reloads = counts(counter("model_reloads_total", "Loads of a model version.", "result"), RESULTS)
         self._canary_version = gauge("canary_version", "Version that is tried; 0: none.", over_workers="livemax")
         self._canary_percent = gauge(
             "canary_percent", "Percent of the requests that the canary answers.", over_workers="livemax"
         )
-        canary = counter("canary_requests_total", "Answers that the canary was to give.", "result")
-        self.canary_requests = counts(canary, ("answered", "failed"))
+        self._missing = gauge(
+            "model_missing_version",
+            "Version that is named and not there, by what names it; 0: none.",
+            "named_by",
+            over_workers="livemax",
+        )
+        self.canary_requests = counts(
+            counter("canary_requests_total", "Answers that the canary was to give.", "result"), ("answered", "failed")
+        )
         self.rollbacks = counts(counter("canary_rollbacks_total", "Canaries stopped by a guard.", "reason"), REASONS)
-        shadow = counter("shadow_answers_total", "Pictures that both versions were asked.", "agreement")
-        self.shadow_answers = counts(shadow, AGREEMENTS)
+        self.shadow_answers = counts(
+            counter("shadow_answers_total", "Pictures that both versions were asked.", "agreement"), AGREEMENTS
+        )
         shadow_seconds = histogram("shadow_inference_seconds", "Time of a run in a comparison.", "version")
         self.shadow_seconds = {
             name: Spread(self.book, shadow_seconds.labels(name), SECONDS) for name in ("served", "canary")
         }
-        dropped = counter("shadow_dropped_total", "Requests that were not compared, to leave time for others.")
-        self.shadow_dropped = Count(self.book, dropped)
+        self.shadow_dropped = Count(
+            self.book, counter("shadow_dropped_total", "Requests that were not compared, to leave time for others.")
+        )
+
+    async def scrape(self, make: Callable[[Iterable[Metric]], Result]) -> Result:
+        """What this makes of all workers' metrics; raises `Overloaded` where too many ask."""
+        self.book.flush()
+        return await self._scrapes.ask(make)
 
     def serves(self, version: str, classifier: Classifier | None) -> None:
         """This is what answers from now on."""
@@ -162,6 +184,11 @@ class Metrics:
         self._canary_version.set(0 if trial is None else int(trial.classifier.version))
         self._canary_percent.set(0 if trial is None else trial.percent)
 
+    def misses(self, missing: dict[str, int]) -> None:
+        """These versions are named, and not there."""
+        for name, number in missing.items():
+            self._missing.labels(name).set(number)
+
     def of_key(self, name: str) -> dict[str, Count]:
         """The counts of requests with the key of this name."""
         return {result: Count(self.book, self._by_key.labels(name, result)) for result in KEY_RESULTS}
@@ -169,7 +196,7 @@ class Metrics:
     def of_requests(self, route: str, method: str, status: int) -> tuple[Count, Spread, Count | None]:
         """The count and the duration of requests with these labels; and their time, if they have pictures."""
         requests = Count(self.book, self._requests.labels(route, method, str(status)))
-        seconds = self._inference_seconds[_result(str(status))] if route.endswith(INFERRING) else None
+        seconds = self._inference_seconds[result_of(str(status))] if route.endswith(INFERRING) else None
         return requests, Spread(self.book, self._duration.labels(route), SECONDS), seconds
 
     def count_shed(self, error: ServiceError) -> None:
@@ -178,85 +205,25 @@ class Metrics:
             self.shed[error.reason].inc()
 
 
-class _Registry(CollectorRegistry):
-    """A registry that leaves out the versions which do not answer any more: with several workers they stay as zeros."""
-
-    def collect(self) -> Iterator[Metric]:
-        """The metrics, as they are exported."""
-        for metric in super().collect():
-            if metric.name == "mnist_build_info":
-                metric.samples = [sample for sample in metric.samples if sample.value]
-            yield metric
-
-
 def registry() -> CollectorRegistry:
     """A registry for one worker's metrics; with one worker it also tells memory, CPU and descriptors."""
-    collectors = _Registry()
-    if _shared_folder() is None:
+    collectors = CollectorRegistry()
+    if folder := os.environ.get(shared_metrics.ENVIRONMENT):
+        shared_metrics.join(Path(folder))
+    else:
         ProcessCollector(registry=collectors)
     return collectors
 
 
-def exposition(own: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
-    """The text of all workers' metrics and its content type, in the format the `Accept` header asks for."""
-    encode, content_type = choose_encoder(accept)
-    folder = _shared_folder()
+def _over_workers(own: CollectorRegistry) -> list[Metric]:
+    """The metrics of all workers, without versions that answer no more, which stay as zeros with several workers."""
+    folder = shared_metrics.joined()
     if folder is None:
-        return encode(own), content_type
-    forget_dead_workers(folder)
-    return encode(all_workers(folder)), content_type
-
-
-def totals(own: CollectorRegistry) -> dict[str, tuple[int, int]]:
-    """Counts and nanoseconds over all workers: of requests with pictures that ended in "success" or in "failure"; of
-    each stage, where the stage "inference" is there once for each request; under "batch" the runs of the model and the
-    pictures in them; and under "last" when the last run was, in Unix time.
-    """
-    folder = _shared_folder()
-    samples = [s for metric in (own if folder is None else all_workers(folder)).collect() for s in metric.samples]
-
-    def total(name: str, **labels: str) -> float:
-        return sum(s.value for s in samples if s.name == f"mnist_{name}" and labels.items() <= s.labels.items())
-
-    asked = [s for s in samples if s.name == "mnist_http_requests_total" and s.labels["route"].endswith(INFERRING)]
-    answered = dict.fromkeys(RESULTS, 0)
-    for sample in asked:
-        answered[_result(sample.labels["code"])] += int(sample.value)
-    runs = int(total("batch_size_count"))
-    found = {
-        "batch": (runs, int(total("batch_size_sum"))),
-        "last": (runs, int(total("last_inference_timestamp_seconds") * 1e9)),
-    }
-    for result, count in answered.items():
-        found[result] = (count, int(total("inference_request_seconds_total", result=result) * 1e9))
-    for stage in STAGES:
-        spent = total("stage_duration_seconds_sum", stage=stage)
-        found[stage] = (int(total("stage_duration_seconds_count", stage=stage)), int(spent * 1e9))
-    return found | {"inference": (found["queue"][0], int(total("inference_run_seconds_total") * 1e9))}
-
-
-def all_workers(folder: Path) -> CollectorRegistry:
-    """A registry that adds up the files of all workers whenever it is scraped."""
-    collectors = _Registry()
-    MultiProcessCollector(collectors, path=str(folder))  # type: ignore[no-untyped-call]
-    return collectors
-
-
-def forget_dead_workers(folder: Path) -> None:
-    """Removes the gauges of processes that are gone (a worker that was killed could not do so itself)."""
-    for path in folder.glob("gauge_live*_*.db"):
-        pid = int(path.stem.rpartition("_")[2])
-        if not Path(f"/proc/{pid}").exists():
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-
-
-def _result(code: str) -> str:
-    """How a request ended that was answered with this status code."""
-    succeeded, failed = RESULTS
-    return succeeded if code == "200" else failed
-
-
-def _shared_folder() -> Path | None:
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return Path(folder) if folder else None
+        found = list(own.collect())
+    else:
+        shared_metrics.fold(folder)
+        found = shared_metrics.collect(folder)
+    for metric in found:
+        if metric.name == "mnist_build_info":
+            metric.samples = [sample for sample in metric.samples if sample.value]
+    return found

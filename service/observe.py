@@ -1,27 +1,24 @@
 """Watches every request and gives it an id: the one middleware, and what the fast path shares with it.
 
 In: ASGI messages. Out: the same, with `X-Request-ID` on the answer; metrics by route template; and for a sampled share
-of requests a JSON line on stderr, formatted and written by a thread of its own. It changes no answer, and gives that
-of a request that was refused before its turn came, which costs less so than by the app's exceptions.
+of requests a line in the access log. It changes no answer, and gives that of a request that was refused before its turn
+came, which costs less so than by the app's exceptions.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import logging.handlers
 import os
-import queue
 import random
 import re
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
 from starlette.requests import Request
 
 from service import problems
+from service.proxies import TrustedProxies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,16 +43,18 @@ def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return None
 
 
-def template(path: str) -> str:
-    """A route's label: /v2 and /v2/ are one."""
-    return path.rstrip("/") or "/"
-
-
 class Observer:
     """Ids, metrics and log lines of requests; `routes` are the templates that exist, with their methods."""
 
-    def __init__(self, metrics: Metrics, routes: Iterable[tuple[str, str]], access_log_share: float) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        routes: Iterable[tuple[str, str]],
+        access_log_share: float,
+        trusted_proxies: str | None = None,
+    ) -> None:
         self._metrics = metrics
+        self._proxies = TrustedProxies(trusted_proxies)
         self._share = access_log_share
         # An id is cheap and unique: a random start for each process, then a count.
         self._prefix = os.urandom(6).hex()
@@ -82,9 +81,17 @@ class Observer:
         self._metrics.count_shed(error)
 
     def end(
-        self, route: str, method: str, status: int, seconds: float, *, request_id: bytes, client: str | None
+        self,
+        route: str,
+        method: str,
+        status: int,
+        seconds: float,
+        *,
+        request_id: bytes,
+        client: str | None,
+        headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        """A request has been answered, or its connection is gone."""
+        """A request has been answered, or its connection is gone; `client` is whom that leads to."""
         self._metrics.in_progress.dec()
         requests, duration, inferring = self._children(route, method, status)
         requests.inc()
@@ -98,7 +105,7 @@ class Observer:
                 "route": route,
                 "status": status,
                 "ms": round(seconds * 1e3, 3),
-                "client": client,
+                "client": self._proxies.client(client, headers),
             }
             access_log.info("request", extra={"fields": fields})
 
@@ -141,38 +148,9 @@ class Observe:
                 self._observer.shed(error)
             await app(scope, receive, send_observed)
         finally:
-            route = template(getattr(scope.get("route"), "path", "other"))
+            route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in METHODS else "other"
             client = scope["client"][0] if scope.get("client") else None
-            seconds = time.perf_counter() - started
-            self._observer.end(route, method, status, seconds, request_id=request_id, client=client)
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and what `extra={"fields": …}` adds."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line for a record."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
-
-
-def start_access_log() -> logging.handlers.QueueListener:
-    """Lets the access log's lines be written by a thread, so that a request pays for a queue's put alone."""
-    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    writer = logging.StreamHandler()
-    writer.setFormatter(JsonFormatter())
-    access_log.handlers = [logging.handlers.QueueHandler(lines)]
-    access_log.propagate = False
-    access_log.setLevel(logging.INFO)
-    listener = logging.handlers.QueueListener(lines, writer)
-    listener.start()
-    return listener
+            seconds, headers = time.perf_counter() - started, scope["headers"]
+            end = self._observer.end
+            end(route, method, status, seconds, request_id=request_id, client=client, headers=headers)

@@ -9,7 +9,6 @@ model.
 
 from __future__ import annotations
 
-import math
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +18,7 @@ import orjson
 
 from service import texts, values
 from service.errors import Malformed
+from service.quoting import quoted
 
 if TYPE_CHECKING:
     from service.artefact import Probabilities
@@ -30,6 +30,8 @@ PIXELS: Final = 784
 CLASSES: Final = 10
 SHAPE: Final = "[N,1,28,28]"
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+RANK: Final = 4  # sides of a shape, and lists within lists
+LONGEST_ID: Final = 1024  # bytes
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,18 @@ def read(document: dict[str, Any], binary: bytes, *, max_images: int) -> Request
     identity = document.get("id")
     if identity is not None and not isinstance(identity, str):
         raise Malformed(f"id must be a string; found {type(identity).__name__}.")
+    if identity is not None and len(identity.encode()) > LONGEST_ID:
+        raise Malformed(f"id has more than {LONGEST_ID:,} bytes, which is the limit.", limit=LONGEST_ID)
     wanted = _wanted(document)
     if tensor.get("name") != INPUT:
-        raise Malformed(f"unexpected inference input {tensor.get('name')!r}: the model's input is {INPUT!r}.")
+        found = quoted(tensor.get("name"))
+        raise Malformed(f"unexpected inference input {found!r}: the model's input is {INPUT!r}.")
     shape = _shape(tensor.get("shape"), max_images)
     content = _content(tensor, binary)
     if tensor.get("datatype") == "BYTES":
         return Request(identity, None, _pictures(shape, content), wanted)
     if tensor.get("datatype") != "UINT8":
-        found = str(tensor.get("datatype"))[:40]
+        found = quoted(tensor.get("datatype"))
         raise Malformed(f"input {INPUT!r} has datatype {found}; expected UINT8 {SHAPE}, or BYTES [N].")
     if shape[1:] != [1, 28, 28]:
         raise Malformed(f"input {INPUT!r} has shape {shape}; expected {SHAPE}.")
@@ -99,7 +104,7 @@ def _header_length(text: str | None, size: int) -> int:
     if text is None:
         return size
     if not (text.isascii() and text.isdecimal() and len(text) < 20) or int(text) > size:
-        raise Malformed(f"{HEADER_LENGTH} {text[:40]!r} is no length within the body's {size:,} bytes.")
+        raise Malformed(f"{HEADER_LENGTH} {quoted(text)!r} is no length within the body's {size:,} bytes.")
     return int(text)
 
 
@@ -122,8 +127,12 @@ def _parameters(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shape(shape: object, max_images: int) -> list[int]:
-    if not isinstance(shape, list) or not shape or not all(type(side) is int and side >= 1 for side in shape):
-        raise Malformed(f"shape must be a list of whole numbers of 1 or more; found {str(shape)[:80]}.")
+    if not isinstance(shape, list) or not shape:
+        raise Malformed(f"shape must be a list of whole numbers of 1 or more; found {quoted(shape)}.")
+    if len(shape) > RANK:
+        raise Malformed(f"shape has {len(shape):,} sides; the limit is {RANK}.", limit=RANK)
+    if not all(type(side) is int and side >= 1 for side in shape):
+        raise Malformed(f"shape must be a list of whole numbers of 1 or more; found {quoted(shape)}.")
     _check_count(shape[0], max_images)
     return shape
 
@@ -146,24 +155,28 @@ def _content(tensor: dict[str, Any], binary: bytes) -> bytes | list[Any]:
     if data is not None:
         raise Malformed(f"input {INPUT!r} has both data and binary_data_size.")
     if type(size) is not int or size != len(binary):
-        raise Malformed(f"binary_data_size is {str(size)[:40]}, and {len(binary):,} bytes follow the JSON.")
+        raise Malformed(f"binary_data_size is {quoted(size)}, and {len(binary):,} bytes follow the JSON.")
     return binary
 
 
 def _pixels(count: int, content: bytes | list[Any]) -> Pixels:
     """uint8[count,1,28,28] of bytes, or of numbers, flat or nested."""
-    numbers = content if isinstance(content, bytes) else _numbers(content)
+    numbers = content if isinstance(content, bytes) else _numbers(content, count * PIXELS)
     if len(numbers) != count * PIXELS:
         raise Malformed(f"input {INPUT!r} holds {len(numbers):,} numbers; its shape says {count * PIXELS:,}.")
     return np.frombuffer(numbers, np.uint8).reshape(count, 1, 28, 28)
 
 
-def _numbers(data: list[Any]) -> bytes:
+def _numbers(data: list[Any], count: int) -> bytes:
     flat = data
-    while flat and isinstance(flat[0], list):
+    for _ in range(RANK):
+        if not (flat and isinstance(flat[0], list)):
+            break
         if not all(isinstance(row, list) for row in flat):
             raise Malformed(f"the data of input {INPUT!r} mixes numbers and lists.")
         flat = [number for row in flat for number in row]
+    if len(flat) > count:
+        raise Malformed(f"input {INPUT!r} holds {len(flat):,} numbers; its shape says {count:,}.")
     try:
         return bytes(flat)
     except (TypeError, ValueError):
@@ -172,18 +185,25 @@ def _numbers(data: list[Any]) -> bytes:
 
 def _pictures(shape: list[int], content: bytes | list[Any]) -> list[bytes]:
     """PNG or JPEG files: as many as the shape says."""
-    pictures = _elements(content) if isinstance(content, bytes) else _texts(content)
-    if math.prod(shape) != shape[0]:
+    if any(side != 1 for side in shape[1:]):
         raise Malformed(f"input {INPUT!r} has shape {shape}; expected [N] for BYTES, one picture an element.")
+    pictures = _elements(content, shape[0]) if isinstance(content, bytes) else _texts(content, shape[0])
     if len(pictures) != shape[0]:
         raise Malformed(f"input {INPUT!r} holds {len(pictures)} elements; its shape {shape} says {shape[0]}.")
     return pictures
 
 
-def _elements(content: bytes) -> list[bytes]:
-    """BYTES elements, each after its length in 4 bytes, little-endian."""
-    elements, at = [], 0
+def _more_elements(count: int) -> Malformed:
+    return Malformed(f"input {INPUT!r} holds more elements than its shape says, which is {count}.")
+
+
+def _elements(content: bytes, count: int) -> list[bytes]:
+    """BYTES elements, each after its length in 4 bytes, little-endian; no more than `count` are looked at."""
+    elements: list[bytes] = []
+    at = 0
     while at < len(content):
+        if len(elements) == count:
+            raise _more_elements(count)
         if at + 4 > len(content):
             raise Malformed("a BYTES element breaks off in its length.")
         (size,) = struct.unpack_from("<I", content, at)
@@ -194,8 +214,10 @@ def _elements(content: bytes) -> list[bytes]:
     return elements
 
 
-def _texts(data: list[Any]) -> list[bytes]:
+def _texts(data: list[Any], count: int) -> list[bytes]:
     """Base64, as JSON has no bytes; what is bytes already came in a message of gRPC."""
+    if sum(len(row) if isinstance(row, list) else 1 for row in data[: count + 1]) > count:
+        raise _more_elements(count)
     flat = [text for row in data for text in (row if isinstance(row, list) else [row])]
     try:
         return [text if isinstance(text, bytes) else texts.decoded(text) for text in flat]
@@ -212,17 +234,18 @@ def _wanted(document: dict[str, Any]) -> Wanted:
         raise Malformed(f"outputs must be a list of the one output {OUTPUT!r}, or be left out.")
     output = _object(outputs[0], "an output")
     if output.get("name") != OUTPUT:
-        raise Malformed(f"unexpected inference output {output.get('name')!r}: the model's output is {OUTPUT!r}.")
+        found = quoted(output.get("name"))
+        raise Malformed(f"unexpected inference output {found!r}: the model's output is {OUTPUT!r}.")
     parameters = _parameters(output)
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes <= CLASSES:
-        raise Malformed(f"classification must be a number from 1 to {CLASSES}; found {str(classes)[:40]}.")
+        raise Malformed(f"classification must be a number from 1 to {CLASSES}; found {quoted(classes)}.")
     return Wanted(_flag(parameters.get("binary_data", everywhere), "binary_data"), classes)
 
 
 def _flag(value: object, name: str) -> bool:
     if not isinstance(value, bool):
-        raise Malformed(f"{name} must be true or false; found {str(value)[:40]}.")
+        raise Malformed(f"{name} must be true or false; found {quoted(value)}.")
     return value
 
 

@@ -1,35 +1,36 @@
-"""Orders to load, to unload or to give up a canary that all workers follow.
+"""Orders to load, to unload or to give up a canary that all workers follow, and which versions were checked.
 
 In: what one worker was told or has seen. Out: the same in every worker, without a file: two numbers in memory that they
-share, which are handed over when they are spawned. They outlive workers, not the service.
+share (`service.shared`). They outlive workers, not the service.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from service import shared as shared_memory
+from service.verified import Verified
 
-@dataclass
-class _Own:
-    """A number of this process alone, in the place of a shared one."""
-
-    kind: str
-    value: int
+if TYPE_CHECKING:
+    from collections.abc import MutableSequence
 
 
 class Orders:
     """A count of orders, odd after one to unload; and the canary that was given up last."""
 
-    def __init__(self, *, shared: bool) -> None:
-        # Memory that is shared lies in a file, and there may be no place for one.
-        number = multiprocessing.get_context("spawn").RawValue if shared else _Own
-        self._count, self._given_up = number("q", 0), number("q", 0)
+    def __init__(self, *, shared: bool, descriptor: int | None = None, verified: int | None = None) -> None:
+        """With `shared`, the numbers lie behind a `descriptor`, of a new memory where none is given; so do digests."""
+        self.verified = Verified(verified)
+        self._numbers: MutableSequence[int] = [0, 0]
+        self.descriptor = descriptor
+        if shared:
+            self.descriptor = shared_memory.create(2) if descriptor is None else descriptor
+            self._numbers = shared_memory.numbers(self.descriptor)
 
     @property
     def number(self) -> int:
         """Another number is another order."""
-        return int(self._count.value)
+        return self._numbers[0]
 
     @property
     def unloaded(self) -> bool:
@@ -38,18 +39,18 @@ class Orders:
 
     def load(self) -> None:
         """Serve the chosen version, and try again what was refused."""
-        self._count.value += 2 - self.number % 2
+        self._numbers[0] += 2 - self.number % 2
 
     def unload(self) -> None:
         """Serve nothing."""
-        self._count.value += 1 - self.number % 2
+        self._numbers[0] += 1 - self.number % 2
 
     def give_up(self, written: int) -> bool:
         """Stop the canary that was told at this time, in nanoseconds; False where a worker has said so already."""
         first = not self.gave_up(written)
-        self._given_up.value = written
+        self._numbers[1] = written
         return first
 
     def gave_up(self, written: int) -> bool:
         """Whether the canary that was told at this time is to be left alone, until it is told again."""
-        return bool(self._given_up.value == written)
+        return self._numbers[1] == written

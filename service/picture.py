@@ -6,11 +6,8 @@ it does not know what ink is, nor digits, nor networks.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import io
 import struct
-import threading
 import warnings
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,22 +18,21 @@ from PIL import Image, ImageFile, PngImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from service import signature
+from service import containers, signature
 from service.errors import NotAPicture, TooLarge, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 Pixels = NDArray[np.uint8]
 
 MIN_SHORT, MIN_LONG = 2, 5  # pixels of the sides: a 1 cut out of small print
 WORK_SIDE = 1000  # pixels; no digit needs more, and a JPEG of any size decodes straight to about this
-LARGE = 8_000_000  # pixels, of up to four bytes: one picture of more is decoded at a time
-_ALONE = threading.Lock()
-# What the one before it took, and glibc keeps for its thread, goes back to the system; other C libraries keep nothing.
-_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+# Pixels, of up to four bytes, of a picture that is held whole while it is decoded: more of them are expensive.
+LARGE = 8_000_000
 BAND = 32  # rows of the reduced picture that are made at once
 MAX_SCANS = 100  # of a JPEG: a progressive one has about ten, and each goes over the whole picture
+SCANNED = 1_000_000_000  # pixels of all scans together: some seconds
 PngImagePlugin.MAX_TEXT_MEMORY = 2 * 2**20  # bytes of all texts of a PNG; Pillow itself lets them grow to 64 MiB
 # What Pillow passes over in EXIF, in ever other words: each would be lines on stderr, and be remembered for ever.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -58,6 +54,10 @@ _DAMAGE = (
 )  # fmt: skip
 
 
+class Expensive(Exception):
+    """A picture that takes much memory or time, where such are not read."""
+
+
 class Picture(NamedTuple):
     """Upright pixels, `uint8[H, W]` or `uint8[H, W, 3]`, and the upright size that was sent, before any reduction."""
 
@@ -66,20 +66,23 @@ class Picture(NamedTuple):
     height: int
 
 
-def decode(data: bytes, *, max_pixels: int) -> Picture:
+def decode(data: bytes, *, max_pixels: int, expensive: bool = True) -> Picture:
     """Decode PNG or JPEG (the first frame of a phone's MPO) of at most `max_pixels`, read from the header.
 
-    Raises `NotAPicture` for other formats and damage, `TooLarge` over `max_pixels`, `Unusable` for too few.
+    Raises `NotAPicture` for other formats and damage, `TooLarge` over `max_pixels`, `Unusable` for too few, and
+    `Expensive` for what takes much, unless it is to be read all the same.
     """
     opener = _opener(data)
+    (containers.check_png if opener is PngImageFile else containers.check_jpeg)(data)
     try:
         image = opener(io.BytesIO(data))
     except _DAMAGE as error:
         raise NotAPicture("The picture's header is damaged; export it again as PNG or JPEG.") from error
     _check_size(*image.size, max_pixels)
+    if not expensive and _is_expensive(image):
+        raise Expensive
     try:
-        with _turn_of(image):
-            return _upright(image, data)
+        return _upright(image, data)
     except _DAMAGE as error:
         raise NotAPicture(
             "The picture is damaged or was cut off on its way; export it again, and send the whole file."
@@ -108,17 +111,10 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     require_size(width, height)
 
 
-@contextlib.contextmanager
-def _turn_of(image: ImageFile.ImageFile) -> Iterator[None]:
-    """Of those that are large, and held whole while they are decoded, as sequential JPEGs are not, one has its turn."""
+def _is_expensive(image: ImageFile.ImageFile) -> bool:
+    """Whether it is large, and held whole while it is decoded, as a sequential JPEG is not."""
     whole = not isinstance(image, JpegImageFile) or "progressive" in image.info
-    if not whole or image.width * image.height <= LARGE:
-        yield
-        return
-    with _ALONE:
-        if _TRIM is not None:
-            _TRIM(0)
-        yield
+    return whole and image.width * image.height > LARGE
 
 
 def _check_scans(image: JpegImageFile, data: bytes) -> None:
@@ -131,8 +127,9 @@ def _check_scans(image: JpegImageFile, data: bytes) -> None:
     if whole and "progressive" not in image.info:
         return
     scans = data.count(b"\xff\xda")
-    if scans > MAX_SCANS:
-        raise TooLarge(f"The JPEG has {scans:,} scans; at most {MAX_SCANS} are read.", limit=MAX_SCANS)
+    limit = min(MAX_SCANS, SCANNED // (image.width * image.height))
+    if scans > limit:
+        raise TooLarge(f"The JPEG has {scans:,} scans; at most {limit} are read.", limit=limit)
 
 
 def require_size(width: int, height: int) -> None:
@@ -149,6 +146,8 @@ def _upright(image: ImageFile.ImageFile, data: bytes) -> Picture:
     width, height = image.size
     if isinstance(image, JpegImageFile):
         _check_scans(image, data)
+        # All at once: what the decoder leaves of a piece is put before the next one, which is quadratic for fill bytes.
+        image.decodermaxblock = len(data)
         # The decoder itself halves the picture up to three times, as long as it stays over the size asked for.
         shrink = max(width, height) // (WORK_SIDE // 2) or 1
         image.draft(image.mode, (width // shrink or 1, height // shrink or 1))

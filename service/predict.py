@@ -11,20 +11,20 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-import numpy as np
 import orjson
 
 from service import body, explain, image, openinference
 from service.admission import Admission
 from service.body import Numbers
-from service.decoder import INLINE_BYTES, Decoder
 from service.errors import DeadlineExceeded, ServiceError
 from service.image import Glanced
+from service.reader.readers import Readers
 from service.rollout import Chosen, Rollout
 from service.small_png import read_small_grey
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from service.answers import Answers
     from service.artefact import Probabilities
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from service.picture import Pixels
     from service.rollout import Headers
     from service.settings import Settings
+    from service.spool import Spool
 
+MAX_CONTENT_TYPE = 1024  # characters: a form's, with its boundary, has a hundred
 T = TypeVar("T")
 # The model's name and version, a request, its probabilities → what the protocol answers.
 Encode: TypeAlias = "Callable[[dict[str, str], openinference.Request, Probabilities], T]"
@@ -53,31 +55,41 @@ class Small(NamedTuple):
     answer: Callable[[Classifier, Answers], tuple[bytes, int | None] | None]
 
 
+class Unread(NamedTuple):
+    """A request of the Open Inference Protocol, and how it is to be read."""
+
+    parse: Callable[[], openinference.Request | None]  # what is small and plain; None for the rest
+    body: Spool
+    kind: str  # of the reader's job, and what that is told beside the body
+    about: dict[str, str | None]
+
+
 class Predictor:
     """Answers request bodies, each with a classifier that serves when it begins."""
 
     def __init__(self, models: Models, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
         self._models = models
         self.rollout = Rollout(models, batcher, metrics)
-        self._decoder = Decoder()
-        self.admission = Admission(settings, models, batcher, self._decoder)
+        self._readers = Readers(settings, metrics)
+        self.admission = Admission(settings, models, batcher, self._readers)
         self._metrics = metrics
         self._settings = settings
 
+    def reading(self) -> AbstractAsyncContextManager[None]:
+        """Processes that read what is not small, while the context is open."""
+        return self._readers.started()
+
     def close(self) -> None:
-        """Ends the threads that decode and compare; what they have begun is finished."""
-        self._decoder.close()
+        """Ends the thread that compares; what it has begun is finished."""
         self.rollout.close()
 
-    async def answer(self, content_type: str, data: bytes, *, explained: bool = False, headers: Headers = ()) -> bytes:
+    async def answer(self, content_type: str, data: Spool, *, explained: bool = False, headers: Headers = ()) -> bytes:
         """The JSON answer to one body of `/predict`; raises `ServiceError`."""
         chosen = self.rollout.choose(self._models.served(), headers)
         started = time.perf_counter()
         try:
-            parse = functools.partial(body.parse, content_type, data, max_images=self._settings.max_images)
-            pictures = await self._decoder.parsed(parse, len(data))
-            prepared = await self._prepare(pictures.items)
-            if not pictures.several:
+            prepared, several = await self._read(content_type, data)
+            if not several:
                 _raise_first(prepared)
         except ServiceError as error:
             self._reject(error)
@@ -107,26 +119,19 @@ class Predictor:
     async def infer(
         self,
         classifier: Classifier,
-        parse: Callable[[], openinference.Request],
+        unread: Unread,
         encode: Encode[T],
         *,
-        size: int,
         named: bool,
         headers: Headers = (),
     ) -> T:
-        """What `encode` makes of the answer to the request that `parse` makes of `size` bytes; raises `ServiceError`.
+        """What `encode` makes of the answer to a request; raises `ServiceError`.
 
         A classifier that is `named` answers itself; else the canary may.
         """
         started = time.perf_counter()
         try:
-            request = await self._decoder.parsed(parse, size)
-            if request.pixels is None:
-                prepared = _raise_first(await self._prepare(request.pictures))
-                pixels = _joined(prepared)
-                self._count_pictures(prepared)
-            else:
-                pixels = request.pixels.tobytes()
+            request, pixels = await self._read_tensor(unread)
         except ServiceError as error:
             self._reject(error)
             raise
@@ -204,7 +209,7 @@ class Predictor:
         else:
             return glanced
         first = items[0]
-        if isinstance(first, bytes) and len(items) == 1 and len(first) <= INLINE_BYTES:
+        if isinstance(first, bytes) and len(items) == 1 and image.is_quick(first):
             return [image.read(first, max_pixels=self._settings.max_pixels)]
         return None
 
@@ -214,28 +219,45 @@ class Predictor:
         self._metrics.stages["encode"].observe(time.perf_counter() - started)
         return encoded
 
-    async def _prepare(self, pictures: Sequence[Picture]) -> list[Prepared | ServiceError]:
-        """Each picture as the network will see it, or why there is none; what takes long, in threads."""
-        unchanged = image.unchanged([_glance(item) for item in pictures])
-        whole = [
-            item if isinstance(item, ServiceError) else found for item, found in zip(pictures, unchanged, strict=True)
-        ]
-        prepare = functools.partial(self._prepare_one, self._decoder.turns(), alone=len(pictures) == 1)
-        left = [item for item, found in zip(pictures, whole, strict=True) if found is None]
-        others = iter(await asyncio.gather(*map(prepare, left)))
-        return [next(others) if found is None else found for found in whole]
+    async def _read(self, content_type: str, data: Spool) -> tuple[list[Prepared | ServiceError], bool]:
+        """Each picture as the network will see it, or why there is none; and whether there could be several.
 
-    async def _prepare_one(self, turns: asyncio.Semaphore, picture: Picture, *, alone: bool) -> Prepared | ServiceError:
-        try:
-            if isinstance(picture, bytes):
-                read = functools.partial(image.read, picture, max_pixels=self._settings.max_pixels)
-                # One small picture costs less than handing it over; many would hold up everybody else.
-                return read() if alone and len(picture) <= INLINE_BYTES else await self._decoder.run(read, turns)
-            assert isinstance(picture, Numbers)
-            grey = np.frombuffer(picture.rows, np.uint8).reshape(28, 28)
-            return await self._decoder.run(functools.partial(image.prepare, grey), turns)
-        except ServiceError as error:
-            return error
+        What takes long is read by another process.
+        """
+        small = data.small
+        if small is not None:
+            pictures = body.parse(content_type, small, max_images=self._settings.max_images)
+            quick = self._read_quickly(pictures.items)
+            if quick is not None:
+                return quick, pictures.several
+        reading = await self._readers.read(data, "predict", content_type=content_type[:MAX_CONTENT_TYPE])
+        return reading.items, bool(reading.end["several"])
+
+    def _read_quickly(self, items: list[Picture]) -> list[Prepared | ServiceError] | None:
+        """All pictures, prepared, if none of them takes long."""
+        first = items[0]
+        if len(items) == 1 and isinstance(first, bytes) and image.is_quick(first):
+            return [image.read(first, max_pixels=self._settings.max_pixels)]
+        glanced = [item if isinstance(item, ServiceError) else _glance(item) for item in items]
+        if None in glanced:
+            return None
+        whole = image.unchanged([one if isinstance(one, Glanced) else None for one in glanced])
+        found = [one if isinstance(one, ServiceError) else found for one, found in zip(glanced, whole, strict=True)]
+        return None if None in found else found  # type: ignore[return-value]  # mypy does not see it
+
+    async def _read_tensor(self, unread: Unread) -> tuple[openinference.Request, bytes]:
+        """The request, and n·784 pixels."""
+        request = unread.parse()
+        if request is not None and request.pixels is not None:
+            return request, request.pixels.tobytes()
+        reading = await self._readers.read(unread.body, unread.kind, **unread.about)
+        wanted = openinference.Wanted(**reading.end["wanted"])
+        request = openinference.Request(reading.end["identity"], None, [], wanted)
+        if reading.pixels:
+            return request, reading.pixels
+        prepared = _raise_first(reading.items)
+        self._count_pictures(prepared)
+        return request, _joined(prepared)
 
     def _results(self, pictures: Sequence[Glanced | Prepared], answers: Answers) -> list[dict[str, Any]]:
         self._count_pictures(pictures)

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.errors import Overloaded, RateLimited, ServiceError, Unauthorized
+from service.quoting import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,12 +43,12 @@ def install(app: FastAPI, metrics: Metrics) -> None:
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        path = quoted(request.url.path)
         detail = {
-            404: f"There is no {request.url.path[:200]} here; /docs lists what there is.",
-            405: f"{request.method} is not for {request.url.path[:200]}; see the Allow header.",
+            404: f"There is no {path} here; /docs lists what there is.",
+            405: f"{quoted(request.method)} is not for {path}; see the Allow header.",
         }.get(error.status_code, error.detail)
-        reason = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-        return _problem(request, {"status": error.status_code, "detail": detail, "reason": reason}, error.headers)
+        return plain(request, error.status_code, detail, error.headers)
 
     async def on_fault(request: Request, _: Exception) -> Response:
         return _problem(request, FAULT)
@@ -55,6 +56,12 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(Exception, on_fault)
+
+
+def plain(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The response with a status that says everything, and a sentence."""
+    reason = HTTPStatus(status).phrase.lower().replace(" ", "_")
+    return _problem(request, {"status": status, "detail": detail, "reason": reason}, headers)
 
 
 def refusal(request: Request, error: ServiceError) -> Response:

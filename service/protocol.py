@@ -20,9 +20,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service import openinference, problems
 from service.admission import TIMEOUT
-from service.errors import DeadlineExceeded, Overloaded, ServiceError
-from service.guard import Guarded, holds
+from service.connections import FREE
+from service.errors import DeadlineExceeded, Forbidden, Overloaded, RateLimited, ServiceError, Unauthorized
+from service.guard import MAX_KNOWN, Guarded, holds
 from service.predict import in_time
+from service.spool import Spool
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
@@ -36,13 +38,14 @@ if TYPE_CHECKING:
     from service.predict import Predictor, Small
 
 PATIENCE = 0.05  # seconds for the rest of a body; then the normal way has it
-MAX_KNOWN = 2048  # bytes of a head that is kept for when it comes again
 MAX_BODY = 65_536  # bytes: 64 pictures of 784; what is larger gains nothing here
 FRAMING = frozenset({b"transfer-encoding", b"expect", b"content-encoding", b"upgrade"})  # left to the normal way
 JSON = b"content-type: application/json\r\n"
 BINARY = b"content-type: application/octet-stream\r\n%b: %%d\r\n" % openinference.HEADER_LENGTH.lower().encode()
 TIMEOUT_BYTES = TIMEOUT.lower().encode()
 CLOSED = 499  # as nginx counts requests whose client has gone
+# Refused here: what the app would say is known, and costs more there.
+REFUSED = (Overloaded, DeadlineExceeded, Unauthorized, Forbidden, RateLimited)
 INFERENCE = "/v2/models/{model}/infer"
 QUIET = 0.5  # seconds without a request after which a connection is closed when the service ends
 
@@ -110,11 +113,12 @@ class Protocol(Guarded):
         self._known: _Known | None = None  # the last one
         self._coming: _InFlight | None = None  # its head is here, its body not yet
         self._patience: TimerHandle | None = None
+        self._let_in = False  # the request that is coming has been let in, with its token, and is not to pay twice
         self._last: object = None  # whose answer closes the connection because the service ends
 
     def begin(self, method: bytes, version: str, headers: dict[bytes, bytes]) -> None:
-        """Begin a request: on the fast path if it fits there."""
-        if self._fits(method, version, headers):
+        """Begin a request: on the fast path if it fits there, and has not been given up there before."""
+        if not self._let_in and self._fits(method, version, headers):
             self._coming = _InFlight(self.url, headers)
         else:
             self._start()
@@ -122,6 +126,7 @@ class Protocol(Guarded):
     def _start(self) -> None:
         """Start a request on the normal way; while the service ends, the last of those on the connection closes it."""
         before = self.cycle
+        self.scope["let_in"], self._let_in = self._let_in, False  # type: ignore[typeddict-unknown-key]
         self.begin_app()
         if self._drain.begun:
             if before is not None and before is self._last and not before.response_complete:
@@ -145,7 +150,10 @@ class Protocol(Guarded):
             return False
         if version != "1.1" or self.expect_100_continue or not self.parser.should_keep_alive():
             return False
-        return FRAMING.isdisjoint(headers) and self._free(self.headers)
+        if not FRAMING.isdisjoint(headers):
+            return False
+        assert self._body is not None  # a body in chunks is left to the normal way
+        return self._body <= MAX_BODY and self._free(self.headers)
 
     def _free(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Whether a request can be answered now, for whoever sends these headers."""
@@ -168,6 +176,10 @@ class Protocol(Guarded):
         if apart and self._size <= MAX_KNOWN and len(self.headers) == len(request.headers):
             size = self._size + self._piece
             self._known = _Known(self._first, size, request.path, request.headers)
+
+    def _holding(self) -> int:
+        """Bytes that are held for this connection."""
+        return super()._holding() + (0 if self._coming is None else len(self._coming.body))
 
     def take_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -199,7 +211,7 @@ class Protocol(Guarded):
                 return
         super().data_received(data)
         if self._coming is not None and self._patience is None:
-            self._patience = self.loop.call_later(PATIENCE, self._hand_over, self._coming)
+            self._patience = self.loop.call_later(PATIENCE, self._lose_patience, self._coming)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and with it whatever was coming."""
@@ -227,7 +239,7 @@ class Protocol(Guarded):
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing has come for a while: close the connection, unless something has come that was not read yet."""
-        if not self.transport.is_closing() and holds(self.transport, termios.FIONREAD):
+        if not self.transport.is_closing() and (self._rest or holds(self.transport, termios.FIONREAD)):
             self._close_when_quiet()
         else:
             super().timeout_keep_alive_handler()
@@ -250,6 +262,13 @@ class Protocol(Guarded):
             self._patience.cancel()
             self._patience = None
 
+    def _lose_patience(self, request: _InFlight) -> None:
+        """Hand over a request whose body does not come; where it only was not read yet, the loop was busy."""
+        if not self.transport.is_closing() and holds(self.transport, termios.FIONREAD):
+            self._patience = self.loop.call_later(PATIENCE, self._lose_patience, request)
+        else:
+            self._hand_over(request)
+
     def _hand_over(self, request: _InFlight) -> None:
         """Let the app have a request whose end has not come yet: it has deadlines, limits and words for it."""
         self._settle()
@@ -264,16 +283,19 @@ class Protocol(Guarded):
         assert self._fast
         _, prepare = self._fast.routes[request.path]
         try:
+            if self._fast.access is not None:  # before anything is read: so a rate saves the work
+                self._fast.access.admit(request.headers.items(), "infer")
+            self._let_in = True
             self._admit(request, large=False)
             small = prepare(request.headers, request.body)
             if small is None:
                 self._admit(request, large=True)
-            elif not self._taken(request):
-                small = None
+            elif len(request.body) > FREE and not self._connections.has_room(len(request.body)):
+                raise self._connections.full()
             else:
                 wanted = functools.partial(self._wanted, request)
                 self._fast.rollout.submit(small, functools.partial(self._end, request), wanted)
-        except (Overloaded, DeadlineExceeded) as error:
+        except REFUSED as error:
             self._take(request)
             # Later, as all answers: so that requests behind it on the connection are known when it is written.
             self.loop.call_soon(self._refuse_late, request, error)
@@ -282,6 +304,8 @@ class Protocol(Guarded):
             small = None
         if small is not None:
             self._take(request)
+            if len(request.body) > FREE:
+                self.count()
         return small is not None
 
     def _admit(self, request: _InFlight, *, large: bool) -> None:
@@ -294,13 +318,9 @@ class Protocol(Guarded):
         """This request is answered here."""
         assert self._fast
         self._settle()
+        self._let_in = False
         self.cycle = request  # type: ignore[assignment]  # it has all of a cycle that uvicorn asks for
         self._fast.observer.begin()
-
-    def _taken(self, request: _InFlight) -> bool:
-        """Whether its key has a request left, where there are keys; else the app says when to come again."""
-        assert self._fast
-        return self._fast.access is None or self._fast.access.take(request.headers.items(), "infer")
 
     def _wanted(self, request: _InFlight) -> bool:
         """Whether anybody waits for the answer, and still in time."""
@@ -316,10 +336,11 @@ class Protocol(Guarded):
 
     def _record(self, request: _InFlight, status: int, request_id: bytes) -> None:
         assert self._fast
-        client = self.client[0] if self.client else None
+        client, headers = self.client[0] if self.client else None, request.headers.items()
         route, _ = self._fast.routes[request.path]
         seconds = time.perf_counter() - request.started
-        self._fast.observer.end(route, "POST", status, seconds, request_id=request_id, client=client)
+        end = self._fast.observer.end
+        end(route, "POST", status, seconds, request_id=request_id, client=client, headers=headers)
 
     def _end(self, request: _InFlight, small: Small, found: Answers | Exception) -> Callable[[], None] | None:
         """The model has answered: what sends the response; None if there is more to do before."""
@@ -339,7 +360,8 @@ class Protocol(Guarded):
         """Pictures only seemed to be in MNIST's form: have them prepared as the app does, and send the response."""
         assert self._fast
         content_type = request.headers.get(b"content-type", b"").decode("latin-1")
-        work = self._fast.predictor.answer(content_type, request.body, headers=request.headers.items())
+        body = Spool(request.body)
+        work = self._fast.predictor.answer(content_type, body, headers=request.headers.items())
         answer: tuple[bytes, None] | Exception
         try:
             answer = await in_time(work, request.deadline - time.perf_counter()), None
@@ -372,6 +394,7 @@ class Protocol(Guarded):
     def _send(self, request: _InFlight, response: bytes) -> None:
         """Send the response, and go on with what has come behind the request."""
         request.response_complete = True
+        request.body = b""
         if not self.transport.is_closing():
             self.transport.write(response)
             if not request.keep_alive:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from service.admin import require_admin
 from service.errors import ModelError, NoSuchModel, NotLoaded
+from service.quoting import quoted
 
 if TYPE_CHECKING:
     from service.lifecycle import Models
@@ -48,7 +49,7 @@ async def unload(models: Models, settings: Settings, name: str) -> None:
 def _may_change(models: Models, settings: Settings, name: str) -> None:
     require_admin(settings)
     if models.shelf.name not in {None, name}:
-        raise NoSuchModel(f"unknown model: {name} is not found; {models.shelf.name} is served")
+        raise NoSuchModel(f"unknown model: {quoted(name)} is not found; {models.shelf.name} is served")
 
 
 def _public(reason: str, settings: Settings) -> str:

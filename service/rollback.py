@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from service import check, versions
 from service import settings as settings_module
-from service import versions
-from service.classifier import Classifier
 from service.ending import ended
 from service.errors import ModelError
 
@@ -41,7 +40,7 @@ def _choose(chosen: argparse.Namespace) -> int:
         print(f"unpinned: MNIST_MODEL_VERSION={settings.model_version} chooses; services follow within 2 s")
         return 0
     number = chosen.version or _before(settings)
-    Classifier.load(settings.model_dir, str(number))
+    check.check(settings, number)
     versions.pin(settings, str(number))
     print(f"version {number} is pinned in {versions.pin_file(settings)}; services follow within 2 s")
     return 0

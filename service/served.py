@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import service
 from service.errors import NoSuchModel
 from service.openinference import CLASSES, INPUT, OUTPUT
+from service.quoting import quoted
 
 if TYPE_CHECKING:
     from service.classifier import Classifier
@@ -30,7 +31,7 @@ def asked(models: Models, name: str | None, version: str | None) -> Classifier:
     if trial is not None and version == trial.classifier.version:
         classifier = trial.classifier
     if name not in {None, classifier.name} or version not in {None, classifier.version}:
-        wanted = name if version is None else f"{name} version {version}"
+        wanted = quoted(name) if version is None else f"{quoted(name)} version {quoted(version)}"
         raise NoSuchModel(f"unknown model: {wanted} is not found; {classifier.name} {classifier.version} is served")
     return classifier
 

@@ -7,14 +7,38 @@ It knows no other module; a bad value is a `SettingsError` that names its key an
 from __future__ import annotations
 
 import os
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d{0,8})$")]
+HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
+
+
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks, between commas; raises `ValueError`."""
+    return tuple(ip_network(part.strip()) for part in text.split(","))
+
+
+def _networks(text: str) -> str:
+    networks(text)
+    return text
+
+
+def _hosts(text: str) -> str:
+    for host in text.split(","):
+        if not HOST.fullmatch(host.strip()):
+            raise ValueError(f"{host.strip()!r} is no host without a port")
+    return text
+
+
+Networks = Annotated[str, AfterValidator(_networks)]
+Hosts = Annotated[str, AfterValidator(_hosts)]
 
 
 class SettingsError(ValueError):
@@ -59,6 +83,13 @@ class Settings(BaseSettings):
         False, description="Start without a usable version and wait for one, not ready; off: end with exit code 3."
     )
     admin: bool = Field(False, description="Without API keys: let every client load and unload the model; off: none.")
+    allowed_hosts: Hosts | None = Field(
+        None, description="Hosts that requests may ask for (between commas, without ports), but on probes; unset: any."
+    )
+    trusted_proxies: Networks | None = Field(
+        None,
+        description="Addresses and networks (between commas) whose X-Forwarded-For tells the client; unset: none.",
+    )
     metrics_port: Port | None = Field(
         None, description="Moves /metrics to a port of its own; unset: on the service's port."
     )
@@ -96,7 +127,8 @@ class Settings(BaseSettings):
     max_connections: int | None = Field(
         None,
         ge=1,
-        description="Most open connections in one worker; unset: 10,000, and never more than it may open files.",
+        description="Most open connections in one worker; unset: 2,000, over TLS 666, "
+        "and never more than it may open files.",
     )
     drain_seconds: float = Field(
         0.0, ge=0, description="Time to go on answering after SIGTERM, not ready any more, before it listens no longer."
@@ -119,11 +151,17 @@ class Settings(BaseSettings):
 def load(arguments: list[str] | None = None) -> Settings:
     """Settings from flags, then environment, then `.env`, then defaults; raises `SettingsError`."""
     try:
-        return Settings(_cli_parse_args=arguments if arguments is not None else False)  # type: ignore[call-arg]
+        settings = Settings(_cli_parse_args=arguments if arguments is not None else False)  # type: ignore[call-arg]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
     except ValueError as error:  # PORT that is no number fails in its default factory
         raise SettingsError(f"PORT: {error}") from None
+    if settings.drain_seconds > settings.shutdown_seconds:
+        raise SettingsError(
+            f"MNIST_DRAIN_SECONDS: the drain is a part of the time to end, MNIST_SHUTDOWN_SECONDS, "
+            f"which is {settings.shutdown_seconds} (found {settings.drain_seconds:g})"
+        )
+    return settings
 
 
 def _sentence(error: dict[str, object]) -> str:

@@ -1,15 +1,15 @@
 """How many connections each worker has, for the others to see.
 
 In: the workers that there are, from their parent; how many connections it has, from each worker. Out: the fewest that
-another one has. The numbers lie in memory that is handed over when workers are spawned, and need no lock: each has one
-who writes it. It knows neither sockets nor requests.
+another one has. The numbers lie in memory that they share (`service.shared`). It knows neither sockets nor requests.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 from os import getpid
 from typing import TYPE_CHECKING
+
+from service import shared
 
 if TYPE_CHECKING:
     from collections.abc import Collection, MutableSequence
@@ -20,13 +20,19 @@ _NONE = -1  # in the place of a count: it takes no connections yet
 class Shares:
     """A place for each worker; a process alone has none, and nobody to share with."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, descriptor: int | None = None) -> None:
+        """The numbers of several lie behind a `descriptor`, of a new memory where none is given."""
         self._pids: MutableSequence[int] = []
         self._counts: MutableSequence[int] = []
+        self.descriptor = descriptor
         if workers > 1:
-            # Memory that is shared lies in a file, and there may be no place for one where it is not needed.
-            array = multiprocessing.get_context("spawn").RawArray
-            self._pids, self._counts = array("q", workers), array("q", [_NONE] * workers)
+            new = descriptor is None
+            self.descriptor = shared.create(2 * workers) if descriptor is None else descriptor
+            numbers = shared.numbers(self.descriptor)
+            self._pids, self._counts = numbers[:workers], numbers[workers:]
+            if new:
+                for place in range(workers):
+                    self._counts[place] = _NONE
 
     def seat(self, pids: Collection[int]) -> None:
         """These are the workers now, no more than there are places: for their parent."""

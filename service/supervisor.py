@@ -1,162 +1,198 @@
-"""The parent of several workers: uvicorn's supervisor, which ends and replaces them without losing a request.
+"""The parent of several workers: as many live as there should be, and all are gone in time.
 
-In: what each worker runs, and the socket that all accept from. Out: as many workers as there should be.
-uvicorn's own would let go of a socket on which connections still wait, stand still while it replaces workers, and kill
-those that are slow to start; the rest is its. It knows processes, and nothing of requests.
+In: what each worker runs, the socket that all accept from, and signals. Out: SIGHUP replaces the workers one at a
+time, without losing a request; SIGTERM and SIGINT end them. One that dies is replaced, and one that hangs is killed.
+It waits for signals, signs of life and time in one place, and for nothing else. It knows no requests.
 """
 
 from __future__ import annotations
 
 import logging
-import os
+import math
+import select
 import signal
+import socket
 import time
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors.multiprocess import Multiprocess, Process
-
-from service.accept import Server
+from service import signals
 from service.drain import refuse_connections
-from service.shares import Shares
+from service.heartbeat import MARGIN_SECONDS, TICK_SECONDS, Clock
+from service.places import Place
+from service.worker_process import STARTUP_FAILURE, WorkerProcess
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Iterator
 
-    import uvicorn
+    from service.settings import Settings
+    from service.shares import Shares
+    from service.worker_process import Job
 
-START_SECONDS = 60  # that a new worker gets to be ready before the old one is kept
+START_SECONDS = 60  # that a new worker gets to be ready
+WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
 
 log = logging.getLogger("service")
 
 
-class Worker(Process):
-    """A process with a server, which shares connections with the others."""
-
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], shares: Shares) -> None:
-        super().__init__(config, sockets)
-        self._shares = shares
-
-    @property
-    def server(self) -> uvicorn.Server:
-        """Its server, made in the process itself."""
-        if self._server is None:
-            self._server = Server(self.config, self._shares)
-        return self._server
-
-
 class _Replacement(NamedTuple):
-    old: Process
-    new: Process
-    until: float  # seconds, monotonic
+    place: Place
+    new: WorkerProcess
 
 
-class Supervisor(Multiprocess):
-    """Workers that share a socket: SIGHUP replaces them one at a time, SIGTERM and SIGINT end them."""
+class Supervisor:
+    """Workers that share a socket."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, drain_seconds: float) -> None:
-        super().__init__(config, [listener])
-        self._shares = Shares(config.workers)
-        self.failed = False  # because a worker could not start
-        self._drain_seconds = drain_seconds
-        self._ending = False
-        self._to_replace: list[Process] = []
+    def __init__(self, settings: Settings, job: Job, listener: socket.socket, shares: Shares) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._shares = shares
+        self._clock = Clock()
+        self._signals: deque[int] = deque()
+        self._places = [Place(job, self._clock) for _ in range(settings.workers)]
+        self._to_replace: list[Place] = []
         self._replacement: _Replacement | None = None
-        self._leaving: list[Process] = []
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
-        signal.signal(signal.SIGALRM, lambda *_: refuse_connections(listener))
+        self._leaving: list[WorkerProcess] = []
+        self._served = False  # a worker has been ready
+        self._failed = False  # no worker could start
+        self._ends_at = self._refuses_at = math.inf  # seconds, monotonic
 
-    def init_processes(self) -> None:
-        """Start the workers."""
-        self.processes = [self._started() for _ in range(self.processes_num)]
-        self._seat()
+    def run(self) -> int:
+        """Supervise until a signal comes and all have ended; the exit code."""
+        self._woken, waking = socket.socketpair()
+        for end in (self._woken, waking):
+            end.setblocking(False)
+        signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
+        for number in WATCHED:
+            signal.signal(number, lambda number, _: self._signals.append(number))
+        try:
+            while not self._turn():
+                self._wait()
+        finally:
+            signal.set_wakeup_fd(-1)
+            for worker in self._all():
+                worker.kill()
+        return int(self._failed)
+
+    def _all(self) -> Iterator[WorkerProcess]:
+        yield from (place.worker for place in self._places if place.worker is not None)
+        yield from self._leaving
+        if self._replacement is not None:
+            yield self._replacement.new
+
+    def _wait(self) -> None:
+        """Until something happens, or for a tick."""
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
+        hearts = {worker.heart: worker for worker in self._all() if worker.speaks}
+        for heart in hearts:
+            poll.register(heart, select.POLLIN)
+        for descriptor, _ in poll.poll(TICK_SECONDS * 1e3):
+            if descriptor in hearts:
+                hearts[descriptor].listen()
+            else:
+                self._woken.recv(4096)
+
+    def _turn(self) -> bool:
+        """Do what is to be done now; True when all is done."""
+        self._clock.tick()
+        while self._signals:
+            self._follow(self._signals.popleft())
+        self._leaving = [worker for worker in self._leaving if not worker.has_ended()]
+        if self._ends_at < math.inf:
+            return self._go_on_ending()
+        for place in self._places:
+            self._look_at(place)
+        self._kill_those_that_hang()
+        self._replace()
+        return False
+
+    def _follow(self, number: int) -> None:
+        ending = self._ends_at < math.inf
+        if number in signals.TERMINATING and not ending:
+            self._begin_to_end()
+        elif number == signal.SIGINT:  # somebody who presses Ctrl-C again does not want to wait
+            for worker in self._all():
+                worker.interrupt()
+        elif number == signal.SIGHUP and not ending:
+            self._to_replace = list(self._places)
+
+    def _look_at(self, place: Place) -> None:
+        worker = place.worker
+        if worker is not None:
+            self._served = self._served or worker.ready
+            if worker.has_ended():
+                place.lose()
+                if worker.exit_code == STARTUP_FAILURE and not self._served:  # and so would every other
+                    self._failed = True
+                    log.error("no worker can start: the service ends")
+                    self._begin_to_end()
+        if self._ends_at == math.inf and place.fill():
+            self._seat()
 
     def _seat(self) -> None:
-        self._shares.seat([process.pid for process in self.processes if process.pid is not None])
+        self._shares.seat([place.worker.pid for place in self._places if place.worker is not None])
 
-    def _end(self, number: int, _: object) -> None:
-        """Tell the workers at once, where uvicorn would look at its signals twice a second.
+    def _kill_those_that_hang(self) -> None:
+        patience = self._settings.stall_seconds + MARGIN_SECONDS if self._settings.stall_seconds else math.inf
+        for worker in self._all():
+            if worker.killed:
+                continue
+            if worker.terminated_at is not None:
+                if self._clock.now - worker.terminated_at > self._settings.shutdown_seconds + MARGIN_SECONDS:
+                    worker.kill()
+            elif worker.ready and worker.silent_seconds > patience:
+                worker.kill_with_stacks()
+                log.critical("worker %d has shown no sign of life for %g s, and is killed", worker.pid, patience)
+            elif not worker.ready and worker.seconds > START_SECONDS and patience < math.inf:
+                worker.kill_with_stacks()
+                log.critical("worker %d has not started within %g s, and is killed", worker.pid, START_SECONDS)
 
-        The socket is shared: only who ends all workers may close it to new connections, shortly before they let go.
-        """
-        self._ending = True
-        for process in self._all():
-            if process.pid is not None and process.process.is_alive():
-                os.kill(process.pid, signal.SIGTERM)
-        signal.setitimer(signal.ITIMER_REAL, max(self._drain_seconds, 1e-6))
-        self.signal_queue.append(number)
-
-    def _all(self) -> list[Process]:
-        return [*self.processes, *self._leaving, *([self._replacement.new] if self._replacement else [])]
-
-    def handle_hup(self) -> None:
-        """Begin to replace all workers."""
-        self._to_replace = list(self.processes)
-
-    def keep_subprocess_alive(self) -> None:
-        """Called twice a second: fill the places of dead workers, and replace the next that is to be replaced.
-
-        uvicorn would also ask each worker for a sign of life, and kill one that takes 5 s to start; here a worker that
-        is blocked ends itself (`service.watchdog`).
-        """
-        if self._ending:
-            return
-        for index, process in enumerate(self.processes):
-            if not process.process.is_alive():
-                log.error("worker %s has ended with exit code %s", process.pid, process.exitcode)
-                if process.exitcode == STARTUP_FAILURE:  # and so would every other
-                    self.failed = True
-                    self.should_exit.set()
-                    return
-                self.processes[index] = self._started()
-                self._seat()
-        self._leaving = [process for process in self._leaving if process.process.is_alive()]
+    def _replace(self) -> None:
+        """Go on with replacing all workers: the next one leaves when another serves in its place."""
         if self._replacement is not None:
             self._go_on(self._replacement)
         elif self._to_replace and not self._leaving:
-            old = self._to_replace.pop(0)
-            if old in self.processes:  # it has not died and been replaced meanwhile
-                self._replacement = _Replacement(old, self._started(), time.monotonic() + START_SECONDS)
-
-    def _started(self) -> Process:
-        process = Worker(self.config, self.sockets, self._shares)
-        process.start()
-        return process
+            place = self._to_replace.pop(0)
+            if place.worker is not None:  # else it is being replaced anyway
+                new = place.start()
+                if new is None:
+                    self._to_replace.clear()
+                else:
+                    self._replacement = _Replacement(place, new)
 
     def _go_on(self, replacement: _Replacement) -> None:
-        old, new, until = replacement
-        if new.process.is_alive() and _is_ready(new):
-            self._replacement = None
-            if old in self.processes:
-                self.processes[self.processes.index(old)] = new
-            else:  # it has died, and its place is filled
-                old = new
-            self._leaving.append(old)
-            self._seat()
-            old.terminate()
-        elif not new.process.is_alive() or time.monotonic() > until:
-            log.error("a new worker did not start: the others are kept as they are")
+        place, new = replacement
+        if new.has_ended():
+            log.error("a new worker did not start (%s): the others are kept as they are", new.reason)
             self._replacement = None
             self._to_replace.clear()
-            self._leaving.append(new)
-            new.kill()
+        elif new.ready:
+            self._replacement = None
+            old = place.take_over(new)
+            self._seat()
+            if old is not None:
+                self._leaving.append(old)
+                old.terminate()
 
-    def terminate_all(self) -> None:
-        """Tell all workers to end."""
-        for process in self._all():
-            process.terminate()
+    def _begin_to_end(self) -> None:
+        """The socket is shared: who ends all workers closes it to new connections, shortly before they let go."""
+        now, seconds = time.monotonic(), max(self._settings.shutdown_seconds, signals.LEAST_SECONDS)
+        self._refuses_at = now + self._settings.drain_seconds
+        self._ends_at = now + seconds - signals.LAST_SECONDS
+        signals.kill_within(seconds + signals.LATE_SECONDS)
+        for worker in self._all():
+            worker.terminate()
 
-    def join_all(self) -> None:
-        """Wait for all of them."""
-        for process in self._all():
-            process.join()
-
-
-def _is_ready(process: Process) -> bool:
-    """Whether a worker serves; it may still have to answer when it was asked before it could."""
-    process.parent_conn.send(b"ping")
-    ready = False
-    while not ready and process.parent_conn.poll(0.1):
-        ready = process.parent_conn.recv()
-    return ready
+    def _go_on_ending(self) -> bool:
+        now = time.monotonic()
+        if now >= self._refuses_at:
+            self._refuses_at = math.inf
+            refuse_connections(self._listener)
+        living = [worker for worker in self._all() if not worker.has_ended()]
+        if now >= self._ends_at:
+            for worker in living:
+                if not worker.killed:
+                    log.warning("worker %d did not end in time, and is killed", worker.pid)
+                    worker.kill()
+        return not living or now >= self._ends_at + signals.LATE_SECONDS

@@ -2,7 +2,8 @@
 
 In: `<model_dir>/<n>/`, the setting, the pin file and the canary file. Out: the chosen word, what is told of a canary,
 the numbers there, and a folder's stamp, by which a change is seen. It looks at names, times and these two files; what
-a version's files hold is `service.artefact`'s.
+a version's files hold is `service.artefact`'s. Links in the model's folder are not followed; a path that a setting
+names may be one, as a ConfigMap makes them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from service import files
 from service.errors import ModelError
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ PIN = "PINNED"  # in the model's folder, where no setting names another place
 CANARY = "CANARY"  # beside the pin
 HELD = "held"
 FILES = ("golden.npz", "model.json", "model.onnx")
+MAX_ENTRIES = 10_000  # in the model's folder, which is looked through twice a second
+MAX_WORDS = 80  # bytes, of a pin or a canary file
 
 Stamp = tuple[tuple[int, int, int], ...]  # inode, bytes and time of each file
 
@@ -38,9 +42,14 @@ class Canary(NamedTuple):
 
 def numbers(model_dir: Path) -> list[int]:
     """The numbers of the version folders, highest first; raises `ModelError` where there are none."""
+    found = []
     try:
         with os.scandir(model_dir) as entries:
-            found = [int(e.name) for e in entries if re.fullmatch(NUMBER, e.name) and e.is_dir()]
+            for count, entry in enumerate(entries, start=1):
+                if count > MAX_ENTRIES:
+                    raise ModelError(f"{model_dir}: expected at most {MAX_ENTRIES:,} entries, found more")
+                if re.fullmatch(NUMBER, entry.name) and entry.is_dir(follow_symlinks=False):
+                    found.append(int(entry.name))
     except OSError as error:
         raise ModelError(f"{model_dir}: expected a folder of model versions, found {error.strerror}") from None
     if not found:
@@ -49,12 +58,24 @@ def numbers(model_dir: Path) -> list[int]:
 
 
 def stamp(folder: Path) -> Stamp | None:
-    """What changes whenever a version's files do; None while one of them is missing, as in a folder being copied."""
+    """What changes whenever a version's files do; None while one of them is missing, as in a folder being copied.
+
+    What stands in the way of a folder has a stamp too: loading it tells what it is.
+    """
     try:
-        stats = [(folder / name).stat() for name in FILES]
+        try:
+            with files.opened(folder) as descriptor:
+                return tuple(_facts(os.stat(name, dir_fd=descriptor, follow_symlinks=False)) for name in FILES)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return (_facts(folder.lstat()),)
     except OSError:
         return None
-    return tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in stats)
+
+
+def _facts(about: os.stat_result) -> tuple[int, int, int]:
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def pin_file(settings: Settings) -> Path:
@@ -65,15 +86,24 @@ def pin_file(settings: Settings) -> Path:
 def chosen(settings: Settings) -> str:
     """The pin's word, or else the setting's: `latest` or a number; raises `ModelError` for another word in the pin."""
     path = pin_file(settings)
-    try:
-        word = path.read_text().strip()
-    except FileNotFoundError:
+    told = _told(settings, path)
+    if told is None:
         return settings.model_version
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path.name}: expected a readable file, found {type(error).__name__}") from None
+    word, _ = told
     if word != LATEST and not re.fullmatch(NUMBER, word):
-        raise ModelError(f"{path.name}: expected a version's number, or {LATEST}, found {word[:40]!r}")
+        raise ModelError(f"{path.name}: expected a version's number, or {LATEST}, found something else")
     return word
+
+
+def _told(settings: Settings, path: Path) -> tuple[str, int] | None:
+    """The words in the pin or the canary file, and when they were written; None without such a file."""
+    try:
+        data, written = files.read(path, MAX_WORDS, name=path.name, follow=settings.pin_file is not None)
+        return data.decode().strip(), written
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path.name}: expected a readable file, found {type(error).__name__}") from None
 
 
 def pin(settings: Settings, word: str) -> None:
@@ -94,17 +124,14 @@ def canary_file(settings: Settings) -> Path:
 def canary(settings: Settings) -> Canary | None:
     """What the canary file says, if there is one; raises `ModelError` for other words in it."""
     path = canary_file(settings)
-    try:
-        with path.open() as file:
-            written, words = os.fstat(file.fileno()).st_mtime_ns, file.read(80).strip()
-    except FileNotFoundError:
+    told = _told(settings, path)
+    if told is None:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path.name}: expected a readable file, found {type(error).__name__}") from None
+    words, written = told
     found = re.fullmatch(rf"({NUMBER}) ({HELD}|[0-9]{{1,3}}(?:\.[0-9]+)?)", words)
     percent = None if found is None or found[2] == HELD else float(found[2])
     if found is None or (percent or 0) > 100:
-        raise ModelError(f"{path.name}: expected a version's number, and 0 to 100 or {HELD}, found {words[:40]!r}")
+        raise ModelError(f"{path.name}: expected a version's number, and 0 to 100 or {HELD}, found something else")
     return Canary(int(found[1]), percent, written)
 
 
@@ -120,8 +147,12 @@ def forget_canary(settings: Settings) -> None:
 
 def candidates(settings: Settings) -> list[int]:
     """The numbers that `latest` may come to, highest first: all but the canary's; raises `ModelError`."""
-    told = canary(settings)
-    return [number for number in numbers(settings.model_dir) if told is None or number != told.number]
+    return without(canary(settings), numbers(settings.model_dir))
+
+
+def without(told: Canary | None, found: list[int]) -> list[int]:
+    """All numbers but the canary's."""
+    return [number for number in found if told is None or number != told.number]
 
 
 def _write(path: Path, words: str) -> None:

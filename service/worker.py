@@ -1,6 +1,7 @@
-"""One of several worker processes: its app, and its end when the process that started it is gone.
+"""One of several worker processes: from its first instruction to its end.
 
-In: settings. Out: the app that uvicorn runs. It knows that it has a parent, and nothing of requests.
+In: on stdin, its job, as JSON: settings, and descriptors that its parent has handed over. Out: answers, and signs of
+life for its parent. It ends with its parent. It knows nothing of requests.
 """
 
 from __future__ import annotations
@@ -10,36 +11,61 @@ import ctypes
 import gc
 import os
 import signal
-from typing import TYPE_CHECKING
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
 
-from service.errors import ModelError
+from service import signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastapi import FastAPI
-
-    from service.orders import Orders
-    from service.settings import Settings
-
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def worker_app(settings: Settings, parent: int, orders: Orders) -> FastAPI:
-    """The app of one worker of the process `parent`: each loads the model for itself, or waits for one."""
-    end_with(parent)
-    with uncollected():
-        # Imported here: the parent, which hands this function over, has no use for the app.
-        from service import metrics  # noqa: PLC0415
-        from service.app import create_app  # noqa: PLC0415
-        from service.drain import Drain  # noqa: PLC0415
-        from service.lifecycle import Models  # noqa: PLC0415
+def spawn_main() -> None:
+    """Run in a new process, which its parent has started with its signals held."""
+    signals.install()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.HELD)
+    import orjson
 
+    from service.ending import ended
+
+    job = orjson.loads(sys.stdin.buffer.read())
+    end_with(job["parent"])
+    signals.end(ended("worker", lambda: _serve(job)))
+
+
+def _serve(job: dict[str, Any]) -> int:
+    # Each is imported here: a signal ends the process from its first instruction on, and these take their time.
+    from service.settings import Settings
+
+    settings = Settings(**job["settings"])
+    with uncollected():
+        from service import logs, metrics
+        from service.app import create_app
+        from service.drain import Drain
+        from service.errors import ModelError
+        from service.heartbeat import Heart
+        from service.lifecycle import Models
+        from service.orders import Orders
+        from service.server import Server
+        from service.shares import Shares
+        from service.watchdog import Watchdog
+
+        for descriptor in (*job["listeners"], job["heart"]):
+            os.set_inheritable(descriptor, False)
+        logs.start(settings.log_level)
+        orders = Orders(shared=True, descriptor=job["orders"], verified=job["verified"])
         models = Models(settings, orders)
         if not orders.unloaded:
             with contextlib.suppress(ModelError):  # what kept one version from serving must not end the others
                 models.start()
-        return create_app(settings, models, metrics.registry(), Drain(settings.drain_seconds))
+        watchdog = Watchdog(settings.stall_seconds, settings.shutdown_seconds, lambda: Heart(job["heart"]))
+        drain = Drain(settings.drain_seconds, on_begin=watchdog.end_in_time)
+        app = create_app(settings, models, metrics.registry(), drain)
+        server = Server(settings, app, Shares(settings.workers, job["shares"]), watchdog)
+    return server.run_to_end([socket.socket(fileno=listener) for listener in job["listeners"]])
 
 
 @contextlib.contextmanager

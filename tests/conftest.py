@@ -40,6 +40,7 @@ class Service:
     url: str
     process: subprocess.Popen[str]
     grpc: str = ""  # HOST:PORT, where it answers gRPC
+    metrics: str = ""  # the URL of its metrics
 
     def stop(self) -> int:
         """Ends it as an operator would; its exit code."""
@@ -70,7 +71,9 @@ def running_service(*, under: Sequence[str] = (), **settings: Any) -> Iterator[S
                     break
             else:
                 pytest.fail(f"the service ended with exit code {process.wait()}")
-            service = Service(addresses["page"].removesuffix("/"), process, addresses.get("gRPC", ""))
+            service = Service(
+                addresses["page"].removesuffix("/"), process, addresses.get("gRPC", ""), addresses["metrics"]
+            )
             answer = httpx.get(f"{service.url}/readyz", timeout=60)
             if "model_wait" not in settings:
                 answer.raise_for_status()

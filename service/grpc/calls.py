@@ -18,7 +18,7 @@ import grpc
 from service import problems
 from service.errors import Malformed, Overloaded, ServiceError, TooLarge
 from service.grpc import inference_pb2 as pb
-from service.grpc import stream, tensors
+from service.grpc import packing, stream, tensors
 from service.grpc.callers import caller_of
 from service.grpc.codes import CODES
 from service.protocol import CLOSED
@@ -103,7 +103,7 @@ class Calls:
         method = Method(
             _route(described),
             SCOPES.get(described.name, "infer"),
-            self._methods.read if taken is pb.ModelInferRequest else functools.partial(_named, taken),
+            tensors.asked if taken is pb.ModelInferRequest else functools.partial(named, taken),
             getattr(self._methods, described.name),
         )
         given = getattr(pb, described.output_type.name).SerializeToString
@@ -200,7 +200,7 @@ class Calls:
         asked, departures = None, self._limits.departures
         departures.begin(caller.peer)
         try:
-            asked = method.read(await self._limits.unpacker.plain(message))
+            asked = method.read(message.take())
             return Answered(200, asked, await method.answer(asked))
         except Exception as error:  # noqa: BLE001 - whatever it is, the request must get an answer
             return self._refusal(error, asked, caller)
@@ -263,8 +263,9 @@ def _route(method: Any) -> str:
     return f"/{SERVICE.full_name}/{method.name}"
 
 
-def _named(kind: Any, data: bytes) -> Any:
+def named(kind: Any, data: bytes) -> Any:
     """A message that has names alone."""
-    if len(data) > LARGEST:
-        raise TooLarge(f"Received message larger than max ({len(data):,} bytes vs. {LARGEST:,}).", limit=LARGEST)
-    return tensors.unpacked(kind, data)
+    plain, whole = packing.head(data, LARGEST) if packing.is_packed(data) else (data, True)
+    if not whole or len(plain) > LARGEST:
+        raise TooLarge(f"Received message larger than max ({LARGEST:,} bytes).", limit=LARGEST)
+    return tensors.unpacked(kind, plain)

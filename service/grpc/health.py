@@ -16,10 +16,10 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from service.errors import Malformed, ServiceError
-from service.grpc.calls import LARGEST
+from service.grpc.calls import named
 from service.grpc.codes import CODES
 from service.grpc.sockets import Peer, peer_of
-from service.grpc.tensors import unpacked
+from service.quoting import quoted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -84,7 +84,7 @@ class Health:
             finally:
                 self._limits.calls.leave()
         if service not in self._services:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service: {service[:80]}")
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service: {quoted(service)}")
         return self._status()
 
     async def _watch(self, _: object, context: Any) -> None:
@@ -139,7 +139,4 @@ class Health:
         if message is None:
             raise Malformed("the call has no message.")
         with contextlib.closing(message):
-            data = await self._limits.unpacker.plain(message)
-            if len(data) > LARGEST:
-                raise Malformed(f"the message has {len(data):,} bytes.")
-            return str(unpacked(health_pb2.HealthCheckRequest, data).service)
+            return str(named(health_pb2.HealthCheckRequest, message.take()).service)

@@ -31,18 +31,21 @@ class Held:
     """A message, which counts among the bytes that are held until it is closed."""
 
     def __init__(self, data: bytes, bodies: Bodies, heap: Heap) -> None:
-        self.data = data
+        self._data = data
         self._bodies = bodies
         self._heap = heap
         self._held: contextlib.AbstractContextManager[Body] | None = None
         if len(data) > TINY:
-            self.grow(len(data))
+            self._grow(len(data))
 
-    def grow(self, size: int) -> None:
-        """So many bytes more are made of it; raises `Overloaded`."""
-        if self._held is None:
-            self._held = self._bodies.one()
-            self._body = self._held.__enter__()
+    def take(self) -> bytes:
+        """Its bytes, which are here no longer."""
+        data, self._data = self._data, b""
+        return data
+
+    def _grow(self, size: int) -> None:
+        self._held = self._bodies.one()
+        self._body = self._held.__enter__()
         try:
             self._bodies.grow(self._body, size, _wait(0, lambda: None))
         except ServiceError:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from service.connections import grpc_descriptors
 from service.grpc.arrivals import Arrivals
 from service.grpc.departures import Departures
-from service.grpc.packing import Unpacker
 from service.grpc.room import Room
 from service.grpc.sockets import Sockets
 
@@ -36,7 +35,6 @@ class Limits:
         self.most_connections = max(1, min(settings.max_connections or CONNECTIONS, CONNECTIONS, grpc_descriptors()))
         self.arrivals = Arrivals(bodies, self.sockets, settings.timeout_seconds, settings.max_body_bytes)
         self.departures = Departures(self.sockets, settings.timeout_seconds, self.most_connections, watched)
-        self.unpacker = Unpacker(settings.max_body_bytes)
         self.calls = Room("calls", CALLS)
         self.streams = Room("streams", STREAMS)
         self.watchers = Room("watchers", WATCHERS)

@@ -5,15 +5,18 @@ In: a request's message. Out: the answer's message, or a `ServiceError`. It know
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
 from typing import TYPE_CHECKING
 
-from starlette.concurrency import run_in_threadpool
-
-from service import metrics, repository, served
+from service import repository, served
+from service.exposition import totals
 from service.grpc import inference_pb2 as pb
 from service.grpc import tensors
-from service.predict import in_time
+from service.predict import Unread, in_time
+from service.receive import add
+from service.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from service.metrics import Metrics
     from service.predict import Predictor
     from service.settings import Settings
+
+
+PIECE = 2**20  # bytes that are written at a time
 
 
 class Methods:
@@ -63,18 +69,16 @@ class Methods:
         """The model's tensors."""
         return pb.ModelMetadataResponse(**served.metadata(self._asked(request.name, request.version)))
 
-    def read(self, data: bytes) -> tensors.Asked:
-        """What an inference's message asks for."""
-        return tensors.asked(data, max_images=self._settings.max_images)
-
     async def ModelInfer(self, request: tensors.Asked) -> pb.ModelInferResponse:
         """Probabilities of pictures."""
         classifier = self._asked(request.model_name, request.model_version)
         # The deadline that a client sets is gRPC's own: at its end this is cancelled.
         seconds = self._predictor.admission.admit(None, time.perf_counter(), large=request.pictures)
-        named = bool(request.model_version)
-        work = self._predictor.infer(classifier, request.parse, tensors.encode, size=request.size, named=named)
-        return await in_time(work, seconds)
+        parse = functools.partial(request.parse, self._settings.max_images)
+        with contextlib.closing(_spooled(request)) as body:
+            unread = Unread(parse, body, "grpc", request.names)
+            work = self._predictor.infer(classifier, unread, tensors.encode, named=bool(request.model_version))
+            return await in_time(work, seconds)
 
     async def ModelStreamInfer(self, request: tensors.Asked) -> pb.ModelInferResponse:
         """The same, for one request of a stream."""
@@ -88,8 +92,7 @@ class Methods:
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         """Inferences, and how long they took; without a name, of every model."""
         classifier = served.asked(self._models, request.name or None, request.version or None)
-        self._watched.book.flush()
-        numbers = await run_in_threadpool(metrics.totals, self._watched.registry)
+        numbers = await self._watched.scrape(totals)
         return pb.ModelStatisticsResponse(model_stats=[served.statistics(classifier, numbers)])
 
     async def RepositoryIndex(self, _: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
@@ -108,3 +111,13 @@ class Methods:
 
     def _asked(self, name: str, version: str) -> Classifier:
         return served.asked(self._models, name, version or None)
+
+
+def _spooled(request: tensors.Asked) -> Spool:
+    """The message for a reader, and no longer in two places; raises `Overloaded`."""
+    spool = Spool()
+    if request.pictures:
+        data, request.data = request.data, b""
+        for at in range(0, len(data), PIECE):
+            add(spool, data[at : at + PIECE])
+    return spool

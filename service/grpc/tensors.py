@@ -1,65 +1,65 @@
 """Messages of an inference → a request, and probabilities → the message that answers.
 
-In: a `ModelInferRequest`, or its bytes. Out: who is asked, and an `openinference.Request`; then, with the
-probabilities, a `ModelInferResponse`. A message is put in the words of the protocol's JSON form, so that both are
-checked in one place and refused in the same sentences.
+In: the bytes of a `ModelInferRequest`. Out: who is asked, and an `openinference.Request`; then, with the probabilities,
+a `ModelInferResponse`. A message is put in the words of the protocol's JSON form, so that both are checked in one place
+and refused in the same sentences. A large one is read in a reader, and who is asked here.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
 from service import openinference
-from service.decoder import INLINE_BODY
 from service.errors import Malformed
 from service.grpc import inference_pb2 as pb
-from service.grpc import wire
+from service.grpc import packing, wire
+from service.quoting import quoted
+from service.spool import SMALL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from service.artefact import Probabilities
 
-LONGEST_ID = 1024  # bytes
 MOST_PARAMETERS = 16  # of an output
 MODEL_NAME, MODEL_VERSION, IDENTITY, RAW_INPUT_CONTENTS = 1, 2, 3, 7  # numbers of fields, in inference.proto
 
 
-class Asked(NamedTuple):
+@dataclass
+class Asked:
     """What an inference asks for, as far as it is known before its pictures are."""
 
     model_name: str
     model_version: str
     id: str
-    size: int  # bytes of the message
-    pictures: bool  # that are to be decoded
-    parse: Callable[[], openinference.Request]  # raises `Malformed`
+    data: bytes  # of the message; let go when a reader has it
+    message: pb.ModelInferRequest | None = None  # where it is small
+
+    @property
+    def names(self) -> dict[str, str | None]:
+        """What a reader is told."""
+        return {"model_name": self.model_name, "model_version": self.model_version, "id": self.id}
+
+    @property
+    def pictures(self) -> bool:
+        """Are there any to be decoded, as far as is known?"""
+        message = self.message
+        return message is None or (len(message.inputs) == 1 and message.inputs[0].datatype == "BYTES")
+
+    def parse(self, max_images: int) -> openinference.Request | None:
+        """The request; None where a reader is to read it. Raises `Malformed`."""
+        return None if self.message is None else parse(self.message, max_images=max_images)
 
 
-def asked(data: bytes, *, max_images: int) -> Asked:
+def asked(data: bytes) -> Asked:
     """What is asked in a message; raises `Malformed`. Of a large one no more is read here than what is told of it."""
-    if len(data) > INLINE_BODY:
-        name, version, identity = wire.texts(data, MODEL_NAME, MODEL_VERSION, IDENTITY)
-        return Asked(
-            name,
-            version,
-            _short(identity),
-            len(data),
-            pictures=True,
-            parse=functools.partial(parse_bytes, data, max_images=max_images),
-        )
-    message = unpacked(pb.ModelInferRequest, data)
-    return Asked(
-        message.model_name,
-        message.model_version,
-        _short(message.id),
-        len(data),
-        pictures=len(message.inputs) == 1 and message.inputs[0].datatype == "BYTES",
-        parse=functools.partial(parse, message, max_images=max_images),
-    )
+    plain, whole = packing.head(data, SMALL) if packing.is_packed(data) else (data, True)
+    if not whole or len(plain) > SMALL:
+        name, version, identity = wire.texts(plain, MODEL_NAME, MODEL_VERSION, IDENTITY, cut=not whole)
+        return Asked(name, version, _short(identity), data)
+    message = unpacked(pb.ModelInferRequest, plain)
+    return Asked(message.model_name, message.model_version, _short(message.id), plain, message)
 
 
 def unpacked(kind: Any, data: bytes) -> Any:
@@ -70,10 +70,17 @@ def unpacked(kind: Any, data: bytes) -> Any:
         raise Malformed(f"the {len(data):,} bytes are no message of the type {kind.DESCRIPTOR.full_name}.") from None
 
 
-def parse_bytes(data: bytes, *, max_images: int) -> openinference.Request:
-    """The request in the bytes of a `ModelInferRequest`, of any size; raises `Malformed`."""
-    wire.check_inference(data, max_images)
-    message, raw = _apart(data)
+def parse_bytes(data: bytes, names: list[str], *, max_images: int, max_bytes: int) -> openinference.Request:
+    """The request in the bytes of a `ModelInferRequest`, of any size and compressed or not, which has these names.
+
+    Raises `Malformed`, also where the names are others: those of a compressed message were looked for in its beginning.
+    Raises `TooLarge` where it unpacks to more than `max_bytes`.
+    """
+    plain = packing.unpack(data, max_bytes)
+    wire.check_inference(plain, max_images)
+    if wire.texts(plain, MODEL_NAME, MODEL_VERSION, IDENTITY) != names:
+        raise Malformed(f"the model's name, its version and the id must be in the first {SMALL:,} bytes of a message.")
+    message, raw = _apart(plain)
     return _read(unpacked(pb.ModelInferRequest, message), raw, max_images)
 
 
@@ -131,8 +138,9 @@ def _check_counts(message: pb.ModelInferRequest, max_images: int) -> None:
 
 
 def _short(identity: str) -> str:
-    if len(identity.encode()) > LONGEST_ID:
-        raise Malformed(f"id has more than {LONGEST_ID:,} bytes, which is the limit.", limit=LONGEST_ID)
+    if len(identity.encode()) > openinference.LONGEST_ID:
+        limit = openinference.LONGEST_ID
+        raise Malformed(f"id has more than {limit:,} bytes, which is the limit.", limit=limit)
     return identity
 
 
@@ -142,7 +150,7 @@ def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> 
         typed = tensor.contents.bytes_contents if tensor.datatype == "BYTES" else tensor.contents.uint_contents
         return described | {"data": list(typed)}
     if tensor.HasField("contents"):
-        raise Malformed(f"input {tensor.name!r} has both contents and raw_input_contents.")
+        raise Malformed(f"input {quoted(tensor.name)!r} has both contents and raw_input_contents.")
     return described | {"parameters": {"binary_data_size": len(raw)}}
 
 

@@ -56,12 +56,19 @@ def fields(data: bytes, start: int, end: int, most: int = MOST_FIELDS) -> Iterat
         raise Malformed(f"the message, or a part of it, has more than {most:,} fields.", limit=most)
 
 
-def texts(data: bytes, *numbers: int) -> list[str]:
-    """The text in each of these fields of a message, the last where there are several, as in unpacking; else ""."""
+def texts(data: bytes, *numbers: int, cut: bool = False) -> list[str]:
+    """The text in each of these fields of a message, the last where there are several, as in unpacking; else "".
+
+    Of a message that is `cut` there may be more.
+    """
     found = dict.fromkeys(numbers, b"")
-    for field in fields(data, 0, len(data)):
-        if field.number in found and field.kind == BYTES:
-            found[field.number] = data[field.start : field.end]
+    try:
+        for field in fields(data, 0, len(data)):
+            if field.number in found and field.kind == BYTES:
+                found[field.number] = data[field.start : field.end]
+    except Malformed:
+        if not cut:
+            raise
     try:
         return [text.decode() for text in found.values()]
     except UnicodeDecodeError:

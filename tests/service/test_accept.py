@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.accept import Acceptor
+from service.budget import Budget
 from service.connections import Connections
 from service.drain import Drain
 from service.metrics import Metrics
@@ -23,7 +24,7 @@ from service.shares import Shares
 from tests.conftest import Digits, Service, png, running_service, until
 from tests.service.test_metrics import worker_pids
 from tests.service.test_protocol import answer, post
-from tests.service.test_shutdown import connect
+from tests.service.test_shutdown import connect, loads
 from tests.test_supply_chain import sockets
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def opened(service: Service, count: int) -> Iterator[list[socket.socket]]:
 
 def ready(service: Service) -> list[int]:
     """The workers, when there are two and each has taken a connection."""
-    until(lambda: len(worker_pids(service)) == 2, "there are no two workers")
+    until(lambda: loads(service) == 2, "the workers do not start")
     workers = worker_pids(service)
     before = {pid: len(sockets(pid)) for pid in workers}
     taking: set[int] = set()
@@ -80,7 +81,7 @@ def test_a_connection_is_left_to_who_has_fewer(
                 begun.set()
                 transport.close()
 
-        connections = Connections(load([]), Metrics(CollectorRegistry()))
+        connections = Connections(load([]), Metrics(CollectorRegistry()), Budget())
         monkeypatch.setattr(Connections, "count", own)
         drain = Drain(0.0)
         if ending:

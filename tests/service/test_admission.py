@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from service.admission import Admission
-from service.decoder import Decoder
 from service.errors import DeadlineExceeded, Malformed, Overloaded
-from service.image import prepare
 from service.lifecycle import Models
 from service.orders import Orders
+from service.reader.readers import Readers
 from service.settings import Settings
-from tests.conftest import MODELS
+from service.spool import Spool
+from tests.conftest import MODELS, png
 from tests.service.test_batcher import Watched
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class Door:
             models.start()
         self.run = models.current.costs.seconds(1) if models.current else 0.0  # seconds of one picture's
         self._watched = Watched(classifier)
-        self._decoder = Decoder()
-        self.admission = Admission(chosen, models, self._watched.batcher, self._decoder)
+        self._readers = Readers(chosen, self._watched.metrics)
+        self.admission = Admission(chosen, models, self._watched.batcher, self._readers)
 
     def now(self, timeout: str | None = None, *, ago: float = 0.0, large: bool = False) -> float:
         """The seconds that a request has which has begun so long ago."""
@@ -63,17 +63,17 @@ class Door:
 
     def while_files_wait(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
         """Play a story while there are pictures to be prepared first, after one that has told how long each takes."""
-        sheet = np.zeros((500, 500), np.uint8)
+        sheet = Spool(png(np.zeros((500, 500), np.uint8)))
 
         async def played() -> None:
-            async def read() -> None:
-                await self._decoder.run(lambda: prepare(sheet), self._decoder.turns())
-
-            await read()
-            asked = [asyncio.ensure_future(read()) for _ in range(FILES)]
-            await asyncio.sleep(0)
-            await story()
-            await asyncio.gather(*asked)
+            async with self._readers.started():
+                await self._readers.read(sheet, "predict", content_type="")
+                asked = [
+                    asyncio.ensure_future(self._readers.read(sheet, "predict", content_type="")) for _ in range(FILES)
+                ]
+                await asyncio.sleep(0)
+                await story()
+                await asyncio.gather(*asked)
 
         asyncio.run(played())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import onnx.helper
+import onnxruntime
 import pytest
 
 from benchmarks import hostile
-from service import artefact
+from benchmarks.hostile_models import sparse
+from service import artefact, operators
 from service.classifier import Classifier
 from service.errors import ModelError
 from tests.conftest import MODELS, ROOT, VERSION
@@ -87,6 +90,28 @@ def with_sparse(**spoilt: onnx.TensorProto) -> Callable[[onnx.ModelProto], None]
     return edit
 
 
+def with_raw_node(field: bytes) -> Callable[[onnx.ModelProto], None]:
+    """A field that onnx.proto does not have, or writes in another way, in the first node."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        node = model.graph.node[0]
+        node.ParseFromString(node.SerializeToString() + field)
+
+    return edit
+
+
+def unknown_in_graph(model: onnx.ModelProto) -> None:
+    model.graph.ParseFromString(model.graph.SerializeToString() + b"\xa2\x06\x01x")
+
+
+def located_elsewhere(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+
+
+def long_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[0].op_type = "x" * 2**20
+
+
 def training_info(model: onnx.ModelProto) -> None:
     model.training_info.add().algorithm.name = "step"
 
@@ -136,6 +161,16 @@ def link_as_model(version: Path) -> None:
     (version / "model.onnx").symlink_to("elsewhere.onnx")
 
 
+def link_as_folder(version: Path) -> None:
+    version.rename(version.with_name("elsewhere"))
+    version.symlink_to("elsewhere")
+
+
+def pipe_as_folder(version: Path) -> None:
+    shutil.rmtree(version)
+    os.mkfifo(version)
+
+
 def truncate(version: Path, name: str) -> None:
     path = version / name
     path.write_bytes(path.read_bytes()[:-100])
@@ -155,6 +190,12 @@ HIDDEN = {
     "a list of tensors": (with_attribute([OUTSIDE]), "external data"),
     "sparse values": (with_sparse(values=OUTSIDE), "external data"),
     "sparse indices": (with_sparse(indices=OUTSIDE), "external data"),
+    "a constant's sparse values": (with_attribute(sparse(OUTSIDE)), "external data"),
+    "a list of sparse tensors": (with_attribute([sparse(OUTSIDE)]), "external data"),
+    "a tensor's location": (located_elsewhere, "external data"),
+    "an unknown field of a node": (with_raw_node(b"\xa2\x06\x01x"), "field 100 of NodeProto"),
+    "an unknown field of the graph": (unknown_in_graph, "field 100 of GraphProto"),
+    "a name of a megabyte": (long_operator, "x" * 80),
     "a subgraph": (with_attribute(INNER), "subgraph"),
     "a list of subgraphs": (with_attribute([INNER]), "subgraph"),
     "a local function": (local_function, "local function"),
@@ -194,6 +235,15 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda v: replace_model(v, b"\x80" * 10 + b"\0"),
         "expected an ONNX model, found a number of more than ten bytes",
     ),
+    "a field's number whose upper bits protobuf drops": (
+        lambda v: unknown_field_before(v, b"\xba\x80\x80\x80\x10\0"),
+        "model.onnx: expected an ONNX model, found a field's number of more than 32 bits",
+    ),
+    "another model's name of a megabyte": (lambda v: edit_card(v, name="x" * 2**19), "expected a name of 1 to 80 pri"),
+    "a name of two lines": (lambda v: edit_card(v, name="a\nb"), "expected a name of 1 to 80 printable characters"),
+    "lists as a checksum": (lambda v: edit_card(v, sha256=[[]]), "expected sha256 to be of type str, found list"),
+    "a link as the version's folder": (link_as_folder, "2: expected a folder, found a symbolic link"),
+    "a pipe as the version's folder": (pipe_as_folder, "2: expected a folder, found something else"),
     "a pickle in the golden batch": (
         lambda v: replace_golden(v, images=np.array([print])),
         "golden.npz: expected arrays images and probabilities, found ValueError Object arrays cannot be loaded",
@@ -274,10 +324,10 @@ def test_a_version_is_what_its_card_says(version: Path) -> None:
 
 def test_a_file_over_the_limit_is_not_read(version: Path) -> None:
     """The refusal says how large it is, and how large it may be."""
-    os.truncate(version / "model.onnx", 2**28 + 1)
+    os.truncate(version / "model.onnx", 2**25 + 1)
     with pytest.raises(ModelError) as refusal:
         artefact.read(version.parent, VERSION)
-    expected = "expected at most 268,435,456 bytes, found 268,435,457"
+    expected = "expected at most 33,554,432 bytes, found 33,554,433"
     assert str(refusal.value) == f"{version}/model.onnx: {expected}"
 
 
@@ -348,3 +398,45 @@ def test_a_changed_byte_under_a_card_that_vouches_for_it(version: Path, name: st
         if classifier is not None:
             answered = classifier.predict(golden.golden_images)
             assert np.abs(answered - golden.golden_probabilities).max() < 2e-3
+
+
+def test_every_field_of_onnx_is_accounted_for() -> None:
+    """Each field of a model, graph, node, attribute or tensor is walked, refused, or known to be harmless."""
+    messages, seen = [operators.MODEL], set()
+    while messages:
+        message = messages.pop()
+        seen.add(message.name)
+        fields = getattr(onnx, message.name).DESCRIPTOR.fields_by_number
+        assert set(message.fields) | message.harmless == set(fields), message.name
+        messages += [inner for inner in message.fields.values() if isinstance(inner, operators.Message)]
+    assert seen == {"ModelProto", "GraphProto", "NodeProto", "AttributeProto", "TensorProto", "SparseTensorProto"}
+
+
+def test_no_tensor_hides_in_what_is_harmless() -> None:
+    """What is passed over holds no tensor, graph or node at any depth."""
+    walked = {"GraphProto", "NodeProto", "AttributeProto", "TensorProto", "SparseTensorProto", "FunctionProto"}
+
+    def below(descriptor: Any, seen: set[str]) -> set[str]:
+        for field in descriptor.fields:
+            if field.message_type is not None and field.message_type.name not in seen:
+                seen.add(field.message_type.name)
+                below(field.message_type, seen)
+        return seen
+
+    for message in (operators.MODEL, *(m for m in operators.MODEL.fields.values() if isinstance(m, operators.Message))):
+        for number in message.harmless:
+            field = getattr(onnx, message.name).DESCRIPTOR.fields_by_number[number]
+            if field.message_type is not None:
+                assert not walked & ({field.message_type.name} | below(field.message_type, set())), field.name
+
+
+def test_the_runtimes_own_format_is_refused(version: Path, tmp_path: Path) -> None:
+    """In which it reads operators that nobody has looked at, also where the bytes look like ONNX too."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "model.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession((version / "model.onnx").read_bytes(), options)
+    own = (tmp_path / "model.ort").read_bytes()
+    assert onnxruntime.InferenceSession(own).get_inputs()[0].name == "images"
+    with pytest.raises(ModelError, match="expected a model that ONNX Runtime loads"):
+        Classifier(dataclasses.replace(artefact.read(version.parent), model=own))

@@ -362,7 +362,7 @@ def test_what_is_told_of_a_canary(both: Path, capsys: pytest.CaptureFixture[str]
     ended = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (
         3,
-        "service: CANARY: expected a version's number, and 0 to 100 or held, found '2 101'\n",
+        "service: CANARY: expected a version's number, and 0 to 100 or held, found something else\n",
     )
 
 

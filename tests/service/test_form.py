@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from service import body, plain_form
+from service import any_form, plain_form
 from service.errors import ServiceError
 
 FORM = (
@@ -37,7 +37,7 @@ NOTE = b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\nnot a file\r\
 
 def by_the_library(form: bytes) -> list[bytes] | None:
     try:
-        return body._any_form(b"b", form, 99)
+        return any_form.files(b"b", form, 99)
     except ServiceError:
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
 import time
@@ -180,6 +181,17 @@ ABUSE: dict[str, tuple[dict[str, Any], str]] = {
     "a number over 255": ({"json": tensor(data=[256] * 784)}, "0 to 255"),
     "a text among the numbers": ({"json": tensor(data=["0"] * 784)}, "0 to 255"),
     "mixed nesting": ({"json": tensor(data=[[0] * 392, 0])}, "mixes"),
+    "five sides": ({"json": tensor(shape=[1, 1, 1, 28, 28])}, "5 sides; the limit is 4"),
+    "a shape of 60,000 sides of 2^62": (
+        {"content": gzip.compress(json.dumps(tensor(shape=[1] + [2**62] * 60_000)).encode()),
+         "headers": {"Content-Encoding": "gzip"}}, "60,001 sides|values"),
+    "numbers nested six deep": ({"json": tensor(data=[[[[[[0] * 784]]]]])}, "whole numbers"),
+    "one number more than the shape says": ({"json": tensor(data=[0] * 785)}, "785 numbers; its shape says 784"),
+    "one text more than the shape says": (
+        {"json": tensor(datatype="BYTES", shape=[1], data=["AAAA"] * 2)}, "more elements than its shape"),
+    "texts in a row, more than the shape says": (
+        {"json": tensor(datatype="BYTES", shape=[1], data=[["AAAA"] * 2])}, "more elements than its shape says"),
+    "an id of 1,025 bytes": ({"json": tensor() | {"id": "é" * 512 + "a"}}, "id has more than 1,024 bytes"),
     "no data": ({"json": tensor(data=None)}, "must have data"),
     "nested 1,000 deep": ({"content": b'{"inputs":' + b"[" * 1000 + b"]" * 1000 + b"}"}, "inputs|JSON"),
     "an id that is no text": ({"json": tensor() | {"id": 7}}, "id must be"),
@@ -230,6 +242,24 @@ def test_every_error_below_v2_has_its_form(client: httpx.Client, method: str, pa
     answer = client.request(method, path)
     assert answer.status_code == status
     assert set(answer.json()) == {"error"}
+
+
+def test_an_id_of_1024_bytes_comes_back_whole(client: httpx.Client) -> None:
+    """The longest that may be, with signs that JSON writes as six each."""
+    identity = "\x01é" * 341 + "a"
+    assert len(identity.encode()) == 1024
+    answer = client.post(INFER, json=tensor() | {"id": identity})
+    assert answer.json()["id"] == identity
+
+
+def test_millions_of_empty_elements_are_not_looked_at(client: httpx.Client) -> None:
+    """Of eight million BYTES elements in 32 KB of gzip one more than the shape says is read."""
+    part = {"name": "images", "shape": [64], "datatype": "BYTES", "parameters": {"binary_data_size": 32_000_000}}
+    text = json.dumps({"inputs": [part]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(text)), "Content-Encoding": "gzip"}
+    answer = client.post(INFER, content=gzip.compress(text + bytes(32_000_000)), headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "input 'images' holds more elements than its shape says, which is 64."
 
 
 def test_a_bytes_element_that_breaks_off_is_refused(client: httpx.Client) -> None:

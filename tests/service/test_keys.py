@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 import httpx
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -24,7 +25,7 @@ from service.grpc.calls import SERVICE
 from service.lifecycle import Models
 from service.orders import Orders
 from service.settings import load
-from tests.conftest import ROOT, Digits, Service, running_service
+from tests.conftest import ROOT, Digits, Service, png, running_service
 from tests.service.test_protocol import OCTETS, answer, post
 from tests.service.test_shutdown import connect
 
@@ -83,7 +84,9 @@ def requests_by_key(text: str) -> dict[tuple[str, str], float]:
 def test_without_a_key_only_health_and_the_page_answer(kept: Kept, client: httpx.Client) -> None:
     """Probes and the page's files are open; what the page asks for is not."""
     ready = "/v2/models/mnist-mlp/ready"
-    for path in ("/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready", ready, "/", "/page/page.js"):
+    docs = ("/docs", "/docs/", "/openapi.json", "/static-offline-docs/swagger-ui-bundle.js", "/page/docs.js")
+    pages = ("/", "/page/page.js", *docs)
+    for path in ("/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready", ready, f"{ready}/", *pages):
         assert client.get(path).status_code == 200, path
     for path in ("/model", "/metrics", "/v2", "/v2/models/mnist-mlp", "/v2/models/stats"):
         assert client.get(path).status_code == 401, path
@@ -272,6 +275,132 @@ def test_keys_are_changed_without_a_restart(tmp_path: Path, capfd: pytest.Captur
             assert status(new) == 200
             logged += capfd.readouterr().err
     assert "by-mistake" not in logged
+
+
+def test_a_swapped_secret_is_followed(tmp_path: Path) -> None:
+    """Kubernetes mounts a Secret as links over a link, which it exchanges: the new keys count, and the old no more."""
+    (old, old_line), (new, new_line) = keys.new("shop", "infer", None), keys.new("shop", "infer", None)
+    for name, line in (("..2025_01", old_line), ("..2025_02", new_line)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "keys.txt").write_text(line)
+    (tmp_path / "..data").symlink_to("..2025_01")
+    (tmp_path / "keys.txt").symlink_to("..data/keys.txt")
+    with running_service(api_keys_file=tmp_path / "keys.txt") as service:
+
+        def status(key: str) -> int:
+            return httpx.post(f"{service.url}/predict", content=SEVEN, headers=bearer(key)).status_code
+
+        assert (status(old), status(new)) == (200, 401)
+        (tmp_path / "..data_tmp").symlink_to("..2025_02")
+        (tmp_path / "..data_tmp").replace(tmp_path / "..data")
+        until(lambda: status(new) == 200)
+        assert status(old) == 401
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_without_its_file_a_service_lets_nobody_in(tmp_path: Path, workers: int) -> None:
+    """For ten seconds the keys stay, and a metric tells; then all is 401, and /readyz says why; until it is back."""
+    made = [keys.new("shop", "infer", None), keys.new("prometheus", "metrics", None)]
+    (key, _), (scraper, _) = made
+    file = tmp_path / "keys.txt"
+    file.write_text("".join(f"{line}\n" for _, line in made))
+    with running_service(api_keys_file=file, workers=workers) as service:
+
+        def status(path: str = "/predict") -> int:
+            return httpx.post(service.url + path, content=SEVEN, headers=bearer(key)).status_code
+
+        def told() -> bool:
+            return "mnist_api_keys_unreadable 1.0" in httpx.get(f"{service.url}/metrics", headers=bearer(scraper)).text
+
+        assert not told()
+        file.rename(tmp_path / "away")
+        began = time.monotonic()
+        until(told)
+        while time.monotonic() - began < 8:
+            assert (status(), status("/predict?explain=1")) == (200, 200)
+            assert httpx.get(f"{service.url}/readyz").status_code == 200
+            time.sleep(0.1)
+        until(lambda: {status() for _ in range(20)} == {401})
+        until(lambda: all(httpx.get(f"{service.url}/readyz").status_code == 503 for _ in range(20)))
+        assert httpx.get(f"{service.url}/readyz").json() == {"status": "the file of API keys is missing"}
+        assert httpx.get(f"{service.url}/livez").status_code == 200
+        assert status("/predict?explain=1") == 401
+        (tmp_path / "away").rename(file)
+        until(lambda: {status() for _ in range(20)} == {200})
+        until(lambda: all(httpx.get(f"{service.url}/readyz").status_code == 200 for _ in range(20)))
+        until(lambda: not told())
+
+
+def decoded(service: Service, scraper: str) -> float:
+    """How many bodies have been read."""
+    text = httpx.get(f"{service.url}/metrics", headers=bearer(scraper)).text
+    found = re.search(r'mnist_stage_duration_seconds_count\{stage="decode"\} (\S+)', text)
+    assert found
+    return float(found[1])
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_what_is_over_the_rate_is_not_read(tmp_path: Path, fast_path: bool) -> None:
+    """The token is taken before the body is looked at: good, bad and broken bodies are 429 alike, and cost no work."""
+    made = [keys.new("slow", "infer", "0.001"), keys.new("prometheus", "metrics", None)]
+    (slow, _), (scraper, _) = made
+    file = tmp_path / "keys.txt"
+    file.write_text("".join(f"{line}\n" for _, line in made))
+    with running_service(api_keys_file=file, fast_path=fast_path) as service, connect(service) as connection:
+        stream = connection.makefile("rb")
+
+        def ask(body: bytes, kind: str = OCTETS) -> int:
+            connection.sendall(post(body, f"X-API-Key: {slow}", kind=kind))
+            return answer(stream)[0]
+
+        assert ask(SEVEN) == 200
+        before = decoded(service, scraper)
+        for body in (SEVEN, bytes(784), b"x" * 784, b"", b"x", bytes(784 * 64), bytes(784 * 999)):
+            assert ask(body) == 429
+            assert ask(body, "application/json") == 429
+        assert decoded(service, scraper) == before
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_each_request_costs_one_token(tmp_path: Path, digits: Digits, fast_path: bool) -> None:
+    """Whichever way it goes, and also where the fast path begins with it and the app ends it."""
+    made = [keys.new("shop", "infer", None), keys.new("prometheus", "metrics", None)]
+    (key, _), (scraper, _) = made
+    file = tmp_path / "keys.txt"
+    file.write_text("".join(f"{line}\n" for _, line in made))
+    picture = png(digits.images[0])
+    pixels = digits.images[:2].tobytes()
+    with running_service(api_keys_file=file, fast_path=fast_path) as service, connect(service) as connection:
+        stream = connection.makefile("rb")
+        header = f"X-API-Key: {key}"
+        known, large = post(pixels, header, kind=OCTETS), png(np.kron(digits.images[0], np.ones((30, 30), np.uint8)))
+        requests = {
+            "a picture": [post(picture, header)],
+            "pixels": [known],
+            "the same again": [known],
+            "no pixels with the same head": [known[:-1568] + b"x" * 1568],
+            "what is prepared, with the same head": [known[:-1568] + np.roll(digits.images[2:4], 6, axis=2).tobytes()],
+            "no type": [post(picture, header, kind="none/none")],
+            "no picture": [post(b"x", header)],
+            "no JSON": [post(b"{", header, kind="application/json")],
+            "a time that is none": [post(picture, header, "X-Request-Timeout-Ms: x")],
+            "a large picture": [post(large, header)],
+            "more than is small": [post(bytes(784 * 100), header, kind=OCTETS)],
+            "explained": [post(picture, header).replace(b"/predict", b"/predict?explain=1")],
+            "an inference": [post(bytes(784), header).replace(b"/predict", INFER.encode())],
+            "slowly": [post(picture, header)[:-10], post(picture, header)[-10:]],
+            "two at once": [post(picture, header) * 2],
+        }
+        count = 0
+        for what, parts in requests.items():
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(0.1 * (len(parts) - 1))
+            for _ in range(1 + (what == "two at once")):
+                answer(stream)
+                count += 1
+            text = httpx.get(f"{service.url}/metrics", headers=bearer(scraper)).text
+            assert requests_by_key(text)["shop", "accepted"] == count, what
 
 
 def test_a_head_that_comes_again_needs_its_key_too(tmp_path: Path, digits: Digits) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from service import keys
+from service.keys_file import KeysFile
+from service.metrics import Metrics
 from service.settings import SettingsError
 from tests.conftest import ROOT
 
@@ -142,6 +148,128 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | Non
     with pytest.raises(SettingsError) as refusal:
         keys.read(path)
     assert str(refusal.value) == f"MNIST_API_KEYS_FILE: {path}: expected a readable file, found {found}"
+
+
+def odd_file(folder: Path, kind: str) -> Path:
+    """What stands at the path of the file."""
+    path = folder / "keys.txt"
+    match kind:
+        case "a pipe":
+            os.mkfifo(path)
+        case "a folder":
+            path.mkdir()
+        case "a socket":
+            socket.socket(socket.AF_UNIX).bind(str(path))
+        case "too much":
+            path.write_bytes(b"#" * (keys.MAX_BYTES + 1))
+        case _:
+            path.symlink_to(kind)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a socket", "too much", "/dev/zero", "/dev/full", "/dev/tty"])
+def test_what_is_no_file_of_keys_is_told_at_once(tmp_path: Path, kind: str) -> None:
+    """It is neither waited for nor read without end."""
+    path = odd_file(tmp_path, kind)
+    with pytest.raises(SettingsError) as refusal:
+        keys.read(path)
+    expected = "expected a readable file, found what is no regular file of at most 262,144 bytes"
+    assert str(refusal.value) == f"MNIST_API_KEYS_FILE: {path}: {expected}"
+
+
+def test_the_path_may_be_a_link(tmp_path: Path) -> None:
+    """To the file, or to its folder; a limit's worth of notes is let through."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "keys.txt").write_text(f"shop infer sha256:{SUM}\n".ljust(keys.MAX_BYTES, "#"))
+    (tmp_path / "..data").symlink_to("folder")
+    (tmp_path / "link").symlink_to("..data/keys.txt")
+    assert [entry.name for entry in keys.read(tmp_path / "link")] == ["shop"]
+
+
+class Followed(NamedTuple):
+    """A file that is followed, and what came of it."""
+
+    file: KeysFile
+    path: Path
+    entries: list[list[keys.Entry]]  # one for each change
+
+
+@pytest.fixture
+def followed(tmp_path: Path) -> Followed:
+    """A file with one key."""
+    path, entries = tmp_path / "keys.txt", list[list[keys.Entry]]()
+    path.write_text(f"shop infer sha256:{SUM}")
+    return Followed(KeysFile(path, Metrics(CollectorRegistry()), entries.append), path, entries)
+
+
+def test_a_file_is_read_when_it_has_changed(followed: Followed) -> None:
+    """And not when it has not."""
+    followed.file.look()
+    assert len(followed.entries) == 1
+    followed.path.write_text(f"shop infer sha256:{SUM}\nother infer sha256:{'1' * 64}")
+    followed.file.look()
+    followed.file.look()
+    assert [entry.name for entry in followed.entries[-1]] == ["shop", "other"]
+    assert len(followed.entries) == 2
+
+
+@pytest.mark.parametrize("kind", ["missing", "a pipe", "a folder", "too much", "/dev/zero", "a line that is none"])
+def test_a_bad_file_keeps_the_keys_and_is_told_once_a_minute(
+    followed: Followed, kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is missing lets nobody in after ten seconds; a good one ends all that."""
+    followed.path.unlink()
+    if kind == "a line that is none":
+        followed.path.write_text("shop")
+    elif kind != "missing":
+        odd_file(followed.path.parent, kind)
+    now = time.monotonic()
+    told = []
+    for second in range(70):
+        monkeypatch.setattr(time, "monotonic", lambda second=second: now + second)
+        followed.file.look()
+        told += [(second, record.message) for record in caplog.records if record.levelname == "ERROR"]
+        caplog.clear()
+    seconds, sentences = zip(*told, strict=True)
+    assert all(sentence.startswith(f"MNIST_API_KEYS_FILE: {followed.path}") for sentence in sentences)
+    if kind == "missing":
+        assert seconds == (0, 10)
+        assert sentences[1].endswith("; nobody is let in")
+        assert followed.entries[1:] == [[]]
+        assert followed.file.trouble == "the file of API keys is missing"
+    else:
+        assert seconds == (0, 60)
+        assert followed.entries[1:] == []
+        assert followed.file.trouble is None
+    assert sentences[0].endswith("; the keys from before stay")
+    (followed.path.parent / "next").write_text(f"shop infer sha256:{SUM}")
+    if followed.path.is_dir():
+        followed.path.rmdir()
+    (followed.path.parent / "next").replace(followed.path)
+    followed.file.look()
+    assert followed.file.trouble is None
+    assert [entry.name for entry in followed.entries[-1]] == ["shop"]
+
+
+def test_a_file_that_is_away_for_a_moment_changes_nothing(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again and again, for nine seconds each, with the file there in between: it is never gone for ten."""
+    now = time.monotonic()
+    for second in range(40):
+        if second % 10:
+            followed.path.unlink(missing_ok=True)
+        else:
+            followed.path.write_text(f"shop infer sha256:{SUM}")
+        monkeypatch.setattr(time, "monotonic", lambda second=second: now + second)
+        followed.file.look()
+        assert followed.file.trouble is None
+    assert all(followed.entries)
+
+
+def test_without_a_file_at_the_start_nobody_is_let_in(tmp_path: Path) -> None:
+    """A worker that is started anew has no keys from before."""
+    file = KeysFile(tmp_path / "keys.txt", Metrics(CollectorRegistry()), lambda _: None)
+    assert file.trouble == "the file of API keys cannot be read"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from benchmarks import hostile_models
 from service.rollback import main as rollback
 from tests.conftest import MODELS, ROOT, Digits, Service, png, running_service, until
 from tests.service.conftest import publish
@@ -21,8 +24,6 @@ from tests.service.test_metrics import samples, value
 from tests.traffic import Traffic
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.traffic import Expected
 
 REFUSED = {"result": "failure"}
@@ -187,5 +188,119 @@ def test_rollback_chooses_versions(models: Path, capsys: pytest.CaptureFixture[s
     ended = subprocess.run(start, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (
         3,
-        "service: PINNED: expected a version's number, or latest, found 'newest'\n",
+        "service: PINNED: expected a version's number, or latest, found something else\n",
     )
+
+
+def parts(service: Service) -> list[int]:
+    """The service's processes, its checks included."""
+    found, ask = [service.process.pid], [service.process.pid]
+    while ask:
+        for task in Path(f"/proc/{ask.pop()}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += (children := list(map(int, task.read_text().split())))
+                ask += children
+    return found
+
+
+def held(service: Service) -> int:
+    """Bytes that all processes of the service hold together (PSS)."""
+    total = 0
+    for pid in parts(service):
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return total
+
+
+@pytest.mark.parametrize("name", list(hostile_models.MODELS))
+def test_a_version_made_to_hurt_hurts_nobody(models: Path, digits: Digits, name: str) -> None:
+    """While two workers refuse it others are answered, and all processes together stay within their memory."""
+    picture = png(digits.images[0])
+    with running_service(model_dir=models, model_version="latest", workers=2) as service:
+        hostile_models.publish(models / "9", hostile_models.MODELS[name][0]())
+        most, asked = 0, time.monotonic()
+        while failures(service) < 2:
+            most = max(most, held(service))
+            assert httpx.post(f"{service.url}/predict", content=picture).json()["model"]["version"] == "1"
+            assert time.monotonic() - asked < 60
+        assert most < 550 * 2**20
+        index = httpx.post(f"{service.url}/v2/repository/index").json()
+        assert hostile_models.MODELS[name][1] in index[0]["reason"]
+
+
+def test_sigterm_does_not_wait_for_a_check(models: Path) -> None:
+    """A check that would go on for seconds is killed with the service."""
+    with running_service(model_dir=models, model_version="latest", workers=2, shutdown_seconds=5) as service:
+        hostile_models.publish(models / "9", hostile_models.MODELS["multiplications for a minute"][0]())
+        until(lambda: any(b"checker" in commands(pid) for pid in parts(service)), "no check has begun")
+        whole = parts(service)
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 5
+        until(lambda: not any(commands(pid) for pid in whole), "a process is left")
+
+
+def test_a_start_that_hangs_in_a_check_can_be_ended(models: Path) -> None:
+    """At once, and the check ends with it."""
+    hostile_models.publish(models / "9", hostile_models.MODELS["multiplications for a minute"][0]())
+    start = [sys.executable, "-m", "service", "--port", "0", "--model-dir", str(models)]
+    with subprocess.Popen(start, cwd=ROOT, text=True) as process:
+        service = Service("", process)
+        until(lambda: any(b"checker" in commands(pid) for pid in parts(service)), "no check has begun")
+        whole = parts(service)
+        began = time.monotonic()
+        process.terminate()
+        process.wait(20)
+        assert time.monotonic() - began < 5
+    until(lambda: not any(commands(pid) for pid in whole), "a process is left")
+
+
+def commands(pid: int) -> bytes:
+    """A process's command line; empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize("name", ["PINNED", "CANARY"])
+def test_a_pipe_in_the_place_of_a_pin_holds_up_nobody(models: Path, name: str) -> None:
+    """Neither an order to load, which is told so, nor the end."""
+    with running_service(model_dir=models, model_version="latest", admin=True) as service:
+        os.mkfifo(models / name)
+        refused = httpx.post(f"{service.url}/v2/repository/models/mnist-mlp/load", timeout=20)
+        expected = f"{name}: expected a regular file, found a pipe or a device"
+        assert (refused.status_code, refused.json()["error"]) == (400, expected)
+        assert service.stop() == 0
+
+
+def test_a_pin_to_a_missing_version_is_a_metric(models: Path) -> None:
+    """The number of the version that is not there."""
+    named = ("mnist_model_missing_version", {"named_by": "choice"})
+    with running_service(model_dir=models, model_version="latest", workers=2) as service:
+        assert value(samples(f"{service.url}/metrics"), *named) == 0
+        (models / "PINNED").write_text("7")
+        until(lambda: value(samples(f"{service.url}/metrics"), *named) == 7, "it is not told")
+        (models / "PINNED").unlink()
+        until(lambda: value(samples(f"{service.url}/metrics"), *named) == 0, "it is told still")
+
+
+def test_a_config_map_pins_a_running_service(models: Path, tmp_path: Path) -> None:
+    """Its file is a link into a folder that is swapped by a link (..data)."""
+    publish(models, 2)
+    mounted = tmp_path / "config"
+    mounted.mkdir()
+
+    def swap(number: str) -> None:
+        (mounted / f"..{number}").mkdir()
+        (mounted / f"..{number}" / "PINNED").write_text(number)
+        (mounted / "..data_tmp").symlink_to(f"..{number}")
+        (mounted / "..data_tmp").replace(mounted / "..data")
+
+    swap("1")
+    (mounted / "PINNED").symlink_to("..data/PINNED")
+    with running_service(model_dir=models, pin_file=mounted / "PINNED") as service:
+        serve(service, "1")
+        swap("2")
+        serve(service, "2")

@@ -7,17 +7,20 @@ import json
 import logging
 import os
 import shutil
+import sys
+import time
 from logging.handlers import QueueHandler
 from typing import TYPE_CHECKING
 
 import pytest
 
-from service import lifecycle, versions
+from benchmarks import hostile_models
+from service import check, lifecycle, versions
 from service.errors import ModelError, NoModel
 from service.lifecycle import Models
 from service.orders import Orders
 from service.settings import Settings
-from tests.conftest import MODELS
+from tests.conftest import MODELS, until
 from tests.service.conftest import publish
 
 if TYPE_CHECKING:
@@ -67,6 +70,7 @@ class Followed:
         self.models = Models(self.settings, orders or Orders(shared=False))
         self.told: asyncio.Queue[str | None] = asyncio.Queue()
         self.tried: asyncio.Queue[Trial | None] = asyncio.Queue()
+        self.missing: dict[str, int] = {}
 
     def changed(self, classifier: Classifier | None) -> None:
         self.told.put_nowait(None if classifier is None else classifier.version)
@@ -83,7 +87,8 @@ class Followed:
         """Play a story while it is followed; nothing may be told that the story did not take."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(lifecycle, "POLL_SECONDS", LOOK)
-            async with self.models.followed(self.changed, self.told.put_nowait, self.tried.put_nowait):
+            hear = (self.changed, self.told.put_nowait, self.tried.put_nowait, self.missing.update)
+            async with self.models.followed(*hear):
                 await story()
         assert self.told.empty()
         assert self.tried.empty()
@@ -262,10 +267,13 @@ def test_trouble_is_logged_once(models: Path) -> None:
 
     async def story() -> None:
         assert await followed.next() == "1"
-        for word in ("newest", "oldest"):
+        for word, trouble in (
+            ("newest", "a version's number, or latest, found something else"),
+            ("x" * 81, "at most 80 bytes, found 81"),
+        ):
             versions.pin_file(followed.settings).write_text(word)
             line = await asyncio.wait_for(lines.get(), 30)
-            assert line.getMessage() == f"PINNED: expected a version's number, or latest, found {word!r}"
+            assert line.getMessage() == f"PINNED: expected {trouble}"
             await asyncio.sleep(LOOK * 5)  # other looks
             assert lines.empty()
 
@@ -298,3 +306,110 @@ def test_whatever_goes_wrong_the_looks_go_on(models: Path, caplog: pytest.LogCap
     assert record.getMessage() == "looking for model versions failed"
     assert record.exc_info is not None
     assert str(record.exc_info[1]) == "heard enough"
+
+
+def test_a_pin_to_a_missing_version_is_told_once(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What serves goes on; the number is there for the metric, and is gone when the version comes, or the pin goes."""
+    followed = Followed(models)
+    followed.models.start()
+    line = "expected version 7, which is the choice, with golden.npz, model.json, model.onnx, found none"
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        assert followed.missing == {"choice": 0, "canary": 0}
+        versions.pin(followed.settings, "7")
+        await told(followed, "choice", 7)
+        with pytest.raises(ModelError, match=line):
+            await followed.models.load()
+        assert followed.models.served().version == "1"
+        versions.unpin(followed.settings)
+        await told(followed, "choice", 0)
+        versions.tell_canary(followed.settings, 9, 5)
+        await told(followed, "canary", 9)
+
+    followed.run(story)
+    canary = f"{models}: {line}".replace("7", "9").replace("choice", "canary")
+    assert [record.getMessage() for record in caplog.records] == [f"{models}: {line}", canary]
+
+
+async def told(followed: Followed, what: str, number: int) -> None:
+    """Wait until this version is told to be missing, and for some looks more."""
+    await asyncio.to_thread(until, lambda: followed.missing[what] == number, f"{number} is not told")
+    await asyncio.sleep(LOOK * 5)
+
+
+def test_a_linked_version_is_refused_by_name(models: Path, tmp_path: Path) -> None:
+    """Where it is chosen; under `latest` it is none."""
+    publish(tmp_path, 2)
+    (models / "2").symlink_to(tmp_path / "2")
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        versions.pin(followed.settings, "2")
+        assert await followed.next() == f"{models}/2: expected a folder, found a symbolic link"
+
+    followed.run(story)
+
+
+def publish_slow(models: Path) -> None:
+    """Version 2, whose check takes a minute."""
+    hostile_models.publish(models / "2", hostile_models.MODELS["multiplications for a minute"][0]())
+
+
+def test_nobody_waits_for_a_hanging_check(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that ordered it is answered, others unload meanwhile, and the end comes at once."""
+    monkeypatch.setattr(check, "SECONDS", 60.0)
+    monkeypatch.setattr(lifecycle, "ORDER_SECONDS", 0.5)
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish_slow(models)
+        with pytest.raises(ModelError, match=r"still being checked after 0\.5 s"):
+            await followed.models.load()
+        assert followed.models.served().version == "1"
+        await followed.models.unload()
+        assert await followed.next() is None
+
+    began = time.monotonic()
+    followed.run(story)
+    assert time.monotonic() - began < 30
+
+
+def test_what_is_unloaded_meanwhile_stays_so(models: Path) -> None:
+    """A version whose check has begun before the order does not come to serve after it."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish(models, 2)
+        order = asyncio.create_task(followed.models.load())
+        await asyncio.sleep(0.1)
+        await followed.models.unload()
+        assert await followed.next() is None
+        with pytest.raises(ModelError):
+            await order
+        assert followed.models.current is None
+
+    followed.run(story)
+
+
+def test_where_no_process_can_be_started_it_is_tried_again(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version is not refused for it, and serves once there can be one."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", "/nowhere")
+            publish(models, 2)
+            await asyncio.sleep(LOOK * 10)
+            assert followed.models.shelf.refused == {}
+        assert await followed.next() == "2"
+
+    followed.run(story)

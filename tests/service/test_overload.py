@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from service.picture import Pixels
 
-SIZES = (784, 4096, 4096, 10)
+SIZES = (784, 2560, 2304, 10)  # as large as a model may be
 PIXELS = "application/octet-stream"
 
 

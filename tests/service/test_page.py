@@ -24,6 +24,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 ).split()
+NAMED = "--host-resolver-rules=MAP digits.example 127.0.0.1"  # a name that is not this machine's own
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 # What Chromium itself writes to the console when a request fails, which some tests want.
 FAILED_REQUEST = "Failed to load resource"
@@ -54,7 +55,7 @@ GLYPHS: dict[int, list[Stroke]] = {
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, NAMED])
         yield browser
         browser.close()
 
@@ -374,3 +375,26 @@ def test_sends_the_same_ink_in_the_dark(browser: Browser, server_url: str) -> No
     expect(visit.page.locator("#sent")).to_contain_text("dark on light")
     assert visit.page.locator("#pad").evaluate("pad => getComputedStyle(pad).color") == "rgb(240, 240, 236)"
     visit.close()
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/"])
+def test_the_documentation_works_within_its_headers(browser: Browser, server_url: str, path: str) -> None:
+    """It shows every route and asks one, without a complaint of the browser, and asks nobody else, under any name."""
+    expect.set_options(timeout=15_000)
+    url = server_url.replace("127.0.0.1", "digits.example")
+    page = browser.new_page()
+    complaints: list[str] = []
+    urls: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: urls.append(request.url))
+    page.goto(f"{url}{path}")
+    live = page.locator(".opblock", has_text="/livez")
+    live.locator(".opblock-summary").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(live.locator(".live-responses-table")).to_contain_text('"status": "alive"')
+    expect(page.locator(".opblock")).to_have_count(24)
+    page.close()
+    assert [one for one in urls if not one.startswith((f"{url}/", "data:"))] == []
+    assert complaints == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
+import os
 import tracemalloc
 import zlib
 from types import MappingProxyType
@@ -13,10 +15,13 @@ import pytest
 from starlette.requests import Request
 
 from service.bodies import Bodies
-from service.decoder import INLINE_BYTES
+from service.budget import Budget
 from service.errors import DeadlineExceeded, Malformed, Overloaded, SlowRequest, TooLarge, UnknownMediaType
-from service.receive import RATE, admitted_body, decompressed, whole_body
+from service.image import QUICK_BYTES
+from service.reader.compression import decompress
+from service.receive import RATE, admitted_body, receive_body
 from service.settings import Settings
+from service.spool import Spool
 from service.turns import Turns
 from tests.service.test_admission import Door
 
@@ -43,7 +48,7 @@ PLAIN = bytes(range(256)) * (LIMIT // 256)
 )
 def test_a_body_of_every_encoding_comes_out_as_it_was(encoding: str, body: bytes) -> None:
     """As many bytes as may be, as they were."""
-    assert decompressed(body, encoding, limit=LIMIT) == PLAIN
+    assert decompress(body, encoding, limit=LIMIT) == PLAIN
 
 
 def test_a_body_that_grows_over_the_limit_is_refused() -> None:
@@ -51,7 +56,7 @@ def test_a_body_that_grows_over_the_limit_is_refused() -> None:
     with pytest.raises(
         TooLarge, match=r"^The decompressed body has more than 8,388,608 bytes, which is the "
     ) as caught:
-        decompressed(gzip.compress(PLAIN + b"x", mtime=0), "gzip", limit=LIMIT)
+        decompress(gzip.compress(PLAIN + b"x", mtime=0), "gzip", limit=LIMIT)
     assert caught.value.limit == LIMIT
 
 
@@ -60,7 +65,7 @@ def test_a_body_that_would_grow_far_is_unpacked_no_further() -> None:
     body = gzip.compress(bytes(16 * LIMIT), 1)
     tracemalloc.start()
     with pytest.raises(TooLarge):
-        decompressed(body, "gzip", limit=LIMIT)
+        decompress(body, "gzip", limit=LIMIT)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * LIMIT
@@ -77,14 +82,14 @@ def test_a_body_that_would_grow_far_is_unpacked_no_further() -> None:
 def test_a_damaged_body_is_refused(body: bytes, sentence: str) -> None:
     """It says whether the bytes are wrong or too few."""
     with pytest.raises(Malformed) as caught:
-        decompressed(body, "gzip", limit=LIMIT)
+        decompress(body, "gzip", limit=LIMIT)
     assert caught.value.detail == sentence
 
 
 def test_an_encoding_that_is_not_read_is_named() -> None:
     """And those that are."""
     with pytest.raises(UnknownMediaType) as caught:
-        decompressed(b"x", "br", limit=LIMIT)
+        decompress(b"x", "br", limit=LIMIT)
     assert caught.value.detail == "Content-Encoding br is not one that is read here; send gzip or deflate."
 
 
@@ -123,19 +128,20 @@ def request(
         return messages.pop(0)
 
     named = [(name.encode(), value.encode()) for name, value in headers.items()]
-    state = {"turns": turns or Turns(1, ()), "bodies": Bodies(2**20)}
+    state = {"turns": turns or Turns(1, ()), "bodies": Bodies(Budget(), 2**22)}
     began = asyncio.get_running_loop().time() - ago
     return Request({"type": "http", "headers": named, "state": state, "began": began}, receive)
 
 
 async def received(request: Request, settings: Settings = SETTINGS) -> bytes:
-    with request.state.bodies.one() as held:
-        return await whole_body(request, settings, held)
+    with request.state.bodies.one() as held, contextlib.closing(Spool()) as body:
+        await receive_body(request, settings, held, body)
+        return os.pread(body.descriptor(), body.size, 0)
 
 
 async def admitted(request: Request, door: Door, settings: Settings = SETTINGS) -> tuple[bytes, float]:
-    async with admitted_body(request, settings, door.admission) as found:
-        return found
+    async with admitted_body(request, settings, door.admission) as (body, seconds):
+        return body.small or b"", seconds
 
 
 def arrived(*pieces: bytes, settings: Settings = SETTINGS, **about: Any) -> bytes:
@@ -224,7 +230,7 @@ def test_a_request_is_admitted_before_its_body_and_after_it(classifier: Classifi
 
 
 @pytest.mark.parametrize(
-    ("length", "large"), [(None, True), ("many", True), (str(INLINE_BYTES + 1), True), (str(INLINE_BYTES), False)]
+    ("length", "large"), [(None, True), ("many", True), (str(QUICK_BYTES + 1), True), (str(QUICK_BYTES), False)]
 )
 def test_only_large_bodies_wait_for_the_threads(classifier: Classifier, length: str | None, large: bool) -> None:
     """And those that don't say how large they are: refused before anything of them is received."""

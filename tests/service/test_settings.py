@@ -55,6 +55,10 @@ def test_plain_port_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MNIST_MODEL_VERSION", "newest", "'newest'"),
         ("MNIST_ACCESS_LOG", "2", "'2'"),
         ("MNIST_LOG_LEVEL", "loud", "'loud'"),
+        ("MNIST_TRUSTED_PROXIES", "10.0.0.1/8", "'10.0.0.1/8'"),
+        ("MNIST_TRUSTED_PROXIES", "127.0.0.1,nginx", "'127.0.0.1,nginx'"),
+        ("MNIST_ALLOWED_HOSTS", "a.example:80", "'a.example:80'"),
+        ("MNIST_ALLOWED_HOSTS", "a.example,,b.example", "'a.example,,b.example'"),
     ],
 )
 def test_a_bad_value_is_told_with_its_key(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:

@@ -14,6 +14,7 @@ from service import versions
 from service.errors import ModelError
 from service.settings import Settings
 from service.shelf import Shelf
+from service.verified import Verified
 from tests.service.conftest import publish
 from tests.service.test_canary import constant, publish_edited
 from tests.service.test_models import mend, spoil
@@ -34,7 +35,7 @@ def settings(models: Path) -> Settings:
 
 @pytest.fixture
 def shelf(settings: Settings) -> Shelf:
-    return Shelf(settings)
+    return Shelf(settings, Verified())
 
 
 def number(found: Found | None) -> int | None:
@@ -136,6 +137,15 @@ def test_whatever_loading_comes_to_is_a_refusal(shelf: Shelf, models: Path) -> N
     publish_edited(models, 3, only_so_many)
     assert refuse(shelf, shelf.look(None)).startswith(f"{models}/3: loading it failed with ")
     assert number(shelf.look(None)) == 2
+
+
+def test_latest_is_one_of_the_highest_hundred(shelf: Shelf, models: Path) -> None:
+    """However many folders there are, whose files are still to come, a look takes no longer."""
+    for version in range(3, 102):
+        (models / str(version)).mkdir()
+    assert number(shelf.look(None)) == 2
+    (models / "102").mkdir()
+    assert shelf.look(None) is None
 
 
 def test_why_nothing_serves_is_told(shelf: Shelf, models: Path) -> None:

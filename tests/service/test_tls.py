@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import grpc
@@ -92,6 +93,43 @@ def test_silent_clients_do_not_use_up_the_descriptors(
         until(lambda: _made_room(service) > 100, "nobody else is answered")
         assert descriptors(service) < 64
     assert "Too many open files" not in capfd.readouterr().err
+
+
+def served(service: Service) -> str:
+    """The certificate that a new connection gets."""
+    host, port = service.url.removeprefix("https://").split(":")
+    return ssl.get_server_certificate((host, int(port)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_renewed_certificate_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], workers: int
+) -> None:
+    """Without a restart, by every worker; open connections go on; a bad one leaves the last, and is told once."""
+    (tmp_path / "new").mkdir()
+    chain, key = certificate(tmp_path)
+    new_chain, new_key = certificate(tmp_path / "new")
+    new = new_chain.read_text()
+    monkeypatch.setenv("SSL_CERT_FILE", str(chain))
+    with running_service(tls_cert_file=chain, tls_key_file=key, workers=workers, keep_alive_seconds=60) as service:
+        assert served(service) == chain.read_text()
+        with httpx.Client(base_url=service.url, limits=httpx.Limits(keepalive_expiry=None)) as open_before:
+            open_before.get("/livez").raise_for_status()
+            new_key.rename(key)
+            new_chain.rename(chain)
+            until(lambda: {served(service) for _ in range(20)} == {new}, "the old one is used still")
+            chain.write_text("no certificate")
+            told: list[str] = []
+
+            def all_tell() -> bool:
+                told.extend(line for line in capfd.readouterr().err.splitlines() if "cannot be used" in line)
+                return len(told) == workers
+
+            until(all_tell, "the bad one is not told")
+            time.sleep(3)  # it is looked at again
+            assert all_tell()
+            assert served(service) == new
+            open_before.get("/livez").raise_for_status()
 
 
 def _made_room(service: Service) -> float:

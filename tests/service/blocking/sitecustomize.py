@@ -1,6 +1,11 @@
-"""A fault to inject: with this folder on PYTHONPATH, SIGUSR1 blocks a process's main thread, and so its event loop."""
+"""Faults to inject, with this folder on PYTHONPATH: signals that block a process's main thread, and so its event loop.
 
+SIGUSR1 blocks it while other threads run; SIGUSR2 never lets go of the interpreter, so that no thread runs.
+"""
+
+import ctypes
 import signal
 import time
 
 signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))
+signal.signal(signal.SIGUSR2, lambda *_: ctypes.PyDLL(None).sleep(600))

@@ -1,0 +1,142 @@
+"""The fork server: a process that has imported all that reading takes, and forks a reader for each socket it is sent.
+
+    python -m service.reader SOCKET PARENT
+
+In: on its socket, orders to fork a reader, with the reader's socket and limits, or to kill one. Out: on the same
+socket, how each reader ended. A fork takes some milliseconds, and shares its memory with the others; a new process
+would take 0.3 s. It ends with its parent, and its readers with it. It reads no stranger's byte.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from service import confinement
+from service.reader.jobs import Jobs, Limits
+from service.reader.wire import Decoder, Message, encode, receive, send
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+MAX_INLINE = 2**17  # bytes of a body that comes with its job
+NOBODY = 0  # in the place of a reader's process id
+
+
+class ForkServer:
+    """The readers that live."""
+
+    def __init__(self, orders: socket.socket) -> None:
+        self._orders = orders
+        self._decoder = Decoder(0)
+        self._pids: dict[int, int] = {}  # by the worker's number for it
+        self._woken, self._waking = socket.socketpair()
+        for end in (self._woken, self._waking):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def run(self) -> None:
+        """Follow orders until the worker is gone."""
+        with selectors.DefaultSelector() as selector:
+            for source in (self._orders, self._woken):
+                selector.register(source, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in selector.select()}
+                if self._woken in ready:
+                    self._woken.recv(4096)
+                    self._reap()
+                if self._orders in ready and not self._hear():
+                    return
+
+    def _hear(self) -> bool:
+        """Follow the orders that have come; False when the worker is gone."""
+        data, descriptors, _, _ = socket.recv_fds(self._orders, 65_536, 1)
+        for order in self._decoder.feed(data):
+            if "limits" in order.header:  # the system gives no two descriptors at once
+                self._fork(order.header, descriptors.pop())
+            elif (pid := self._pids.get(order.header["reader"], NOBODY)) != NOBODY:
+                os.kill(pid, signal.SIGKILL)  # it is our child, and not reaped: the id is still its own
+        return bool(data)
+
+    def _fork(self, order: dict[str, Any], descriptor: int) -> None:
+        number = int(order["reader"])
+        with socket.socket(fileno=descriptor) as connection:
+            parent = os.getpid()
+            try:
+                pid = os.fork()
+            except OSError as error:  # no process, or no memory for one
+                self._tell(number, f"not started: {error.strerror}")
+                return
+            if pid == NOBODY:
+                self._become_reader(connection, parent, Limits(**order["limits"]))
+            self._pids[number] = pid
+
+    def _become_reader(self, connection: socket.socket, parent: int, limits: Limits) -> NoReturn:
+        try:
+            confinement.end_with(parent)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._orders.close()
+            confinement.limit_memory(limits.memory_bytes)
+            read_jobs(connection, limits)
+        finally:
+            os._exit(0)
+
+    def _reap(self) -> None:
+        """Reap readers that have ended, and tell the worker how."""
+        names = {pid: number for number, pid in self._pids.items()}
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            number = names[pid]
+            del self._pids[number]
+            self._tell(number, signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "ended")
+
+    def _tell(self, number: int, ended: str) -> None:
+        send(self._orders, Message({"reader": number, "ended": ended}))
+
+
+def read_jobs(connection: socket.socket, limits: Limits) -> None:
+    """Answer jobs until the worker is gone."""
+    decoder, jobs = Decoder(MAX_INLINE), Jobs(limits)
+    while (received := receive(connection, decoder)) is not None:
+        message, descriptor = received
+        data = message.payload
+        try:
+            if descriptor is not None:
+                data = os.pread(descriptor, message.header["size"], 0)
+                os.close(descriptor)
+            found = jobs.run(message.header, data)
+            if limits.large:  # its worker is to know how far it has come, when it ends
+                for one in found:
+                    connection.sendall(encode(one))
+            else:
+                connection.sendall(b"".join(map(encode, found)))
+        except MemoryError:
+            send(connection, Message({"next": message.header["first"], "large": True}))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker is told, and logs it
+            send(connection, Message({"fault": repr(error)[:500]}))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the fork server; returns the exit code."""
+    descriptor, parent = map(int, arguments)
+    confinement.end_with(parent)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal tells all processes; the worker decides
+        signal.signal(number, signal.SIG_IGN)
+    with socket.socket(fileno=descriptor) as orders:
+        ForkServer(orders).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,232 @@
+"""The readers of one worker: bodies in, prepared pictures out, whatever becomes of the processes that read them.
+
+In: a body, and how it is to be read. Out: its pictures, prepared, or why not. Jobs run by turns, so that one with many
+pictures does not hold up the others. What takes much memory or time is left to a large reader, which has more of both;
+there is one at a time in all workers of a service, so that others' pictures have their part of the machine, and the
+memory of all is bounded. A job whose reader ends without its fault runs again. It knows no route and no model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from service.errors import Overloaded
+from service.reader import jobs, results
+from service.reader.handle import Job
+from service.reader.jobs import Limits
+from service.reader.processes import KILLED, Hears, Processes
+from service.reader.token import Token
+from service.reader.wire import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from service.metrics import Metrics
+    from service.reader.handle import Reader
+    from service.reader.results import Item
+    from service.reader.wire import Message
+    from service.settings import Settings
+    from service.spool import Spool
+
+MEBIBYTE = 2**20
+MEMORY = 48 * MEBIBYTE  # of a job, beyond its process
+PIXEL_BYTES = 4.5  # more for each pixel of the largest picture, where it is large: four bands, and what is made of them
+SECONDS, LARGE_SECONDS = 0.3, 4.0  # of CPU time for each picture
+LARGE_BODY = 8 * MEBIBYTE  # a body of more is not read in the smaller memory
+HANGS_SECONDS = 5.0  # beyond its CPU time: a process that is stopped takes none
+AT_ONCE = 2  # ordinary readers, at most
+START_SECONDS = 0.5  # after the worker's start, which the readers' own is not to delay
+TOKEN_SECONDS = 0.02  # between two tries to have the token
+LOSSES, KILLS = 3, 20  # readers that fail, or are killed, with a job before it is given up
+LEARNING_RATE = 0.1
+
+log = logging.getLogger("service")
+
+
+def large_memory(settings: Settings) -> int:
+    """Bytes that the one large reader of a service may take for a job."""
+    return MEMORY + int(PIXEL_BYTES * settings.max_pixels)
+
+
+class Reading(NamedTuple):
+    """What a body held."""
+
+    items: list[Item]
+    end: dict[str, Any]  # what its kind tells beside them
+    pixels: bytes  # n·784
+
+
+class Readers:
+    """The processes, and the jobs that wait for them."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        common = (settings.max_body_bytes, settings.max_pixels, settings.max_images)
+        limits = Limits(*common, MEMORY, SECONDS, large=False)
+        self._large_limits = Limits(*common, large_memory(settings), LARGE_SECONDS, large=True)
+        self._count = min(AT_ONCE, max(1, len(os.sched_getaffinity(0)) // settings.workers))
+        hears = Hears(self._on_message, self._on_ended, self._dispatch)
+        self._processes = Processes(limits, self._large_limits, self._count, hears)
+        self._ends = metrics.reader_ends
+        self._numbers = itertools.count()
+        self._waiting: deque[Job] = deque()
+        self._running = 0
+        self._waiting_large: deque[Job] = deque()
+        self._large: Reader | None = None
+        self._token = Token()
+        self._seconds = 0.0  # that a job has a reader, as a moving average
+
+    @contextlib.asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """Have readers while the context is open: shortly after it is opened, or when the first job comes."""
+        self._processes.keep_descriptors()
+        self._processes.start_later(START_SECONDS)
+        try:
+            yield
+        finally:
+            self._processes.close()
+            self._token.give_back()
+
+    def wait(self) -> float:
+        """Predicted seconds until a job that came now would begin."""
+        return (len(self._waiting) + self._running) * self._seconds / self._count
+
+    async def read(self, body: Spool, kind: str, **about: Any) -> Reading:
+        """What a body holds; raises `ServiceError`."""
+        header = {"job": next(self._numbers), "kind": kind, "size": body.size, **about}
+        done: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        job = Job(header, body, done, large=body.size > LARGE_BODY)
+        self._queue(job)
+        end = await done
+        if not job.large:
+            self._seconds += LEARNING_RATE * (job.seconds - self._seconds) if self._seconds else job.seconds
+        return Reading(job.items, end.header["end"], end.payload)
+
+    def _queue(self, job: Job) -> None:
+        (self._waiting_large if job.large else self._waiting).append(job)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Give jobs that wait to readers that have none."""
+        for reader in self._processes.ordinary():
+            if reader.job is None and (job := _next(self._waiting)) is not None:
+                self._running += 1
+                self._begin(reader, job, SECONDS)
+        if self._large is None:
+            self._dispatch_large()
+
+    def _dispatch_large(self) -> None:
+        job = _next(self._waiting_large)
+        if job is None:
+            self._token.give_back()
+        elif self._token.take() and (reader := self._processes.large()) is not None:
+            self._large = reader
+            self._begin(reader, job, LARGE_SECONDS)
+        else:
+            self._waiting_large.appendleft(job)
+            asyncio.get_running_loop().call_later(TOKEN_SECONDS, self._dispatch)
+
+    def _begin(self, reader: Reader, job: Job, seconds: float) -> None:
+        try:
+            reader.begin(job, seconds + HANGS_SECONDS, self._on_hang)
+        except Overloaded as error:
+            self._finish(reader, job, error)
+        except OSError:  # it has ended, and is not reaped yet
+            self._end_turn(reader)
+            self._processes.kill(reader)
+            (self._waiting_large if job.large else self._waiting).appendleft(job)
+
+    def _on_hang(self, reader: Reader) -> None:
+        """It takes neither CPU time nor a signal of its own: it is stopped, or the machine is."""
+        self._processes.kill(reader)
+        reader.watch(HANGS_SECONDS, lambda _: self._processes.kill_all())
+
+    def _on_message(self, reader: Reader, message: Message | None) -> None:
+        job = reader.job
+        if job is None or message is None:
+            self._processes.kill(reader)
+            return
+        try:
+            self._take(reader, job, message)
+        except (ProtocolError, KeyError, TypeError, ValueError) as error:
+            log.error("a reader says what none of ours would: %r", error)
+            self._processes.kill(reader)
+
+    def _take(self, reader: Reader, job: Job, message: Message) -> None:
+        header = message.header
+        if "parsed" in header:
+            reader.parsed = True
+        elif "picture" in header or "error" in header:
+            job.items.append(results.read_item(message))
+        elif "next" in header:
+            job.large = bool(header.get("large"))
+            self._end_turn(reader)
+            self._queue(job)
+        elif "end" in header:
+            self._finish(reader, job, message)
+        elif "refusal" in header:
+            self._finish(reader, job, results.read_error(header["refusal"]))
+        else:
+            self._finish(reader, job, RuntimeError(f"a reader failed: {header['fault']}"))
+
+    def _finish(self, reader: Reader, job: Job, found: Message | Exception) -> None:
+        self._processes.worked()
+        self._end_turn(reader)
+        _settle(job, found)
+        self._dispatch()
+
+    def _end_turn(self, reader: Reader) -> Job | None:
+        job = reader.end_turn()
+        if reader is self._large:
+            reader.close()  # and so it ends: the next one begins with memory that nothing has used
+            self._large = None
+        elif job is not None:
+            self._running -= 1
+        return job
+
+    def _on_ended(self, reader: Reader, how: str) -> None:
+        """A process has ended; where it had a job, that runs again, with more room, or is refused."""
+        job = self._end_turn(reader)
+        if job is None:
+            return
+        timed_out, limit = how == "SIGPROF", KILLS if how == KILLED else LOSSES
+        self._ends["time" if timed_out else "lost"].inc()
+        job.losses += not timed_out
+        if reader.large and (timed_out or job.losses >= limit):
+            self._give_up(job, timed_out=timed_out, parsed=reader.parsed)
+        job.large = job.large or timed_out or job.losses > 1  # once it may have been somebody who killed it
+        if not job.done.done():
+            self._queue(job)
+
+    def _give_up(self, job: Job, *, timed_out: bool, parsed: bool) -> None:
+        """Refuse the picture that was read, or the body."""
+        what = "The picture" if parsed else "The body"
+        error = jobs.too_much(what, self._large_limits) if timed_out else jobs.lost(what)
+        job.losses = 0
+        if parsed:
+            job.items.append(error)
+        else:
+            _settle(job, error)
+
+
+def _next(waiting: deque[Job]) -> Job | None:
+    """The next job that somebody still waits for."""
+    while waiting:
+        job = waiting.popleft()
+        if not job.done.done():
+            return job
+    return None
+
+
+def _settle(job: Job, found: Message | Exception) -> None:
+    if job.done.done():  # given up meanwhile
+        return
+    if isinstance(found, Exception):
+        job.done.set_exception(found)
+    else:
+        job.done.set_result(found)
