@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import ctypes
 
+from service import memory
+
 LARGE = 2**20  # bytes
 REST_SECONDS = 1.0  # between two times
 M_MMAP_THRESHOLD = -3  # malloc.h
@@ -20,18 +22,16 @@ class Heap:
     """That of this process."""
 
     def __init__(self) -> None:
-        library = ctypes.CDLL(None)
-        self._trim = getattr(library, "malloc_trim", None)
         self._timer: asyncio.TimerHandle | None = None
-        if self._trim is not None:
-            library.mallopt(M_MMAP_THRESHOLD, AT_FIRST)
+        choose = getattr(ctypes.CDLL(None), "mallopt", None)
+        if choose is not None:
+            choose(M_MMAP_THRESHOLD, AT_FIRST)
 
     def freed(self, size: int) -> None:
         """So many bytes in one piece, or of one message, are needed no longer."""
-        if size > LARGE and self._timer is None and self._trim is not None:
+        if size > LARGE and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(REST_SECONDS, self._give_back)
 
     def _give_back(self) -> None:
         self._timer = None
-        assert self._trim is not None
-        asyncio.get_running_loop().run_in_executor(None, self._trim, 0)
+        asyncio.get_running_loop().run_in_executor(None, memory.give_back)
