@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service import certificate, keys, logs
+from service import certificate, keys, logs, orphans
 from service import settings as settings_module
 from service.ending import ended
 from service.errors import ModelError
@@ -158,6 +158,7 @@ def _run(settings: Settings, listeners: list[socket.socket]) -> int:
     from service.lifecycle import Models
     from service.orders import Orders
 
+    orphans.adopt()
     orders = Orders(shared=settings.workers > 1)
     models = Models(settings, orders)
     version = None

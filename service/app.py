@@ -17,7 +17,7 @@ from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
 import service
-from service import logs, metrics, metrics_port, openapi, problems, served, signals
+from service import logs, metrics, metrics_port, openapi, orphans, problems, served, signals
 from service.access import Access, scope_of
 from service.batcher import Batcher
 from service.bodies import Bodies
@@ -87,6 +87,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 predictor.reading(),
                 models.followed(changed, refused, functools.partial(_tried, watched), watched.misses),
                 certificate.followed(),
+                orphans.reaped(),
                 connections.watched(),
                 contextlib.nullcontext() if access is None else access.file.followed(),
             ):

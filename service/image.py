@@ -60,12 +60,12 @@ def glance(rows: bytes | None) -> Glanced | None:
     return Glanced(rows, polarity, len(rows.translate(None, _DARK)) / len(rows))
 
 
-def read(data: bytes, *, max_pixels: int, expensive: bool = True) -> Prepared:
+def read(data: bytes, *, max_pixels: int, room: int | None = None) -> Prepared:
     """Prepare PNG or JPEG bytes; raises `NotAPicture`, `TooLarge` (over `max_pixels`) or `Unusable`.
 
-    Raises `Expensive` for what takes much memory or time, unless it is to be read all the same.
+    Raises `Expensive` for a large picture that takes more bytes than there is `room` for.
     """
-    return _whole(read_small_grey(data)) or _prepare(decode(data, max_pixels=max_pixels, expensive=expensive))
+    return _whole(read_small_grey(data)) or _prepare(decode(data, max_pixels=max_pixels, room=room))
 
 
 def is_quick(data: bytes) -> bool:

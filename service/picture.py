@@ -28,8 +28,9 @@ Pixels = NDArray[np.uint8]
 
 MIN_SHORT, MIN_LONG = 2, 5  # pixels of the sides: a 1 cut out of small print
 WORK_SIDE = 1000  # pixels; no digit needs more, and a JPEG of any size decodes straight to about this
-# Pixels, of up to four bytes, of a picture that is held whole while it is decoded: more of them are expensive.
-LARGE = 8_000_000
+LARGE = 8_000_000  # pixels: a picture of more that is held whole while it is decoded takes much memory
+BAND_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # of a pixel, as Pillow holds it; 4 in other modes
+COEFFICIENT_BYTES = 2  # of each component's pixel, as libjpeg holds it until the last scan
 BAND = 32  # rows of the reduced picture that are made at once
 MAX_SCANS = 100  # of a JPEG: a progressive one has about ten, and each goes over the whole picture
 SCANNED = 1_000_000_000  # pixels of all scans together: some seconds
@@ -55,7 +56,7 @@ _DAMAGE = (
 
 
 class Expensive(Exception):
-    """A picture that takes much memory or time, where such are not read."""
+    """A picture that takes more memory than there is room for."""
 
 
 class Picture(NamedTuple):
@@ -66,11 +67,11 @@ class Picture(NamedTuple):
     height: int
 
 
-def decode(data: bytes, *, max_pixels: int, expensive: bool = True) -> Picture:
+def decode(data: bytes, *, max_pixels: int, room: int | None = None) -> Picture:
     """Decode PNG or JPEG (the first frame of a phone's MPO) of at most `max_pixels`, read from the header.
 
     Raises `NotAPicture` for other formats and damage, `TooLarge` over `max_pixels`, `Unusable` for too few, and
-    `Expensive` for what takes much, unless it is to be read all the same.
+    `Expensive` for a large picture that takes more bytes than there is `room` for.
     """
     opener = _opener(data)
     (containers.check_png if opener is PngImageFile else containers.check_jpeg)(data)
@@ -79,7 +80,7 @@ def decode(data: bytes, *, max_pixels: int, expensive: bool = True) -> Picture:
     except _DAMAGE as error:
         raise NotAPicture("The picture's header is damaged; export it again as PNG or JPEG.") from error
     _check_size(*image.size, max_pixels)
-    if not expensive and _is_expensive(image):
+    if room is not None and _held(image, data) > room:
         raise Expensive
     try:
         return _upright(image, data)
@@ -111,20 +112,30 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     require_size(width, height)
 
 
-def _is_expensive(image: ImageFile.ImageFile) -> bool:
-    """Whether it is large, and held whole while it is decoded, as a sequential JPEG is not."""
-    whole = not isinstance(image, JpegImageFile) or "progressive" in image.info
-    return whole and image.width * image.height > LARGE
+def _held(image: ImageFile.ImageFile, data: bytes) -> int:
+    """Bytes of a large picture that is held whole while it is decoded, as a JPEG of one scan is not; else 0."""
+    pixels = image.width * image.height
+    if pixels <= LARGE:
+        return 0
+    if not isinstance(image, JpegImageFile):
+        return pixels * BAND_BYTES.get(image.mode, 4)
+    if _has_one_scan(image, data):
+        return 0
+    most = max((across * down for _, across, down, _ in image.layer), default=1)
+    return sum(pixels * across * down * COEFFICIENT_BYTES // max(1, most) for _, across, down, _ in image.layer)
+
+
+def _has_one_scan(image: JpegImageFile, data: bytes) -> bool:
+    """Whether a JPEG's first scan is sequential and of all components: after such a one libjpeg takes no others."""
+    assert image.fp is not None
+    size = 6 + 2 * image.layers
+    head = data[image.fp.tell() - size - 2 :][:5]  # Pillow has read up to the end of the first scan's header
+    return head == b"\xff\xda" + size.to_bytes(2) + bytes([image.layers]) and "progressive" not in image.info
 
 
 def _check_scans(image: JpegImageFile, data: bytes) -> None:
-    """Refuse a JPEG of too many scans; uncounted where the first is sequential and of all components, as in most."""
-    assert image.fp is not None
-    size = 6 + 2 * image.layers
-    # Pillow has read up to the end of the first scan's header. After such a one libjpeg takes no others.
-    head = data[image.fp.tell() - size - 2 :][:5]
-    whole = head == b"\xff\xda" + size.to_bytes(2) + bytes([image.layers])
-    if whole and "progressive" not in image.info:
+    """Refuse a JPEG of too many scans, or of too many over so many pixels."""
+    if _has_one_scan(image, data):
         return
     scans = data.count(b"\xff\xda")
     limit = min(MAX_SCANS, SCANNED // (image.width * image.height))

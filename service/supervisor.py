@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from service import signals
 from service.drain import refuse_connections
 from service.heartbeat import MARGIN_SECONDS, TICK_SECONDS, Clock
+from service.orphans import Orphans
 from service.places import Place
 from service.worker_process import STARTUP_FAILURE, WorkerProcess
 
@@ -48,6 +49,7 @@ class Supervisor:
         self._listener = listener
         self._shares = shares
         self._clock = Clock()
+        self._orphans = Orphans()
         self._signals: deque[int] = deque()
         self._places = [Place(job, self._clock) for _ in range(settings.workers)]
         self._to_replace: list[Place] = []
@@ -96,6 +98,7 @@ class Supervisor:
     def _turn(self) -> bool:
         """Do what is to be done now; True when all is done."""
         self._clock.tick()
+        self._orphans.reap()
         while self._signals:
             self._follow(self._signals.popleft())
         self._leaving = [worker for worker in self._leaving if not worker.has_ended()]

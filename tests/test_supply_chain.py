@@ -31,6 +31,7 @@ ALLOWED = {
     ("memory.py", "ctypes"): "malloc_trim, so that a version's memory goes back",
     ("worker.py", "ctypes"): "prctl, so that workers end with their parent",
     ("reader/fork_server.py", "subprocess"): "starts this program's own module, with nothing from outside",
+    ("orphans.py", "ctypes"): "prctl, so that no process that has ended is left behind",
     ("drain.py", "ctypes"): "a socket's filter, which the kernel takes by its address",
     ("worker_process.py", "subprocess"): "Python itself, as a worker",
     ("watchdog.py", "subprocess"): "Python itself, as the process that watches a service of one process",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from service.image import Prepared
     from service.openinference import Request
 
+BESIDE = 16 * 2**20  # bytes of a job beside its picture: bands of it, and Python
 TURN_SECONDS = 0.05  # of CPU time, after which other jobs have their turn
 
 
@@ -41,6 +42,11 @@ class Limits(NamedTuple):
     memory_bytes: int
     seconds: float
     large: bool  # what takes much is read here, and not left to another reader
+
+    @property
+    def room(self) -> int:
+        """Bytes for a large picture while it is decoded."""
+        return self.memory_bytes - BESIDE if self.large else 0
 
 
 class _Parsed(NamedTuple):
@@ -112,7 +118,7 @@ class Jobs:
         try:
             if isinstance(picture, Numbers):
                 return image.prepare(np.frombuffer(picture.rows, np.uint8).reshape(28, 28))
-            return image.read(picture, max_pixels=self._limits.max_pixels, expensive=self._limits.large)
+            return image.read(picture, max_pixels=self._limits.max_pixels, room=self._limits.room)
         except ServiceError as error:
             return error
 

@@ -135,7 +135,7 @@ def test_the_process_that_forks_readers_is_replaced() -> None:
         before = {child for child in children(service.process.pid) if b"service.reader" in command(child)}
         os.kill(next(child for child in before if parent(child) == service.process.pid), signal.SIGKILL)
         warm(service)
-        assert before.isdisjoint(children(service.process.pid))
+        until(lambda: before.isdisjoint(children(service.process.pid)), "they are left as zombies")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -153,6 +153,7 @@ def test_readers_end_with_their_worker(workers: int) -> None:
         until(lambda: not any(map(command, doomed)), "its readers go on")
         if workers > 1:
             warm(service)
+            until(lambda: all(map(command, children(pid))), "a zombie is left")
 
 
 def test_a_reader_that_is_stopped_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
