@@ -82,6 +82,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
             stack.enter_context(signals.on_hangup(asyncio.get_running_loop(), models.look_again))
             certificate = Certificate(settings)
             connections = Connections(settings, watched, budget := Budget())
+            bodies = Bodies(budget, settings.max_body_bytes)
             for part in (
                 predictor.reading(),
                 models.followed(changed, refused, functools.partial(_tried, watched), watched.misses),
@@ -102,6 +103,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                         observer=observer,
                         access=access,
                         watched=watched,
+                        bodies=bodies,
                         drain=drain,
                         unready=unready,
                     )
@@ -111,7 +113,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
                 "connections": connections,
                 "observer": observer,
                 "turns": Turns(settings.max_wait_seconds, AHEAD),
-                "bodies": Bodies(budget, settings.max_body_bytes),
+                "bodies": bodies,
                 "certificate": certificate,
                 "hosts": AllowedHosts(settings.allowed_hosts) if settings.allowed_hosts else None,
                 "metrics_port": await stack.enter_async_context(

@@ -30,6 +30,7 @@ LOOK_SECONDS = 0.5
 AT_ONCE = 256  # connections that are looked at before others have their turn: some hundred microseconds
 BYTES = 2000 * 16_384  # that connections themselves take, where nothing else limits them
 LEAST_BYTES = 2**20  # that connections may hold, however few there may be
+GRPC_SHARE = 4  # with gRPC, one descriptor in so many is for its connections
 SPARE = 20  # descriptors for model files, metrics and threads
 OF_METRICS_PORT = 8  # connections that its port may have, where there is one; their descriptors are kept for them
 COST, TLS_COST = 16_384, 49_152  # bytes that a connection takes, with FREE of what it holds
@@ -50,7 +51,7 @@ class Connections:
         self.look_seconds = min(LOOK_SECONDS, self.timeout / 8, self.keep_alive / 8)
         cost = COST if settings.tls_cert_file is None else TLS_COST
         kept = SPARE if settings.metrics_port is None else SPARE + OF_METRICS_PORT
-        self._limit = min(settings.max_connections or BYTES // cost, _descriptors() - kept)
+        self._limit = min(settings.max_connections or BYTES // cost, _descriptors(settings) - kept)
         self._metrics = metrics
         self._open: set[Guarded | Handshake] = set()
         self._waiting = Longest(self._open, lambda connection: connection.waiting_since())
@@ -159,6 +160,16 @@ class Connections:
                     log.exception("looking at a connection failed")
 
 
-def _descriptors() -> int:
+def _descriptors(settings: Settings) -> int:
+    """How many more files this process may open for connections over HTTP."""
+    return free_descriptors() - (grpc_descriptors() if settings.grpc_port is not None else 0)
+
+
+def grpc_descriptors() -> int:
+    """How many of them connections over gRPC may have: both kinds have enough, however many there are of the other."""
+    return free_descriptors() // GRPC_SHARE
+
+
+def free_descriptors() -> int:
     """How many more files this process may open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/dev/fd"))  # noqa: PTH208 - names alone

@@ -84,7 +84,7 @@ async def _receive(request: Request, limit: int, held: Body, body: Spool, wait: 
             raise Malformed("The connection was closed before the body had arrived.")
         piece = message.get("body", b"")
         request.state.bodies.grow(held, len(piece), wait)
-        _add(body, piece)
+        add(body, piece)
         pieces += 1
         if body.size > limit:
             raise TooLarge(f"The body has more than {limit:,} bytes, which is the limit.", limit=limit)
@@ -94,7 +94,8 @@ async def _receive(request: Request, limit: int, held: Body, body: Spool, wait: 
         wait.timeout.reschedule(wait.end + body.size / RATE)
 
 
-def _add(body: Spool, piece: bytes) -> None:
+def add(body: Spool, piece: bytes) -> None:
+    """Add a piece to a body; raises `Overloaded` where the system has no room for it."""
     try:
         body.write(piece)
     except OSError as error:

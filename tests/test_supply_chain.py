@@ -27,6 +27,7 @@ MODULES = set(
 ALLOWED = {
     ("check.py", "subprocess"): "the service's own module, in which model versions are checked",
     ("confinement.py", "ctypes"): "prctl, so that processes end with their parent",
+    ("grpc/heap.py", "ctypes"): "mallopt, so that a large message's memory goes back",
     ("memory.py", "ctypes"): "malloc_trim, so that a version's memory goes back",
     ("worker.py", "ctypes"): "prctl, so that workers end with their parent",
     ("reader/fork_server.py", "subprocess"): "starts this program's own module, with nothing from outside",

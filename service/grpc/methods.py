@@ -5,6 +5,7 @@ In: a request's message. Out: the answer's message, or a `ServiceError`. It know
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from service.exposition import totals
 from service.grpc import inference_pb2 as pb
 from service.grpc import tensors
 from service.predict import Unread, in_time
+from service.receive import add
 from service.spool import Spool
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from service.metrics import Metrics
     from service.predict import Predictor
     from service.settings import Settings
+
+
+PIECE = 2**20  # bytes that are written at a time
 
 
 class Methods:
@@ -64,18 +69,18 @@ class Methods:
         """The model's tensors."""
         return pb.ModelMetadataResponse(**served.metadata(self._asked(request.name, request.version)))
 
-    async def ModelInfer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+    async def ModelInfer(self, request: tensors.Asked) -> pb.ModelInferResponse:
         """Probabilities of pictures."""
         classifier = self._asked(request.model_name, request.model_version)
-        parse = functools.partial(tensors.parse, request, max_images=self._settings.max_images)
-        unread = Unread(parse, Spool(request.SerializeToString()), "grpc", {})
         # The deadline that a client sets is gRPC's own: at its end this is cancelled.
-        large = any(one.datatype == "BYTES" for one in request.inputs)
-        seconds = self._predictor.admission.admit(None, time.perf_counter(), large=large)
-        work = self._predictor.infer(classifier, unread, tensors.encode, named=bool(request.model_version))
-        return await in_time(work, seconds)
+        seconds = self._predictor.admission.admit(None, time.perf_counter(), large=request.pictures)
+        parse = functools.partial(request.parse, self._settings.max_images)
+        with contextlib.closing(_spooled(request)) as body:
+            unread = Unread(parse, body, "grpc", request.names)
+            work = self._predictor.infer(classifier, unread, tensors.encode, named=bool(request.model_version))
+            return await in_time(work, seconds)
 
-    async def ModelStreamInfer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+    async def ModelStreamInfer(self, request: tensors.Asked) -> pb.ModelInferResponse:
         """The same, for one request of a stream."""
         return await self.ModelInfer(request)
 
@@ -106,3 +111,13 @@ class Methods:
 
     def _asked(self, name: str, version: str) -> Classifier:
         return served.asked(self._models, name, version or None)
+
+
+def _spooled(request: tensors.Asked) -> Spool:
+    """The message for a reader, and no longer in two places; raises `Overloaded`."""
+    spool = Spool()
+    if request.pictures:
+        data, request.data = request.data, b""
+        for at in range(0, len(data), PIECE):
+            add(spool, data[at : at + PIECE])
+    return spool

@@ -9,27 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 
-from service.drain import refuse_connections
-from service.grpc import health
+from service.grpc import limits
 from service.grpc.calls import SERVICE, Calls
+from service.grpc.credentials import credentials
+from service.grpc.health import Health
+from service.grpc.limits import Limits
 from service.grpc.methods import Methods
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from service.access import Access
+    from service.bodies import Bodies
     from service.drain import Drain
     from service.lifecycle import Models
     from service.metrics import Metrics
     from service.observe import Observer
     from service.predict import Predictor
     from service.settings import Settings
+
+IDLE_SECONDS = 300  # a connection without a call is closed; its client makes another for the next
+PENDING = 1024  # calls that core has, and nobody has looked at
 
 
 @contextlib.asynccontextmanager
@@ -41,23 +45,18 @@ async def serving(
     observer: Observer,
     access: Access | None,
     watched: Metrics,
+    bodies: Bodies,
     drain: Drain,
     unready: Callable[[], str | None],
 ) -> AsyncIterator[None]:
     """Inference and health at `settings.grpc_port`."""
+    allowed = Limits(settings, bodies, watched)
     methods = Methods(predictor, models, settings, watched, unready)
-    calls = Calls(methods, observer, access, watched)
-    # The limit holds for a message that came compressed, too, before and after it is unpacked.
-    options = [("grpc.max_receive_message_length", settings.max_body_bytes), ("grpc.so_reuseport", 1)]
-    server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers([calls.handler(), health.handler({"", SERVICE.full_name}, unready, drain.closing)])
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"{host}:{settings.grpc_port}"
-    if settings.tls_cert_file is None:
-        server.add_insecure_port(address)
-    else:
-        chain, key = settings.tls_cert_file, settings.tls_key_file or settings.tls_cert_file
-        server.add_secure_port(address, grpc.ssl_server_credentials([(key.read_bytes(), chain.read_bytes())]))
+    calls = Calls(methods, observer, access, watched, allowed)
+    health = Health({"", SERVICE.full_name}, unready, drain.closing, allowed)
+    server = grpc.aio.server(options=_options(settings, allowed))
+    server.add_generic_rpc_handlers([calls.handler(), health.handler()])
+    _listen(server, settings)
     await server.start()
 
     # No answer takes longer than `timeout_seconds`: what is still open then waits for its client.
@@ -67,31 +66,39 @@ async def serving(
         await drain.closing.wait()
         # Connections that gRPC has not accepted when it stops would be reset. Those that are refused now come again
         # when this socket is closed, to other workers.
-        _refuse_connections(settings.grpc_port)
+        allowed.sockets.refuse()
         async with calls.held():
             stopped = asyncio.create_task(server.stop(grace))
             await asyncio.sleep(0)  # now the clients are told, before they are answered
         await stopped
 
     ending = asyncio.create_task(end())
-    yield
-    drain.closing.set()
-    await ending
+    async with health.followed(), allowed.departures.watched():
+        yield
+        drain.closing.set()
+        await ending
 
 
-def _refuse_connections(port: int | None) -> None:
-    """Refuse them where this process listens on a port: gRPC keeps its socket to itself. Nothing outside of Linux."""
-    with contextlib.suppress(FileNotFoundError):
-        for descriptor in Path("/proc/self/fd").iterdir():
-            with contextlib.suppress(OSError):  # not a socket, or closed meanwhile
-                found = socket.socket(fileno=int(descriptor.name))
-                try:
-                    if _listens(found) and found.getsockname()[1] == port:
-                        refuse_connections(found)
-                finally:
-                    found.detach()
+def _options(settings: Settings, allowed: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", settings.max_body_bytes),
+        ("grpc.per_message_decompression", 0),  # which is `service.grpc.packing`'s
+        ("grpc.http2.bdp_probe", 0),  # it would let more and more come that nobody reads
+        ("grpc.max_concurrent_streams", limits.STREAMS_OF_ONE),
+        ("grpc.server.max_pending_requests", PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING),
+        ("grpc.max_allowed_incoming_connections", allowed.most_connections),
+        ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+        ("grpc.server_handshake_timeout_ms", round(settings.timeout_seconds * 1000)),
+    ]
 
 
-def _listens(found: socket.socket) -> bool:
-    internet = found.family in {socket.AF_INET, socket.AF_INET6}
-    return internet and bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+def _listen(server: grpc.aio.Server, settings: Settings) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{host}:{settings.grpc_port}"
+    tls = credentials(settings)
+    if tls is None:
+        server.add_insecure_port(address)
+    else:
+        server.add_secure_port(address, tls)

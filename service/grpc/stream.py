@@ -1,47 +1,57 @@
 """Requests on a stream, as Triton answers those to a model with one answer each: in their order, many at a time.
 
-In: a stream's requests, what answers one, and the event after which no more are read. Out: the answers; what was read
-is answered before the stream ends. It knows neither what is asked nor who may ask.
+In: what reads a stream's next request, what answers one, what writes an answer, and the event after which no more are
+read. Out: the answers; what was read is answered before the stream ends. It knows neither what is asked nor who may
+ask.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc
+from service.errors import ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
-AT_ONCE = 64  # requests of one stream, from when they are read until they are answered; more wait in their client
-ENDED = "The service is shutting down: what has no answer here is for another stream."
+T = TypeVar("T")
+
+AT_ONCE = 64  # requests of one stream, from when they are read until their answers are taken; more wait in their client
 
 
 async def answer(
-    requests: AsyncIterator[bytes], context: Any, one: Callable[[bytes], Awaitable[Any]], ending: asyncio.Event
+    read: Callable[[], Awaitable[T | None]],
+    one: Callable[[T], Coroutine[Any, Any, Any]],
+    done: Callable[[T], None],
+    write: Callable[[Any], Awaitable[None]],
 ) -> None:
-    """Write what `one` makes of each request."""
-    room = asyncio.Semaphore(AT_ONCE)
+    """Write what `one` makes of each request, which is then `done`.
+
+    Where reading raises a `ServiceError`, what was read before is answered, and then it is raised.
+    """
+    places = asyncio.Semaphore(AT_ONCE)
     answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue()
 
-    async def read() -> None:
+    async def read_all() -> ServiceError | None:
         try:
-            async for data in requests:
-                await room.acquire()
-                answers.put_nowait(group.create_task(one(data)))  # type: ignore[arg-type]  # a coroutine
+            while True:
+                await places.acquire()
+                request = await read()
+                if request is None:
+                    return None
+                answered = group.create_task(one(request))
+                answered.add_done_callback(lambda _, request=request: done(request))  # type: ignore[misc]
+                answers.put_nowait(answered)
+        except ServiceError as error:
+            return error
         finally:
             answers.put_nowait(None)
 
-    async def stop() -> None:
-        await ending.wait()
-        reading.cancel()
-
     async with asyncio.TaskGroup() as group:
-        reading, stopping = group.create_task(read()), group.create_task(stop())
+        reading = group.create_task(read_all())
         while (answered := await answers.get()) is not None:
-            await context.write(await answered)
-            room.release()
-        stopping.cancel()
-    if reading.cancelled():
-        await context.abort(grpc.StatusCode.UNAVAILABLE, ENDED)
+            await write(await answered)
+            places.release()
+    if (error := reading.result()) is not None:
+        raise error

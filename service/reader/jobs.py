@@ -164,11 +164,12 @@ def _of_request(request: Request) -> _Parsed:
     return _Parsed(request.pictures, {"identity": request.identity, "wanted": wanted}, pixels)
 
 
-def _grpc(_: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
-    from service.grpc import inference_pb2, tensors  # noqa: PLC0415 - gRPC is an extra
+def _grpc(header: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
+    from service.grpc import tensors  # noqa: PLC0415 - gRPC is an extra
 
-    message = inference_pb2.ModelInferRequest.FromString(data)
-    return _of_request(tensors.parse(message, max_images=limits.max_images))
+    names = [header["model_name"], header["model_version"], header["id"]]
+    most = {"max_images": limits.max_images, "max_bytes": limits.max_body_bytes}
+    return _of_request(tensors.parse_bytes(data, names, **most))
 
 
 _PARSERS = {"predict": _predict, "infer": _infer, "grpc": _grpc}

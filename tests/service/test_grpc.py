@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service import errors
 from service.grpc import inference_pb2 as pb
-from service.grpc.calls import CODES
+from service.grpc.codes import CODES
 from tests.clients import facts
 from tests.conftest import MODELS, ROOT, VERSION, Digits, Service, png, running_service, until
 

@@ -115,8 +115,8 @@ def test_the_request_id_is_echoed(channel: Any, digits: Digits) -> None:
     assert dict(asked.trailing_metadata())["x-request-id"] == "order-66.a"
 
 
-def test_keys_and_rates_hold_for_each_request(tmp_path: Path, digits: Digits) -> None:
-    """Without a key each is refused; with a rate the second is; neither ends the stream."""
+def test_keys_hold_for_a_stream_and_rates_for_each_request(tmp_path: Path, digits: Digits) -> None:
+    """Without a key nothing is read from a stream; with a rate the second request is refused, and ends no stream."""
     key, line = keys.new("shop", "infer", "0.001")
     (tmp_path / "keys.txt").write_text(line)
     with (
@@ -124,8 +124,10 @@ def test_keys_and_rates_hold_for_each_request(tmp_path: Path, digits: Digits) ->
         grpc.insecure_channel(service.grpc) as channel,
     ):
         asked = [named(number, digits) for number in range(2)]
-        for answer in stream(channel, asked):
-            assert answer.error_message.startswith("An API key is needed")
+        with pytest.raises(grpc.RpcError) as refusal:
+            list(stream(channel, asked))
+        assert refusal.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        assert refusal.value.details().startswith("An API key is needed")
         first, second = stream(channel, asked, metadata=(("x-api-key", key),))
         assert probabilities(first.infer_response).shape == (3, 10)
         assert second.error_message == "The key of shop has 0.001 requests a second."
