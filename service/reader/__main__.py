@@ -9,6 +9,7 @@ would take 0.3 s. It ends with its parent, and its readers with it. It reads no 
 
 from __future__ import annotations
 
+import gc
 import os
 import selectors
 import signal
@@ -133,6 +134,7 @@ def main(arguments: list[str]) -> int:
     confinement.end_with(parent)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal tells all processes; the worker decides
         signal.signal(number, signal.SIG_IGN)
+    gc.freeze()  # all readers share what was imported
     with socket.socket(fileno=descriptor) as orders:
         ForkServer(orders).run()
     return 0

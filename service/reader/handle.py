@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from service.reader.results import Item
     from service.spool import Spool
 
-_PIECE = 2**16  # bytes read at once
+_PIECE = 2**15  # bytes read at once
 
 
 @dataclass(eq=False)

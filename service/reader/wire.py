@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LENGTHS = struct.Struct(">II")
 MAX_HEADER = 2**20  # bytes
-_PIECE = 2**17  # bytes read at once: a whole job with its body inline
+_PIECE = 2**15  # bytes read at once: more would have pages of their own, each time
 
 
 class Message(NamedTuple):
