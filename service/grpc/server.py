@@ -19,6 +19,7 @@ from service.grpc.credentials import credentials
 from service.grpc.health import Health
 from service.grpc.limits import Limits
 from service.grpc.methods import Methods
+from service.grpc.requests import Requests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -52,7 +53,8 @@ async def serving(
     """Inference and health at `settings.grpc_port`."""
     allowed = Limits(settings, bodies, watched)
     methods = Methods(predictor, models, settings, watched, unready)
-    calls = Calls(methods, observer, access, watched, allowed)
+    requests = Requests(observer, access, watched, allowed.departures)
+    calls = Calls(methods, observer, requests, allowed)
     health = Health({"", SERVICE.full_name}, unready, drain.closing, allowed)
     server = grpc.aio.server(options=_options(settings, allowed))
     server.add_generic_rpc_handlers([calls.handler(), health.handler()])
@@ -67,9 +69,10 @@ async def serving(
         # Connections that gRPC has not accepted when it stops would be reset. Those that are refused now come again
         # when this socket is closed, to other workers.
         allowed.sockets.refuse()
-        async with calls.held():
+        async with requests.held():
             stopped = asyncio.create_task(server.stop(grace))
             await asyncio.sleep(0)  # now the clients are told, before they are answered
+            calls.end()
         await stopped
 
     ending = asyncio.create_task(end())
