@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from service.openinference import Request
 
 BESIDE = 16 * 2**20  # bytes of a job beside its picture: bands of it, and Python
+UNPACKED = 4 * 2**20  # bytes: 64 digits as JSON have some 200,000
 TURN_SECONDS = 0.05  # of CPU time, after which other jobs have their turn
 
 
@@ -42,6 +43,11 @@ class Limits(NamedTuple):
     memory_bytes: int
     seconds: float
     large: bool  # what takes much is read here, and not left to another reader
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes that a compressed body may have, unpacked."""
+        return self.max_body_bytes if self.large else min(self.max_body_bytes, UNPACKED)
 
     @property
     def room(self) -> int:
@@ -154,7 +160,8 @@ def _predict(header: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
 
 
 def _infer(header: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
-    plain = decompress(data, header["encoding"], limit=limits.max_body_bytes)
+    with _unpacking(limits):
+        plain = decompress(data, header["encoding"], limit=limits.unpacked_bytes)
     return _of_request(openinference.parse(plain, header["header_length"], max_images=limits.max_images))
 
 
@@ -168,8 +175,20 @@ def _grpc(header: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
     from service.grpc import tensors  # noqa: PLC0415 - gRPC is an extra
 
     names = [header["model_name"], header["model_version"], header["id"]]
-    most = {"max_images": limits.max_images, "max_bytes": limits.max_body_bytes}
-    return _of_request(tensors.parse_bytes(data, names, **most))
+    most = {"max_images": limits.max_images, "max_bytes": limits.unpacked_bytes}
+    with _unpacking(limits):
+        return _of_request(tensors.parse_bytes(data, names, **most))
+
+
+@contextlib.contextmanager
+def _unpacking(limits: Limits) -> Iterator[None]:
+    """Leave what unpacks to too much to the large reader, which may unpack more."""
+    try:
+        yield
+    except TooLarge:
+        if limits.large:
+            raise
+        raise Expensive from None
 
 
 _PARSERS = {"predict": _predict, "infer": _infer, "grpc": _grpc}
