@@ -147,8 +147,8 @@ def test_readers_end_with_their_worker(workers: int) -> None:
         pid = service.process.pid
         started = children(pid)
         worker = pid if workers == 1 else next(child for child in started if b"spawn_main" in command(child))
+        until(lambda: children(worker), "it has no readers")
         doomed = children(worker)
-        assert doomed
         os.kill(worker, signal.SIGKILL)
         until(lambda: not any(map(command, doomed)), "its readers go on")
         if workers > 1:
