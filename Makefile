@@ -41,7 +41,8 @@ bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training j
 hostile: $(VENV)/.dev ## Bodies made to hurt, and spoilt model files: what becomes of them
 	$(PY) -m benchmarks.hostile
 
-fuzz: $(VENV)/.dev $(VENV)/changed/.installed ## Changed bytes into all that reads bytes: make fuzz ARGS="--seconds 600"
+fuzz: $(VENV)/.dev $(VENV)/changed/.installed ## Bytes of all sizes and changed ones into all that reads bytes: make fuzz ARGS="--seconds 600"
+	SCALING=all $(PY) -m pytest tests/service/test_scaling.py
 	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m benchmarks.fuzz $(ARGS)
 
 mutants: $(VENV)/.dev $(VENV)/changed/.installed ## Changed code: which changes no test sees: ARGS="'service.body.*'"

@@ -33,9 +33,9 @@ import orjson
 from PIL import Image
 
 LIMIT_SECONDS = 0.5  # of processor time for one input
-MEMORY_MIB = 2048
+MEMORY_MIB = 512  # of all inputs together, with the fuzzer itself
 CORPUS = Path("build/fuzz/corpus")  # grows from run to run; what broke something lies beside it
-LARGEST = 2**16  # bytes of an input
+LARGEST = 2**25  # bytes of an input, which grows slowly; `tests.scaling` makes large ones
 MAX_PIXELS, MAX_IMAGES, MAX_BYTES = 50_000_000, 64, 32 * 2**20  # the service's defaults
 
 

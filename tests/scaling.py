@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 MEBIBYTE = 2**20
-SIZES = (MEBIBYTE, 4 * MEBIBYTE, 16 * MEBIBYTE)
+# All of them take minutes: SCALING=all, as `make fuzz` has it.
+ALL = os.environ.get("SCALING") == "all"
+SIZES = tuple(size * MEBIBYTE for size in ((1, 2, 4, 8, 16, 32) if ALL else (1, 4, 16)))
 SECONDS = 0.02  # what takes less is too short to be compared
 STEEPEST = 1.3
 

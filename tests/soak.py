@@ -16,19 +16,23 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
+from benchmarks.attack_bodies import photograph
 from benchmarks.serving.processes import free_port
 from service import versions
 from service.settings import load
 from tests.conftest import MODELS, Service, running_service, until
 from tests.proxies import running_proxy
 from tests.service.test_metrics import predictions, samples, worker_pids
+from tests.service.test_reader import readers_of
 from tests.slow import SORTS
 from tests.traffic import Expected, Traffic
 from training import data
@@ -89,6 +93,7 @@ def main(arguments: list[str]) -> int:
         stops(expected, asked.stops, 2),
         *([restarts(expected, asked.stops)] if shutil.which("nginx") else []),
         hangups(expected, asked.kills),
+        reader_kills(asked.kills),
         kills(expected, asked.kills),
     ]
     print("fault                          times  answered  lost or wrong  slowest")
@@ -178,6 +183,34 @@ def kills(expected: Expected, times: int) -> Row:
         os.kill(worker_pids(service)[0], signal.SIGKILL)
 
     return _on_workers(expected, times, "SIGKILL of 1 of 2 workers", inject, 1)
+
+
+def reader_kills(times: int) -> Row:
+    """SIGKILL to all readers, every second, while photographs are asked for: each gets its answer all the same."""
+    row = Row("SIGKILL of readers each second")
+    over = threading.Event()
+
+    def ask(url: str) -> None:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while not over.is_set():
+                answer = client.post("/predict", content=photograph())
+                row.answered += 1
+                if answer.status_code != 200 or answer.json()["predictions"][0]["digit"] != 7:
+                    row.failures.append(answer.text[:200])
+
+    with running_service(workers=2, max_wait_seconds=60) as service, ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask, service.url) for _ in range(4)]
+        for _ in range(times):
+            time.sleep(1)
+            with row.timed():
+                for reader in readers_of(service.process.pid):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(reader, signal.SIGKILL)
+                until(lambda: len(readers_of(service.process.pid)) >= 2, "the readers are not replaced")
+        over.set()
+        for one in asking:
+            one.result()
+    return row
 
 
 def _on_workers(expected: Expected, times: int, fault: str, inject: Callable[[Service], None], others: int) -> Row:
