@@ -312,6 +312,11 @@ def test_without_its_file_a_service_lets_nobody_in(tmp_path: Path, workers: int)
         def told() -> bool:
             return "mnist_api_keys_unreadable 1.0" in httpx.get(f"{service.url}/metrics", headers=bearer(scraper)).text
 
+        def loaded() -> bool:
+            text = httpx.get(f"{service.url}/metrics", headers=bearer(scraper)).text
+            return f'mnist_model_reloads_total{{result="success"}} {workers}.0' in text
+
+        until(loaded)
         assert not told()
         file.rename(tmp_path / "away")
         began = time.monotonic()

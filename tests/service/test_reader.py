@@ -199,11 +199,13 @@ def test_what_takes_too_much_time_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_picture_that_ends_its_reader_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a hole in a decoder does: after some tries the picture is refused."""
+    monkeypatch.setattr(readers, "LOSSES", 1)
+    worst = Spool(png_of_chunks(7000, 7000, 8, 6, (b"\0" + bytes(4 * 7000)) * 7000))
 
     async def story() -> Reading:
         found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()))
         async with found.started():
-            job = asyncio.ensure_future(found.read(Spool(png(drawn(7000))), "predict", content_type=""))
+            job = asyncio.ensure_future(found.read(worst, "predict", content_type=""))
             while not job.done():
                 for reader in readers_of(os.getpid()):
                     os.kill(reader, signal.SIGSEGV)
