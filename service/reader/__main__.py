@@ -123,7 +123,7 @@ def read_jobs(connection: socket.socket, limits: Limits) -> None:
             else:
                 connection.sendall(b"".join(map(encode, found)))
         except MemoryError:
-            send(connection, Message({"next": message.header["first"], "large": True}))
+            send(connection, jobs.leave(message.header["first"], "The body"))
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker is told, and logs it
             send(connection, Message({"fault": repr(error)[:500]}))
 

@@ -76,7 +76,7 @@ class Jobs:
         except ServiceError as error:
             yield Message({"refusal": describe_error(error)})
         except (MemoryError, Expensive):
-            yield self._left(0, "The body")
+            yield self.leave(0, "The body")
         else:
             if self._limits.large:
                 yield Message({"parsed": len(parsed.pictures)})
@@ -104,14 +104,14 @@ class Jobs:
                     message = describe_item(self._prepare(parsed.pictures[number]))
             except (MemoryError, Expensive):
                 if not self._limits.large:
-                    yield self._left(number, "")
+                    yield self.leave(number, "")
                     return
                 message = describe_item(too_much("The picture", self._limits))
             yield message
         self.forget()
         yield Message({"end": parsed.end}, parsed.pixels)
 
-    def _left(self, number: int, what: str) -> Message:
+    def leave(self, number: int, what: str) -> Message:
         """A job, from this picture on, is for a reader that may take more; where there is none, it is refused."""
         self.forget()
         if self._limits.large:

@@ -50,9 +50,11 @@ class Processes:
         self._pause = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._kept: list[int] = []  # descriptors
+        self._closed = True
 
-    def keep_descriptors(self) -> None:
-        """Keep as many as a start takes, so that connections leave them some."""
+    def open(self) -> None:
+        """Let readers be started; descriptors that a start takes are kept, so that connections leave them some."""
+        self._closed = False
         self._kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(KEPT + 2 * self._count)]
 
     def start_later(self, seconds: float) -> None:
@@ -62,7 +64,7 @@ class Processes:
 
     def ordinary(self) -> list[Reader]:
         """Those that are there, of the ordinary kind; started if none is."""
-        if self._server is None and not self._pause:
+        if self._server is None and not (self._pause or self._closed):
             self._start()
         return [reader for reader in self._readers.values() if not (reader.large or reader.has_ended)]
 
@@ -91,6 +93,7 @@ class Processes:
 
     def close(self) -> None:
         """End all of them for good."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         self._give_descriptors()

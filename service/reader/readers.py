@@ -84,7 +84,7 @@ class Readers:
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """Have readers while the context is open: shortly after it is opened, or when the first job comes."""
-        self._processes.keep_descriptors()
+        self._processes.open()
         self._processes.start_later(START_SECONDS)
         try:
             yield
@@ -164,7 +164,7 @@ class Readers:
         elif "picture" in header or "error" in header:
             job.items.append(results.read_item(message))
         elif "next" in header:
-            job.large = bool(header.get("large"))
+            job.large = bool(header.get("large")) or job.body.size > LARGE_BODY
             self._end_turn(reader)
             self._queue(job)
         elif "end" in header:
