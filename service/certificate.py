@@ -12,9 +12,10 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, TypeAlias
 
+from service import files
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from service.settings import Settings
 
@@ -61,16 +62,8 @@ class Certificate:
             log.info("a new certificate is used")
 
     def _state(self) -> State:
-        files = (self._settings.tls_cert_file, self._settings.tls_key_file)
-        return [_state(file) for file in files if file is not None]
-
-
-def _state(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+        paths = (self._settings.tls_cert_file, self._settings.tls_key_file)
+        return [files.state(path) for path in paths if path is not None]
 
 
 def context(settings: Settings) -> ssl.SSLContext | None:

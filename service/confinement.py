@@ -23,16 +23,16 @@ def environment() -> dict[str, str]:
     return kept | {"OPENBLAS_NUM_THREADS": "1"}
 
 
-def end_with(parent: int) -> None:
-    """Have the system kill this process when the thread that started it ends, however that happens.
+def end_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the system send this process a signal when the thread that started it ends, however that happens.
 
-    Outside of Linux nothing happens: there the end of its input ends it.
+    Outside of Linux nothing happens.
     """
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # it ended before this could be asked
-            os._exit(1)
+            os.kill(os.getpid(), number)
 
 
 def limit_memory(size: int) -> None:

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def state(path: Path) -> tuple[int, int, int] | None:
+    """What changes whenever a file does, or another one takes its place: time, inode and size; None without one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 class Content(NamedTuple):
     """What a file held when it was read."""
 

@@ -14,7 +14,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from service import keys
+from service import files, keys
 from service.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class KeysFile:
 
     def look(self) -> None:
         """Read the file if it has changed."""
-        state = _state(self._path)
+        state = files.state(self._path)
         if state is not None and state == self._state:
             return
         try:
@@ -87,11 +87,3 @@ class KeysFile:
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
             log.error("%s; %s", error, "the keys from before stay" if self.trouble is None else "nobody is let in")
-
-
-def _state(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size

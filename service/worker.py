@@ -7,7 +7,6 @@ life for its parent. It ends with its parent. It knows nothing of requests.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import signal
@@ -15,12 +14,10 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from service import signals
+from service import confinement, signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def spawn_main() -> None:
@@ -32,7 +29,8 @@ def spawn_main() -> None:
     from service.ending import ended
 
     job = orjson.loads(sys.stdin.buffer.read())
-    end_with(job["parent"])
+    # Else workers whose parent was killed would hold the port, and no new service could start.
+    confinement.end_with(job["parent"], signal.SIGTERM)
     signals.end(ended("worker", lambda: _serve(job)))
 
 
@@ -77,15 +75,3 @@ def uncollected() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def end_with(parent: int) -> None:
-    """Have this process get SIGTERM when its parent dies, however it dies; on other systems than Linux nothing.
-
-    Else workers whose parent was killed would hold the port, and no new service could start.
-    """
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before it could be asked
-            os.kill(os.getpid(), signal.SIGTERM)

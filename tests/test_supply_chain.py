@@ -29,7 +29,6 @@ ALLOWED = {
     ("confinement.py", "ctypes"): "prctl, so that processes end with their parent",
     ("grpc/heap.py", "ctypes"): "mallopt, so that a large message's memory goes back",
     ("memory.py", "ctypes"): "malloc_trim, so that a version's memory goes back",
-    ("worker.py", "ctypes"): "prctl, so that workers end with their parent",
     ("reader/fork_server.py", "subprocess"): "starts this program's own module, with nothing from outside",
     ("orphans.py", "ctypes"): "prctl, so that no process that has ended is left behind",
     ("drain.py", "ctypes"): "a socket's filter, which the kernel takes by its address",
