@@ -239,11 +239,16 @@ def test_a_run_that_is_under_way_counts(slow: Service, digits: Digits) -> None:
     async def ask() -> bool:
         async with connect(slow) as client:
             busy = asyncio.ensure_future(post(client, digits.images[:2048].tobytes()))
-            # Those that come before its body is whole are answered.
-            while (await post(client, digits.images[:1].tobytes())).status != 503:
+            asked: list[asyncio.Task[Answer]] = []
+            # Some come before the run begins, and are answered behind it: none waits for another.
+            while not any(task.done() and task.result().status == 503 for task in asked):
                 assert not busy.done()
+                body = digits.images[:1].tobytes()
+                asked.append(asyncio.create_task(post(client, body, **{"x-request-timeout-ms": "100"})))
+                await asyncio.sleep(0.01)
             at_once = not busy.done()
             assert (await busy).status == 200
+            await asyncio.gather(*asked)
             return at_once
 
     assert asyncio.run(ask())
