@@ -24,9 +24,10 @@ import atheris
 with atheris.instrument_imports(
     include=["service", "python_multipart", "PIL.PngImagePlugin", "PIL.JpegImagePlugin", "PIL.MpoImagePlugin"]
 ):
-    from service import body, openinference, picture, signature
+    from service.codec import body, compression, v2_json
     from service.errors import ServiceError
-    from service.reader import compression
+    from service.picture import decode as picture
+    from service.picture import formats
 
 import numpy as np
 import orjson
@@ -49,7 +50,7 @@ def decode(data: bytes) -> None:
 def with_checksums(data: bytes) -> bytes:
     """A PNG's chunks with the checksums that they should have."""
     repaired, at = bytearray(data), 8
-    while data.startswith(signature.PNG) and at + 12 <= len(data):
+    while data.startswith(formats.PNG) and at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
         repaired[end : end + 4] = struct.pack(">I", zlib.crc32(data[at + 4 : end]))
         at = end + 4
@@ -58,7 +59,7 @@ def with_checksums(data: bytes) -> bytes:
 
 def infer(data: bytes) -> None:
     """A request of the Open Inference Protocol, whose JSON ends with its last brace."""
-    openinference.parse(data, str(data.rfind(b"}") + 1), max_images=MAX_IMAGES)
+    v2_json.parse(data, str(data.rfind(b"}") + 1), max_images=MAX_IMAGES)
 
 
 # By an input's first byte.

@@ -30,9 +30,9 @@ from PIL import Image
 
 from benchmarks import hostile_models
 from benchmarks.servers import ours
-from service import check
-from service.classifier import GOLDEN_TOLERANCE, Classifier
 from service.errors import ModelError
+from service.model import check
+from service.model.classifier import GOLDEN_TOLERANCE, Classifier
 from service.settings import Settings
 
 if TYPE_CHECKING:

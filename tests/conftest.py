@@ -18,7 +18,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from service.classifier import Classifier
+from service.model.classifier import Classifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from service.picture import Pixels
+    from service.picture.decode import Pixels
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models" / "mnist-mlp"

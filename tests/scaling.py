@@ -84,7 +84,9 @@ def check(
 def _processes() -> ProcessPoolExecutor:
     """One process at a time, each for one reading, forked from one that knows the service."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.scaling", "service.body", "service.image", "service.openinference"])
+    context.set_forkserver_preload(
+        ["tests.scaling", "service.codec.body", "service.picture.prepare", "service.codec.v2_json"]
+    )
     return ProcessPoolExecutor(1, context, max_tasks_per_child=1)
 
 

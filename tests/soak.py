@@ -27,8 +27,8 @@ import httpx
 
 from benchmarks.attack_bodies import photograph
 from benchmarks.serving.processes import free_port
-from service import versions
 from service.settings import load
+from service.versions import folder as versions
 from tests.conftest import MODELS, Service, running_service, until
 from tests.proxies import running_proxy
 from tests.service.test_metrics import predictions, samples, worker_pids

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from service.classifier import Classifier
+from service.model.classifier import Classifier
 from tests.conftest import MODELS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.artefact import Probabilities
-    from service.picture import Pixels
+    from service.model.artefact import Probabilities
+    from service.picture.decode import Pixels
 
 ROUTES = ("/predict", "/v2/models/mnist-mlp/infer")
 SECONDS = 30  # that an answer may take, however busy the machine is

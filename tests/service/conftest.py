@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-from service.form import in_mnist_form, seems_mnist_form
+from service.picture.mnist_format import in_mnist_form, seems_mnist_form
 from tests.conftest import MODELS, running_service
 from tests.traffic import Expected
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.artefact import Probabilities
-    from service.classifier import Classifier
-    from service.picture import Pixels
+    from service.model.artefact import Probabilities
+    from service.model.classifier import Classifier
+    from service.picture.decode import Pixels
     from tests.conftest import Digits, Service
 
 

@@ -1,4 +1,4 @@
-"""Processes that count in shared files, for the tests of `service.shared_metrics`.
+"""Processes that count in shared files, for the tests of `service.observability.shared_metrics`.
 
 `python -m tests.service.sharing count FOLDER` counts a little and ends, as a worker does. `… crash FOLDER` adds the
 dead up again and again, each time on a copy and killed one step later, until it comes to its end; it prints the steps.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from service import shared_metrics
+from service.observability import shared_metrics
 
 STEPS = ("open", "os.", "shutil.")  # events of Python that touch files
 

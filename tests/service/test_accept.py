@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.accept import Acceptor
-from service.budget import Budget
-from service.connections import Connections
-from service.drain import Drain
-from service.metrics import Metrics
+from service.connection.budget import Budget
+from service.connection.connections import Connections
+from service.connection.drain import Drain
+from service.observability.metrics import Metrics
+from service.process.accept import Acceptor
+from service.process.connection_counts import Shares
 from service.settings import load
-from service.shares import Shares
 from tests.conftest import Digits, Service, png, running_service, until
 from tests.service.test_metrics import worker_pids
 from tests.service.test_protocol import answer, post
@@ -65,12 +65,12 @@ def test_a_connection_is_left_to_who_has_fewer(
     monkeypatch: pytest.MonkeyPatch, own: int, other: int | None, *, ending: bool, left: bool
 ) -> None:
     """For a while, and not where this worker is ending; after it, the connection is taken here."""
-    monkeypatch.setattr("service.accept.PATIENCE", 1.0)
+    monkeypatch.setattr("service.process.accept.PATIENCE", 1.0)
     shares = Shares(2)
     shares.seat([1, os.getpid()])
     if other is not None:
         with monkeypatch.context() as there:
-            there.setattr("service.shares.getpid", lambda: 1)
+            there.setattr("service.process.connection_counts.getpid", lambda: 1)
             shares.tell(other)
 
     async def seconds() -> float:

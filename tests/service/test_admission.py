@@ -1,4 +1,6 @@
-"""Who is let in, through `service.admission.Admission`, with a real queue of pictures and of files to decode."""
+"""Who is let in, through `service.inference.admission.Admission`, with a real queue of pictures and of files to
+decode.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +12,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from service.admission import Admission
 from service.errors import DeadlineExceeded, Malformed, Overloaded
-from service.lifecycle import Models
-from service.orders import Orders
+from service.inference.admission import Admission
 from service.reader.readers import Readers
 from service.settings import Settings
-from service.spool import Spool
+from service.system.spool import Spool
+from service.versions.manager import Models
+from service.versions.shared_state import Orders
 from tests.conftest import MODELS, png
 from tests.service.test_batcher import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from service.classifier import Classifier
+    from service.model.classifier import Classifier
 
 WAIT = 3.0  # seconds that the runs will take which wait, by what one costs
 FILES = 50  # which wait

@@ -19,9 +19,9 @@ import pytest
 
 from benchmarks import hostile
 from benchmarks.hostile_models import sparse
-from service import artefact, operators
-from service.classifier import Classifier
 from service.errors import ModelError
+from service.model import artefact, operators
+from service.model.classifier import Classifier
 from tests.conftest import MODELS, ROOT, VERSION
 
 if TYPE_CHECKING:

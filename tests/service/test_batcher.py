@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.batcher import INLINE_SECONDS, Batcher
-from service.classifier import Classifier
-from service.metrics import Metrics
+from service.inference.batcher import INLINE_SECONDS, Batcher
+from service.model.classifier import Classifier
+from service.observability.metrics import Metrics
 from tests.conftest import MODELS
 
 if TYPE_CHECKING:
-    from service.artefact import Probabilities
-    from service.picture import Pixels
+    from service.model.artefact import Probabilities
+    from service.picture.decode import Pixels
     from tests.conftest import Digits
 
 
@@ -49,7 +49,7 @@ def test_thousands_at_once_each_get_their_own_answer(
     classifier: Classifier, digits: Digits, monkeypatch: pytest.MonkeyPatch, threads: bool
 ) -> None:
     """3,000 different pictures asked at the same time, in requests of 1 to 7, are all answered as offline."""
-    monkeypatch.setattr("service.batcher.INLINE_SECONDS", 0.0 if threads else INLINE_SECONDS)
+    monkeypatch.setattr("service.inference.batcher.INLINE_SECONDS", 0.0 if threads else INLINE_SECONDS)
     watched = Watched(classifier)
     images = images_of(digits, 3000)
     cuts = np.cumsum(np.random.default_rng(0).integers(1, 8, 1000))

@@ -1,4 +1,4 @@
-"""The bodies people send, through `service.body.parse`: what is a picture in them, and where each limit lies."""
+"""The bodies people send, through `service.codec.body.parse`: what is a picture in them, and where each limit lies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 import pytest
 
-from service.body import Numbers, parse
+from service.codec.body import Numbers, parse
 from service.errors import Malformed, NotAPicture, ServiceError, TooLarge, UnknownMediaType, Unusable
 from tests.conftest import png
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import httpx
 import pytest
 
-from service.budget import Budget
-from service.longest import AT_ONCE, PAUSE, Longest
+from service.connection.budget import Budget
+from service.connection.longest import AT_ONCE, PAUSE, Longest
 from tests.conftest import Digits, Service, png, running_service
 from tests.service.test_framing import exchange
 from tests.service.test_protocol import answer

@@ -17,12 +17,12 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from service import versions
-from service.canary import main as canary
-from service.doubt import doubts
-from service.rollback import main as rollback
+from service.commands.canary import main as canary
+from service.commands.rollback import main as rollback
+from service.model.uncertainty import doubts
 from service.settings import load
-from service.trial import AGREEMENTS, WINDOW, Trial
+from service.versions import folder as versions
+from service.versions.canary import AGREEMENTS, WINDOW, Trial
 from tests.conftest import MODELS, ROOT, Digits, Service, png, running_service, until
 from tests.service.conftest import publish
 from tests.service.test_lifecycle import failures, serve
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from service.classifier import Classifier
-    from service.picture import Pixels
+    from service.model.classifier import Classifier
+    from service.picture.decode import Pixels
     from tests.traffic import Expected
 
 INFER = "/v2/models/mnist-mlp/infer"

@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 
 from benchmarks import hostile, hostile_models
-from service import artefact, check
 from service.errors import ModelError, NotChecked
+from service.model import artefact, check
 from service.settings import Settings
-from service.verified import Verified
+from service.versions.checked_files import Verified
 from tests.conftest import MODELS, ROOT, VERSION, until
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from service.artefact import Files
+    from service.model.artefact import Files
 
 SLOW = "multiplications for a minute"
 MEBIBYTE = 2**20
@@ -122,8 +122,8 @@ from pathlib import Path
 import numpy, onnxruntime
 from service import memory
 from service.settings import Settings
-from service.shelf import Shelf
-from service.verified import Verified
+from service.versions.loader import Shelf
+from service.versions.checked_files import Verified
 
 def held():
     memory.give_back()
@@ -219,7 +219,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks import hostile_models
 from service import artefact
-from service.classifier import Classifier
+from service.model.classifier import Classifier
 images, probabilities = np.zeros((1, 1, 28, 28), np.uint8), np.full((1, 10), 0.1, np.float32)
 version = artefact.Artefact("a", "1", "", hostile_models.sparse_elsewhere(), {}, images, probabilities)
 Path("weights.bin").write_bytes(bytes(4))
@@ -306,8 +306,8 @@ def test_a_parent_of_workers_needs_no_runtime() -> None:
     """It has versions checked without NumPy and ONNX Runtime, which would take it 40 MiB."""
     script = f"""\
 import sys
-from service.lifecycle import Models
-from service.orders import Orders
+from service.versions.manager import Models
+from service.versions.shared_state import Orders
 from service.settings import Settings
 models = Models(Settings(model_dir={str(MODELS)!r}, model_version={VERSION!r}), Orders(shared=True))
 print(models.check(lambda: None), sorted({{"numpy", "onnxruntime"}} & set(sys.modules)))
@@ -318,7 +318,7 @@ print(models.check(lambda: None), sorted({{"numpy", "onnxruntime"}} & set(sys.mo
 
 def test_the_trial_is_of_as_many_pictures_as_a_run_may_have() -> None:
     """As MNIST_MAX_IMAGES says, or as an explanation asks for."""
-    from service import explain
+    from service.inference import occlusion
 
-    corners = len(range(0, 28 - explain.PATCH + 1, explain.STRIDE)) ** 2
+    corners = len(range(0, 28 - occlusion.PATCH + 1, occlusion.STRIDE)) ** 2
     assert corners + 1 == check.PICTURES

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from service.proxies import TrustedProxies
+from service.access.proxies import TrustedProxies
 from tests.conftest import running_service
 from tests.service.test_alike import told
 from tests.service.test_protocol import post

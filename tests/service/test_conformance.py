@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from service.artefact import Probabilities
+    from service.model.artefact import Probabilities
     from tests.conftest import Service
 
 MODEL = "mnist-mlp"

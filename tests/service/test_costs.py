@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.costs import BUDGET, SIZES, Costs, measure
+from service.model.cost_curve import BUDGET, SIZES, Costs, measure
 
 if TYPE_CHECKING:
     import httpx
 
-    from service.artefact import Probabilities
-    from service.classifier import Classifier
-    from service.picture import Pixels
+    from service.model.artefact import Probabilities
+    from service.model.classifier import Classifier
+    from service.picture.decode import Pixels
 
 
 def test_costs_between_and_beyond_what_was_measured() -> None:

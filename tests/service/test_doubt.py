@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.doubt import doubts
+from service.model.uncertainty import doubts
 
 
 def probabilities(*strongest: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

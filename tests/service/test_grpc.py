@@ -16,13 +16,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service import errors
-from service.grpc import inference_pb2 as pb
-from service.grpc.codes import CODES
+from service.codec import inference_pb2 as pb
+from service.v2.grpc.codes import CODES
 from tests.clients import facts
 from tests.conftest import MODELS, ROOT, VERSION, Digits, Service, png, running_service, until
 
 if TYPE_CHECKING:
-    from service.artefact import Probabilities
+    from service.model.artefact import Probabilities
 
 MODEL = "mnist-mlp"
 INFER = "/inference.GRPCInferenceService/ModelInfer"

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.canary import main as canary
-from service.classifier import Classifier
-from service.grpc import inference_pb2 as pb
-from service.grpc.calls import SERVICE
-from service.trial import Trial
-from service.versions import Canary
+from service.codec import inference_pb2 as pb
+from service.commands.canary import main as canary
+from service.model.classifier import Classifier
+from service.v2.grpc.calls import SERVICE
+from service.versions.canary import Trial
+from service.versions.folder import Canary
 from tests.conftest import MODELS, Digits, Service, running_service, until
 from tests.service.conftest import publish
 from tests.service.test_metrics import worker_pids
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.picture import Pixels
+    from service.picture.decode import Pixels
     from tests.traffic import Expected
 
 MODEL = "mnist-mlp"

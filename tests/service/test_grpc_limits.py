@@ -9,9 +9,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.grpc import inference_pb2 as pb
-from service.grpc.health import OF_ONE
-from service.grpc.limits import STREAMS
+from service.codec import inference_pb2 as pb
+from service.v2.grpc.health import OF_ONE
+from service.v2.grpc.limits import STREAMS
 from tests.conftest import Digits, running_service, until
 from tests.grpc_load import Watched
 from tests.http2 import Connection

@@ -10,8 +10,8 @@ import grpc
 import numpy as np
 import pytest
 
-from service import keys
-from service.grpc import inference_pb2 as pb
+from service.access import keys
+from service.codec import inference_pb2 as pb
 from tests.conftest import Digits, Service, png, running_service, until
 from tests.grpc_load import INFER, Watched, at_once, pss
 from tests.http2 import Connection

@@ -11,9 +11,9 @@ import httpx
 import numpy as np
 import pytest
 
-from service import keys
-from service.grpc import inference_pb2 as pb
-from service.grpc.stream import AT_ONCE
+from service.access import keys
+from service.codec import inference_pb2 as pb
+from service.v2.grpc.stream import AT_ONCE
 from tests.clients import facts
 from tests.conftest import Digits, Service, running_service, until
 from tests.service.test_grpc import SEVEN, heavy, probabilities, request, under_way
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from service.artefact import Probabilities
+    from service.model.artefact import Probabilities
 
 ROUTE = "/inference.GRPCInferenceService/ModelStreamInfer"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.grpc.credentials import LOOK_SECONDS
+from service.v2.grpc.credentials import LOOK_SECONDS
 from tests.conftest import Service, running_service, until
 from tests.service.test_tls import certificate
 

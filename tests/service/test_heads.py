@@ -1,4 +1,6 @@
-"""What a request's head may say, through `service.framing`: each refusal with its sentence, and what is let through."""
+"""What a request's head may say, through `service.connection.framing`: each refusal with its sentence, and what is let
+through.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import contextlib
 import pytest
 
 from benchmarks.hostile import NO_TARGETS
-from service import framing
+from service.connection import framing
 from service.errors import BadFraming, HeadTooLarge
 
 HOST = (b"host", b"x")

@@ -1,4 +1,6 @@
-"""From people's pictures to the network's input, through `service.image`: geometry, polarity, lines, dirt, light."""
+"""From people's pictures to the network's input, through `service.picture.prepare`: geometry, polarity, lines, dirt,
+light.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from service.errors import Unusable
-from service.image import Prepared, prepare, read
+from service.picture.prepare import Prepared, prepare, read
 from tests.service.conftest import is_mnist_form
 
 if TYPE_CHECKING:

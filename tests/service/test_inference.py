@@ -19,8 +19,8 @@ from tests.conftest import ROOT, VERSION, Digits, png, running_service
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.artefact import Probabilities
-    from service.classifier import Classifier
+    from service.model.artefact import Probabilities
+    from service.model.classifier import Classifier
 
 MODEL = "mnist-mlp"
 INFER = f"/v2/models/{MODEL}/infer"

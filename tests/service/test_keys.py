@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service import keys
-from service.access import scope_of
+from service.access import keys
+from service.access.authorisation import scope_of
 from service.app import create_app
-from service.drain import Drain
-from service.grpc import inference_pb2 as pb
-from service.grpc.calls import SERVICE
-from service.lifecycle import Models
-from service.orders import Orders
+from service.codec import inference_pb2 as pb
+from service.connection.drain import Drain
 from service.settings import load
+from service.v2.grpc.calls import SERVICE
+from service.versions.manager import Models
+from service.versions.shared_state import Orders
 from tests.conftest import ROOT, Digits, Service, png, running_service
 from tests.service.test_protocol import OCTETS, answer, post
 from tests.service.test_shutdown import connect

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from benchmarks import hostile_models
-from service.rollback import main as rollback
+from service.commands.rollback import main as rollback
 from tests.conftest import MODELS, ROOT, Digits, Service, png, running_service, until
 from tests.service.conftest import publish
 from tests.service.test_metrics import samples, value

@@ -14,7 +14,7 @@ import httpx
 from PIL import Image
 
 from benchmarks.attacks import held, processes
-from service.connections import BYTES
+from service.connection.connections import BYTES
 from service.reader.readers import AT_ONCE, MEBIBYTE, MEMORY, large_memory
 from service.settings import Settings
 from tests.conftest import ROOT, png, running_service

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from service.connections import OF_METRICS_PORT
+from service.connection.connections import OF_METRICS_PORT
 from tests.conftest import ROOT, Digits, Service, png, running_service, until
 from tests.service.test_metrics import ask, predictions, samples, settled, value, worker_pids
 from tests.service.test_protocol import answer

@@ -1,4 +1,6 @@
-"""What counts as MNIST's own form, at each of its limits; and how strokes are brought into it: `service.form`."""
+"""What counts as MNIST's own form, at each of its limits; and how strokes are brought into it:
+`service.picture.mnist_format`.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from service.form import THICKEST, THINNEST, of_strokes, thickness
+from service.picture.mnist_format import THICKEST, THINNEST, of_strokes, thickness
 from tests.service.conftest import is_mnist_form
 
 if TYPE_CHECKING:
-    from service.components import Mask
-    from service.picture import Pixels
+    from service.picture.decode import Pixels
+    from service.picture.segment.components import Mask
 
 
 def bar(first: int = 4, last: int = 23, *, width: int = 2, value: int = 255) -> Pixels:

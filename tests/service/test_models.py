@@ -1,4 +1,4 @@
-"""Which version answers, through `service.lifecycle.Models`: what it begins with, follows and refuses."""
+"""Which version answers, through `service.versions.manager.Models`: what it begins with, follows and refuses."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks import hostile_models
-from service import check, lifecycle, versions
 from service.errors import ModelError, NoModel
-from service.lifecycle import Models
-from service.orders import Orders
+from service.model import check
 from service.settings import Settings
+from service.versions import folder as versions
+from service.versions import manager
+from service.versions.manager import Models
+from service.versions.shared_state import Orders
 from tests.conftest import MODELS, until
 from tests.service.conftest import publish
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from service.classifier import Classifier
-    from service.trial import Trial
+    from service.model.classifier import Classifier
+    from service.versions.canary import Trial
 
 
 LOOK = 0.05  # seconds: a look comes ten times as often as in the service
@@ -86,7 +88,7 @@ class Followed:
     async def follow(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
         """Play a story while it is followed; nothing may be told that the story did not take."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lifecycle, "POLL_SECONDS", LOOK)
+            patch.setattr(manager, "POLL_SECONDS", LOOK)
             hear = (self.changed, self.told.put_nowait, self.tried.put_nowait, self.missing.update)
             async with self.models.followed(*hear):
                 await story()
@@ -361,7 +363,7 @@ def publish_slow(models: Path) -> None:
 def test_nobody_waits_for_a_hanging_check(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that ordered it is answered, others unload meanwhile, and the end comes at once."""
     monkeypatch.setattr(check, "SECONDS", 60.0)
-    monkeypatch.setattr(lifecycle, "ORDER_SECONDS", 0.5)
+    monkeypatch.setattr(manager, "ORDER_SECONDS", 0.5)
     followed = Followed(models)
     followed.models.start()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import httpx
 import pytest
 
-from service import keys
+from service.access import keys
 from tests.conftest import running_service
 from tests.service.test_alike import told
 from tests.service.test_keys import LOAD, SEVEN, UNLOAD

@@ -17,7 +17,7 @@ import onnx.numpy_helper
 import onnxruntime
 import pytest
 
-from service.classifier import Classifier
+from service.model.classifier import Classifier
 from tests.conftest import MODELS, Digits, Service, png, running_service
 from tests.service.conftest import publish as publish_committed
 from training.publish import publish
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.picture import Pixels
+    from service.picture.decode import Pixels
 
 SIZES = (784, 2560, 2304, 10)  # as large as a model may be
 PIXELS = "application/octet-stream"

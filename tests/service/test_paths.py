@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.pages import HEADERS
+from service.api.pages import HEADERS
 from tests.conftest import running_service
 from tests.service.test_metrics import samples
 

@@ -1,4 +1,4 @@
-"""The bytes people send, through `service.picture.decode`: formats, modes, orientation, limits, damage."""
+"""The bytes people send, through `service.picture.decode.decode`: formats, modes, orientation, limits, damage."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from benchmarks.hostile import changed, jpeg_of_scans
 from service.errors import NotAPicture, ServiceError, TooLarge, Unusable
-from service.picture import decode
-from service.small_png import read_small_grey
+from service.picture.decode import decode
+from service.picture.small_png import read_small_grey
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def test_large_png_costs_little_more_than_its_pixels(mode: str, tmp_path: Path) 
     path = tmp_path / "large.png"
     image.save(path, transparency=0) if mode == "P" else image.save(path)
     code = f"""
-from service.picture import decode
+from service.picture.decode import decode
 def peak():
     return int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 data = open({str(path)!r}, "rb").read()

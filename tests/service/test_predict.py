@@ -22,8 +22,8 @@ from tests.service.test_protocol import answer, post
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from service.classifier import Classifier
-    from service.picture import Pixels
+    from service.model.classifier import Classifier
+    from service.picture.decode import Pixels
 
 PNG = {"content-type": "image/png"}
 RAW = {"content-type": "application/octet-stream"}

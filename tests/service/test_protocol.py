@@ -14,15 +14,15 @@ import httpx
 import numpy as np
 import pytest
 
-from service.form import seems_mnist_form
-from service.image import prepare
+from service.picture.mnist_format import seems_mnist_form
+from service.picture.prepare import prepare
 from tests.conftest import Digits, Service, png, running_service
 from tests.service.conftest import is_mnist_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.classifier import Classifier
+    from service.model.classifier import Classifier
 
 
 @pytest.fixture

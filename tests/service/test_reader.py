@@ -20,17 +20,17 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from service.errors import NotAPicture, ServiceError, TooLarge
-from service.metrics import Metrics
+from service.observability.metrics import Metrics
 from service.reader import readers
 from service.reader.readers import Readers, Reading
 from service.settings import Settings
-from service.spool import Spool
+from service.system.spool import Spool
 from tests.conftest import png, running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.picture import Pixels
+    from service.picture.decode import Pixels
     from tests.conftest import Digits, Service
 
 

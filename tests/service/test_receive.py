@@ -1,4 +1,4 @@
-"""A request's body, through `service.receive`: what arrives, what is unpacked of it, and what is refused."""
+"""A request's body, through `service.connection.receive`: what arrives, what is unpacked of it, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING
 import pytest
 from starlette.requests import Request
 
-from service.bodies import Bodies
-from service.budget import Budget
+from service.codec.compression import decompress
+from service.connection.body_budget import Bodies
+from service.connection.budget import Budget
+from service.connection.receive import RATE, admitted_body, receive_body
+from service.connection.start_queue import Turns
 from service.errors import DeadlineExceeded, Malformed, Overloaded, SlowRequest, TooLarge, UnknownMediaType
-from service.image import QUICK_BYTES
-from service.reader.compression import decompress
-from service.receive import RATE, admitted_body, receive_body
+from service.picture.prepare import QUICK_BYTES
 from service.settings import Settings
-from service.spool import Spool
-from service.turns import Turns
+from service.system.spool import Spool
 from tests.service.test_admission import Door
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
     from typing import Any
 
-    from service.classifier import Classifier
+    from service.model.classifier import Classifier
 
 LIMIT = 8 * 2**20  # twice as much as is unpacked at a time
 PLAIN = bytes(range(256)) * (LIMIT // 256)

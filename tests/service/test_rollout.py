@@ -1,4 +1,4 @@
-"""Who answers a request while a version is tried, through `service.rollout.Rollout`, with real versions."""
+"""Who answers a request while a version is tried, through `service.inference.router.Rollout`, with real versions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service import versions
-from service.artefact import read
-from service.batcher import Batcher
-from service.metrics import Metrics
-from service.predict import Small
-from service.rollout import Rollout
+from service.inference.batcher import Batcher
+from service.inference.engine import Small
+from service.inference.router import Rollout
+from service.model.artefact import read
+from service.observability.metrics import Metrics
+from service.versions import folder
 from tests.conftest import MODELS
 from tests.service.conftest import publish
 from tests.service.test_canary import next_digit, not_finite, publish_edited, raises
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from service.answers import Answers
-    from service.artefact import Probabilities
-    from service.classifier import Classifier
-    from service.picture import Pixels
-    from service.rollout import Chosen
+    from service.inference.results import Answers
+    from service.inference.router import Chosen
+    from service.model.artefact import Probabilities
+    from service.model.classifier import Classifier
+    from service.picture.decode import Pixels
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ class Rolled:
     def __init__(self, models: Path, number: int, percent: float) -> None:
         publish(models, 2)
         self.followed = Followed(models, model_version="2")
-        versions.tell_canary(self.followed.settings, number, percent)
+        folder.tell_canary(self.followed.settings, number, percent)
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.models = self.followed.models
@@ -92,7 +92,7 @@ def test_without_a_trial_what_serves_answers(models: Path, images: Pixels, class
     rolled = Rolled(models, 1, 100)
 
     async def story() -> None:
-        versions.forget_canary(rolled.followed.settings)
+        folder.forget_canary(rolled.followed.settings)
         rolled.models.look_again()
         assert await rolled.followed.next_trial() is None
         assert rolled.choose() == (rolled.models.current, rolled.models.current, None)

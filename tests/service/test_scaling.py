@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from service import body, framing, image, openinference, texts, values
-from service.reader.compression import decompress
+from service.codec import base64_text, body, json_values, v2_json
+from service.codec.compression import decompress
+from service.connection import framing
+from service.picture import prepare
 from tests import scaling
 from tests.scaling import Repeated
 
@@ -77,7 +79,7 @@ INFERENCES = {
 def texts_of(made: bytes) -> bytes:
     """Base64, whose errors are not the service's yet."""
     try:
-        return texts.decoded_lines(made.decode())
+        return base64_text.decoded_lines(made.decode())
     except ValueError:
         return b""
 
@@ -110,7 +112,7 @@ def numbers(size: int) -> dict[str, Any]:
 
 
 def read_document(made: dict[str, Any]) -> object:
-    return openinference.read(made, b"", max_images=64)
+    return v2_json.read(made, b"", max_images=64)
 
 
 def elements(size: int) -> bytes:
@@ -120,7 +122,7 @@ def elements(size: int) -> bytes:
 
 def read_elements(made: bytes) -> object:
     tensor = {"name": "images", "shape": [64], "datatype": "BYTES", "parameters": {"binary_data_size": len(made)}}
-    return openinference.read({"inputs": [tensor]}, made, max_images=64)
+    return v2_json.read({"inputs": [tensor]}, made, max_images=64)
 
 
 def gzipped(size: int) -> bytes:
@@ -143,10 +145,10 @@ Reading = tuple["Callable[[Any], object]", "Callable[[int], Any]"]
 READINGS: dict[str, Reading] = (
     {f"a form, {name}": (parsed("multipart/form-data; boundary=b"), make) for name, make in FORMS.items()}
     | {f"JSON, {name}": (parsed("application/json"), make) for name, make in JSONS.items()}
-    | {f"an inference, {name}": (functools.partial(openinference.parse, header_length=None, max_images=64), make)
+    | {f"an inference, {name}": (functools.partial(v2_json.parse, header_length=None, max_images=64), make)
        for name, make in INFERENCES.items()}
     | {
-        "values": (functools.partial(values.check, max_images=64), Repeated(b",")),
+        "values": (functools.partial(json_values.check, max_images=64), Repeated(b",")),
         "pixels": (parsed("application/octet-stream"), Repeated(bytes(784))),
         "no picture": (parsed("application/x"), Repeated(b" ")),
         "base64": (texts_of, Repeated(b"AAAA")),
@@ -206,7 +208,7 @@ CHUNKS = {
     "empty data": chunk(b"IDAT"),
     "frames": chunk(b"fdAT", bytes(8)),
 }
-read_picture = functools.partial(image.read, max_pixels=50_000_000)
+read_picture = functools.partial(prepare.read, max_pixels=50_000_000)
 PICTURES: dict[str, Reading] = (
     {f"JPEG, {name}": (read_picture, Repeated(unit, *picture("JPEG"))) for name, unit in SEGMENTS.items()}
     | {f"JPEG, {name} behind": (read_picture, Repeated(unit, b"".join(picture("JPEG"))[:-2]))

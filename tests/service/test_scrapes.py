@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.errors import Overloaded
-from service.scrapes import MOST, Scrapes
+from service.observability.scrapes import MOST, Scrapes
 from tests.conftest import running_service
 from tests.service.test_protocol import answer
 from tests.service.test_shutdown import connect

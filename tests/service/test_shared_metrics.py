@@ -16,9 +16,9 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from service import shared_metrics
-from service.metrics import Metrics
-from service.reserved_file import SIZE, ReservedFile
+from service.observability import shared_metrics
+from service.observability.metrics import Metrics
+from service.system.reserved_file import SIZE, ReservedFile
 from tests.conftest import ROOT, running_service, until
 from tests.service.sharing import numbers
 from tests.service.test_environment import changed, root
@@ -179,7 +179,7 @@ FULL = """
 import errno, os, sys
 from pathlib import Path
 from prometheus_client.mmap_dict import MmapedDict
-from service.reserved_file import ReservedFile
+from service.system.reserved_file import ReservedFile
 
 def refuse(*_):
     raise OSError(errno.ENOSPC, "No space left on device")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.shares import Shares
+from service.process.connection_counts import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def become(monkeypatch: pytest.MonkeyPatch) -> Become:
     """Be the process with this id."""
-    return lambda pid: monkeypatch.setattr("service.shares.getpid", lambda: pid)
+    return lambda pid: monkeypatch.setattr("service.process.connection_counts.getpid", lambda: pid)
 
 
 def test_a_process_alone_has_nobody_to_share_with() -> None:

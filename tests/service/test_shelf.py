@@ -1,4 +1,4 @@
-"""The versions on the disk, through `service.shelf.Shelf`: which is to be loaded, and what is refused."""
+"""The versions on the disk, through `service.versions.loader.Shelf`: which is to be loaded, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from service import versions
 from service.errors import ModelError
 from service.settings import Settings
-from service.shelf import Shelf
-from service.verified import Verified
+from service.versions import folder
+from service.versions.checked_files import Verified
+from service.versions.loader import Shelf
 from tests.service.conftest import publish
 from tests.service.test_canary import constant, publish_edited
 from tests.service.test_models import mend, spoil
@@ -22,7 +22,7 @@ from tests.service.test_models import mend, spoil
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.shelf import Found
+    from service.versions.loader import Found
     from tests.service.test_canary import Graph
 
 
@@ -54,7 +54,7 @@ def refuse(shelf: Shelf, found: Found | None) -> str:
 def test_the_highest_is_to_be_loaded_until_it_serves(shelf: Shelf, models: Path) -> None:
     """And again when its files change; one below it has no place beside it."""
     found = shelf.look(None)
-    assert found == (2, versions.stamp(models / "2"))
+    assert found == (2, folder.stamp(models / "2"))
     assert shelf.numbers == [2, 1]
     assert shelf.look(None) == found  # it is not loaded yet
     current = shelf.load(found)
@@ -62,7 +62,7 @@ def test_the_highest_is_to_be_loaded_until_it_serves(shelf: Shelf, models: Path)
     assert shelf.look(current) is None
     os.utime(models / "2" / "model.onnx", ns=(1, 1))
     changed = shelf.look(current)
-    assert changed == (2, versions.stamp(models / "2"))
+    assert changed == (2, folder.stamp(models / "2"))
     assert changed != found
 
 
@@ -71,7 +71,7 @@ def test_a_chosen_one_is_to_be_loaded_and_no_other(shelf: Shelf, settings: Setti
     found = shelf.look(None)
     assert found is not None
     current = shelf.load(found)
-    versions.pin(settings, "1")
+    folder.pin(settings, "1")
     assert number(shelf.look(current)) == 1
     (models / "1" / "model.json").unlink()
     assert shelf.look(current) is None
@@ -161,35 +161,35 @@ def test_why_nothing_serves_is_told(shelf: Shelf, models: Path) -> None:
 
 def test_a_canary_is_to_be_loaded_until_it_is_tried(shelf: Shelf, settings: Settings, models: Path) -> None:
     """And again when its files change; it is not `latest`, and nothing is tried where nothing serves."""
-    versions.tell_canary(settings, 2, 30)
-    told = versions.canary(settings)
+    folder.tell_canary(settings, 2, 30)
+    told = folder.canary(settings)
     found = shelf.look(None)
     assert number(found) == 1
     assert found is not None
     assert shelf.look_at_canary(None, None) == (None, None)
     current = shelf.load(found)
     told_now, canary = shelf.look_at_canary(current, None)
-    assert (told_now, canary) == (told, (2, versions.stamp(models / "2")))
+    assert (told_now, canary) == (told, (2, folder.stamp(models / "2")))
     assert canary is not None
     tried = shelf.load(canary)
     assert shelf.look_at_canary(current, tried) == (told, None)
     os.utime(models / "2" / "model.onnx", ns=(1, 1))
-    assert shelf.look_at_canary(current, tried) == (told, (2, versions.stamp(models / "2")))
+    assert shelf.look_at_canary(current, tried) == (told, (2, folder.stamp(models / "2")))
 
 
 def test_what_is_no_canary_is_not_tried(shelf: Shelf, settings: Settings, models: Path) -> None:
     """None told, one that is held, the one that serves itself; and one that is missing or refused is not loaded."""
-    versions.pin(settings, "1")
+    folder.pin(settings, "1")
     found = shelf.look(None)
     assert found is not None
     current = shelf.load(found)
     assert shelf.look_at_canary(current, None) == (None, None)
     for told, percent in ((2, None), (1, 30.0)):
-        versions.tell_canary(settings, told, percent)
+        folder.tell_canary(settings, told, percent)
         assert shelf.look_at_canary(current, None) == (None, None)
-    versions.tell_canary(settings, 7, 30)
-    assert shelf.look_at_canary(current, None) == (versions.canary(settings), None)
-    versions.tell_canary(settings, 2, 0)
+    folder.tell_canary(settings, 7, 30)
+    assert shelf.look_at_canary(current, None) == (folder.canary(settings), None)
+    folder.tell_canary(settings, 2, 0)
     spoil(models, 2)
     refuse(shelf, shelf.look_at_canary(current, None)[1])
-    assert shelf.look_at_canary(current, None) == (versions.canary(settings), None)
+    assert shelf.look_at_canary(current, None) == (folder.canary(settings), None)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from service.tally import DELAY, Book, BulkHistogram, Count, Level, Spread
+from service.observability.buffered_metrics import DELAY, Book, BulkHistogram, Count, Level, Spread
 
 BOUNDS = (1.0, 2.0, 5.0)
 

@@ -1,4 +1,4 @@
-"""One canary, through `service.trial.Trial`: which requests it answers, and what stops it."""
+"""One canary, through `service.versions.canary.Trial`: which requests it answers, and what stops it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.trial import COMPARISONS, FAILURES, WINDOW, Comparison, Trial
-from service.versions import Canary
+from service.versions.canary import COMPARISONS, FAILURES, WINDOW, Comparison, Trial
+from service.versions.folder import Canary
 from tests.conftest import MODELS
 
 if TYPE_CHECKING:
-    from service.classifier import Classifier
+    from service.model.classifier import Classifier
 
 IDS = [f"client-{number}" for number in range(2000)]
 

@@ -1,4 +1,4 @@
-"""Which version is tried beside the one that serves, through `service.lifecycle.Models`."""
+"""Which version is tried beside the one that serves, through `service.versions.manager.Models`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service import versions
-from service.orders import Orders
+from service.versions import folder
+from service.versions.shared_state import Orders
 from tests.service.conftest import publish
 from tests.service.test_models import Followed, begin, keep_changing, mend, spoil
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.trial import Trial
+    from service.versions.canary import Trial
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def followed(models: Path) -> Followed:
 
 def tell(followed: Followed, percent: float | None, number: int = 2) -> None:
     """What is told of a canary, and a look at once."""
-    versions.tell_canary(followed.settings, number, percent)
+    folder.tell_canary(followed.settings, number, percent)
     followed.models.look_again()
 
 
@@ -69,9 +69,9 @@ def test_it_is_followed_without_an_order(followed: Followed) -> None:
 
     async def story() -> None:
         assert await followed.next() == "1"
-        versions.tell_canary(followed.settings, 2, 30)
+        folder.tell_canary(followed.settings, 2, 30)
         await trial(followed, 30)
-        versions.tell_canary(followed.settings, 2, None)
+        folder.tell_canary(followed.settings, 2, None)
         assert await followed.next_trial() is None
 
     followed.run(story)
@@ -84,13 +84,13 @@ def test_one_that_is_promoted_is_tried_no_more(followed: Followed) -> None:
         assert await followed.next() == "1"
         tell(followed, 30)
         await trial(followed, 30)
-        versions.pin(followed.settings, "2")
+        folder.pin(followed.settings, "2")
         followed.models.look_again()
         assert await followed.next() == "2"
         assert await followed.next_trial() is None
         tell(followed, 60)
-        versions.forget_canary(followed.settings)
-        versions.unpin(followed.settings)
+        folder.forget_canary(followed.settings)
+        folder.unpin(followed.settings)
         tell(followed, 40, number=1)
         found = await followed.next_trial()
         assert found is not None
@@ -139,7 +139,7 @@ def test_one_that_is_still_changing_is_waited_for(models: Path) -> None:
 
     async def story() -> None:
         assert await followed.next() == "1"
-        versions.tell_canary(followed.settings, 2, 30)
+        folder.tell_canary(followed.settings, 2, 30)
         begin(models, 2)
         await keep_changing(models, 2)
         mend(models, 2)
@@ -154,7 +154,7 @@ def test_one_that_is_rolled_back_stays_so_until_it_is_told_again(models: Path) -
     orders = Orders(shared=False)
     workers = [Followed(models, orders) for _ in range(3)]
     for worker in workers:
-        versions.tell_canary(worker.settings, 2, 30)
+        folder.tell_canary(worker.settings, 2, 30)
         worker.models.start()
     first, second, third = workers
 
@@ -172,7 +172,7 @@ def test_one_that_is_rolled_back_stays_so_until_it_is_told_again(models: Path) -
         for worker in workers:
             assert await worker.next() == "1"
         await stop()
-        versions.tell_canary(first.settings, 2, 30)
+        folder.tell_canary(first.settings, 2, 30)
         await stop()
 
     first.run(lambda: second.follow(lambda: third.follow(story)))

@@ -1,4 +1,6 @@
-"""The versions in a folder, through `service.versions`: which are there, which is chosen, and what a change is."""
+"""The versions in a folder, through `service.versions.folder`: which are there, which is chosen, and what a change
+is.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from service import versions
 from service.errors import ModelError
 from service.settings import Settings
+from service.versions import folder as versions
 
 
 @pytest.fixture
