@@ -120,13 +120,13 @@ import sys
 from multiprocessing import reduction
 from pathlib import Path
 import numpy, onnxruntime
-from service import memory
+from service.system import heap
 from service.settings import Settings
 from service.versions.loader import Shelf
 from service.versions.checked_files import Verified
 
 def held():
-    memory.give_back()
+    heap.give_back()
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
@@ -199,7 +199,7 @@ def test_a_check_ends_with_who_started_it(slow: Files) -> None:
     script = f"""\
 from multiprocessing import reduction
 from pathlib import Path
-from service import artefact, check
+from service.model import artefact, check
 with check.checking(artefact.read_files(Path({str(slow.folder.parent)!r}), "1"), 64, lambda: False) as begun:
     print(begun.pid, flush=True)
     begun.wait()
@@ -218,7 +218,7 @@ from multiprocessing import reduction
 from pathlib import Path
 import numpy as np
 from benchmarks import hostile_models
-from service import artefact
+from service.model import artefact
 from service.model.classifier import Classifier
 images, probabilities = np.zeros((1, 1, 28, 28), np.uint8), np.full((1, 10), 0.1, np.float32)
 version = artefact.Artefact("a", "1", "", hostile_models.sparse_elsewhere(), {}, images, probabilities)

@@ -103,7 +103,7 @@ def test_readers_see_the_same_numbers_while_the_dead_are_added_up(three: Path, t
     for index in range(200):
         shutil.copytree(dead, folder / f"{dead.name}-{index}")
     expected = numbers(folder)
-    fold = f"from service import shared_metrics as s; from pathlib import Path; s.fold(Path({str(folder)!r}))"
+    fold = f"from service.observability import shared_metrics as s; from pathlib import Path; s.fold(Path({str(folder)!r}))"
     with contextlib.ExitStack() as stack:
         folding = [stack.enter_context(subprocess.Popen([sys.executable, "-c", fold], cwd=ROOT)) for _ in range(2)]
         while any(process.poll() is None for process in folding):
