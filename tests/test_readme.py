@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from service.observability.metrics import Metrics
 from service.settings import Settings
-from tests.conftest import ROOT
+from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     import httpx
