@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from benchmarks import hostile, hostile_models
+from qa import hostile, hostile_models
 from service.errors import ModelError, NotChecked
 from service.model import artefact, check
 from service.settings import Settings
