@@ -25,15 +25,15 @@ MODULES = set(
     "requests runpy shelve smtplib subprocess telnetlib torch urllib.request urllib3 xmlrpc yaml".split()
 )
 ALLOWED = {
-    ("check.py", "subprocess"): "the service's own module, in which model versions are checked",
-    ("confinement.py", "ctypes"): "prctl, so that processes end with their parent",
-    ("grpc/heap.py", "ctypes"): "mallopt, so that a large message's memory goes back",
-    ("memory.py", "ctypes"): "malloc_trim, so that a version's memory goes back",
+    ("model/check.py", "subprocess"): "the service's own module, in which model versions are checked",
+    ("system/confinement.py", "ctypes"): "prctl, so that processes end with their parent",
+    ("v2/grpc/heap.py", "ctypes"): "mallopt, so that a large message's memory goes back",
+    ("system/heap.py", "ctypes"): "malloc_trim, so that a version's memory goes back",
     ("reader/fork_server.py", "subprocess"): "starts this program's own module, with nothing from outside",
-    ("orphans.py", "ctypes"): "prctl, so that no process that has ended is left behind",
-    ("drain.py", "ctypes"): "a socket's filter, which the kernel takes by its address",
-    ("worker_process.py", "subprocess"): "Python itself, as a worker",
-    ("watchdog.py", "subprocess"): "Python itself, as the process that watches a service of one process",
+    ("system/orphans.py", "ctypes"): "prctl, so that no process that has ended is left behind",
+    ("connection/drain.py", "ctypes"): "a socket's filter, which the kernel takes by its address",
+    ("process/worker_process.py", "subprocess"): "Python itself, as a worker",
+    ("process/watchdog.py", "subprocess"): "Python itself, as the process that watches a service of one process",
     ("client.py", "http.client"): "the client of scripts",
 }
 FORKS = {"reader/__main__.py"}  # processes that read strangers' bytes, within limits
@@ -45,7 +45,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not node.level:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
