@@ -18,4 +18,4 @@ def explored(schema: str | Path, url: str, *words: str) -> subprocess.CompletedP
     """Runs Schemathesis with every check over a schema, at an address or in a file; its output tells what failed."""
     tool = [str(Path(sys.prefix) / "bin" / "schemathesis"), "--config-file", str(FOLDER / "schemathesis.toml")]
     command = [*tool, "run", str(schema), "--url", url, "--checks", "all", "--no-color", *words]
-    return subprocess.run(command, cwd=FOLDER.parents[1], capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=FOLDER.parents[2], capture_output=True, text=True, check=False)
