@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
 
-from ..inference.admission import TIMEOUT
+from ..headers import TIMEOUT
 
 if TYPE_CHECKING:
     from ..settings import Settings
