@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from .connection.drain import Drain
     from .model.classifier import Classifier
     from .settings import Settings
-    from .versions.canary import Trial
-    from .versions.manager import Models
+    from .versions.canary import CanaryTrial
+    from .versions.manager import VersionManager
 
 # Answered before whatever waits for its turn.
 AHEAD = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
@@ -55,7 +55,7 @@ AHEAD = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live
 log = logging.getLogger("service")
 
 
-def create_app(settings: Settings, models: Models, registry: CollectorRegistry, drain: Drain) -> FastAPI:
+def create_app(settings: Settings, models: VersionManager, registry: CollectorRegistry, drain: Drain) -> FastAPI:
     """The service: the `models` answer within the limits of `settings`, and `registry` takes its metrics."""
     watched = metrics.Metrics(registry)
     batcher = Batcher(watched, max_batch=settings.max_images)
@@ -70,7 +70,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         logs.count_dropped(watched.dropped_lines.inc)
 
         def changed(classifier: Classifier | None) -> None:
-            watched.serves(service.__version__, classifier)
+            watched.set_served(service.__version__, classifier)
             if classifier is None:
                 log.warning("serving no model")
             else:
@@ -84,13 +84,13 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
 
         drain.install()
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(signals.on_hangup(asyncio.get_running_loop(), models.look_again))
+            stack.enter_context(signals.on_hangup(asyncio.get_running_loop(), models.poll_now))
             certificate = Certificate(settings)
             connections = Connections(settings, watched, budget := Budget())
             bodies = Bodies(budget, settings.max_body_bytes)
             for part in (
                 predictor.reading(),
-                models.followed(changed, refused, functools.partial(_tried, watched), watched.misses),
+                models.followed(changed, refused, functools.partial(_tried, watched), watched.set_missing),
                 certificate.followed(),
                 orphans.reaped(),
                 connections.watched(),
@@ -128,7 +128,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
             yield shared | ({"fast_path": fast_path} if settings.fast_path else {})
         predictor.close()
         batcher.close()
-        watched.book.flush()
+        watched.buffered.flush()
 
     app = FastAPI(
         title="mnist-mlp",
@@ -154,7 +154,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     return app
 
 
-def _unready(drain: Drain, access: Access | None, models: Models) -> str | None:
+def _unready(drain: Drain, access: Access | None, models: VersionManager) -> str | None:
     """Why no requests should be sent here, if so."""
     if drain.begun:
         return "the service is shutting down"
@@ -163,12 +163,12 @@ def _unready(drain: Drain, access: Access | None, models: Models) -> str | None:
     return None if models.current else "no model version is loaded"
 
 
-def _tried(watched: metrics.Metrics, trial: Trial | None) -> None:
-    watched.tries(trial)
-    if trial is None:
+def _tried(watched: metrics.Metrics, canary: CanaryTrial | None) -> None:
+    watched.set_canary(canary)
+    if canary is None:
         log.info("trying no other version")
     else:
-        log.info("trying version %s with %g %% of the requests", trial.classifier.version, trial.percent)
+        log.info("trying version %s with %g %% of the requests", canary.classifier.version, canary.percent)
 
 
 def _routes(app: FastAPI) -> list[tuple[str, str]]:
@@ -180,7 +180,7 @@ def _methods(route: object) -> set[str]:
     return getattr(route, "methods", None) or {"GET"}
 
 
-def _add_predict(app: FastAPI, predictor: Predictor, models: Models, settings: Settings) -> None:
+def _add_predict(app: FastAPI, predictor: Predictor, models: VersionManager, settings: Settings) -> None:
     responses = openapi.predict_responses(settings)
     options: dict[str, Any] = {"tags": ["predict"], "response_model": None}
 
@@ -213,7 +213,7 @@ def _add_predict(app: FastAPI, predictor: Predictor, models: Models, settings: S
         return await predict(request)
 
 
-def _add_operation(app: FastAPI, models: Models) -> None:
+def _add_operation(app: FastAPI, models: VersionManager) -> None:
     ready: dict[int | str, dict[str, Any]] = {
         200: openapi.answer(openapi.HEALTH, "Ready."),
         503: openapi.answer(openapi.HEALTH, "Not ready, with the reason."),

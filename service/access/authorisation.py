@@ -41,7 +41,7 @@ class Holder:
 
     def __init__(self, entry: Entry, metrics: Metrics) -> None:
         self.entry = entry
-        self.counts = metrics.of_key(entry.name)
+        self.counts = metrics.key_counters(entry.name)
         self._tokens = self._size = max(1.0, entry.rate or 1.0)
         self._since = time.monotonic()
 

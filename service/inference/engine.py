@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..picture.prepare import Prepared
     from ..settings import Settings
     from ..system.spool import Spool
-    from ..versions.manager import Models
+    from ..versions.manager import VersionManager
     from .batcher import Batcher
     from .results import Answers
     from .router import Headers
@@ -69,7 +69,7 @@ class Unread(NamedTuple):
 class Predictor:
     """Answers request bodies, each with a classifier that serves when it begins."""
 
-    def __init__(self, models: Models, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
+    def __init__(self, models: VersionManager, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
         self._models = models
         self.rollout = Rollout(models, batcher, metrics)
         self._readers = Readers(settings, metrics)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..connection.connections import Connections
     from ..connection.drain import Drain
-    from .connection_counts import Shares
+    from .connection_counts import ConnectionCounts
 
 AT_ONCE = 16  # connections in one turn of the event loop
 PATIENCE = 0.002  # seconds for another worker to come and take what is there
@@ -36,13 +36,13 @@ class Acceptor:
         self,
         listener: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
-        shares: Shares,
+        counts: ConnectionCounts,
         connections: Connections,
         drain: Drain,
     ) -> None:
         self._listener = listener
         self._protocol = protocol
-        self._shares = shares
+        self._counts = counts
         self._connections = connections
         self._drain = drain
         self._loop = asyncio.get_running_loop()
@@ -52,12 +52,12 @@ class Acceptor:
         self._most = 1  # that are taken although another one has fewer, which does not come
         self._last_descriptor = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - KEPT
         listener.setblocking(False)
-        self._shares.tell(0)
+        self._counts.publish(0)
         self._listen()
 
     def close(self) -> None:
         """Take no more."""
-        self._shares.end()
+        self._counts.withdraw()
         self._loop.remove_reader(self._listener.fileno())
         if self._pause is not None:
             self._pause.cancel()
@@ -72,7 +72,7 @@ class Acceptor:
     def _ready(self) -> None:
         """Connections wait: take them, as long as nobody has fewer; the last before the end, in any case."""
         for _ in range(AT_ONCE):
-            fewest = None if self._drain.closing.is_set() else self._shares.fewest()
+            fewest = None if self._drain.closing.is_set() else self._counts.fewest()
             if fewest is not None and self._count() > fewest + fewest // 8:
                 self._leave(fewest)
                 return
@@ -88,7 +88,7 @@ class Acceptor:
     def _go_on(self) -> None:
         """Take some of what is there still, where it did not come."""
         self._listen()
-        if self._shares.fewest() == self._left_at:
+        if self._counts.fewest() == self._left_at:
             for _ in range(self._most):
                 if not self._take():
                     return
@@ -100,7 +100,7 @@ class Acceptor:
     def _count(self) -> int:
         """How many this worker has; told to the others."""
         count = self._connections.count + len(self._coming)
-        self._shares.tell(count)
+        self._counts.publish(count)
         return count
 
     def _take(self) -> bool:

@@ -32,13 +32,15 @@ if TYPE_CHECKING:
     from ..observability.metrics import Metrics
     from ..settings import Settings
     from ..system.spool import Spool
-    from ..versions.manager import Models
+    from ..versions.manager import VersionManager
 
 MAX_LENGTH_HEADER = 40  # characters, of which a length has twenty at most
 MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
 
 
-def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: Settings, watched: Metrics) -> None:
+def add_inference(
+    app: FastAPI, predictor: Predictor, models: VersionManager, settings: Settings, watched: Metrics
+) -> None:
     """Add all routes below /v2."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 

@@ -44,7 +44,7 @@ class Tripped(NamedTuple):
     sentence: str
 
 
-class Trial:
+class CanaryTrial:
     """A version that is tried, by what is told of it, until something else is told or it is stopped."""
 
     def __init__(self, classifier: Classifier, told: Canary) -> None:

@@ -24,7 +24,7 @@ KEPT = 64  # digests
 LOOK_SECONDS = 0.05
 
 
-class Verified:
+class CheckedFiles:
     """Digests of files that were checked, newest first, and a lock for the next check."""
 
     def __init__(self, descriptor: int | None = None) -> None:

@@ -116,14 +116,14 @@ def unpin(settings: Settings) -> None:
     pin_file(settings).unlink(missing_ok=True)
 
 
-def canary_file(settings: Settings) -> Path:
+def canary_path(settings: Settings) -> Path:
     """Where a canary is told, if there is one."""
     return pin_file(settings).with_name(CANARY)
 
 
 def canary(settings: Settings) -> Canary | None:
     """What the canary file says, if there is one; raises `ModelError` for other words in it."""
-    path = canary_file(settings)
+    path = canary_path(settings)
     told = _told(settings, path)
     if told is None:
         return None
@@ -135,14 +135,14 @@ def canary(settings: Settings) -> Canary | None:
     return Canary(int(found[1]), percent, written)
 
 
-def tell_canary(settings: Settings, number: int, percent: float | None) -> None:
+def write_canary(settings: Settings, number: int, percent: float | None) -> None:
     """Have every service that reads this file try a version, or hold it back; raises `OSError`."""
-    _write(canary_file(settings), f"{number} {HELD if percent is None else f'{percent:g}'}")
+    _write(canary_path(settings), f"{number} {HELD if percent is None else f'{percent:g}'}")
 
 
-def forget_canary(settings: Settings) -> None:
+def remove_canary(settings: Settings) -> None:
     """Let the version be one like all others; raises `OSError`."""
-    canary_file(settings).unlink(missing_ok=True)
+    canary_path(settings).unlink(missing_ok=True)
 
 
 def candidates(settings: Settings) -> list[int]:

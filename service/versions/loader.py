@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..model.artefact import Files
     from ..model.classifier import Classifier
     from ..settings import Settings
-    from .checked_files import Verified
+    from .checked_files import CheckedFiles
     from .folder import Canary, Stamp
 
 CHOICE, CANARY = "choice", "canary"
@@ -37,20 +37,20 @@ class Found(NamedTuple):
     stamp: Stamp
 
 
-class Shelf:
+class VersionLoader:
     """What lies in a model's folder, and what came of it."""
 
-    def __init__(self, settings: Settings, verified: Verified) -> None:
+    def __init__(self, settings: Settings, checked_files: CheckedFiles) -> None:
         self.name: str | None = None  # another model never takes the place of this one
         self.numbers: list[int] = []  # that lie there
         self.refused: dict[int, str] = {}  # and why
         self.missing = {CHOICE: 0, CANARY: 0}  # versions that are named and not there, by what names them
         self._stamps: dict[int, Stamp] = {}  # as they were when they were loaded or refused
         self._settings = settings
-        self._verified = verified
+        self._checked_files = checked_files
         self._stopped = threading.Event()
 
-    def look(self, current: Classifier | None) -> Found | None:
+    def version_to_load(self, current: Classifier | None) -> Found | None:
         """The version that is to be loaded, if it is not the one that serves; raises `ModelError`."""
         word = versions.chosen(self._settings)
         told = versions.canary(self._settings)
@@ -68,7 +68,7 @@ class Shelf:
                 return None
         return None
 
-    def look_at_canary(
+    def canary_to_load(
         self, current: Classifier | None, tried: Classifier | None
     ) -> tuple[Canary | None, Found | None]:
         """What is to be tried, if anything is; and its version, if it is to be loaded; raises `ModelError`."""
@@ -135,13 +135,13 @@ class Shelf:
     def _checked(self, found: Found, meanwhile: Callable[[], object]) -> Files:
         """The version's files, as a process of their own has found them good; raises `ModelError`."""
         files = artefact.read_files(self._settings.model_dir, str(found.number))
-        if files.digest not in self._verified:
-            with self._verified.turn(self._stopped.is_set):
-                if files.digest not in self._verified:  # while this worker waited for its turn
+        if files.digest not in self._checked_files:
+            with self._checked_files.turn(self._stopped.is_set):
+                if files.digest not in self._checked_files:  # while this worker waited for its turn
                     with check.checking(files, self._settings.max_images, self._stopped.is_set) as checking:
                         meanwhile()
                         checking.wait()
-                    self._verified.add(files.digest)
+                    self._checked_files.add(files.digest)
         return files
 
     def missed(self) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ...observability.metrics import Metrics
     from ...observability.requests import Observer
     from ...settings import Settings
-    from ...versions.manager import Models
+    from ...versions.manager import VersionManager
 
 IDLE_SECONDS = 300  # a connection without a call is closed; its client makes another for the next
 PENDING = 1024  # calls that core has, and nobody has looked at
@@ -41,7 +41,7 @@ PENDING = 1024  # calls that core has, and nobody has looked at
 async def serving(
     *,
     settings: Settings,
-    models: Models,
+    models: VersionManager,
     predictor: Predictor,
     observer: Observer,
     access: Access | None,
