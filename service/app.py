@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from .versions.manager import VersionManager
 
 # Answered before whatever waits for its turn.
-AHEAD = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+PRIORITY_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 log = logging.getLogger("service")
 
@@ -90,11 +90,11 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
             bodies = Bodies(budget, settings.max_body_bytes)
             for part in (
                 predictor.reading(),
-                models.followed(changed, refused, functools.partial(_tried, watched), watched.set_missing),
-                certificate.followed(),
-                orphans.reaped(),
-                connections.watched(),
-                contextlib.nullcontext() if access is None else access.file.followed(),
+                models.following(changed, refused, functools.partial(_on_canary_changed, watched), watched.set_missing),
+                certificate.following(),
+                orphans.reaping(),
+                connections.watching(),
+                contextlib.nullcontext() if access is None else access.file.following(),
             ):
                 await stack.enter_async_context(part)
             if settings.grpc_port is not None:
@@ -117,7 +117,7 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
                 "drain": drain,
                 "connections": connections,
                 "observer": observer,
-                "turns": Turns(settings.max_wait_seconds, AHEAD),
+                "turns": Turns(settings.max_wait_seconds, PRIORITY_PATHS),
                 "bodies": bodies,
                 "certificate": certificate,
                 "hosts": AllowedHosts(settings.allowed_hosts) if settings.allowed_hosts else None,
@@ -158,12 +158,12 @@ def _unready(drain: Drain, access: Access | None, models: VersionManager) -> str
     """Why no requests should be sent here, if so."""
     if drain.begun:
         return "the service is shutting down"
-    if access is not None and access.file.trouble is not None:
-        return access.file.trouble
+    if access is not None and access.file.failure is not None:
+        return access.file.failure
     return None if models.current else "no model version is loaded"
 
 
-def _tried(watched: metrics.Metrics, canary: CanaryTrial | None) -> None:
+def _on_canary_changed(watched: metrics.Metrics, canary: CanaryTrial | None) -> None:
     watched.set_canary(canary)
     if canary is None:
         log.info("trying no other version")

@@ -70,13 +70,13 @@ def _tell(chosen: argparse.Namespace) -> int:
 def _promote(settings: Settings, number: int) -> None:
     """Have a version serve: as `latest`, where that is chosen and comes to it, or else by the pin."""
     check.check(settings, number)
-    if folder.chosen(settings) != folder.LATEST or number != folder.numbers(settings.model_dir)[0]:
+    if folder.chosen_version(settings) != folder.LATEST or number != folder.numbers(settings.model_dir)[0]:
         folder.pin(settings, str(number))
     folder.remove_canary(settings)
 
 
-def _told(settings: Settings) -> folder.Canary:
-    told = folder.canary(settings)
+def _told(settings: Settings) -> folder.CanarySpec:
+    told = folder.read_canary(settings)
     if told is None:
         raise ModelError(f"{folder.canary_path(settings)}: expected a canary, found none")
     return told

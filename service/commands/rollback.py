@@ -48,7 +48,7 @@ def _choose(chosen: argparse.Namespace) -> int:
 
 def _before(settings: settings_module.Settings) -> int:
     """The highest version below the chosen one; raises `ModelError`."""
-    word = folder.chosen(settings)
+    word = folder.chosen_version(settings)
     numbers = folder.candidates(settings)
     highest = max(numbers, default=0) if word == folder.LATEST else int(word)
     below = [number for number in numbers if number < highest]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .guard import Guarded
     from .handshake import Handshake
 
-LOOK_SECONDS = 0.5
+CHECK_SECONDS = 0.5
 AT_ONCE = 256  # connections that are looked at before others have their turn: some hundred microseconds
 BYTES = 2000 * 16_384  # that connections themselves take, where nothing else limits them
 LEAST_BYTES = 2**20  # that connections may hold, however few there may be
@@ -48,7 +48,7 @@ class Connections:
         self.keep_alive = settings.keep_alive_seconds  # without a request, after an answer
         # Whatever the chunks of a body are like, and what comes after them.
         self.max_message = 2 * settings.max_body_bytes
-        self.look_seconds = min(LOOK_SECONDS, self.timeout / 8, self.keep_alive / 8)
+        self.check_seconds = min(CHECK_SECONDS, self.timeout / 8, self.keep_alive / 8)
         cost = COST if settings.tls_cert_file is None else TLS_COST
         kept = SPARE if settings.metrics_port is None else SPARE + OF_METRICS_PORT
         self._limit = min(settings.max_connections or BYTES // cost, _descriptors(settings) - kept)
@@ -137,7 +137,7 @@ class Connections:
         self._metrics.connections.set(self.count)
 
     @contextlib.asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
+    async def watching(self) -> AsyncIterator[None]:
         """Look at all of them while the context is open."""
         task = asyncio.create_task(self._watch())
         yield
@@ -146,7 +146,7 @@ class Connections:
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self.look_seconds)
+            await asyncio.sleep(self.check_seconds)
             self.tell()
             for number, connection in enumerate(list(self._open)):
                 if number % AT_ONCE == AT_ONCE - 1:
@@ -155,7 +155,7 @@ class Connections:
                     continue
                 try:
                     # What would be late at the next look is late now.
-                    connection.look(loop.time() + self.look_seconds)
+                    connection.check_timeouts(loop.time() + self.check_seconds)
                 except Exception:  # one that cannot be looked at keeps none of the others from it
                     log.exception("looking at a connection failed")
 

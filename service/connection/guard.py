@@ -395,7 +395,7 @@ class Guarded(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def look(self, now: float) -> None:
+    def check_timeouts(self, now: float) -> None:
         """Cut it off if its client will be too slow by `now`, when it is looked at next."""
         timeout = self._connections.timeout
         if self._hanging_up and not self._holds_answers():
@@ -407,7 +407,7 @@ class Guarded(HttpToolsProtocol):
                 self._unsent = self._unsent_now()
                 self.count()
             if self._taking is None:  # it may have begun just after the last look
-                self._taking = _Taking(now - 2 * self._connections.look_seconds, taken)
+                self._taking = _Taking(now - 2 * self._connections.check_seconds, taken)
             if now > self._taking.since + timeout + (taken - self._taking.taken) / RATE:
                 self._connections.count_slow()
                 self._reset()

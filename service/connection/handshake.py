@@ -83,7 +83,7 @@ class Handshake(SSLProtocol):  # type: ignore[misc]
         """Since when it waits for its client, on the loop's clock; infinite where it waits no longer."""
         return math.inf if self._below.is_closing() else self._since
 
-    def look(self, now: float) -> None:
+    def check_timeouts(self, now: float) -> None:
         """Cut it off if its client will be too slow by `now`, when it is looked at next."""
         if now > self._since + self._connections.timeout:
             self._connections.count_slow()

@@ -59,7 +59,7 @@ class Rollout:
         The id is the one in the headers, or the request's own `identity`.
         """
         canary = self._models.canary
-        if canary is not None and canary.takes(given_id(headers) or identity):
+        if canary is not None and canary.answers(given_id(headers) or identity):
             return Chosen(canary.classifier, served, canary)
         return Chosen(served, served, canary)
 
@@ -121,13 +121,13 @@ class Rollout:
         elif not np.isfinite(found.probabilities).all():
             error = ValueError("probabilities that are no numbers")
         self._metrics.canary_requests["answered" if error is None else "failed"].inc()
-        self._judge(canary, canary.ran(error))
+        self._judge(canary, canary.record_run(error))
         return error is not None
 
     def _compared(self, canary: CanaryTrial, comparison: Comparison) -> None:
-        self._judge(canary, canary.compared(comparison))
+        self._judge(canary, canary.record_comparison(comparison))
 
     def _judge(self, canary: CanaryTrial, tripped: Tripped | None) -> None:
         if tripped is not None and self._models.roll_back(canary):
             self._metrics.rollbacks[tripped.reason].inc()
-            log.error("the canary, version %s, is rolled back: %s", canary.told.number, tripped.sentence)
+            log.error("the canary, version %s, is rolled back: %s", canary.spec.number, tripped.sentence)

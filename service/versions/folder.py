@@ -32,7 +32,7 @@ MAX_WORDS = 80  # bytes, of a pin or a canary file
 Stamp = tuple[tuple[int, int, int], ...]  # inode, bytes and time of each file
 
 
-class Canary(NamedTuple):
+class CanarySpec(NamedTuple):
     """What is told of a version that is not to be `latest` until it is promoted."""
 
     number: int
@@ -64,7 +64,7 @@ def stamp(folder: Path) -> Stamp | None:
     """
     try:
         try:
-            with files.opened(folder) as descriptor:
+            with files.open_folder(folder) as descriptor:
                 return tuple(_facts(os.stat(name, dir_fd=descriptor, follow_symlinks=False)) for name in FILES)
         except FileNotFoundError:
             return None
@@ -83,13 +83,13 @@ def pin_file(settings: Settings) -> Path:
     return settings.pin_file or settings.model_dir / PIN
 
 
-def chosen(settings: Settings) -> str:
+def chosen_version(settings: Settings) -> str:
     """The pin's word, or else the setting's: `latest` or a number; raises `ModelError` for another word in the pin."""
     path = pin_file(settings)
-    told = _told(settings, path)
-    if told is None:
+    spec = _told(settings, path)
+    if spec is None:
         return settings.model_version
-    word, _ = told
+    word, _ = spec
     if word != LATEST and not re.fullmatch(NUMBER, word):
         raise ModelError(f"{path.name}: expected a version's number, or {LATEST}, found something else")
     return word
@@ -121,18 +121,18 @@ def canary_path(settings: Settings) -> Path:
     return pin_file(settings).with_name(CANARY)
 
 
-def canary(settings: Settings) -> Canary | None:
+def read_canary(settings: Settings) -> CanarySpec | None:
     """What the canary file says, if there is one; raises `ModelError` for other words in it."""
     path = canary_path(settings)
-    told = _told(settings, path)
-    if told is None:
+    spec = _told(settings, path)
+    if spec is None:
         return None
-    words, written = told
+    words, written = spec
     found = re.fullmatch(rf"({NUMBER}) ({HELD}|[0-9]{{1,3}}(?:\.[0-9]+)?)", words)
     percent = None if found is None or found[2] == HELD else float(found[2])
     if found is None or (percent or 0) > 100:
         raise ModelError(f"{path.name}: expected a version's number, and 0 to 100 or {HELD}, found something else")
-    return Canary(int(found[1]), percent, written)
+    return CanarySpec(int(found[1]), percent, written)
 
 
 def write_canary(settings: Settings, number: int, percent: float | None) -> None:
@@ -147,12 +147,12 @@ def remove_canary(settings: Settings) -> None:
 
 def candidates(settings: Settings) -> list[int]:
     """The numbers that `latest` may come to, highest first: all but the canary's; raises `ModelError`."""
-    return without(canary(settings), numbers(settings.model_dir))
+    return exclude_canary(read_canary(settings), numbers(settings.model_dir))
 
 
-def without(told: Canary | None, found: list[int]) -> list[int]:
+def exclude_canary(spec: CanarySpec | None, found: list[int]) -> list[int]:
     """All numbers but the canary's."""
-    return [number for number in found if told is None or number != told.number]
+    return [number for number in found if spec is None or number != spec.number]
 
 
 def _write(path: Path, words: str) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..model.classifier import Classifier
     from ..settings import Settings
     from .checked_files import CheckedFiles
-    from .folder import Canary, Stamp
+    from .folder import CanarySpec, Stamp
 
 CHOICE, CANARY = "choice", "canary"
 HIGHEST = 100  # versions that `latest` may come to: each is looked at twice a second
@@ -52,12 +52,12 @@ class VersionLoader:
 
     def version_to_load(self, current: Classifier | None) -> Found | None:
         """The version that is to be loaded, if it is not the one that serves; raises `ModelError`."""
-        word = versions.chosen(self._settings)
-        told = versions.canary(self._settings)
+        word = versions.chosen_version(self._settings)
+        spec = versions.read_canary(self._settings)
         self.numbers = versions.numbers(self._settings.model_dir)
         latest = word == versions.LATEST
         self.missing[CHOICE] = 0
-        for number in versions.without(told, self.numbers)[:HIGHEST] if latest else [int(word)]:
+        for number in versions.exclude_canary(spec, self.numbers)[:HIGHEST] if latest else [int(word)]:
             found = self._found(number)
             if found is None:
                 self.missing[CHOICE] = 0 if latest else number
@@ -70,15 +70,15 @@ class VersionLoader:
 
     def canary_to_load(
         self, current: Classifier | None, tried: Classifier | None
-    ) -> tuple[Canary | None, Found | None]:
+    ) -> tuple[CanarySpec | None, Found | None]:
         """What is to be tried, if anything is; and its version, if it is to be loaded; raises `ModelError`."""
-        told = versions.canary(self._settings)
+        spec = versions.read_canary(self._settings)
         self.missing[CANARY] = 0
-        if told is None or told.percent is None or current is None or _is(current, told.number):
+        if spec is None or spec.percent is None or current is None or _is(current, spec.number):
             return None, None
-        found = self._found(told.number)
-        self.missing[CANARY] = told.number if found is None else 0
-        return told, None if found is None or self._known(found, tried) else found
+        found = self._found(spec.number)
+        self.missing[CANARY] = spec.number if found is None else 0
+        return spec, None if found is None or self._known(found, tried) else found
 
     def _found(self, number: int) -> Found | None:
         """The version, once its files are all there."""
@@ -99,7 +99,7 @@ class VersionLoader:
             checked = self._checked(found, meanwhile)
             from ..model.classifier import Classifier  # noqa: PLC0415 - the parent of several workers loads none
 
-            classifier = Classifier(artefact.opened(checked))
+            classifier = Classifier(artefact.parse(checked))
             if self.name not in {None, classifier.name}:
                 folder = self._settings.model_dir / str(found.number)
                 raise ModelError(f"{folder}: expected model {self.name}, which is served, found {classifier.name}")
@@ -144,7 +144,7 @@ class VersionLoader:
                     self._checked_files.add(files.digest)
         return files
 
-    def missed(self) -> str:
+    def missing_message(self) -> str:
         """What is named and not there, in words; else nothing."""
         files = ", ".join(versions.FILES)
         return "; ".join(
@@ -153,7 +153,7 @@ class VersionLoader:
             if number
         )
 
-    def nothing(self) -> ModelError:
+    def no_version_error(self) -> ModelError:
         """Why the chosen version is not served."""
         missing = f"{self._settings.model_dir}: expected a version with {', '.join(versions.FILES)}, found none"
         return ModelError(next(iter(self.refused.values()), missing))

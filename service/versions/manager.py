@@ -74,7 +74,7 @@ class VersionManager:
                 raise
             except ModelError:
                 continue  # it is remembered why
-        raise self.loader.nothing()
+        raise self.loader.no_version_error()
 
     def served(self) -> Classifier:
         """The classifier that answers now; raises `NoModel`."""
@@ -83,7 +83,7 @@ class VersionManager:
         return self.current
 
     @contextlib.asynccontextmanager
-    async def followed(
+    async def following(
         self,
         changed: Callable[[Classifier | None], None],
         refused: Callable[[str], None],
@@ -121,9 +121,9 @@ class VersionManager:
             raise ModelError(f"the chosen version is still being checked after {ORDER_SECONDS:g} s")
         self._ordered.result()
         if self.loader.missing[CHOICE]:
-            raise ModelError(self.loader.missed())
+            raise ModelError(self.loader.missing_message())
         if self.loader.refused or self.current is None:
-            raise self.loader.nothing()
+            raise self.loader.no_version_error()
 
     async def unload(self) -> None:
         """Serve nothing in any worker, until an order to load; what is being loaded comes too late."""
@@ -135,7 +135,7 @@ class VersionManager:
         if self.canary is not canary:
             return False
         self._try(None)
-        return self._shared_state.give_up(canary.told.written)
+        return self._shared_state.give_up(canary.spec.written)
 
     async def _follow(self) -> None:
         while True:
@@ -170,7 +170,7 @@ class VersionManager:
                     self._swap(classifier)
             await self._update_trial(settled=settled)
             self._missed(self.loader.missing)
-            self._tell(self.loader.missed())
+            self._tell(self.loader.missing_message())
 
     async def _loaded(self, found: Found) -> Classifier | None:
         """The version; none where it is refused. Raises `NotChecked`."""
@@ -185,19 +185,19 @@ class VersionManager:
     async def _update_trial(self, *, settled: bool) -> None:
         """Try what is told to be tried; raises `ModelError`."""
         tried = None if self.canary is None else self.canary.classifier
-        told, found = await asyncio.to_thread(self.loader.canary_to_load, self.current, tried)
-        if told is None or self._shared_state.gave_up(told.written):
+        spec, found = await asyncio.to_thread(self.loader.canary_to_load, self.current, tried)
+        if spec is None or self._shared_state.gave_up(spec.written):
             self._try(None)
         elif found is not None:
             before, self._seen_canary = self._seen_canary, found
             if settled and found != before:
                 return
             classifier = await self._loaded(found)
-            self._try(None if classifier is None or self._shared_state.unloaded else CanaryTrial(classifier, told))
-        elif self.canary is None or self.canary.told.number != told.number:
+            self._try(None if classifier is None or self._shared_state.unloaded else CanaryTrial(classifier, spec))
+        elif self.canary is None or self.canary.spec.number != spec.number:
             self._try(None)
-        elif self.canary.told != told:
-            self._try(CanaryTrial(self.canary.classifier, told))
+        elif self.canary.spec != spec:
+            self._try(CanaryTrial(self.canary.classifier, spec))
 
     def _serve_nothing(self) -> None:
         self._try(None)

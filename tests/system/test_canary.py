@@ -201,8 +201,8 @@ def test_an_id_stays_on_its_side(both: Path, digits: Digits, classifier: Classif
     ids = [f"client-{number}" for number in range(40)]
 
     def expected(percent: float) -> list[str]:
-        canary = CanaryTrial(type(classifier).load(MODELS, "1"), versions.Canary(1, percent, 0))
-        return ["1" if canary.takes(name) else "2" for name in ids]
+        canary = CanaryTrial(type(classifier).load(MODELS, "1"), versions.CanarySpec(1, percent, 0))
+        return ["1" if canary.answers(name) else "2" for name in ids]
 
     def sides() -> list[str]:
         return [predict(service, digits.images[0], **{"x-request-id": name}) for name in ids]

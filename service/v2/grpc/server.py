@@ -76,7 +76,7 @@ async def serving(
         await stopped
 
     ending = asyncio.create_task(end())
-    async with health.followed(), allowed.departures.watched():
+    async with health.following(), allowed.departures.watching():
         yield
         drain.closing.set()
         await ending

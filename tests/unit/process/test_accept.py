@@ -65,7 +65,7 @@ def test_a_connection_is_left_to_who_has_fewer(
     monkeypatch: pytest.MonkeyPatch, own: int, other: int | None, *, ending: bool, left: bool
 ) -> None:
     """For a while, and not where this worker is ending; after it, the connection is taken here."""
-    monkeypatch.setattr("service.process.accept.PATIENCE", 1.0)
+    monkeypatch.setattr("service.process.accept.YIELD_SECONDS", 1.0)
     counts = ConnectionCounts(2)
     counts.assign([1, os.getpid()])
     if other is not None:

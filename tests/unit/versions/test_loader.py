@@ -151,18 +151,18 @@ def test_latest_is_one_of_the_highest_hundred(loader: VersionLoader, models: Pat
 def test_why_nothing_serves_is_told(loader: VersionLoader, models: Path) -> None:
     """The first that was refused, or else that there is none."""
     expected = f"{models}: expected a version with golden.npz, model.json, model.onnx, found none"
-    assert str(loader.nothing()) == expected
+    assert str(loader.no_version_error()) == expected
     spoil(models, 2)
     spoil(models, 1)
     reason = refuse(loader, loader.version_to_load(None))
     refuse(loader, loader.version_to_load(None))
-    assert str(loader.nothing()) == reason
+    assert str(loader.no_version_error()) == reason
 
 
 def test_a_canary_is_to_be_loaded_until_it_is_tried(loader: VersionLoader, settings: Settings, models: Path) -> None:
     """And again when its files change; it is not `latest`, and nothing is tried where nothing serves."""
     folder.write_canary(settings, 2, 30)
-    told = folder.canary(settings)
+    told = folder.read_canary(settings)
     found = loader.version_to_load(None)
     assert number(found) == 1
     assert found is not None
@@ -188,8 +188,8 @@ def test_what_is_no_canary_is_not_tried(loader: VersionLoader, settings: Setting
         folder.write_canary(settings, told, percent)
         assert loader.canary_to_load(current, None) == (None, None)
     folder.write_canary(settings, 7, 30)
-    assert loader.canary_to_load(current, None) == (folder.canary(settings), None)
+    assert loader.canary_to_load(current, None) == (folder.read_canary(settings), None)
     folder.write_canary(settings, 2, 0)
     spoil(models, 2)
     refuse(loader, loader.canary_to_load(current, None)[1])
-    assert loader.canary_to_load(current, None) == (folder.canary(settings), None)
+    assert loader.canary_to_load(current, None) == (folder.read_canary(settings), None)

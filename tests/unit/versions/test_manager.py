@@ -89,7 +89,7 @@ class Followed:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(manager, "POLL_SECONDS", LOOK)
             hear = (self.changed, self.told.put_nowait, self.tried.put_nowait, self.missing.update)
-            async with self.models.followed(*hear):
+            async with self.models.following(*hear):
                 await story()
         assert self.told.empty()
         assert self.tried.empty()
