@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from .connection.drain import Drain
     from .model.classifier import Classifier
     from .settings import Settings
-    from .versions.canary import Trial
-    from .versions.manager import Models
+    from .versions.canary import CanaryTrial
+    from .versions.manager import VersionManager
 
 # Answered before whatever waits for its turn.
 PRIORITY_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
@@ -124,7 +124,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
             }
         engine.close()
         batcher.close()
-        watched.book.flush()
+        watched.buffered.flush()
 
     app = FastAPI(
         title="mnist-mlp",
@@ -151,8 +151,8 @@ def _unready(drain: Drain, access: Access | None, models: Models) -> str | None:
     """Say why no requests should be sent here, if so."""
     if drain.begun:
         return "the service is shutting down"
-    if access is not None and access.file.trouble is not None:
-        return access.file.trouble
+    if access is not None and access.file.failure is not None:
+        return access.file.failure
     return None if models.current else "no model version is loaded"
 
 
@@ -175,7 +175,7 @@ def _tell_canary(watched: metrics.Metrics, trial: Trial | None) -> None:
     if trial is None:
         log.info("trying no other version")
     else:
-        log.info("trying version %s with %g %% of the requests", trial.classifier.version, trial.percent)
+        log.info("trying version %s with %g %% of the requests", canary.classifier.version, canary.percent)
 
 
 def _routes(app: FastAPI) -> list[tuple[str, str]]:

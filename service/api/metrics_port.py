@@ -69,7 +69,7 @@ async def serving(
         await response(scope, receive, send)
 
     connections = FewConnections(settings, watched, budget)
-    async with connections.watched():
+    async with connections.watching():
         yield {
             "app": app,
             "connections": connections,

@@ -167,7 +167,7 @@ class Connections:
         self._metrics.connections.set(self.count)
 
     @contextlib.asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
+    async def watching(self) -> AsyncIterator[None]:
         """Look at all of them while the context is open."""
         task = asyncio.create_task(self._watch())
         yield

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..picture.prepare import Prepared as PreparedImage
     from ..settings import Settings
     from ..system.spool import Spool
-    from ..versions.manager import Models
+    from ..versions.manager import VersionManager
     from .batcher import Batcher
     from .router import Chosen
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
-    from ..versions.canary import Comparison, Trial, Tripped
-    from ..versions.manager import Models
+    from ..versions.canary import CanaryTrial, Comparison, Tripped
+    from ..versions.manager import VersionManager
     from .batcher import Batcher
     from .results import Results
 
@@ -38,13 +38,13 @@ class Chosen(NamedTuple):
 
     classifier: Classifier
     served: Classifier  # answers where that one is the canary, and fails
-    trial: Trial | None  # that is under way
+    canary: CanaryTrial | None  # that is under way
 
 
 class Router:
     """Runs requests with the versions that are chosen for them."""
 
-    def __init__(self, models: Models, batcher: Batcher, metrics: Metrics) -> None:
+    def __init__(self, models: VersionManager, batcher: Batcher, metrics: Metrics) -> None:
         self._models = models
         self._batcher = batcher
         self._metrics = metrics
@@ -59,10 +59,10 @@ class Router:
 
         The id is the one in the headers, or the request's own `identity`.
         """
-        trial = self._models.trial
-        if trial is not None and trial.takes(given_id(headers) or identity):
-            return Chosen(trial.classifier, served, trial)
-        return Chosen(served, served, trial)
+        canary = self._models.canary
+        if canary is not None and canary.answers(given_id(headers) or identity):
+            return Chosen(canary.classifier, served, canary)
+        return Chosen(served, served, canary)
 
     async def run(self, chosen: Chosen, pixels: bytes) -> tuple[Classifier, Results]:
         """Return the version that has answered, and its answers to n·784 pixels."""
@@ -73,7 +73,7 @@ class Router:
             found: Results | Exception = await self._batcher.predict(classifier, pixels)
         except Exception as error:  # noqa: BLE001 - whatever it is, the request is not lost by it
             found = error
-        if self._failed(trial, found):
+        if self._failed(canary, found):
             return served, await self._batcher.predict(served, pixels)
         return classifier, found  # type: ignore[return-value]  # no error, or it would have failed
 
@@ -100,9 +100,9 @@ class Router:
 
     def compare(self, chosen: Chosen, pixels: bytes) -> None:
         """This request has been answered: see what the other version says, if there is time."""
-        if chosen.trial is not None:
+        if chosen.canary is not None:
             images = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28)
-            self._shadow.offer(chosen.served, chosen.trial, images)
+            self._shadow.offer(chosen.served, chosen.canary, images)
 
     def _failed(self, trial: Trial, found: Results | Exception) -> bool:
         """Whether the canary's run for a request came to nothing, which is held against it."""
@@ -112,13 +112,13 @@ class Router:
         elif not np.isfinite(found.probabilities).all():
             error = ValueError("probabilities that are no numbers")
         self._metrics.canary_requests["answered" if error is None else "failed"].inc()
-        self._judge(trial, trial.ran(error))
+        self._judge(canary, canary.record_run(error))
         return error is not None
 
-    def _compared(self, trial: Trial, comparison: Comparison) -> None:
-        self._judge(trial, trial.compared(comparison))
+    def _compared(self, canary: CanaryTrial, comparison: Comparison) -> None:
+        self._judge(canary, canary.record_comparison(comparison))
 
-    def _judge(self, trial: Trial, tripped: Tripped | None) -> None:
-        if tripped is not None and self._models.roll_back(trial):
+    def _judge(self, canary: CanaryTrial, tripped: Tripped | None) -> None:
+        if tripped is not None and self._models.roll_back(canary):
             self._metrics.rollbacks[tripped.reason].inc()
-            log.error("the canary, version %s, is rolled back: %s", trial.told.number, tripped.sentence)
+            log.error("the canary, version %s, is rolled back: %s", canary.spec.number, tripped.sentence)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from ..errors import ServiceError
-    from .buffered_metrics import Count, Spread
+    from .buffered_metrics import BufferedCounter, BufferedHistogram
     from .metrics import Metrics
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -50,7 +50,7 @@ class Observer:
         # An id is cheap and unique: a random start for each process, then a count.
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
-        self._bound: dict[tuple[str, str, int], tuple[Count, Spread, Count | None]] = {}
+        self._bound: dict[tuple[str, str, int], tuple[BufferedCounter, BufferedHistogram, BufferedCounter | None]] = {}
         self.expect(routes)
 
     def expect(self, routes: Iterable[tuple[str, str]]) -> None:
@@ -100,11 +100,13 @@ class Observer:
             }
             access_log.info("request", extra={"fields": fields})
 
-    def _children(self, route: str, method: str, status: int) -> tuple[Count, Spread, Count | None]:
+    def _children(
+        self, route: str, method: str, status: int
+    ) -> tuple[BufferedCounter, BufferedHistogram, BufferedCounter | None]:
         """The metrics of these labels: looked up once, since that costs more than counting."""
         key = (route, method, status)
         if key not in self._bound:
-            self._bound[key] = self._metrics.of_requests(route, method, status)
+            self._bound[key] = self._metrics.request_metrics(route, method, status)
         return self._bound[key]
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .room import Room
     from .sockets import Peer, Sockets
 
-LOOK_SECONDS = 0.01  # in which some 20 MB come from the same machine
+POLL_SECONDS = 0.01  # in which some 20 MB come from the same machine
 IDLE_SECONDS = 0.03  # where all that wait are streams, and nothing large comes
 
 
@@ -131,14 +131,14 @@ class Arrivals:
     def _begin(self, line: Line, wait: Wait, since: float | None, among: Room) -> None:
         line.coming[wait] = since
         among.wait(wait)
-        if self._look is None:
-            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_all)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(POLL_SECONDS, self._check_timeouts)
 
     def _end(self, line: Line, wait: Wait, among: Room) -> None:
         del line.coming[wait]
         among.waited(wait)
 
-    def _look_at_all(self) -> None:
+    def _check_timeouts(self) -> None:
         """Count what has come, and refuse what takes too long."""
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -150,9 +150,9 @@ class Arrivals:
                 line.due = min(max(line.due, now) + more / MIN_BYTES_PER_SECOND, now + self._seconds)
             self._refuse_slow(line, now)
             if line.large_since is not None or any(since is not None for since in line.coming.values()):
-                pause = LOOK_SECONDS
+                pause = POLL_SECONDS
         self._make_room()
-        self._look = loop.call_later(pause, self._look_at_all) if self._lines else None
+        self._timer = loop.call_later(pause, self._check_timeouts) if self._lines else None
 
     def _make_room(self) -> None:
         """Over the limit give up the largest, and of equals the newest: more comes before the next look."""

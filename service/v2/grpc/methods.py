@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ...model.classifier import Classifier
     from ...observability.metrics import Metrics
     from ...settings import Settings
-    from ...versions.manager import Models
+    from ...versions.manager import VersionManager
 
 
 PIECE = 2**20  # bytes that are written at a time

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ...observability.metrics import Metrics
     from ...observability.requests import Observer
     from ...settings import Settings
-    from ...versions.manager import Models
+    from ...versions.manager import VersionManager
 
 IDLE_SECONDS = 300  # a connection without a call is closed; its client makes another for the next
 PENDING = 1024  # calls that core has, and nobody has looked at
@@ -76,7 +76,7 @@ async def serving(
         await stopped
 
     ending = asyncio.create_task(end())
-    async with health.followed(), allowed.departures.watched():
+    async with health.following(), allowed.departures.watching():
         yield
         drain.closing.set()
         await ending

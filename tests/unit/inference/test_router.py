@@ -41,11 +41,11 @@ class Rolled:
 
     def __init__(self, models: Path, number: int, percent: float) -> None:
         publish(models, 2)
-        self.followed = Followed(models, model_version="2")
-        folder.tell_canary(self.followed.settings, number, percent)
+        self.following = Followed(models, model_version="2")
+        folder.write_canary(self.following.settings, number, percent)
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        self.models = self.followed.models
+        self.models = self.following.models
         self.models.start()
 
     def run(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -58,7 +58,7 @@ class Rolled:
             await story()
             self.router.close()
 
-        self.followed.run(played)
+        self.following.run(played)
 
     def choose(self, *, headers: Any = (), identity: str | None = None) -> Chosen:
         return self.router.choose(self.models.served(), headers, identity)
@@ -80,7 +80,7 @@ class Rolled:
         return await asyncio.wait_for(ended, 30)
 
     def value(self, name: str, **labels: str) -> float | None:
-        self.metrics.book.flush()
+        self.metrics.buffered.flush()
         return self.registry.get_sample_value(f"mnist_{name}", labels)
 
 
@@ -89,9 +89,9 @@ def test_without_a_trial_what_serves_answers(models: Path, images: Pixels, class
     rolled = Rolled(models, 1, 100)
 
     async def story() -> None:
-        folder.forget_canary(rolled.followed.settings)
-        rolled.models.look_again()
-        assert await rolled.followed.next_trial() is None
+        folder.remove_canary(rolled.following.settings)
+        rolled.models.poll_now()
+        assert await rolled.following.next_canary() is None
         assert rolled.choose() == (rolled.models.current, rolled.models.current, None)
         for ask in (rolled.predict, rolled.submit):
             version, found = await ask(images[:5])
@@ -108,19 +108,19 @@ def test_an_id_chooses_the_headers_first(models: Path) -> None:
     rolled = Rolled(models, 1, 50)
 
     async def story() -> None:
-        trial = rolled.models.trial
-        assert trial is not None
+        canary = rolled.models.canary
+        assert canary is not None
         ids = [f"client-{number}" for number in range(100)]
-        sides = {trial.takes(name): name for name in ids}
+        sides = {canary.answers(name): name for name in ids}
         for taken, name in sides.items():
-            expected = trial.classifier if taken else rolled.models.served()
+            expected = canary.classifier if taken else rolled.models.served()
             by_header = [(b"x-request-id", name.encode())]
             for chosen in (
                 rolled.choose(identity=name),
                 rolled.choose(headers=by_header),
                 rolled.choose(headers=by_header, identity=sides[not taken]),
             ):
-                assert chosen == (expected, rolled.models.served(), trial)
+                assert chosen == (expected, rolled.models.served(), canary)
 
     rolled.run(story)
 
@@ -159,7 +159,7 @@ def test_what_it_fails_on_is_answered_and_the_third_time_ends_it(
             assert np.abs(found - classifier.predict(bad)).max() < 1e-5
             assert rolled.value("canary_requests_total", result="failed") == number
             assert rolled.value("canary_rollbacks_total", reason="errors") == (number > 2)
-        assert await rolled.followed.next_trial() is None
+        assert await rolled.following.next_canary() is None
         async with asyncio.timeout(30):
             while not rolled.value("shadow_answers_total", agreement="failed"):
                 await rolled.submit(bad, chosen)  # and is compared, like every answer on this way
@@ -203,7 +203,7 @@ def test_one_that_sees_other_digits_is_rolled_back(
             while not rolled.value("canary_rollbacks_total", reason="agreement"):
                 rolled.router.compare(chosen, images.tobytes())
                 await asyncio.sleep(0.01)
-        assert await rolled.followed.next_trial() is None
+        assert await rolled.following.next_canary() is None
 
     rolled.run(story)
     (line,) = [record.getMessage() for record in caplog.records]
