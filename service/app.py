@@ -52,7 +52,7 @@ PRIORITY_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/he
 log = logging.getLogger("service")
 
 
-def create_app(settings: Settings, models: Models, registry: CollectorRegistry, drain: Drain) -> FastAPI:
+def create_app(settings: Settings, models: VersionManager, registry: CollectorRegistry, drain: Drain) -> FastAPI:
     """Build the service: the `models` answer within the limits of `settings`, and `registry` takes its metrics."""
     watched = metrics.Metrics(registry)
     access = None if settings.api_keys_file is None else Access(settings.api_keys_file, watched)
@@ -78,19 +78,19 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         connections = Connections(settings, watched, budget)
         bodies = BodyBudget(budget, settings.max_body_bytes)
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(signals.on_hangup(asyncio.get_running_loop(), models.look_again))
+            stack.enter_context(signals.on_hangup(asyncio.get_running_loop(), models.poll_now))
             for part in (
                 engine.reading(),
-                models.followed(
+                models.following(
                     on_served_changed,
                     functools.partial(_tell_refused, watched),
                     functools.partial(_tell_canary, watched),
-                    watched.misses,
+                    watched.set_missing,
                 ),
-                certificate.followed(),
-                orphans.reaped(),
-                connections.watched(),
-                contextlib.nullcontext() if access is None else access.file.followed(),
+                certificate.following(),
+                orphans.reaping(),
+                connections.watching(),
+                contextlib.nullcontext() if access is None else access.file.following(),
             ):
                 await stack.enter_async_context(part)
             if settings.grpc_port is not None:
@@ -147,7 +147,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     return app
 
 
-def _unready(drain: Drain, access: Access | None, models: Models) -> str | None:
+def _unready(drain: Drain, access: Access | None, models: VersionManager) -> str | None:
     """Say why no requests should be sent here, if so."""
     if drain.begun:
         return "the service is shutting down"
@@ -157,7 +157,7 @@ def _unready(drain: Drain, access: Access | None, models: Models) -> str | None:
 
 
 def _tell_served(watched: metrics.Metrics, classifier: Classifier | None) -> None:
-    watched.serves(service.__version__, classifier)
+    watched.set_served(service.__version__, classifier)
     if classifier is None:
         log.warning("serving no model")
     else:
@@ -170,9 +170,9 @@ def _tell_refused(watched: metrics.Metrics, reason: str) -> None:
     log.error("a model version is refused: %s", reason)
 
 
-def _tell_canary(watched: metrics.Metrics, trial: Trial | None) -> None:
-    watched.tries(trial)
-    if trial is None:
+def _tell_canary(watched: metrics.Metrics, canary: CanaryTrial | None) -> None:
+    watched.set_canary(canary)
+    if canary is None:
         log.info("trying no other version")
     else:
         log.info("trying version %s with %g %% of the requests", canary.classifier.version, canary.percent)

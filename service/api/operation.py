@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..observability.metrics import Metrics
-    from ..versions.manager import Models
+    from ..versions.manager import VersionManager
 
 
-def router(models: Models, watched: Metrics, unready: Callable[[], str | None], *, metrics: bool) -> APIRouter:
+def router(models: VersionManager, watched: Metrics, unready: Callable[[], str | None], *, metrics: bool) -> APIRouter:
     """Make the routes; `unready` says why no requests should be sent here, if so."""
     routes = APIRouter()
     _add_health(routes, unready)
@@ -53,7 +53,7 @@ def _add_health(routes: APIRouter, unready: Callable[[], str | None]) -> None:
         return health()
 
 
-def _add_card(routes: APIRouter, models: Models) -> None:
+def _add_card(routes: APIRouter, models: VersionManager) -> None:
     responses: dict[int | str, dict[str, Any]] = {
         200: openapi.answer(openapi.CARD, "The card: what it was trained on, how, and how well."),
         503: openapi.problem("No model version is loaded."),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..picture.prepare import Prepared as PreparedImage
     from ..settings import Settings
     from ..system.spool import Spool
-    from ..versions.manager import Models
+    from ..versions.manager import VersionManager
 
 TEMPLATE = "/predict"
 MAX_CONTENT_TYPE = 1024  # characters: a form's, with its boundary, has a hundred
@@ -151,7 +151,7 @@ def _rows(picture: Picture) -> bytes | None:
     return read_small_grey(picture) if isinstance(picture, bytes) else None
 
 
-def router(route: Predict, engine: Engine, models: Models, settings: Settings) -> APIRouter:
+def router(route: Predict, engine: Engine, models: VersionManager, settings: Settings) -> APIRouter:
     """Make the routes of FastAPI."""
     routes = APIRouter(tags=["predict"])
     responses = openapi.predict_responses(settings)

@@ -65,7 +65,7 @@ class Route(Protocol[T_co]):
 class Engine:
     """Results requests, each with the version of the model that is chosen when it begins."""
 
-    def __init__(self, models: Models, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
+    def __init__(self, models: VersionManager, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
         self.readers = Readers(settings, metrics)
         self.router = Router(models, batcher, metrics)
         self.admission = Admission(settings, models, batcher, self.readers)

@@ -66,8 +66,8 @@ class Router:
 
     async def run(self, chosen: Chosen, pixels: bytes) -> tuple[Classifier, Results]:
         """Return the version that has answered, and its answers to n·784 pixels."""
-        classifier, served, trial = chosen
-        if trial is None or classifier is served:
+        classifier, served, canary = chosen
+        if canary is None or classifier is served:
             return classifier, await self._batcher.predict(classifier, pixels)
         try:
             found: Results | Exception = await self._batcher.predict(classifier, pixels)
@@ -79,8 +79,8 @@ class Router:
 
     def submit(self, chosen: Chosen, pixels: bytes, done: Done, wanted: Callable[[], bool]) -> None:
         """As `Batcher.submit`; `done` gets the version that has answered, too, and returns what sends the response."""
-        classifier, served, trial = chosen
-        if trial is None:
+        classifier, served, canary = chosen
+        if canary is None:
             self._batcher.submit(classifier, pixels, functools.partial(done, classifier), wanted)
             return
 
@@ -90,7 +90,7 @@ class Router:
             return send
 
         def tried(found: Results | Exception) -> Callable[[], None] | None:
-            if not self._failed(trial, found):
+            if not self._failed(canary, found):
                 return answered(classifier, found)
             self._batcher.submit(served, pixels, functools.partial(answered, served), wanted)
             return None
@@ -104,7 +104,7 @@ class Router:
             images = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28)
             self._shadow.offer(chosen.served, chosen.canary, images)
 
-    def _failed(self, trial: Trial, found: Results | Exception) -> bool:
+    def _failed(self, canary: CanaryTrial, found: Results | Exception) -> bool:
         """Whether the canary's run for a request came to nothing, which is held against it."""
         error = None
         if isinstance(found, Exception):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
     from ..settings import Settings
-    from ..versions.manager import Models
+    from ..versions.manager import VersionManager
 
     Handler = Callable[..., Awaitable[Response]]
     Described = dict[int | str, dict[str, Any]]  # responses, by status code
@@ -36,7 +36,7 @@ MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
 
 
 def router(
-    engine: Engine, models: Models, settings: Settings, watched: Metrics, unready: Callable[[], str | None]
+    engine: Engine, models: VersionManager, settings: Settings, watched: Metrics, unready: Callable[[], str | None]
 ) -> APIRouter:
     """Make all routes; `unready` says why no requests should be sent here, if so."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -79,7 +79,7 @@ def _add_server(routes: APIRouter, unready: Callable[[], str | None]) -> None:
 
 
 def _add_model(
-    routes: APIRouter, models: Models, settings: Settings, watched: Metrics, unready: Callable[[], str | None]
+    routes: APIRouter, models: VersionManager, settings: Settings, watched: Metrics, unready: Callable[[], str | None]
 ) -> None:
     # Before the model's own routes, which would take "stats" for a name.
     @_route(
@@ -117,7 +117,7 @@ def _add_model(
         return _json(metadata.configuration(_resolve(models, request), settings))
 
 
-def _add_repository(routes: APIRouter, models: Models, settings: Settings) -> None:
+def _add_repository(routes: APIRouter, models: VersionManager, settings: Settings) -> None:
     @_route(routes, "POST", ["/repository/index"], "The versions that there are", {200: answer(openapi.INDEX)})
     async def repository_index() -> Response:
         return _json(repository.index(models, settings))
@@ -160,7 +160,7 @@ def _route(
     return add
 
 
-def _resolve(models: Models, request: Request) -> Classifier:
+def _resolve(models: VersionManager, request: Request) -> Classifier:
     """Return what serves, if the path names it."""
     return models.resolve(request.path_params.get("model"), request.path_params.get("version"))
 

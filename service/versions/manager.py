@@ -89,9 +89,9 @@ class VersionManager:
         The canary answers who names its version. Raises `NoSuchModel` unless it is this model, and this version of it,
         and `NoModel` if nothing serves.
         """
-        classifier, trial = self.served(), self.trial
-        if trial is not None and version == trial.classifier.version:
-            classifier = trial.classifier
+        classifier, canary = self.served(), self.canary
+        if canary is not None and version == canary.classifier.version:
+            classifier = canary.classifier
         if name not in {None, classifier.name} or version not in {None, classifier.version}:
             wanted = quoted(name) if version is None else f"{quoted(name)} version {quoted(version)}"
             raise NoSuchModel(f"unknown model: {wanted} is not found; {classifier.name} {classifier.version} is served")

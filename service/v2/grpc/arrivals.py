@@ -42,7 +42,7 @@ class Arrivals:
         self._most = most
         self._lines: dict[Peer, Line] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._look: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._slow = SlowRequest(
             f"The message did not arrive within {seconds:g} s, nor at {MIN_BYTES_PER_SECOND:,} bytes a second."
         )

@@ -37,7 +37,7 @@ class Methods:
     def __init__(
         self,
         engine: Engine,
-        models: Models,
+        models: VersionManager,
         settings: Settings,
         watched: Metrics,
         unready: Callable[[], str | None],

@@ -41,7 +41,7 @@ PENDING = 1024  # calls that core has, and nobody has looked at
 async def serving(
     *,
     settings: Settings,
-    models: Models,
+    models: VersionManager,
     engine: Engine,
     observer: Observer,
     access: Access | None,

@@ -53,8 +53,8 @@ class Rolled:
 
         async def played() -> None:
             self.router = Router(self.models, Batcher(self.metrics, max_batch=64), self.metrics)
-            assert await self.followed.next() == "2"
-            assert await self.followed.next_trial() is not None
+            assert await self.following.next() == "2"
+            assert await self.following.next_canary() is not None
             await story()
             self.router.close()
 
