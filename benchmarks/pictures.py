@@ -28,8 +28,7 @@ from training.strokes import draw
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.model.artefact import Probabilities
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels, Probabilities
 
 MODELS = Path("models/mnist-mlp")
 ROUNDS = 9

@@ -29,10 +29,9 @@ from .results import Answers, Run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..model.artefact import Probabilities
+    from ..arrays import Pixels, Probabilities
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
-    from ..picture.decode import Pixels
 
 # A run that is predicted to take longer gets a thread; a shorter one costs less than handing it over would.
 INLINE_SECONDS = 0.002

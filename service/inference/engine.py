@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from ..arrays import Pixels, Probabilities
     from ..codec.body import Picture
-    from ..model.artefact import Probabilities
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
-    from ..picture.decode import Pixels
     from ..picture.prepare import Prepared
     from ..settings import Settings
     from ..system.spool import Spool

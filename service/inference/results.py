@@ -15,8 +15,7 @@ from ..model.uncertainty import doubts
 from ..picture.mnist_format import in_mnist_form
 
 if TYPE_CHECKING:
-    from ..model.artefact import Probabilities
-    from ..picture.decode import Pixels
+    from ..arrays import Pixels, Probabilities
 
 
 class Run:

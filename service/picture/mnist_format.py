@@ -14,8 +14,7 @@ from PIL import Image
 from .segment.morphology import thicken, thin
 
 if TYPE_CHECKING:
-    from .decode import Pixels
-    from .segment.components import Mask
+    from ..arrays import Mask, Pixels
 
 SIDE = 28  # pixels of the network's input
 DIGIT_SIDE = 20  # pixels of the digit's longer side in it

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .decode import Picture, Pixels, decode, require_size
+from .decode import Picture, decode, require_size
 from .formats import PNG
 from .mnist_format import SIDE, in_mnist_form, of_strokes, seems_mnist_form
 from .segment.digit import find_ink
@@ -21,7 +21,9 @@ from .small_png import read_small_grey
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Glanced", "Pixels", "Prepared", "glance", "is_quick", "prepare", "read", "unchanged"]
+    from ..arrays import Pixels
+
+__all__ = ["Glanced", "Prepared", "glance", "is_quick", "prepare", "read", "unchanged"]
 
 # A 28 x 28 picture or nearly so: preparing it costs less than handing it to another process.
 QUICK_BYTES, QUICK_PIXELS = 2048, 4096

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models" / "mnist-mlp"

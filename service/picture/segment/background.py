@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .morphology import dilate_square, erode_square, smooth
-from .surface import Colours, Field, fit_surface
+from .surface import fit_surface
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .components import Mask
+    from ...arrays import Colours, Field, Mask
 
 FINEST = (3 / 120, 7 / 120)  # of the picture's longer side: half the width of strokes of pens, and of felt pens
 WIDEST = 17 / 120  # and of brushes

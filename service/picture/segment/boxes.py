@@ -17,7 +17,7 @@ from .morphology import dilate, erode
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .components import Mask
+    from ...arrays import Mask
 
 RUN = 0.7  # of the shape's side: a run this long is straight
 LEAN = 1  # pixels up or down that the paper may lean, beside the line's own thickness

@@ -5,13 +5,17 @@ In: `bool[H, W]`. Out: numbers, `int64[H, W]`. It knows nothing of pictures.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]  # [H, W]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ...arrays import Labels, Mask
 
 
-def label(mask: Mask) -> NDArray[np.int64]:
+def label(mask: Mask) -> Labels:
     """Number the 8-connected shapes of a mask from 0, -1 outside: runs of each row, joined where rows touch."""
     height, width = mask.shape
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)  # [H, W + 1]

@@ -14,8 +14,7 @@ import numpy as np
 from .segmentation import SIZE, Box, cropped, look, look_closer
 
 if TYPE_CHECKING:
-    from ..decode import Pixels
-    from .components import Mask
+    from ...arrays import Mask, Pixels
     from .segmentation import Look
 
 CLOSER = 0.55  # of the look: a digit that is smaller is looked at again from near

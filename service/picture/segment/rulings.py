@@ -16,8 +16,7 @@ from .morphology import dilate, erode
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .components import Mask
-    from .surface import Field
+    from ...arrays import Field, Mask
 
 STRAIGHT = 0.5  # of the picture's side: a run this long is straight
 THICKEST = 0.09  # of the picture's longer side: a thicker band is no line

@@ -13,16 +13,15 @@ from PIL import Image
 
 from ..mnist_format import thickness
 from .background import FINEST, WIDEST, narrow, relief, strokes
-from .components import Mask, label
+from .components import label
 from .morphology import dilate_square
 from .selection import fills_its_box, sort_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..decode import Pixels
+    from ...arrays import Colours, Mask, Pixels
     from .background import Relief
-    from .surface import Colours
 
 SIZE = 120  # pixels of the longer side at which a picture is looked at; strokes are then 2 to 18 wide
 SMALLEST = 84  # smaller pictures are enlarged to this, so that strokes have smooth edges

@@ -6,11 +6,14 @@ say. It does not know which side of the surface ink lies on.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
-Field = NDArray[np.float32]  # [H, W]
-Colours = NDArray[np.float32]  # [H, W, C]
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ...arrays import Colours
 
 _SAMPLES = 28  # a side of the grid of pixels that the surface is fitted to
 

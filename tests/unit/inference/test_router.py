@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
+    from service.arrays import Pixels, Probabilities
     from service.inference.results import Answers
     from service.inference.router import Chosen
-    from service.model.artefact import Probabilities
     from service.model.classifier import Classifier
-    from service.picture.decode import Pixels
 
 
 @pytest.fixture(scope="module")

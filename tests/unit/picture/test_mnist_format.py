@@ -13,8 +13,7 @@ from service.picture.mnist_format import THICKEST, THINNEST, of_strokes, thickne
 from tests.support.service import is_mnist_form
 
 if TYPE_CHECKING:
-    from service.picture.decode import Pixels
-    from service.picture.segment.components import Mask
+    from service.arrays import Mask, Pixels
 
 
 def bar(first: int = 4, last: int = 23, *, width: int = 2, value: int = 255) -> Pixels:
