@@ -138,7 +138,7 @@ class Batcher:
             return
         found: Run | Exception
         try:
-            found = Run(images, classifier.predict(images))
+            found = Run(classifier.predict(images))
         except Exception as error:  # noqa: BLE001 - whatever it is, every request in the batch must get an answer
             found = error
         self._ended(len(images), len(batch))
@@ -158,7 +158,7 @@ class Batcher:
         self._ended(len(images), len(batch))
         self._run(loop)  # at once: the thread works while the answers are written
         error = run.exception()
-        _answer(batch, Run(images, run.result()) if error is None else error)  # type: ignore[arg-type]  # no BaseException
+        _answer(batch, Run(run.result()) if error is None else error)  # type: ignore[arg-type]  # no BaseException
 
     def _take(self) -> tuple[Classifier | None, list[_Waiting]]:
         """The next batch and its version; none where nothing waits."""

@@ -17,8 +17,6 @@ from ..codec import body, v2_json
 from ..codec.body import Numbers
 from ..errors import DeadlineExceeded, ServiceError
 from ..picture import prepare
-from ..picture.prepare import Glanced
-from ..picture.small_png import read_small_grey
 from ..reader.readers import Readers
 from . import occlusion
 from .admission import Admission
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from ..codec.body import Picture
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
-    from ..picture.prepare import Prepared
+    from ..picture.prepare import PreparedImage
     from ..settings import Settings
     from ..system.spool import Spool
     from ..versions.manager import Models
@@ -156,7 +154,7 @@ class Predictor:
             self._metrics.digits[digit].inc()
             self._metrics.confidence.observe(confidence)
 
-    def _count_pictures(self, pictures: Iterable[Glanced | Prepared]) -> None:
+    def _count_pictures(self, pictures: Iterable[PreparedImage]) -> None:
         for picture in pictures:
             self._metrics.ink_ratio.observe(picture.ink_ratio)
             self._metrics.polarities[picture.polarity].inc()
@@ -170,15 +168,16 @@ class Predictor:
         started = time.perf_counter()
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         pictures = body.parse(content_type, data, max_images=self._settings.max_images)
-        small = self._small(pictures.items)
-        if small is None:
+        prepared = self._read_quickly(pictures.items)
+        if prepared is None:
+            return None
+        small = [item for item in prepared if not isinstance(item, ServiceError)]
+        if len(small) < len(prepared):
             return None
         self._metrics.stages["decode"].observe(time.perf_counter() - started)
 
         def answer(classifier: Classifier, answers: Answers) -> tuple[bytes, int | None] | None:
             began = time.perf_counter()
-            if type(small[0]) is Glanced and not all(answers.in_mnist_form):
-                return None
             return self._encode(classifier, self._results(small, answers), began), None
 
         return Small(chosen, _joined(small), answer)
@@ -197,28 +196,13 @@ class Predictor:
         answer = functools.partial(self._inferred, v2_json.encode, request)
         return Small(chosen, request.pixels.tobytes(), answer)
 
-    def _small(self, items: list[Picture]) -> Sequence[Glanced] | Sequence[Prepared] | None:
-        """All pictures, as they seem or as they are, if none of them takes long."""
-        glanced = []
-        for item in items:
-            seen = _glance(item)
-            if seen is None:
-                break
-            glanced.append(seen)
-        else:
-            return glanced
-        first = items[0]
-        if isinstance(first, bytes) and len(items) == 1 and prepare.is_quick(first):
-            return [prepare.read(first, max_pixels=self._settings.max_pixels)]
-        return None
-
     def _encode(self, classifier: Classifier, predictions: list[dict[str, Any]], started: float) -> bytes:
         answer = {"model": classifier.identity, "predictions": predictions}
         encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
         self._metrics.stages["encode"].observe(time.perf_counter() - started)
         return encoded
 
-    async def _read(self, content_type: str, data: Spool) -> tuple[list[Prepared | ServiceError], bool]:
+    async def _read(self, content_type: str, data: Spool) -> tuple[list[PreparedImage | ServiceError], bool]:
         """Each picture as the network will see it, or why there is none; and whether there could be several.
 
         What takes long is read by another process.
@@ -232,17 +216,13 @@ class Predictor:
         reading = await self._readers.read(data, "predict", content_type=content_type[:MAX_CONTENT_TYPE])
         return reading.items, bool(reading.end["several"])
 
-    def _read_quickly(self, items: list[Picture]) -> list[Prepared | ServiceError] | None:
+    def _read_quickly(self, items: list[Picture]) -> list[PreparedImage | ServiceError] | None:
         """All pictures, prepared, if none of them takes long."""
         first = items[0]
         if len(items) == 1 and isinstance(first, bytes) and prepare.is_quick(first):
             return [prepare.read(first, max_pixels=self._settings.max_pixels)]
-        glanced = [item if isinstance(item, ServiceError) else _glance(item) for item in items]
-        if None in glanced:
-            return None
-        whole = prepare.unchanged([one if isinstance(one, Glanced) else None for one in glanced])
-        found = [one if isinstance(one, ServiceError) else found for one, found in zip(glanced, whole, strict=True)]
-        return None if None in found else found  # type: ignore[return-value]  # mypy does not see it
+        prepared = [item if isinstance(item, ServiceError) else _pass_through(item) for item in items]
+        return None if None in prepared else prepared  # type: ignore[return-value]  # mypy does not see it
 
     async def _read_tensor(self, unread: Unread) -> tuple[v2_json.Request, bytes]:
         """The request, and n·784 pixels."""
@@ -258,7 +238,7 @@ class Predictor:
         self._count_pictures(prepared)
         return request, _joined(prepared)
 
-    def _results(self, pictures: Sequence[Glanced | Prepared], answers: Answers) -> list[dict[str, Any]]:
+    def _results(self, pictures: Sequence[PreparedImage], answers: Answers) -> list[dict[str, Any]]:
         self._count_pictures(pictures)
         self._count(answers)
         # The confidence as float32, and so written with the same digits as in the list.
@@ -270,7 +250,7 @@ class Predictor:
         ]
 
     async def _explain(
-        self, chosen: Chosen, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]
+        self, chosen: Chosen, prepared: list[PreparedImage | ServiceError], predictions: list[dict[str, Any]]
     ) -> None:
         async def predict(images: Pixels) -> Probabilities:
             _, answers = await self.rollout.predict(chosen, images.tobytes())
@@ -300,19 +280,17 @@ async def in_time(work: Awaitable[T], seconds: float) -> T:
         raise DeadlineExceeded(f"The answer was not ready within {seconds:.3g} s.", limit=seconds) from None
 
 
-def _glance(picture: Picture) -> Glanced | None:
-    """What seems to be in MNIST's own form."""
-    if isinstance(picture, Numbers):
-        return prepare.glance(picture.rows)
-    return prepare.glance(read_small_grey(picture)) if isinstance(picture, bytes) else None
+def _pass_through(picture: bytes | Numbers) -> PreparedImage | None:
+    """A picture that is in MNIST's format already."""
+    return prepare.pass_through(picture.rows) if isinstance(picture, Numbers) else prepare.read_small(picture)
 
 
-def _joined(pictures: Sequence[Glanced | Prepared]) -> bytes:
+def _joined(pictures: Sequence[PreparedImage]) -> bytes:
     """n·784 pixels."""
-    return b"".join([one.pixels if isinstance(one, Glanced) else one.pixels.tobytes() for one in pictures])
+    return b"".join([one.rows for one in pictures])
 
 
-def _raise_first(prepared: list[Prepared | ServiceError]) -> list[Prepared]:
+def _raise_first(prepared: list[PreparedImage | ServiceError]) -> list[PreparedImage]:
     """All of them, if none is an error."""
     good = []
     for item in prepared:

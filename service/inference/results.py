@@ -1,6 +1,6 @@
 """What one run of the model has answered, read off for all its pictures at once, and cut into each request's part.
 
-In: the pictures of a run, and their probabilities. Out: `Answers`. For one picture NumPy's calls cost many times what
+In: the probabilities of a run. Out: `Answers`. For one picture NumPy's calls cost many times what
 they compute: so they are made once for a run, and only where somebody asks. It knows neither requests nor JSON.
 """
 
@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..model.uncertainty import doubts
-from ..picture.mnist_format import in_mnist_form
 
 if TYPE_CHECKING:
-    from ..arrays import Pixels, Probabilities
+    from ..arrays import Probabilities
 
 
 class Run:
-    """One run of the model: pictures uint8[n,1,28,28], and probabilities float32[n,10]."""
+    """One run of the model: probabilities float32[n,10]."""
 
-    def __init__(self, images: Pixels, probabilities: Probabilities) -> None:
-        self.images = images
+    def __init__(self, probabilities: Probabilities) -> None:
         self.probabilities = probabilities
 
     @cached_property
@@ -39,11 +37,6 @@ class Run:
     def doubts(self) -> list[tuple[str, ...]]:
         """The warnings that each answer deserves."""
         return doubts(self.probabilities)
-
-    @cached_property
-    def in_mnist_form(self) -> list[bool]:
-        """Whether each picture that seemed to be in MNIST's own form is."""
-        return in_mnist_form(self.images[:, 0])
 
 
 class Answers(NamedTuple):
@@ -72,8 +65,3 @@ class Answers(NamedTuple):
     def doubts(self) -> list[tuple[str, ...]]:
         """The warnings that each answer deserves."""
         return self.run.doubts[self.start : self.stop]
-
-    @property
-    def in_mnist_form(self) -> list[bool]:
-        """Whether each picture that seemed to be in MNIST's own form is."""
-        return self.run.in_mnist_form[self.start : self.stop]
