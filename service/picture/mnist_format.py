@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from .geometry import cropped, thickness
 from .segment.morphology import thicken, thin
 
 if TYPE_CHECKING:
@@ -60,28 +61,16 @@ def of_strokes(strokes: Mask) -> Pixels:
     return _centred(_fitted(_like_mnist(strokes)))
 
 
-def thickness(strokes: Mask) -> float:
-    """Mean thickness of strokes in pixels: twice the area over the outline, whose length Crofton's crossings give."""
-    padded = np.pad(strokes, 1)
-    crossings = np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1])
-    return 2 * np.count_nonzero(strokes) / max(1.0, crossings * np.pi / 4)
-
-
 def _like_mnist(strokes: Mask) -> Mask:
     """Thicker or thinner, where a stroke would be out of MNIST's range at 20 pixels."""
     unit = max(strokes.shape) / DIGIT_SIDE
     thick = thickness(strokes) / unit
     if thick < THINNEST:
-        return _cropped(thicken(strokes, (THINNEST - thick) / 2 * unit))
+        return cropped(thicken(strokes, (THINNEST - thick) / 2 * unit))
     if thick > THICKEST:
         thinner = thin(strokes, (thick - THICKEST) / 2 * unit)
-        return _cropped(thinner) if thinner.any() else strokes
+        return cropped(thinner) if thinner.any() else strokes
     return strokes
-
-
-def _cropped(mask: Mask) -> Mask:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _fitted(strokes: Mask) -> Pixels:

@@ -19,7 +19,7 @@ from .small_png import read_small_grey
 
 if TYPE_CHECKING:
     from ..arrays import Pixels
-    from .segment.segmentation import Box
+    from .geometry import Box
 
 # A 28 x 28 picture or nearly so: preparing it costs less than handing it to another process.
 QUICK_BYTES, QUICK_PIXELS = 2048, 4096

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .background import depth
-from .boxes import frames
-from .components import label
-from .morphology import dilate_square
-from .rulings import without_lines
+from ..geometry import depth
+from .morphology import dilate_square, label
+from .rulings import frames, without_lines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from service.picture.mnist_format import THICKEST, THINNEST, is_mnist_format, of_strokes, thickness
+from service.picture.geometry import thickness
+from service.picture.mnist_format import THICKEST, THINNEST, is_mnist_format, of_strokes
 
 if TYPE_CHECKING:
     from service.arrays import Mask, Pixels
