@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
     from service.inference.results import Results
     from service.inference.router import Chosen
-    from service.model.artefact import Probabilities
     from service.model.classifier import Classifier
-    from service.picture.decode import Pixels
 
 
 @pytest.fixture(scope="module")
