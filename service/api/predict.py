@@ -20,20 +20,18 @@ from ..errors import ServiceError
 from ..inference import occlusion
 from ..inference.engine import Prepared
 from ..picture import prepare
-from ..picture.small_png import read_small_grey
 from ..reply import Reply
 from . import openapi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ..arrays import Pixels, Probabilities
     from ..codec.body import Picture
     from ..inference.engine import Engine, Headers
     from ..inference.results import Results
-    from ..model.artefact import Probabilities
     from ..model.classifier import Classifier
-    from ..picture.decode import Pixels
-    from ..picture.prepare import Prepared as PreparedImage
+    from ..picture.prepare import PreparedImage
     from ..settings import Settings
     from ..system.spool import Spool
     from ..versions.manager import VersionManager
@@ -98,12 +96,13 @@ class Predict:
         first = items[0]
         if len(items) == 1 and isinstance(first, bytes) and prepare.is_quick(first):
             return [prepare.read(first, max_pixels=self._settings.max_pixels)]
-        glanced = [None if isinstance(item, ServiceError) else prepare.glance(_rows(item)) for item in items]
-        found = [
-            item if isinstance(item, ServiceError) else image
-            for item, image in zip(items, prepare.unchanged(glanced), strict=True)
-        ]
-        return None if None in found else found  # type: ignore[return-value]  # mypy does not see it
+        found: list[PreparedImage | ServiceError] = []
+        for item in items:
+            image = item if isinstance(item, ServiceError) else _pass_through(item)
+            if image is None:
+                return None
+            found.append(image)
+        return found
 
     def _prepared(
         self, served: Classifier, headers: Headers, items: list[PreparedImage | ServiceError], *, several: bool
@@ -111,7 +110,7 @@ class Predict:
         pixels = []
         for item in items:
             if not isinstance(item, ServiceError):
-                pixels.append(item.pixels.tobytes())
+                pixels.append(item.rows)
             elif several:
                 self._engine.count_rejected(item)
             else:
@@ -144,11 +143,9 @@ def _content_type(headers: Headers) -> str:
     return headers.get(b"content-type", b"").decode("latin-1")
 
 
-def _rows(picture: Picture) -> bytes | None:
-    """784 pixels of what may be in MNIST's own format."""
-    if isinstance(picture, Numbers):
-        return picture.rows
-    return read_small_grey(picture) if isinstance(picture, bytes) else None
+def _pass_through(picture: bytes | Numbers) -> PreparedImage | None:
+    """Leave a picture as it is, where it is in MNIST's format."""
+    return prepare.pass_through(picture.rows) if isinstance(picture, Numbers) else prepare.read_small(picture)
 
 
 def router(route: Predict, engine: Engine, models: VersionManager, settings: Settings) -> APIRouter:

@@ -29,7 +29,7 @@ from .results import Results, Run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..arrays import Pixels, Probabilities
+    from ..arrays import Probabilities
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
 

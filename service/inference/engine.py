@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
-    from ..picture.prepare import Prepared as PreparedImage
+    from ..picture.prepare import PreparedImage
     from ..settings import Settings
     from ..system.spool import Spool
     from ..versions.manager import VersionManager
@@ -63,7 +63,7 @@ class Route(Protocol[T_co]):
 
 
 class Engine:
-    """Results requests, each with the version of the model that is chosen when it begins."""
+    """Answers requests, each with the version of the model that is chosen when it begins."""
 
     def __init__(self, models: VersionManager, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
         self.readers = Readers(settings, metrics)

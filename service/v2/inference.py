@@ -19,11 +19,11 @@ from ..reply import JSON, Reply
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ..arrays import Probabilities
     from ..inference.engine import Engine, Headers
     from ..inference.results import Results
-    from ..model.artefact import Probabilities
     from ..model.classifier import Classifier
-    from ..picture.prepare import Prepared as PreparedImage
+    from ..picture.prepare import PreparedImage
     from ..system.spool import Spool
 
 TEMPLATE = "/v2/models/{model}/infer"
@@ -68,7 +68,7 @@ class Inference(Generic[T]):
         if not pixels:
             images = _images(reading.items)
             self._engine.count_images(images)
-            pixels = b"".join([image.pixels.tobytes() for image in images])
+            pixels = b"".join([image.rows for image in images])
         return self._prepared(classifier, headers, request, pixels)
 
     def respond(self, prepared: Prepared, classifier: Classifier, results: Results) -> T:

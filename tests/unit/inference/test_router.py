@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
+    from service.arrays import Pixels, Probabilities
     from service.inference.results import Results
     from service.inference.router import Chosen
     from service.model.classifier import Classifier
