@@ -14,7 +14,7 @@ import numpy as np
 from ..model.uncertainty import doubts
 
 if TYPE_CHECKING:
-    from ..model.artefact import Probabilities
+    from ..arrays import Probabilities
 
 
 class Run:

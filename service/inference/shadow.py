@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..arrays import Pixels, Probabilities
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
-    from ..picture.decode import Pixels
     from ..versions.canary import CanaryTrial
     from .batcher import Batcher
 
