@@ -16,8 +16,7 @@ import orjson
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
-import service
-
+from . import __version__
 from .access.authorisation import Access, scope_of
 from .access.origins import AllowedHosts
 from .api import metrics_port, openapi
@@ -70,7 +69,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         logs.count_dropped(watched.dropped_lines.inc)
 
         def changed(classifier: Classifier | None) -> None:
-            watched.serves(service.__version__, classifier)
+            watched.serves(__version__, classifier)
             if classifier is None:
                 log.warning("serving no model")
             else:
@@ -132,7 +131,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
 
     app = FastAPI(
         title="mnist-mlp",
-        version=service.__version__,
+        version=__version__,
         description="Pictures of handwritten digits in, digits out.",
         docs_url=None,
         redoc_url=None,
