@@ -10,7 +10,7 @@ MODELS := models/mnist-mlp
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom test check lint types lock clean
+.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom test check lint types wheel lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -130,6 +130,10 @@ $(VENV)/peers/%/.installed: benchmarks/serving/requirements/%.txt | $(PY)
 # torch stays out of the hashed locks: its build (CPU, CUDA, ROCm) is the machine's choice, its version is ours.
 COMPILE = $(PY) -m piptools compile --quiet --strip-extras --generate-hashes --unsafe-package torch \
 	--no-emit-index-url --no-emit-find-links --no-header
+
+wheel: ## The package mnist_mlp in dist/, with a trained version in it
+	@rm -rf build/lib
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
