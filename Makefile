@@ -94,9 +94,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed
 	@touch $@
 
 # The clients that the tests ask with, in an environment of their own: their pins are older than ours.
-$(VENV)/clients/.installed: requirements/clients.txt | $(PY)
+$(VENV)/clients/.installed: requirements/clients.txt tests/support/clients/package-lock.json | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/clients
 	@$(PYTHON) -m pip --python $(VENV)/clients/bin/python install --quiet --disable-pip-version-check -r $<
+	@cp tests/support/clients/package*.json $(VENV)/clients
+	@cd $(VENV)/clients && npm ci --silent || echo "npm does not work here: the test of a TypeScript client is skipped"
 	@touch $@
 
 $(VENV)/sbom/.installed: | $(PY)
@@ -141,7 +143,7 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
 	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt \
 		--extra grpc --extra training --extra sweep --extra tensorboard --extra mlflow --extra dev
-	printf "kserve\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
+	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 
 clean: ## Removes the environment and the runs
 	rm -rf $(VENV) runs

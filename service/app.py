@@ -35,6 +35,7 @@ from .observability import logs, metrics
 from .observability.requests import Observe, Observer
 from .system import orphans, signals
 from .v2 import metadata
+from .v2 import openapi as v2_openapi
 from .v2.rest import add_inference
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
     if settings.metrics_port is None:
         _add_metrics(app, watched)
     add_pages(app)
-    _add_openapi(app)
+    _add_openapi(app, openapi.schemas(settings) | v2_openapi.schemas(settings))
     observer = Observer(watched, _routes(app), settings.access_log, settings.trusted_proxies)
     app.add_middleware(Observe, observer=observer)
     return app
@@ -185,6 +186,7 @@ def _add_predict(app: FastAPI, predictor: Predictor, models: Models, settings: S
 
     @app.post(
         "/predict",
+        operation_id="predict",
         summary="Which digits do these pictures show?",
         responses=responses,
         openapi_extra=openapi.predict_extra(settings),
@@ -201,6 +203,7 @@ def _add_predict(app: FastAPI, predictor: Predictor, models: Models, settings: S
 
     @app.post(
         "/predictions/{model}",
+        operation_id="predict_with_model",
         summary="The same, where clients of TorchServe look for it",
         responses=responses | {404: openapi.problem("Another model than the one that is served.")},
         openapi_extra=openapi.predict_extra(settings, "model"),
@@ -223,15 +226,18 @@ def _add_operation(app: FastAPI, models: Models) -> None:
         status = {"status": reason or "ready"}
         return Response(orjson.dumps(status), 503 if reason else 200, media_type="application/json")
 
-    @app.get("/livez", summary="Is the process alive?", tags=["operation"])
+    options: dict[str, Any] = {"tags": ["operation"], "response_model": None}
+    alive: dict[int | str, dict[str, Any]] = {200: openapi.answer(openapi.HEALTH, "Alive.")}
+
+    @app.get("/livez", operation_id="get_liveness", summary="Is the process alive?", responses=alive, **options)
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz", summary="May requests be sent here?", tags=["operation"], responses=ready)
+    @app.get("/readyz", operation_id="get_readiness", summary="May requests be sent here?", responses=ready, **options)
     async def readyz() -> Response:
         return health()
 
-    @app.get("/healthz", summary="The same as /readyz", tags=["operation"], responses=ready)
+    @app.get("/healthz", operation_id="get_health", summary="The same as /readyz", responses=ready, **options)
     async def healthz() -> Response:
         return health()
 
@@ -240,7 +246,14 @@ def _add_operation(app: FastAPI, models: Models) -> None:
         503: openapi.problem("No model version is loaded."),
     }
 
-    @app.get("/model", summary="The card of the version that answers", tags=["predict"], responses=card)
+    @app.get(
+        "/model",
+        operation_id="get_model_card",
+        summary="The card of the version that answers",
+        tags=["predict"],
+        response_model=None,
+        responses=card,
+    )
     async def model() -> Response:
         return Response(orjson.dumps(models.served().card), media_type="application/json")
 
@@ -251,6 +264,7 @@ def _add_metrics(app: FastAPI, watched: metrics.Metrics) -> None:
 
     @app.get(
         "/metrics",
+        operation_id="get_metrics",
         summary="Prometheus metrics, right over all workers",
         tags=["operation"],
         response_class=Response,
@@ -260,7 +274,7 @@ def _add_metrics(app: FastAPI, watched: metrics.Metrics) -> None:
         return await metrics_port.scraped(request, watched)
 
 
-def _add_openapi(app: FastAPI) -> None:
+def _add_openapi(app: FastAPI, schemas: dict[str, Any]) -> None:
     """The document of the interface, made once: FastAPI itself makes its bytes for every request."""
     path = app.openapi_url or ""
     app.router.routes = [route for route in app.routes if getattr(route, "path", None) != path]
@@ -268,6 +282,7 @@ def _add_openapi(app: FastAPI) -> None:
     @functools.cache
     def document() -> bytes:
         described = app.openapi()
+        described.setdefault("components", {})["schemas"] = schemas
         for path, methods in described["paths"].items():
             if scope_of(path) is None:
                 for method in methods.values():

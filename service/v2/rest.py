@@ -15,12 +15,12 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
 from ..access.origins import require_same_origin
-from ..api.openapi import answer
 from ..codec import compression, v2_json
 from ..codec.v2_json import HEADER_LENGTH
 from ..connection.receive import admitted_body
 from ..inference.engine import Unread, in_time
 from ..observability.exposition import totals
+from ..openapi import answer
 from . import metadata as served
 from . import openapi, repository
 
@@ -49,7 +49,7 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
             options: dict[str, Any] = {"methods": [method], "response_class": Response}
             for path in paths:
                 described: dict[str, Any] = {
-                    "operation_id": f"{handler.__name__}{paths.index(path) or ''}",
+                    "operation_id": openapi.operation_id(handler.__name__, path, paths),
                     "summary": summary,
                     "responses": openapi.ERRORS | responses,
                     "openapi_extra": extra
@@ -144,7 +144,7 @@ def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: 
         tuple(f"{path}/infer" for path in MODEL),
         "Probabilities of pictures",
         {200: openapi.INFERENCE},
-        **openapi.inference_extra(settings),
+        **openapi.inference_extra(),
     )
     async def infer(request: Request) -> Response:
         """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
