@@ -128,7 +128,7 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
 
     app = FastAPI(
         title="mnist-mlp",
-        version=service.__version__,
+        version=__version__,
         description="Pictures of handwritten digits in, digits out.",
         docs_url=None,
         redoc_url=None,

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import service
-
+from .. import __version__
 from ..codec.v2_json import CLASSES, INPUT, OUTPUT
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "mo
 
 def server() -> dict[str, Any]:
     """The server, and the extensions that it has."""
-    return {"name": "mnist-mlp", "version": service.__version__, "extensions": EXTENSIONS}
+    return {"name": "mnist-mlp", "version": __version__, "extensions": EXTENSIONS}
 
 
 def metadata(classifier: Classifier) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def router(
         [f"{path}/infer" for path in MODEL],
         "Probabilities of pictures",
         {200: openapi.INFERENCE},
-        **openapi.inference_extra(settings),
+        **openapi.inference_extra(),
     )
     async def infer(request: Request) -> Response:
         """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
