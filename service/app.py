@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
 
-import service
-
+from . import __version__
 from .access.authorisation import Access
 from .access.origins import AllowedHosts
-from .api import metrics_port, operation, predict
+from .api import metrics_port, openapi, operation, predict
 from .api.pages import add_pages
 from .connection import problems
 from .connection.body_budget import BodyBudget
@@ -33,6 +32,7 @@ from .observability import logs, metrics
 from .observability.requests import Observe, Observer
 from .system import orphans, signals
 from .v2 import inference, rest
+from .v2 import openapi as v2_openapi
 from .v2.inference import Inference, rest_form
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
     app.include_router(operation.router(models, watched, unready, metrics=settings.metrics_port is None))
     app.include_router(rest.router(engine, models, settings, watched, unready))
     add_pages(app)
-    operation.add_document(app)
+    operation.add_document(app, openapi.schemas(settings) | v2_openapi.schemas(settings))
     observer = Observer(watched, _routes(app), settings.access_log, settings.trusted_proxies)
     app.add_middleware(Observe, observer=observer)
     return app
@@ -157,7 +157,7 @@ def _unready(drain: Drain, access: Access | None, models: VersionManager) -> str
 
 
 def _tell_served(watched: metrics.Metrics, classifier: Classifier | None) -> None:
-    watched.set_served(service.__version__, classifier)
+    watched.set_served(__version__, classifier)
     if classifier is None:
         log.warning("serving no model")
     else:

@@ -8,9 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageDraw
-
 from ..headers import TIMEOUT
+from ..openapi import (
+    ANYTHING,
+    BINARY,
+    TEXT,
+    answer,
+    array,
+    choice,
+    constant,
+    example_base64,
+    example_rows,
+    nullable,
+    path_parameter,
+    record,
+    ref,
+    timeout_parameter,
+)
 
 if TYPE_CHECKING:
     from ..openapi import Responses, Schema

@@ -40,15 +40,20 @@ def _add_health(routes: APIRouter, unready: Callable[[], str | None]) -> None:
         status = {"status": reason or "ready"}
         return Response(orjson.dumps(status), 503 if reason else 200, media_type="application/json")
 
-    @routes.get("/livez", summary="Is the process alive?", tags=["operation"])
+    options: dict[str, Any] = {"tags": ["operation"], "response_model": None}
+    alive: dict[int | str, dict[str, Any]] = {200: openapi.answer(openapi.HEALTH, "Alive.")}
+
+    @routes.get("/livez", operation_id="get_liveness", summary="Is the process alive?", responses=alive, **options)
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
-    @routes.get("/readyz", summary="May requests be sent here?", tags=["operation"], responses=ready)
+    @routes.get(
+        "/readyz", operation_id="get_readiness", summary="May requests be sent here?", responses=ready, **options
+    )
     async def readyz() -> Response:
         return health()
 
-    @routes.get("/healthz", summary="The same as /readyz", tags=["operation"], responses=ready)
+    @routes.get("/healthz", operation_id="get_health", summary="The same as /readyz", responses=ready, **options)
     async def healthz() -> Response:
         return health()
 
@@ -59,7 +64,14 @@ def _add_card(routes: APIRouter, models: VersionManager) -> None:
         503: openapi.problem("No model version is loaded."),
     }
 
-    @routes.get("/model", summary="The card of the version that answers", tags=["predict"], responses=responses)
+    @routes.get(
+        "/model",
+        operation_id="get_model_card",
+        summary="The card of the version that answers",
+        tags=["predict"],
+        response_model=None,
+        responses=responses,
+    )
     async def model() -> Response:
         return Response(orjson.dumps(models.served().card), media_type="application/json")
 
@@ -70,6 +82,7 @@ def _add_metrics(routes: APIRouter, watched: Metrics) -> None:
 
     @routes.get(
         "/metrics",
+        operation_id="get_metrics",
         summary="Prometheus metrics, right over all workers",
         tags=["operation"],
         response_class=Response,
@@ -79,7 +92,7 @@ def _add_metrics(routes: APIRouter, watched: Metrics) -> None:
         return await metrics_port.scraped(request, watched)
 
 
-def add_document(app: FastAPI) -> None:
+def add_document(app: FastAPI, schemas: dict[str, Any]) -> None:
     """Serve the document of the interface, made once: FastAPI itself makes its bytes for every request."""
     path = app.openapi_url or ""
     app.router.routes = [route for route in app.routes if getattr(route, "path", None) != path]
@@ -87,6 +100,7 @@ def add_document(app: FastAPI) -> None:
     @functools.cache
     def document() -> bytes:
         described = app.openapi()
+        described.setdefault("components", {})["schemas"] = schemas
         for path, methods in described["paths"].items():
             if scope_of(path) is None:
                 for method in methods.values():

@@ -155,6 +155,7 @@ def router(route: Predict, engine: Engine, models: VersionManager, settings: Set
 
     @routes.post(
         TEMPLATE,
+        operation_id="predict",
         summary="Which digits do these pictures show?",
         responses=responses,
         openapi_extra=openapi.predict_extra(settings),
@@ -168,6 +169,7 @@ def router(route: Predict, engine: Engine, models: VersionManager, settings: Set
 
     @routes.post(
         "/predictions/{model}",
+        operation_id="predict_with_model",
         summary="The same, where clients of TorchServe look for it",
         responses=responses | {404: openapi.problem("Another model than the one that is served.")},
         openapi_extra=openapi.predict_extra(settings, "model"),

@@ -14,9 +14,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ..access.origins import require_same_origin
-from ..api.openapi import answer
 from ..drivers import asgi
 from ..observability.exposition import totals
+from ..openapi import answer
 from . import metadata, openapi, repository
 from .inference import Inference, encoding, rest_form
 
