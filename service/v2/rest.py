@@ -56,13 +56,7 @@ def router(
     async def infer(request: Request) -> Response:
         """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
         classifier = _resolve(models, request)
-        encoding(
-            dict(
-                request.scope(
-                    "headers",
-                )
-            )
-        )
+        encoding(dict(request.scope["headers"]))
         named = "version" in request.path_params
         return await asgi.answer(request, engine, Inference(engine, form, lambda: classifier, named=named), settings)
 
@@ -133,25 +127,13 @@ def _add_repository(routes: APIRouter, models: VersionManager, settings: Setting
     @_route(routes, "POST", (f"{model}/load",), "Look for the chosen version anew, and serve it", {200: openapi.DONE})
     async def repository_load(request: Request) -> Response:
         require_same_origin(request.headers)
-        await repository.load(
-            models,
-            settings,
-            request.path_params(
-                "model",
-            ),
-        )
+        await repository.load(models, settings, request.path_params["model"])
         return Response()
 
     @_route(routes, "POST", (f"{model}/unload",), "Serve nothing until there is an order to load", {200: openapi.DONE})
     async def repository_unload(request: Request) -> Response:
         require_same_origin(request.headers)
-        await repository.unload(
-            models,
-            settings,
-            request.path_params(
-                "model",
-            ),
-        )
+        await repository.unload(models, settings, request.path_params["model"])
         return Response()
 
 
