@@ -78,7 +78,7 @@ def open_model(path: str | os.PathLike[str] | None = None) -> Model:
 
 def _chosen(settings: Settings) -> Classifier:
     """The chosen version; of `latest`, the highest that can be loaded, as the service has it."""
-    version = folder.chosen(settings)
+    version = folder.chosen_version(settings)
     if version != folder.LATEST:
         return Classifier.load(settings.model_dir, version)
     refusals = []

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from PIL import Image, ImageDraw
 
-from .inference.admission import TIMEOUT
+from .headers import TIMEOUT
 
 Schema: TypeAlias = dict[str, Any]
 Responses: TypeAlias = dict[int | str, dict[str, Any]]  # by status code

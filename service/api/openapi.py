@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..inference.admission import TIMEOUT
+from ..headers import TIMEOUT
 from ..openapi import (
     ANYTHING,
     BINARY,

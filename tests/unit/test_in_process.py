@@ -107,7 +107,7 @@ def test_opens_the_version_that_the_service_would_serve(models: Path, monkeypatc
     assert (open_model(models).name, open_model(models).version) == ("mnist-mlp", "2")
     monkeypatch.setenv("MNIST_MODEL_DIR", str(models))
     assert open_model().version == "2"
-    folder.tell_canary(load(), 2, 5)
+    folder.write_canary(load(), 2, 5)
     assert open_model().version == "1"
     folder.pin(load(), "2")
     assert open_model().version == "2"
