@@ -143,14 +143,14 @@ def _route(
     """Add a handler under each path; what it has beside its parameters goes into /openapi.json as it is."""
 
     def add(handler: Handler) -> Handler:
-        for number, path in enumerate(paths):
+        for path in paths:
             parameters = [*openapi.path_parameters(path), *extra.get("parameters", [])]
             routes.add_api_route(
                 path,
                 handler,
                 methods=[method],
                 response_class=Response,
-                operation_id=f"{handler.__name__}{number or ''}",
+                operation_id=openapi.operation_id(handler.__name__, path, paths),
                 summary=summary,
                 responses=openapi.ERRORS | responses,
                 openapi_extra=extra | {"parameters": parameters},

@@ -13,7 +13,7 @@ from PIL import Image
 
 import service
 from service import Client, ModelError, NotAPicture, Prediction, Refused, ServiceError, TooLarge, Unusable, open_model
-from service.settings import Settings, load
+from service.settings import load
 from service.versions import bundled, folder
 from tests.support.service import MODELS, ROOT, VERSION, Digits, png, publish
 
@@ -134,7 +134,7 @@ def test_the_bundled_version_is_for_whoever_has_no_other(
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     assert open_model().version == "1"
-    waiting = Settings(model_wait=True)
+    waiting = load(["--model-wait", "true"])
     assert bundled.or_bundled(waiting) is waiting
     monkeypatch.setenv("MNIST_MODEL_DIR", str(MODELS))
     assert open_model().version == VERSION
