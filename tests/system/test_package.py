@@ -131,6 +131,11 @@ def test_each_command_tells_its_version(installed: Installed, command: str) -> N
     assert installed.run(command, "--version").stdout == f"mnist-mlp {service.__version__}\n"
 
 
+def test_the_client_names_itself(installed: Installed) -> None:
+    """Without a picture, `mnist-mlp` prints its usage under its own name."""
+    assert installed.run("mnist-mlp", code=2).stderr.startswith("usage: mnist-mlp [-h]")
+
+
 def test_it_serves_the_bundled_version_in_an_empty_folder(installed: Installed, tmp_path: Path) -> None:
     """Two workers and their readers answer the client, a log line names the model, and `open_model` reads alike."""
     large = tmp_path / "large.png"
