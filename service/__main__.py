@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from . import settings as settings_module
 from .access import keys
 from .connection import certificate
-from .errors import ModelError
+from .errors import ModelError, SettingsError
 from .observability import logs
 from .process.exit_codes import run_command
 from .system import orphans
@@ -88,7 +88,7 @@ def _check_certificate(settings: Settings) -> None:
     try:
         certificate.context(settings)
     except (OSError, ValueError) as error:
-        raise settings_module.SettingsError(
+        raise SettingsError(
             f"MNIST_TLS_CERT_FILE: {settings.tls_cert_file}: expected a certificate and its key, found {error}"
         ) from None
 
@@ -120,7 +120,7 @@ def _grpc_port(settings: Settings) -> Iterator[int | None]:
         yield None
         return
     if not (find_spec("grpc") and find_spec("grpc_health")):
-        raise settings_module.SettingsError("MNIST_GRPC_PORT: gRPC is not installed; pip install '.[grpc]'")
+        raise SettingsError("MNIST_GRPC_PORT: gRPC is not installed; pip install '.[grpc]'")
     # Bound, not listening: so it takes no connection, and lets those listen who share it.
     with contextlib.closing(_bound(settings.host, settings.grpc_port)) as reserved:
         yield reserved.getsockname()[1]

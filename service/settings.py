@@ -1,7 +1,7 @@
 """Everything that can be configured, read once, at the edge.
 
 In: environment variables `MNIST_*` (plain `PORT` too), a `.env` file, command-line flags. Out: one frozen `Settings`.
-It knows no other module; a bad value is a `SettingsError` that names its key and the value.
+A bad value is a `SettingsError` that names its key and the value.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import SettingsError
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d{0,8})$")]
@@ -39,10 +41,6 @@ def _hosts(text: str) -> str:
 
 Networks = Annotated[str, AfterValidator(_networks)]
 Hosts = Annotated[str, AfterValidator(_hosts)]
-
-
-class SettingsError(ValueError):
-    """A setting that cannot be used: the message names its key, the value and what is allowed."""
 
 
 class Settings(BaseSettings):

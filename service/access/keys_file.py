@@ -14,7 +14,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ..settings import SettingsError
+from ..errors import SettingsError
 from ..system import files
 from . import keys
 

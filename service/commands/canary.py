@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from .. import settings as settings_module
 from ..errors import ModelError
-from ..model import check
+from ..model import check, layout
 from ..process.exit_codes import run_command
-from ..versions import folder
+from ..versions import choice
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -52,7 +52,7 @@ def _tell(chosen: argparse.Namespace) -> int:
     settings = settings_module.load([part for flag in given.items() if flag[1] for part in flag])
     if chosen.off:
         number = _told(settings).number
-        folder.write_canary(settings, number, None)
+        choice.write_canary(settings, number, None)
         done = f"version {number} is held back"
     elif chosen.promote:
         number = _told(settings).number
@@ -60,23 +60,23 @@ def _tell(chosen: argparse.Namespace) -> int:
         done = f"version {number} is promoted"
     else:
         check.check(settings, chosen.version)
-        folder.write_canary(settings, chosen.version, chosen.percent)
+        choice.write_canary(settings, chosen.version, chosen.percent)
         share = f"answers {chosen.percent:g} % of the requests" if chosen.percent else "is compared"
         done = f"version {chosen.version} {share}"
-    print(f"{done}, by {folder.canary_path(settings)}; services follow within 2 s")
+    print(f"{done}, by {choice.canary_path(settings)}; services follow within 2 s")
     return 0
 
 
 def _promote(settings: Settings, number: int) -> None:
     """Have a version serve: as `latest`, where that is chosen and comes to it, or else by the pin."""
     check.check(settings, number)
-    if folder.chosen_version(settings) != folder.LATEST or number != folder.numbers(settings.model_dir)[0]:
-        folder.pin(settings, str(number))
-    folder.remove_canary(settings)
+    if choice.chosen_version(settings) != layout.LATEST or number != layout.numbers(settings.model_dir)[0]:
+        choice.pin(settings, str(number))
+    choice.remove_canary(settings)
 
 
-def _told(settings: Settings) -> folder.CanarySpec:
-    told = folder.read_canary(settings)
+def _told(settings: Settings) -> choice.CanarySpec:
+    told = choice.read_canary(settings)
     if told is None:
-        raise ModelError(f"{folder.canary_path(settings)}: expected a canary, found none")
+        raise ModelError(f"{choice.canary_path(settings)}: expected a canary, found none")
     return told

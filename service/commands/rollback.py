@@ -12,9 +12,9 @@ import argparse
 
 from .. import settings as settings_module
 from ..errors import ModelError
-from ..model import check
+from ..model import check, layout
 from ..process.exit_codes import run_command
-from ..versions import folder
+from ..versions import choice
 
 
 def main(arguments: list[str]) -> int:
@@ -36,21 +36,21 @@ def _choose(chosen: argparse.Namespace) -> int:
     given = {"--model-dir": chosen.model_dir, "--pin-file": chosen.pin_file}
     settings = settings_module.load([part for flag in given.items() if flag[1] for part in flag])
     if chosen.undo:
-        folder.unpin(settings)
+        choice.unpin(settings)
         print(f"unpinned: MNIST_MODEL_VERSION={settings.model_version} chooses; services follow within 2 s")
         return 0
     number = chosen.version or _before(settings)
     check.check(settings, number)
-    folder.pin(settings, str(number))
-    print(f"version {number} is pinned in {folder.pin_file(settings)}; services follow within 2 s")
+    choice.pin(settings, str(number))
+    print(f"version {number} is pinned in {choice.pin_path(settings)}; services follow within 2 s")
     return 0
 
 
 def _before(settings: settings_module.Settings) -> int:
     """The highest version below the chosen one; raises `ModelError`."""
-    word = folder.chosen_version(settings)
-    numbers = folder.candidates(settings)
-    highest = max(numbers, default=0) if word == folder.LATEST else int(word)
+    word = choice.chosen_version(settings)
+    numbers = choice.latest_candidates(settings)
+    highest = max(numbers, default=0) if word == layout.LATEST else int(word)
     below = [number for number in numbers if number < highest]
     if not below:
         raise ModelError(f"{settings.model_dir}: expected a version below {highest}, found none")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ..model.classifier import Classifier
-    from .folder import CanarySpec
+    from .choice import CanarySpec
 
 REASONS = ("errors", "latency", "agreement")
 WINDOW = 200  # the last answers, pictures and comparisons, which are looked at

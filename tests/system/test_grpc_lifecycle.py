@@ -19,7 +19,7 @@ from service.commands.canary import main as run_canary
 from service.model.classifier import Classifier
 from service.v2.grpc.calls import SERVICE
 from service.versions.canary import CanaryTrial
-from service.versions.folder import CanarySpec
+from service.versions.choice import CanarySpec
 from tests.support.service import MODELS, Digits, Service, publish, running_service, until
 from tests.system.test_metrics import worker_pids
 

@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry
 from service.access import keys
 from service.access.keys_file import KeysFile
 from service.commands import keys as commands_keys
+from service.errors import SettingsError
 from service.observability.metrics import Metrics
-from service.settings import SettingsError
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:
