@@ -67,21 +67,28 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         fast_path = FastPath(predictor, observer, access, watched)
-        logs.count_dropped(watched.dropped_lines.inc)
+        logs.count_dropped(watched.worker.log_lines_dropped.inc)
 
         def changed(classifier: Classifier | None) -> None:
-            watched.set_served(service.__version__, classifier)
             if classifier is None:
+                watched.model.set_unserved()
                 log.warning("serving no model")
             else:
+                costs = classifier.costs
+                watched.model.set_served(service.__version__, classifier.version, classifier.sha256, costs.by_size())
                 fast_path.take(classifier.name)
-                costs = f"milliseconds of a run by its pictures: {classifier.costs}"
-                log.info("serving model %s version %s; %s", classifier.name, classifier.version, costs)
+                log.info(
+                    "serving model %s version %s; milliseconds of a run by its pictures: %s",
+                    classifier.name,
+                    classifier.version,
+                    costs,
+                )
 
         def refused(reason: str) -> None:
-            watched.reloads["failure"].inc()
+            watched.model.reloads["failure"].inc()
             log.error("a model version is refused: %s", reason)
 
+        on_canary_changed = functools.partial(_on_canary_changed, watched)
         drain.install()
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(signals.on_hangup(asyncio.get_running_loop(), models.poll_now))
@@ -90,7 +97,7 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
             bodies = Bodies(budget, settings.max_body_bytes)
             for part in (
                 predictor.reading(),
-                models.following(changed, refused, functools.partial(_on_canary_changed, watched), watched.set_missing),
+                models.following(changed, refused, on_canary_changed, watched.model.set_missing),
                 certificate.following(),
                 orphans.reaping(),
                 connections.watching(),
@@ -164,10 +171,11 @@ def _unready(drain: Drain, access: Access | None, models: VersionManager) -> str
 
 
 def _on_canary_changed(watched: metrics.Metrics, canary: CanaryTrial | None) -> None:
-    watched.set_canary(canary)
     if canary is None:
+        watched.canary.set(0, 0)
         log.info("trying no other version")
     else:
+        watched.canary.set(int(canary.classifier.version), canary.percent)
         log.info("trying version %s with %g %% of the requests", canary.classifier.version, canary.percent)
 
 

@@ -41,7 +41,7 @@ class Holder:
 
     def __init__(self, entry: Entry, metrics: Metrics) -> None:
         self.entry = entry
-        self.counts = metrics.key_counters(entry.name)
+        self.counts = metrics.keys.of_key(entry.name)
         self._tokens = self._size = max(1.0, entry.rate or 1.0)
         self._since = time.monotonic()
 
@@ -102,9 +102,9 @@ class Access:
 
     def _unauthorized(self, headers: Headers) -> Unauthorized:
         if _presented(headers) is None:
-            self._metrics.key_refusals["missing"].inc()
+            self._metrics.keys.refusals["missing"].inc()
             return Unauthorized("An API key is needed; send it as Authorization: Bearer …, or as X-API-Key.")
-        self._metrics.key_refusals["unknown"].inc()
+        self._metrics.keys.refusals["unknown"].inc()
         return Unauthorized("The API key is none that is known here.", challenge=', error="invalid_token"')
 
     def _change(self, entries: list[Entry]) -> None:

@@ -62,7 +62,7 @@ class FastPath:
         self.rollout = predictor.rollout
         self.observer = observer
         self.access = access
-        self.watching = watched
+        self.watched = watched
         # By path: the route's template, and what prepares a request.
         self.routes = {b"/predict": ("/predict", predictor.small_answer)}
 
@@ -379,7 +379,7 @@ class Protocol(Guarded):
         assert self._fast
         request_id = self._fast.observer.request_id(request.headers.items())
         if isinstance(answer, ServiceError):
-            self._fast.watching.count_shed(answer)
+            self._fast.watched.requests.count_shed(answer)
             status, lines, content = _problem(request, answer.members(), request_id, problems.headers_of(answer))
         elif isinstance(answer, Exception):
             log.error("request %s failed", request_id.decode(), exc_info=answer)

@@ -38,7 +38,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
 
     async def on_service_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)
-        metrics.count_shed(error)
+        metrics.requests.count_shed(error)
         return refusal(request, error)
 
     async def on_http_error(request: Request, error: Exception) -> Response:

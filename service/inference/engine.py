@@ -96,7 +96,7 @@ class Predictor:
         except ServiceError as error:
             self._reject(error)
             raise
-        self._metrics.stages["decode"].observe(time.perf_counter() - started)
+        self._metrics.predictions.stages["decode"].observe(time.perf_counter() - started)
         good = []
         for item in prepared:
             if isinstance(item, ServiceError):
@@ -137,7 +137,7 @@ class Predictor:
         except ServiceError as error:
             self._reject(error)
             raise
-        self._metrics.stages["decode"].observe(time.perf_counter() - started)
+        self._metrics.predictions.stages["decode"].observe(time.perf_counter() - started)
         chosen = Chosen(classifier, classifier, None)
         if not named:
             chosen = self.rollout.choose(classifier, headers, request.identity)
@@ -149,18 +149,18 @@ class Predictor:
         started = time.perf_counter()
         self._count(answers)
         encoded = encode(classifier.identity, request, answers.probabilities)
-        self._metrics.stages["encode"].observe(time.perf_counter() - started)
+        self._metrics.predictions.stages["encode"].observe(time.perf_counter() - started)
         return encoded
 
     def _count(self, answers: Answers) -> None:
         for digit, confidence in zip(answers.digits, answers.confidences, strict=True):
-            self._metrics.digits[digit].inc()
-            self._metrics.confidence.observe(confidence)
+            self._metrics.predictions.digits[digit].inc()
+            self._metrics.predictions.confidence.observe(confidence)
 
     def _count_pictures(self, pictures: Iterable[Glanced | Prepared]) -> None:
         for picture in pictures:
-            self._metrics.ink_ratio.observe(picture.ink_ratio)
-            self._metrics.polarities[picture.polarity].inc()
+            self._metrics.predictions.ink_ratio.observe(picture.ink_ratio)
+            self._metrics.predictions.polarities[picture.polarity].inc()
 
     def small_answer(self, headers: Mapping[bytes, bytes], data: bytes) -> Small | None:
         """`answer` for a small body, without an event loop; None for what takes longer or needs one.
@@ -174,7 +174,7 @@ class Predictor:
         small = self._small(pictures.items)
         if small is None:
             return None
-        self._metrics.stages["decode"].observe(time.perf_counter() - started)
+        self._metrics.predictions.stages["decode"].observe(time.perf_counter() - started)
 
         def answer(classifier: Classifier, answers: Answers) -> tuple[bytes, int | None] | None:
             began = time.perf_counter()
@@ -193,7 +193,7 @@ class Predictor:
         request = v2_json.parse(data, text, max_images=self._settings.max_images)
         if request.pixels is None:
             return None
-        self._metrics.stages["decode"].observe(time.perf_counter() - started)
+        self._metrics.predictions.stages["decode"].observe(time.perf_counter() - started)
         chosen = self.rollout.choose(classifier, headers.items(), request.identity)
         answer = functools.partial(self._inferred, v2_json.encode, request)
         return Small(chosen, request.pixels.tobytes(), answer)
@@ -216,7 +216,7 @@ class Predictor:
     def _encode(self, classifier: Classifier, predictions: list[dict[str, Any]], started: float) -> bytes:
         answer = {"model": classifier.identity, "predictions": predictions}
         encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-        self._metrics.stages["encode"].observe(time.perf_counter() - started)
+        self._metrics.predictions.stages["encode"].observe(time.perf_counter() - started)
         return encoded
 
     async def _read(self, content_type: str, data: Spool) -> tuple[list[Prepared | ServiceError], bool]:
@@ -288,8 +288,8 @@ class Predictor:
                 }
 
     def _reject(self, error: ServiceError) -> None:
-        if type(error).reason in self._metrics.rejected:
-            self._metrics.rejected[type(error).reason].inc()
+        if type(error).reason in self._metrics.predictions.rejected:
+            self._metrics.predictions.rejected[type(error).reason].inc()
 
 
 async def in_time(work: Awaitable[T], seconds: float) -> T:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from ..errors import ServiceError
-    from .buffered_metrics import BufferedCounter, BufferedHistogram
     from .metrics import Metrics
+    from .request_metrics import RouteMetrics
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -59,7 +59,7 @@ class Observer:
         # An id is cheap and unique: a random start for each process, then a count.
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
-        self._bound: dict[tuple[str, str, int], tuple[BufferedCounter, BufferedHistogram, BufferedCounter | None]] = {}
+        self._bound: dict[tuple[str, str, int], RouteMetrics] = {}
         self.expect(routes)
 
     def expect(self, routes: Iterable[tuple[str, str]]) -> None:
@@ -74,11 +74,11 @@ class Observer:
 
     def begin(self) -> None:
         """A request has come."""
-        self._metrics.in_progress.inc()
+        self._metrics.requests.in_progress.inc()
 
     def shed(self, error: ServiceError) -> None:
         """A request is refused to protect the others."""
-        self._metrics.count_shed(error)
+        self._metrics.requests.count_shed(error)
 
     def end(
         self,
@@ -92,7 +92,7 @@ class Observer:
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         """A request has been answered, or its connection is gone; `client` is whom that leads to."""
-        self._metrics.in_progress.dec()
+        self._metrics.requests.in_progress.dec()
         requests, duration, inferring = self._children(route, method, status)
         requests.inc()
         duration.observe(seconds)
@@ -109,13 +109,11 @@ class Observer:
             }
             access_log.info("request", extra={"fields": fields})
 
-    def _children(
-        self, route: str, method: str, status: int
-    ) -> tuple[BufferedCounter, BufferedHistogram, BufferedCounter | None]:
+    def _children(self, route: str, method: str, status: int) -> RouteMetrics:
         """The metrics of these labels: looked up once, since that costs more than counting."""
         key = (route, method, status)
         if key not in self._bound:
-            self._bound[key] = self._metrics.request_metrics(route, method, status)
+            self._bound[key] = self._metrics.requests.of_route(route, method, status)
         return self._bound[key]
 
 

@@ -20,9 +20,10 @@ from onnx import helper
 from service.commands.canary import main as run_canary
 from service.commands.rollback import main as rollback
 from service.model.uncertainty import doubts
+from service.observability.labels import AGREEMENTS
 from service.settings import load
 from service.versions import choice
-from service.versions.canary import AGREEMENTS, WINDOW, CanaryTrial
+from service.versions.canary import WINDOW, CanaryTrial
 from tests.support.service import MODELS, ROOT, Digits, Service, png, publish, running_service, until
 from tests.support.traffic import Traffic
 from tests.system.test_lifecycle import failures, serve

@@ -128,5 +128,5 @@ class Requests:
         if not isinstance(error, ServiceError):
             log.error("request %s failed", caller.request_id.decode(), exc_info=error)
             return Answered(500, asked, str(problems.FAULT["detail"]))
-        self._watched.count_shed(error)
+        self._watched.requests.count_shed(error)
         return Answered(error.status, asked, error.detail)
