@@ -33,6 +33,7 @@ from .errors import ModelError, SettingsError
 from .observability import logs
 from .process.exit_codes import run_command
 from .system import orphans
+from .versions.bundled import or_bundled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,7 @@ def main(arguments: list[str]) -> int:
 def _serve(arguments: list[str]) -> int:
     settings = settings_module.load(arguments)
     logs.start(settings.log_level)
+    settings = or_bundled(settings)
     _check_descriptors()
     _check_certificate(settings)
     if settings.api_keys_file is not None:

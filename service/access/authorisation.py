@@ -121,7 +121,7 @@ class Access:
             _header: object = Security(APIKeyHeader(name="X-API-Key", auto_error=False)),
         ) -> None:
             scope = scope_of(request.scope["route"].path)
-            if scope is not None and not request.scope.get("let_in"):
+            if scope is not None:
                 self.admit(request.scope["headers"], scope)
 
         return check

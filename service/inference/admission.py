@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded, Malformed, Overloaded
+from ..headers import TIMEOUT
 from ..quoting import quoted
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ..versions.manager import VersionManager
     from .batcher import Batcher
 
-TIMEOUT = "X-Request-Timeout-Ms"
 _MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
 
 

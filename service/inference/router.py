@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..observability.requests import given_id
+from ..headers import given_id
 from .shadow import Shadow
 
 if TYPE_CHECKING:
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from ..versions.canary import CanaryTrial, Comparison, Tripped
     from ..versions.manager import VersionManager
     from .batcher import Batcher
-    from .engine import Small
-    from .results import Answers
+    from .results import Results
 
     Headers = Iterable[tuple[bytes, bytes]]
+    # Takes the version that has answered, and its answers or what went wrong; returns what sends the response.
+    Done = Callable[[Classifier, Results | Exception], Callable[[], None]]
 
 log = logging.getLogger("service")
 
@@ -40,7 +41,7 @@ class Chosen(NamedTuple):
     canary: CanaryTrial | None  # that is under way
 
 
-class Rollout:
+class Router:
     """Runs requests with the versions that are chosen for them."""
 
     def __init__(self, models: VersionManager, batcher: Batcher, metrics: Metrics) -> None:
@@ -63,49 +64,39 @@ class Rollout:
             return Chosen(canary.classifier, served, canary)
         return Chosen(served, served, canary)
 
-    async def predict(self, chosen: Chosen, pixels: bytes) -> tuple[Classifier, Answers]:
-        """The version that has answered, and its answers to n·784 pixels."""
+    async def run(self, chosen: Chosen, pixels: bytes) -> tuple[Classifier, Results]:
+        """Return the version that has answered, and its answers to n·784 pixels."""
         classifier, served, canary = chosen
         if canary is None or classifier is served:
             return classifier, await self._batcher.predict(classifier, pixels)
         try:
-            found: Answers | Exception = await self._batcher.predict(classifier, pixels)
+            found: Results | Exception = await self._batcher.predict(classifier, pixels)
         except Exception as error:  # noqa: BLE001 - whatever it is, the request is not lost by it
             found = error
         if self._failed(canary, found):
             return served, await self._batcher.predict(served, pixels)
         return classifier, found  # type: ignore[return-value]  # no error, or it would have failed
 
-    def submit(
-        self,
-        small: Small,
-        done: Callable[[Small, Answers | Exception], Callable[[], None] | None],
-        wanted: Callable[[], bool],
-    ) -> None:
-        """As `Batcher.submit`; `done` gets the request, too, with the version that has answered as the chosen one.
-
-        It returns what sends the answer; None where this is not the request's answer yet.
-        """
-        classifier, served, canary = small.chosen
+    def submit(self, chosen: Chosen, pixels: bytes, done: Done, wanted: Callable[[], bool]) -> None:
+        """As `Batcher.submit`; `done` gets the version that has answered, too, and returns what sends the response."""
+        classifier, served, canary = chosen
         if canary is None:
-            self._batcher.submit(classifier, small.pixels, functools.partial(done, small), wanted)
+            self._batcher.submit(classifier, pixels, functools.partial(done, classifier), wanted)
             return
 
-        def answered(by: Small, found: Answers | Exception) -> Callable[[], None] | None:
+        def answered(by: Classifier, found: Results | Exception) -> Callable[[], None]:
             send = done(by, found)
-            if send is not None:
-                self.compare(by.chosen, by.pixels)
+            self.compare(chosen, pixels)
             return send
 
-        def tried(found: Answers | Exception) -> Callable[[], None] | None:
+        def tried(found: Results | Exception) -> Callable[[], None] | None:
             if not self._failed(canary, found):
-                return answered(small, found)
-            instead = small._replace(chosen=Chosen(served, served, canary))
-            self._batcher.submit(served, small.pixels, functools.partial(answered, instead), wanted)
+                return answered(classifier, found)
+            self._batcher.submit(served, pixels, functools.partial(answered, served), wanted)
             return None
 
-        first = functools.partial(answered, small) if classifier is served else tried
-        self._batcher.submit(classifier, small.pixels, first, wanted)
+        first = functools.partial(answered, classifier) if classifier is served else tried
+        self._batcher.submit(classifier, pixels, first, wanted)
 
     def compare(self, chosen: Chosen, pixels: bytes) -> None:
         """This request has been answered: see what the other version says, if there is time."""
@@ -113,7 +104,7 @@ class Rollout:
             images = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28)
             self._shadow.offer(chosen.served, chosen.canary, images)
 
-    def _failed(self, canary: CanaryTrial, found: Answers | Exception) -> bool:
+    def _failed(self, canary: CanaryTrial, found: Results | Exception) -> bool:
         """Whether the canary's run for a request came to nothing, which is held against it."""
         error = None
         if isinstance(found, Exception):

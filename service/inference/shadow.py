@@ -21,10 +21,9 @@ from ..versions.canary import DIFFERENT, DOUBTED, FAILED, SAME, Comparison
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..model.artefact import Probabilities
+    from ..arrays import Pixels, Probabilities
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
-    from ..picture.decode import Pixels
     from ..versions.canary import CanaryTrial
     from .batcher import Batcher
 

@@ -19,12 +19,7 @@ from ..system import files
 from . import layout, operators
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..picture.decode import Pixels
-
-    Probabilities = NDArray[np.float32]
+    from ..arrays import Pixels, Probabilities
 
 SCHEMA = "mnist-mlp/1"  # models/README.md tells what it holds
 # Of each file. A model of this size takes five times as much while it is checked, and twice for each worker after it.

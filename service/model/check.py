@@ -79,7 +79,7 @@ class Check:
                 handed.write(part)
             handed.seek(0)
             self._process = subprocess.Popen(  # noqa: S603 - this program's own module
-                [sys.executable, "-m", "service.model.check_process", *map(str, words)],
+                [sys.executable, "-m", f"{__package__}.check_process", *map(str, words)],
                 stdin=handed,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

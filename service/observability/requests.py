@@ -11,7 +11,6 @@ import itertools
 import logging
 import os
 import random
-import re
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from starlette.requests import Request
 
 from ..access.proxies import TrustedProxies
 from ..connection import problems
+from ..headers import given_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,18 +29,9 @@ if TYPE_CHECKING:
     from .metrics import Metrics
     from .request_metrics import RouteMetrics
 
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 access_log = logging.getLogger("service.access")
-
-
-def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The id that the client gave, if it is one."""
-    for name, value in headers:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return value.decode()
-    return None
 
 
 class Observer:

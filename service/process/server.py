@@ -15,7 +15,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from ..api.metrics_port import MetricsProtocol
 from ..connection.drain import LAST_SECONDS
-from ..connection.fast_path import Protocol
+from ..connection.fast_path import FastPath
 from ..connection.handshake import Handshake
 from .accept import Acceptor
 from .connection_counts import ConnectionCounts
@@ -92,7 +92,7 @@ def _config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     margin = min(1.0, settings.shutdown_seconds / 5) + LAST_SECONDS + ROUND_SECONDS
     return uvicorn.Config(
         app,
-        http=Protocol if settings.tls_cert_file is None else Handshake,
+        http=FastPath if settings.tls_cert_file is None else Handshake,
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .heartbeat import Clock
 
 STARTUP_FAILURE = 3  # the exit code of one whose app cannot start, as uvicorn has it
-COMMAND = [sys.executable, "-c", "from service.process.worker import spawn_main; spawn_main()"]
+COMMAND = [sys.executable, "-c", f"from {__package__}.worker import spawn_main; spawn_main()"]
 
 
 class Job(NamedTuple):

@@ -16,7 +16,8 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import ModelError, NoModel, NotChecked
+from ..errors import ModelError, NoModel, NoSuchModel, NotChecked
+from ..quoting import quoted
 from ..system import heap
 from .canary import CanaryTrial
 from .loader import CHOICE, VersionLoader
@@ -81,6 +82,20 @@ class VersionManager:
         if self.current is None:
             raise NoModel("No model version is loaded; /readyz tells when one is.")
         return self.current
+
+    def resolve(self, name: str | None, version: str | None = None) -> Classifier:
+        """Return what serves, once for each request, which is then that version's to its end; None is any.
+
+        The canary answers who names its version. Raises `NoSuchModel` unless it is this model, and this version of it,
+        and `NoModel` if nothing serves.
+        """
+        classifier, canary = self.served(), self.canary
+        if canary is not None and version == canary.classifier.version:
+            classifier = canary.classifier
+        if name not in {None, classifier.name} or version not in {None, classifier.version}:
+            wanted = quoted(name) if version is None else f"{quoted(name)} version {quoted(version)}"
+            raise NoSuchModel(f"unknown model: {wanted} is not found; {classifier.name} {classifier.version} is served")
+        return classifier
 
     @contextlib.asynccontextmanager
     async def following(

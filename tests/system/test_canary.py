@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from service.arrays import Pixels
     from service.model.classifier import Classifier
-    from service.picture.decode import Pixels
     from tests.support.traffic import Expected
 
 INFER = "/v2/models/mnist-mlp/infer"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels
     from tests.support.traffic import Expected
 
 MODEL = "mnist-mlp"

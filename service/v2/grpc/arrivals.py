@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from ...connection.limits import MIN_BYTES_PER_SECOND
 from ...errors import SlowRequest
 from .codes import give_up
 from .heap import Heap
-from .holding import SMALL, Held, Line
+from .holding import SMALL_BYTES, Held, Line
 from .room import Wait
 
 if TYPE_CHECKING:
-    from ...connection.body_budget import Bodies
+    from ...connection.body_budget import BodyBudget
     from ...errors import ServiceError
     from .room import Room
     from .sockets import Peer, Sockets
 
 POLL_SECONDS = 0.01  # in which some 20 MB come from the same machine
 IDLE_SECONDS = 0.03  # where all that wait are streams, and nothing large comes
-RATE = 16_384  # bytes a second: what comes so fast has more time
 
 
 class Arrivals:
     """All of one worker."""
 
-    def __init__(self, bodies: Bodies, sockets: Sockets, seconds: float, most: int) -> None:
+    def __init__(self, bodies: BodyBudget, sockets: Sockets, seconds: float, most: int) -> None:
         """`most` bytes of messages may have come that are not whole; one of this size is let in alone."""
         self._bodies = bodies
         self._sockets = sockets
@@ -43,7 +43,9 @@ class Arrivals:
         self._lines: dict[Peer, Line] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._slow = SlowRequest(f"The message did not arrive within {seconds:g} s, nor at {RATE:,} bytes a second.")
+        self._slow = SlowRequest(
+            f"The message did not arrive within {seconds:g} s, nor at {MIN_BYTES_PER_SECOND:,} bytes a second."
+        )
 
     async def only(self, context: Any, peer: Peer, among: Room) -> Held | None:
         """The message of a call that has one; None where it has none.
@@ -101,7 +103,7 @@ class Arrivals:
         if not isinstance(data, bytes):
             return None
         line.took(len(data))
-        if len(data) > SMALL:
+        if len(data) > SMALL_BYTES:
             line.count(self._sockets.received({peer}).get(peer), asyncio.get_running_loop().time())
         return Held(data, self._bodies, self._heap)
 
@@ -145,7 +147,7 @@ class Arrivals:
         for peer, line in list(self._lines.items()):
             more = line.count(received.get(peer), now)
             if more > 0:
-                line.due = min(max(line.due, now) + more / RATE, now + self._seconds)
+                line.due = min(max(line.due, now) + more / MIN_BYTES_PER_SECOND, now + self._seconds)
             self._refuse_slow(line, now)
             if line.large_since is not None or any(since is not None for since in line.coming.values()):
                 pause = POLL_SECONDS

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from ...access.authorisation import Access
-    from ...connection.body_budget import Bodies
+    from ...connection.body_budget import BodyBudget
     from ...connection.drain import Drain
-    from ...inference.engine import Predictor
+    from ...inference.engine import Engine
     from ...observability.metrics import Metrics
     from ...observability.requests import Observer
     from ...settings import Settings
@@ -42,17 +42,17 @@ async def serving(
     *,
     settings: Settings,
     models: VersionManager,
-    predictor: Predictor,
+    engine: Engine,
     observer: Observer,
     access: Access | None,
     watched: Metrics,
-    bodies: Bodies,
+    bodies: BodyBudget,
     drain: Drain,
     unready: Callable[[], str | None],
 ) -> AsyncIterator[None]:
     """Inference and health at `settings.grpc_port`."""
     allowed = Limits(settings, bodies, watched)
-    methods = Methods(predictor, models, settings, watched, unready)
+    methods = Methods(engine, models, settings, watched, unready)
     requests = Requests(observer, access, watched, allowed.departures)
     calls = Calls(methods, observer, requests, allowed)
     health = Health({"", SERVICE.full_name}, unready, drain.closing, allowed)

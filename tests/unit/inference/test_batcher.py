@@ -16,8 +16,7 @@ from service.observability.metrics import Metrics
 from tests.support.service import MODELS
 
 if TYPE_CHECKING:
-    from service.model.artefact import Probabilities
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels, Probabilities
     from tests.support.service import Digits
 
 

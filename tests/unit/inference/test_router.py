@@ -1,4 +1,4 @@
-"""Who answers a request while a version is tried, through `service.inference.router.Rollout`, with real versions."""
+"""Who answers a request while a version is tried, through `service.inference.router.Router`, with real versions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.inference.batcher import Batcher
-from service.inference.engine import Small
-from service.inference.router import Rollout
+from service.inference.router import Router
 from service.model.artefact import read
 from service.observability.metrics import Metrics
 from service.versions import choice
@@ -24,11 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from service.inference.results import Answers
+    from service.arrays import Pixels, Probabilities
+    from service.inference.results import Results
     from service.inference.router import Chosen
-    from service.model.artefact import Probabilities
     from service.model.classifier import Classifier
-    from service.picture.decode import Pixels
 
 
 @pytest.fixture(scope="module")
@@ -53,32 +51,31 @@ class Rolled:
         """Play a story once the trial has begun."""
 
         async def played() -> None:
-            self.rollout = Rollout(self.models, Batcher(self.metrics, max_batch=64), self.metrics)
+            self.router = Router(self.models, Batcher(self.metrics, max_batch=64), self.metrics)
             assert await self.following.next() == "2"
             assert await self.following.next_canary() is not None
             await story()
-            self.rollout.close()
+            self.router.close()
 
         self.following.run(played)
 
     def choose(self, *, headers: Any = (), identity: str | None = None) -> Chosen:
-        return self.rollout.choose(self.models.served(), headers, identity)
+        return self.router.choose(self.models.served(), headers, identity)
 
     async def predict(self, images: Pixels, chosen: Chosen | None = None) -> tuple[str, Probabilities]:
         """The version that answers, and what it says."""
-        classifier, found = await self.rollout.predict(chosen or self.choose(), images.tobytes())
+        classifier, found = await self.router.run(chosen or self.choose(), images.tobytes())
         return classifier.version, found.probabilities
 
     async def submit(self, images: Pixels, chosen: Chosen | None = None) -> tuple[str, Probabilities]:
         """The same on the way of small requests."""
         ended: asyncio.Future[tuple[str, Probabilities]] = asyncio.get_running_loop().create_future()
 
-        def done(small: Small, found: Answers | Exception) -> Callable[[], None]:
+        def done(classifier: Classifier, found: Results | Exception) -> Callable[[], None]:
             assert not isinstance(found, Exception)
-            return functools.partial(ended.set_result, (small.chosen.classifier.version, found.probabilities))
+            return functools.partial(ended.set_result, (classifier.version, found.probabilities))
 
-        small = Small(chosen or self.choose(), images.tobytes(), lambda *_: (b"", None))
-        self.rollout.submit(small, done, lambda: True)
+        self.router.submit(chosen or self.choose(), images.tobytes(), done, lambda: True)
         return await asyncio.wait_for(ended, 30)
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -99,7 +96,7 @@ def test_without_a_trial_what_serves_answers(models: Path, images: Pixels, class
             version, found = await ask(images[:5])
             assert version == "2"
             assert np.abs(found - classifier.predict(images[:5])).max() < 1e-6
-        rolled.rollout.compare(rolled.choose(), images[:5].tobytes())
+        rolled.router.compare(rolled.choose(), images[:5].tobytes())
         assert rolled.value("canary_requests_total", result="answered") == 0
 
     rolled.run(story)
@@ -185,7 +182,7 @@ def test_answered_requests_are_compared(models: Path, images: Pixels, way: str) 
             while not rolled.value("shadow_answers_total", agreement="same"):
                 assert (await getattr(rolled, way)(images[:1]))[0] == "2"
                 if way == "predict":
-                    rolled.rollout.compare(rolled.choose(), images[:1].tobytes())
+                    rolled.router.compare(rolled.choose(), images[:1].tobytes())
                 await asyncio.sleep(0.01)
         assert rolled.value("canary_requests_total", result="answered") == 0
 
@@ -203,7 +200,7 @@ def test_one_that_sees_other_digits_is_rolled_back(
         chosen = rolled.choose(identity="client")
         async with asyncio.timeout(30):
             while not rolled.value("canary_rollbacks_total", reason="agreement"):
-                rolled.rollout.compare(chosen, images.tobytes())
+                rolled.router.compare(chosen, images.tobytes())
                 await asyncio.sleep(0.01)
         assert await rolled.following.next_canary() is None
 
