@@ -17,6 +17,7 @@ from fastapi import Depends, FastAPI
 from . import __version__
 from .access.authorisation import Access
 from .access.origins import AllowedHosts
+from .access.proxies import TrustedProxies
 from .api import metrics_port, openapi, operation, predict
 from .api.pages import add_pages
 from .connection import problems
@@ -29,7 +30,7 @@ from .drivers.direct import DirectRoute
 from .inference.batcher import Batcher
 from .inference.engine import Engine
 from .observability import logs, metrics
-from .observability.requests import Observe, Observer
+from .observability.requests import Observer, ObserverMiddleware
 from .system import orphans, signals
 from .v2 import inference, rest
 from .v2 import openapi as v2_openapi
@@ -142,8 +143,9 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
     app.include_router(rest.router(engine, models, settings, watched, unready))
     add_pages(app)
     operation.add_document(app, openapi.schemas(settings) | v2_openapi.schemas(settings))
-    observer = Observer(watched, _routes(app), settings.access_log, settings.trusted_proxies)
-    app.add_middleware(Observe, observer=observer)
+    observer = Observer(watched, _routes(app), settings.access_log, TrustedProxies(settings.trusted_proxies).client)
+    app.add_middleware(problems.RefusalMiddleware, metrics=watched)
+    app.add_middleware(ObserverMiddleware, observer=observer)
     return app
 
 

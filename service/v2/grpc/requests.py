@@ -92,7 +92,7 @@ class Requests:
         finally:
             seconds = time.perf_counter() - started
             request_id, host = caller.request_id, caller.peer.host
-            self._observer.end(method.route, "POST", status, seconds, request_id=request_id, client=host)
+            self._observer.end(method.route, "POST", status, seconds, request_id=request_id, peer=host)
 
     async def answer(self, method: Method, caller: Caller, message: Held) -> Answered:
         """What a message asks for is answered."""
