@@ -17,8 +17,7 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from service.commands.canary import main as run_canary
-from service.commands.rollback import main as rollback
+from service.commands.cli import run_alone
 from service.model.uncertainty import doubts
 from service.observability.labels import AGREEMENTS
 from service.settings import load
@@ -127,7 +126,7 @@ def both(models: Path) -> Path:
 
 
 def tell(models: Path, *words: str) -> None:
-    assert run_canary([*words, "--model-dir", str(models)]) == 0
+    assert run_alone("canary", [*words, "--model-dir", str(models)]) == 0
 
 
 def states(service: Service) -> set[str]:
@@ -325,7 +324,7 @@ def test_a_spoilt_canary_is_refused(both: Path) -> None:
     """By the command; and by the service, which tells it once, and serves on."""
     publish_edited(both, 3, next_digit)
     (both / "3" / "golden.npz").write_bytes(b"")
-    assert run_canary(["3", "--model-dir", str(both)]) == 3
+    assert run_alone("canary", ["3", "--model-dir", str(both)]) == 3
     assert not (both / "CANARY").exists()
     choice.write_canary(load(["--model-dir", str(both)]), 3, 50)
     with running_service(model_dir=both, model_version="latest") as service:
@@ -341,13 +340,13 @@ def test_what_is_told_of_a_canary(both: Path, capsys: pytest.CaptureFixture[str]
     """It is held back from `latest` and from rollbacks until it is promoted, by `latest` or by the pin."""
     flags = ["--model-dir", str(both)]
     settings = load(flags)
-    assert run_canary(["--off", *flags]) == 3
+    assert run_alone("canary", ["--off", *flags]) == 3
     assert "CANARY: expected a canary, found none" in capsys.readouterr().err
     tell(both, "2", "--percent", "12.5")
     assert (both / "CANARY").read_text() == "2 12.5\n"
     assert "version 2 answers 12.5 % of the requests" in capsys.readouterr().out
     assert choice.latest_candidates(settings) == [1]
-    assert rollback(flags) == 3  # there is none below version 1
+    assert run_alone("rollback", flags) == 3  # there is none below version 1
     tell(both, "--off")
     assert (both / "CANARY").read_text() == "2 held\n"
     assert choice.latest_candidates(settings) == [1]
