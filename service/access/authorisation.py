@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..observability.metrics import Metrics
+    from ..settings import Settings
     from .keys import Entry
 
     Headers = Iterable[tuple[bytes, bytes]]
@@ -134,6 +135,12 @@ def scope_of(route: str) -> str | None:
     if route == "/metrics":
         return "metrics"
     return "admin" if route.startswith("/v2/repository/models/") else "infer"
+
+
+def require_admin(settings: Settings) -> None:
+    """Raise `Forbidden` unless clients may load and unload models; with API keys, the scope `admin` decides before."""
+    if not settings.admin and settings.api_keys_file is None:
+        raise Forbidden("models are not loaded or unloaded by clients here; MNIST_ADMIN=true lets them")
 
 
 def _presented(headers: Headers) -> bytes | None:

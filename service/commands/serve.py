@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .. import settings as settings_module
 from ..observability import logs
-from ..process import sockets, start
+from ..process import start
 from ..process.exit_codes import run_command
 from ..versions.bundled import or_bundled
 from .check import check_settings
@@ -55,9 +55,9 @@ def _serve(options: argparse.Namespace) -> int:
     check_settings(settings)
     with contextlib.ExitStack() as stack:
         ports = [settings.port] if settings.metrics_port is None else [settings.port, settings.metrics_port]
-        listeners = [stack.enter_context(contextlib.closing(sockets.listen(settings.host, port))) for port in ports]
+        listeners = [stack.enter_context(contextlib.closing(start.listen(settings.host, port))) for port in ports]
         if settings.grpc_port is not None:
-            reserved = stack.enter_context(contextlib.closing(sockets.bind(settings.host, settings.grpc_port)))
+            reserved = stack.enter_context(contextlib.closing(start.bind(settings.host, settings.grpc_port)))
             settings = settings.model_copy(update={"grpc_port": reserved.getsockname()[1]})
         start.make_metrics_folder(settings.workers)
         return start.run(settings, listeners, lambda version: _welcome(settings, listeners, version))

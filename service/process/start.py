@@ -12,6 +12,7 @@ import functools
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,15 +21,38 @@ from ..errors import ModelError
 from ..system import orphans, signals
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from ..settings import Settings
     from ..versions.manager import VersionManager
     from ..versions.shared_state import SharedState
 
+BACKLOG = 2048  # connections that wait to be accepted
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_BYTES = 8 * 2**20  # of the files in which one worker shares its metrics
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raises `OSError`. Clients wait from here on, also while the workers start."""
+    listener = bind(host, port)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a bound socket, which accepts no connection; raises `OSError`.
+
+    It reserves gRPC's port, on which the workers listen with SO_REUSEPORT, as long as it is open.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    return bound
 
 
 def make_metrics_folder(workers: int) -> None:

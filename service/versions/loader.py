@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ModelError, NotChecked
 from ..model import artefact, check, layout
-from ..system import heap
+from ..system import memory
 from . import choice
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ..model.classifier import Classifier
     from ..model.layout import Stamp
     from ..settings import Settings
-    from .checked_files import CheckedFiles
     from .choice import CanarySpec
+    from .shared_state import CheckedFiles
 
 CHOICE, CANARY = "choice", "canary"
 HIGHEST = 100  # versions that `latest` may come to: each is looked at twice a second
@@ -105,7 +105,7 @@ class VersionLoader:
                 folder = self._settings.model_dir / str(found.number)
                 raise ModelError(f"{folder}: expected model {self.name}, which is served, found {classifier.name}")
         self.name = classifier.name
-        heap.give_back()  # loading takes four times what is kept
+        memory.trim()  # loading takes four times what is kept
         return classifier
 
     def check(self, found: Found, meanwhile: Callable[[], object]) -> int:
@@ -137,8 +137,8 @@ class VersionLoader:
         """The version's files, as a process of their own has found them good; raises `ModelError`."""
         files = artefact.read_files(self._settings.model_dir, str(found.number))
         if files.digest not in self._checked_files:
-            with self._checked_files.turn(self._stopped.is_set):
-                if files.digest not in self._checked_files:  # while this worker waited for its turn
+            with self._checked_files.locking(self._stopped.is_set):
+                if files.digest not in self._checked_files:  # while this worker waited for the lock
                     with check.checking(files, self._settings.max_images, self._stopped.is_set) as checking:
                         meanwhile()
                         checking.wait()

@@ -14,8 +14,8 @@ from service.errors import ModelError
 from service.model import layout
 from service.settings import Settings
 from service.versions import choice
-from service.versions.checked_files import CheckedFiles
 from service.versions.loader import VersionLoader
+from service.versions.shared_state import CheckedFiles
 from tests.support.service import publish
 from tests.system.test_canary import constant, publish_edited
 from tests.unit.versions.test_manager import mend, spoil
