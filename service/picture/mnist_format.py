@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from .geometry import cropped, thickness
+from .geometry import crop, thickness
 from .segment.morphology import thicken, thin
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _width(rows: bytes) -> int:
 
 
 def of_strokes(strokes: Mask) -> Pixels:
-    """Strokes, cropped to the digit, in MNIST's form."""
+    """Strokes, crop to the digit, in MNIST's form."""
     return _centred(_fitted(_like_mnist(strokes)))
 
 
@@ -66,10 +66,10 @@ def _like_mnist(strokes: Mask) -> Mask:
     unit = max(strokes.shape) / DIGIT_SIDE
     thick = thickness(strokes) / unit
     if thick < THINNEST:
-        return cropped(thicken(strokes, (THINNEST - thick) / 2 * unit))
+        return crop(thicken(strokes, (THINNEST - thick) / 2 * unit))
     if thick > THICKEST:
         thinner = thin(strokes, (thick - THICKEST) / 2 * unit)
-        return cropped(thinner) if thinner.any() else strokes
+        return crop(thinner) if thinner.any() else strokes
     return strokes
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from .decode import Picture, decode, require_size
 from .formats import PNG
 from .mnist_format import SIDE, is_mnist_format, of_strokes
-from .segment.digit import find_ink
+from .segment.digit import find_digit
 from .small_png import read_small_grey
 
 if TYPE_CHECKING:
@@ -83,11 +83,11 @@ def _prepare(picture: Picture) -> PreparedImage:
     pixels = picture.pixels
     if pixels.shape == (SIDE, SIDE) and (ready := pass_through(pixels.tobytes())):
         return ready
-    ink = find_ink(pixels)
-    if ink.box is None:
-        return PreparedImage(bytes(SIDE * SIDE), ink.polarity, 0.0, None, ink.warnings)
-    rows = of_strokes(ink.strokes).tobytes()
-    return PreparedImage(rows, ink.polarity, ink.ratio, _sent_box(ink.box, picture), ink.warnings)
+    digit = find_digit(pixels)
+    if digit.box is None:
+        return PreparedImage(bytes(SIDE * SIDE), digit.polarity, 0.0, None, digit.warnings)
+    rows = of_strokes(digit.strokes).tobytes()
+    return PreparedImage(rows, digit.polarity, digit.ink_ratio, _sent_box(digit.box, picture), digit.warnings)
 
 
 def _sent_box(box: Box, picture: Picture) -> Box:
