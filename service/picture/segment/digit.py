@@ -155,7 +155,7 @@ def _centres(first: int, end: int, count: int) -> NDArray[np.int64]:
 
 
 def _may_be_background(found: Segmentation) -> bool:
-    """Whether a digit fills its box, as sheets do, or reaches the border, as thumbs and shadows do, or is part of one."""
+    """Whether it may be a sheet, which fills its box, a thumb or shadow, which reaches the border, or part of one."""
     digit = found.digit
     border = digit[[0, -1]].any() or digit[:, [0, -1]].any()
     part = np.count_nonzero(found.others) > np.count_nonzero(digit)
