@@ -20,8 +20,8 @@ from PIL import Image
 from service import explain, image
 from service.classifier import Classifier
 from service.small_png import read_small_grey
-from training import ink
-from training.strokes import draw
+from training.synthesis import ink
+from training.synthesis.strokes import draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,18 +22,25 @@ from typing import TYPE_CHECKING
 import torch
 from rich.console import Console
 
-from training import compare, data, export, handwriting, quantise, ranks, seen, sweep, track
-from training.card import describe
-from training.checkpoint import Keeper, forget
-from training.config import Config, parse
-from training.errors import DataError, TrainingError
-from training.evaluate import evaluate, fit_temperature, outputs
-from training.fit import fit
-from training.network import NONE, Network
-from training.publish import publish
-from training.readme import readme
-from training.report import report
-from training.run import Follower, Run
+from . import data, sweep
+from .config import Config, parse
+from .errors import DataError, TrainingError
+from .evaluation import handwriting
+from .evaluation.metrics import evaluate, fit_temperature, outputs
+from .export import quantise
+from .export import to_onnx as export
+from .export.card import describe
+from .export.model_readme import readme
+from .export.publish import publish
+from .loop import distributed as ranks
+from .loop.checkpoint import Keeper, forget
+from .loop.fit import fit
+from .network.mlp import NONE, Network
+from .reporting import compare
+from .reporting import trackers as track
+from .reporting.report import report
+from .reporting.run import Follower, Run
+from .synthesis import rendered as seen
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from training.errors import UsageError
+from .errors import UsageError
 
 Activation = Literal["relu", "leaky_relu", "gelu", "tanh", "sigmoid"]
 Loss = Literal["cross_entropy", "mse"]

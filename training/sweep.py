@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Final, get_args
 
 import torch
 
-from training import data, seen
-from training.checkpoint import Keeper
-from training.config import Activation, Loss, Optimizer, parse
-from training.errors import Diverged, Stopped, UsageError
-from training.extras import require
-from training.fit import fit
-from training.network import Network
+from . import data
+from .config import Activation, Loss, Optimizer, parse
+from .errors import Diverged, Stopped, UsageError
+from .loop.checkpoint import Keeper
+from .loop.fit import fit
+from .network.mlp import Network
+from .optional import require
+from .synthesis import rendered as seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
-    from training.config import Config
-    from training.data import Digits
+    from .config import Config
+    from .data.mnist import Digits
 
 RANGES: Final = {  # uniform, but for the rate, which is so in its logarithm
     "learning_rate": (1e-3, 1.0),

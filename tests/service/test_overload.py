@@ -20,7 +20,7 @@ import pytest
 from service.classifier import Classifier
 from tests.conftest import MODELS, Digits, Service, png, running_service
 from tests.service.conftest import publish as publish_committed
-from training.publish import publish
+from training.export.publish import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

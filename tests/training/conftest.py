@@ -9,11 +9,11 @@ from typing import NamedTuple
 import pytest
 
 from training import data
-from training.checkpoint import Keeper
 from training.config import Config
-from training.evaluate import outputs
-from training.fit import fit
-from training.network import Network
+from training.evaluation.metrics import outputs
+from training.loop.checkpoint import Keeper
+from training.loop.fit import fit
+from training.network.mlp import Network
 
 RARELY = 86_400.0  # seconds between checkpoints
 SMALL = Config(hidden=(64, 32), epochs=1)

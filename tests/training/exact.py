@@ -10,11 +10,12 @@ import sys
 import torch
 from safetensors.torch import save_file
 
-from training import data, ranks
-from training.checkpoint import Keeper
+from training import data
 from training.config import Config, default_data_dir
-from training.fit import fit
-from training.network import Network
+from training.loop import distributed as ranks
+from training.loop.checkpoint import Keeper
+from training.loop.fit import fit
+from training.network.mlp import Network
 
 # 16 steps an epoch, on batches whose two parts differ in size. Plain SGD, since AdamW makes whole steps of what
 # rounding leaves of a gradient of 0.

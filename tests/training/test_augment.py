@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from training.augment import PIXEL, Augment, change_stroke, grid, soften
+from training.data.augment import PIXEL, Augment, change_stroke, grid, soften
 
 if TYPE_CHECKING:
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 COUNT = 2000
 

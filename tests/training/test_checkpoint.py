@@ -17,15 +17,15 @@ import torch
 
 from tests.training.conftest import RARELY, SMALL
 from tests.training.crash import CALLS
-from training import disk
-from training.checkpoint import NAME, Checkpoint, Keeper, Position
+from training import files as disk
 from training.config import parse
 from training.errors import CheckpointError, Diverged, UsageError
-from training.fit import fit
-from training.network import Network
+from training.loop.checkpoint import NAME, Checkpoint, Keeper, Position
+from training.loop.fit import fit
+from training.network.mlp import Network
 
 if TYPE_CHECKING:
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 JOB = (sys.executable, "-m", "training")
 KNOBS = "--hidden 48,32 --epochs 3 --batch-size 1024 --seen 140 --checkpoint-seconds 0".split()
@@ -95,7 +95,7 @@ def _crash(folder: Path, function: str, last: int) -> list[str]:
 
 def test_killed_at_each_system_call_of_a_save_it_ends_with_the_same_model(tmp_path: Path, whole: str) -> None:
     """SIGKILL at each call with which a checkpoint takes the place of the one before, halfway through its bytes too."""
-    said = _crash(tmp_path, "training.checkpoint:_write", 99)
+    said = _crash(tmp_path, "training.loop.checkpoint:_write", 99)
     calls = [line for line in said if line in CALLS]
     assert calls == "open write flush fsync __exit__ replace open fsync close".split()
     assert said.count(f"going on with {tmp_path}/run") == len(calls)
@@ -105,7 +105,7 @@ def test_killed_at_each_system_call_of_a_save_it_ends_with_the_same_model(tmp_pa
 
 def test_killed_once_it_has_published_it_does_not_publish_again(tmp_path: Path, whole: str) -> None:
     """SIGKILL after the version is there and before the run has noted it: the run goes on, and finds its version."""
-    assert "open" in _crash(tmp_path, "training.run:Run.published", 1)
+    assert "open" in _crash(tmp_path, "training.reporting.run:Run.published", 1)
     assert [path.name for path in (tmp_path / "models" / "mnist-mlp").iterdir()] == ["1"]
     assert _sha256(tmp_path / "run") == whole
 

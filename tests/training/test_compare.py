@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from training import compare
 from training.config import Config
 from training.errors import UsageError
-from training.fit import Epoch
+from training.loop.fit import Epoch
+from training.reporting import compare
 
 if TYPE_CHECKING:
     from pathlib import Path

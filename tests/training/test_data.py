@@ -7,7 +7,7 @@ import torch
 from training import data
 
 if TYPE_CHECKING:
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 
 def test_digits_are_mnist_as_published(dataset: Dataset) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.evaluate import calibration_error, evaluate, fit_temperature, outputs
+from training.evaluation.metrics import calibration_error, evaluate, fit_temperature, outputs
 
 if TYPE_CHECKING:
     from tests.training.conftest import Trained

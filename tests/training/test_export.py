@@ -15,15 +15,15 @@ import pytest
 import torch
 
 from service.operators import ALLOWED_OPS
-from training import export
 from training.config import Activation
 from training.errors import GateError
-from training.evaluate import evaluate, outputs
-from training.network import Network
+from training.evaluation.metrics import evaluate, outputs
+from training.export import to_onnx as export
+from training.network.mlp import Network
 
 if TYPE_CHECKING:
     from tests.training.conftest import Trained
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 NODES = {"relu": "Relu", "leaky_relu": "LeakyRelu", "gelu": "Gelu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 
@@ -89,8 +89,8 @@ def test_the_same_weights_give_the_same_file_in_every_process() -> None:
     """Two processes with other hash seeds, in other folders, export a network to the same bytes."""
     program = (
         "import hashlib\n"
-        "from training.export import to_onnx\n"
-        "from training.network import Network\n"
+        "from training.export.to_onnx import to_onnx\n"
+        "from training.network.mlp import Network\n"
         "network = Network((16, 8), 'relu', batch_norm=True, deslant=True, seed=0).eval()\n"
         "print(hashlib.sha256(to_onnx(network)).hexdigest())"
     )

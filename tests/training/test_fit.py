@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from tests.training.conftest import RARELY, SMALL
-from training.checkpoint import Keeper
 from training.config import Config, Loss, Optimizer
-from training.data import Digits
-from training.fit import Epoch, fit, make_optimizer
-from training.network import Network
+from training.data.mnist import Digits
+from training.loop.checkpoint import Keeper
+from training.loop.fit import Epoch, fit, make_optimizer
+from training.network.mlp import Network
 
 if TYPE_CHECKING:
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 RATES = {"sgd": 0.2, "momentum": 0.05, "adamw": 4e-3}
 

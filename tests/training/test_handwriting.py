@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 from tests.conftest import MODELS, ROOT, VERSION, png
-from training import handwriting, ink, others
 from training.errors import DataError
+from training.evaluation import handwriting
+from training.synthesis import ink
+from training.synthesis import not_digits as others
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 FOLDER = str(MODELS / VERSION)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from service.image import Prepared, read
-from training import ink
-from training.strokes import SHAPES, draw, trace
+from training.synthesis import ink
+from training.synthesis.strokes import SHAPES, draw, trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 JOB = (sys.executable, "-m", "training")
 FAST = "--hidden 32 --epochs 1 --batch-size 512 --rotation 0 --elastic 0 --seen 140".split()

@@ -11,15 +11,15 @@ from torch.nn import functional
 
 from tests.training.backprop import backprop
 from training.config import Activation, Loss
-from training.evaluate import outputs
-from training.network import LOSSES, Network, fold
-from training.upright import UPRIGHT, WHOLE, Upright
+from training.evaluation.metrics import outputs
+from training.network.deslant import UPRIGHT, WHOLE, Upright
+from training.network.mlp import LOSSES, Network, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.training.conftest import Trained
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 ACTIVATIONS = get_args(Activation)
 PAIRS = list(itertools.product(ACTIVATIONS, get_args(Loss)))

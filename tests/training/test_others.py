@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import others
+from training.synthesis import not_digits as others
 
 
 @pytest.mark.parametrize("kind", others.KINDS)

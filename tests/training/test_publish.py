@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from training.publish import publish
+from training.export.publish import publish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,10 +66,10 @@ def test_killed_at_each_system_call_it_makes_one_version(tmp_path: Path) -> None
     """SIGKILL at each call of a publication, and then all of it: one version, whole, and nothing beside it."""
     program = (
         "import sys; from pathlib import Path; from tests.training.crash import is_killed\n"
-        "from training import publish\n"
+        "from training.export import publish\n"
         "def job(): publish.publish(Path(sys.argv[1], str(number)), b'model', b'golden', {'run': 'a'}, str)\n"
         "number = 1\n"
-        "while is_killed(job, 'training.publish:publish', number): is_killed(job); number += 1"
+        "while is_killed(job, 'training.export.publish:publish', number): is_killed(job); number += 1"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, stdout=subprocess.PIPE, text=True)
     calls = done.stdout.split()
@@ -94,7 +94,7 @@ def test_a_run_publishes_once(tmp_path: Path) -> None:
 def test_runs_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
     """Two processes that publish twenty versions each, at once, make forty, and none is of two minds."""
     program = (
-        "import sys; from pathlib import Path; from training.publish import publish\n"
+        "import sys; from pathlib import Path; from training.export.publish import publish\n"
         "sys.stdin.readline()\n"
         "for n in range(20):\n"
         "    publish(Path(sys.argv[1]), sys.argv[2].encode(), b'golden', {'run': f'{sys.argv[2]}{n}'}, str)"

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from training import export, quantise
 from training.errors import GateError
-from training.quantise import Export
+from training.export import quantise
+from training.export import to_onnx as export
+from training.export.quantise import Export
 
 if TYPE_CHECKING:
     from tests.training.conftest import Trained
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 
 @pytest.fixture(scope="module")

@@ -15,16 +15,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training import ranks
-from training.augment import Augment
 from training.config import Loss, parse
+from training.data.augment import Augment
 from training.errors import UsageError
-from training.export import run_onnx
-from training.network import LOSSES, Network
-from training.upright import WHOLE
+from training.export.to_onnx import run_onnx
+from training.loop import distributed as ranks
+from training.network.deslant import WHOLE
+from training.network.mlp import LOSSES, Network
 
 if TYPE_CHECKING:
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 ALONE = (sys.executable, "-m", "training")
 TOGETHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from tests.conftest import MODELS, ROOT, VERSION
-from training.readme import readme
+from training.export.model_readme import readme
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from tests.training.conftest import SMALL
-from training import card, export
-from training.evaluate import evaluate, outputs
-from training.fit import Epoch
-from training.quantise import Export
-from training.report import report
+from training.evaluation.metrics import evaluate, outputs
+from training.export import card
+from training.export import to_onnx as export
+from training.export.quantise import Export
+from training.loop.fit import Epoch
+from training.reporting.report import report
 
 if TYPE_CHECKING:
     from tests.training.conftest import Trained
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 EPOCHS = [Epoch(n, 0.5 / n, 0.3 / n, 1 - 0.1 / n, 2.0 * n, 0.001 * n, [0.3, 0.2, 0.1]) for n in (1, 2, 3)]
 EXPORTS = {"fp32": Export(1000, 0.9912, 0.03, 30.0), "int8": Export(400, 0.9910, 0.03, 25.0)}

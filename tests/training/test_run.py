@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from tests.training.conftest import SMALL
-from training import run
 from training.errors import Busy, DataError, UsageError
-from training.run import Run
+from training.reporting import run
+from training.reporting.run import Run
 
 if TYPE_CHECKING:
     from pathlib import Path

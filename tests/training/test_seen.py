@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training import data, seen
+from training import data
 from training.config import Config
-from training.network import NONE
+from training.network.mlp import NONE
+from training.synthesis import rendered as seen
 
 if TYPE_CHECKING:
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 
 def test_the_mosaic_holds_digits_and_what_is_none() -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from training import data, sources
+from training import data
+from training.data import sources
 from training.errors import DataError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from training.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 SWEEP = (sys.executable, "-m", "training", "sweep")
 FAST = "--epochs 1 --hidden 16 --batch-size 1024 --validation-share 0.9 --seen 0 --elastic 0 --seed 3".split()

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.training.conftest import RARELY
 
 if TYPE_CHECKING:
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 JOB = (sys.executable, "-m", "training")
 KNOBS = "--hidden 16,8 --epochs 3 --batch-size 1024 --seen 140 --elastic 0 --rotation 0 --tensorboard --mlflow".split()

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.upright import SIDE, UPRIGHT, WHOLE, Upright
+from training.network.deslant import SIDE, UPRIGHT, WHOLE, Upright
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from training.data import Dataset
+    from training.data.mnist import Dataset
 
 
 def _central(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from training import ink, papers, pens
-from training.strokes import curve, draw, trace, unit
+from . import ink, papers, pens
+from .strokes import curve, draw, trace, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from service.picture import Pixels
-    from training.papers import Scene
-    from training.strokes import Points, Segments
+    from numpy.typing import NDArray
+
+    from .papers import Scene
+    from .strokes import Points, Segments
 
 Random = np.random.Generator
 FONT_FOLDERS: Final = ("/usr/share/fonts", "/usr/local/share/fonts", "/Library/Fonts", "C:/Windows/Fonts")
@@ -56,7 +57,7 @@ def _letter(rng: Random, fonts: Sequence[Path]) -> bytes:
     return _penned(trace(np.asarray(small), rng), rng)
 
 
-def _glyph(rng: Random, fonts: Sequence[Path]) -> Pixels:
+def _glyph(rng: Random, fonts: Sequence[Path]) -> NDArray[np.uint8]:
     """A glyph that the font has, light on dark, fitted into uint8[112,112] with some ground around it."""
     while True:
         path = str(fonts[int(rng.integers(len(fonts)))]) if fonts else ""
@@ -67,7 +68,7 @@ def _glyph(rng: Random, fonts: Sequence[Path]) -> Pixels:
 
 
 @lru_cache(maxsize=4096)
-def _drawn(path: str, letter: str) -> Pixels | None:
+def _drawn(path: str, letter: str) -> NDArray[np.uint8] | None:
     font = ImageFont.truetype(path, 96) if path else ImageFont.load_default(96)
     mask, missing = font.getmask(letter, "L"), font.getmask("\uffff", "L")
     if not mask.getbbox() or bytes(mask) == bytes(missing):
@@ -80,7 +81,7 @@ def _drawn(path: str, letter: str) -> Pixels | None:
     return np.asarray(canvas)
 
 
-def _printed(glyph: Pixels, rng: Random) -> bytes:
+def _printed(glyph: NDArray[np.uint8], rng: Random) -> bytes:
     """A glyph on a plain ground, dark on light or light on dark, sometimes turned a little."""
     side = int(np.exp(rng.uniform(np.log(40), np.log(400))))
     turned = Image.fromarray(glyph).rotate(rng.normal(0, 6), Image.Resampling.BICUBIC).resize((side, side))

@@ -18,17 +18,17 @@ import onnx
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
-from training.errors import GateError
-from training.evaluate import evaluate
-from training.export import session
+from ..errors import GateError
+from ..evaluation.metrics import evaluate
+from .to_onnx import session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor
 
-    from training.config import Precision
-    from training.data import Digits
+    from ..config import Precision
+    from ..data.mnist import Digits
 
 CALIBRATION: Final = 2000  # digits; more change no range
 # Weights of 7 bits: with 8, AVX2 without VNNI overflows when it adds two products (onnxruntime.ai, "Quantize ONNX

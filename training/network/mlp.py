@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.ranks import BatchNorm
-from training.upright import SHIFTS, UPRIGHT, WHOLE, Frame, Upright
+from ..loop.distributed import BatchNorm
+from .deslant import SHIFTS, UPRIGHT, WHOLE, Frame, Upright
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from training.config import Activation, Config, Loss
+    from ..config import Activation, Config, Loss
 
 CLASSES: Final = 10
 NONE: Final = 10  # the label of what is no digit

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from training import papers
-from training.strokes import Segments, draw
+from . import papers
+from .strokes import Segments, draw
 
 if TYPE_CHECKING:
-    from training.papers import Colour, Field
+    from .papers import Colour, Field
 
 Random = np.random.Generator
 

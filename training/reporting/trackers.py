@@ -11,14 +11,14 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from training.extras import require
+from ..optional import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from training.config import Config
-    from training.fit import Epoch
+    from ..config import Config
+    from ..loop.fit import Epoch
 
     Values = Mapping[str, float]
 

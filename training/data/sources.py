@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 
 import pooch  # type: ignore[import-untyped]
 
-from training.errors import DataError
+from ..errors import DataError
 
 # SHA-256 of the uncompressed content: the four files of LeCun, Cortes and Burges, and the one in the wheel.
 FILES: Final = {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 if TYPE_CHECKING:
-    from training.strokes import Segments
+    from .strokes import Segments
 
 Scene = NDArray[np.float32]  # [H, W, 3]
 Field = NDArray[np.float32]  # [H, W]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training import sources
+from . import sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,12 +18,12 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from training.errors import GateError
-from training.evaluate import CHUNK, Metrics
-from training.network import Network, fold
+from ..errors import GateError
+from ..evaluation.metrics import CHUNK, Metrics
+from ..network.mlp import Network, fold
 
 if TYPE_CHECKING:
-    from training.data import Digits
+    from ..data.mnist import Digits
 
 OPSET: Final = 20  # the first in which GELU is one node
 TOLERANCE: Final = 1e-5  # between two probabilities for the same pixels

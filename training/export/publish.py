@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training import disk
+from .. import files as disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

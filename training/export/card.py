@@ -38,18 +38,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from training import ranks
-from training.export import OPSET
+from ..loop import distributed as ranks
+from .to_onnx import OPSET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from training.config import Config
-    from training.data import Dataset
-    from training.evaluate import Metrics
-    from training.export import Parity
-    from training.fit import Epoch
-    from training.quantise import Export
+    from ..config import Config
+    from ..data.mnist import Dataset
+    from ..evaluation.metrics import Metrics
+    from ..loop.fit import Epoch
+    from .quantise import Export
+    from .to_onnx import Parity
 
 SCHEMA: Final = "mnist-mlp/1"
 LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "onnxscript", "torch")

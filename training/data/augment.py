@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.upright import SIDE, WHOLE, Frame
+from ..network.deslant import SIDE, WHOLE, Frame
 
 PIXEL: Final = 2 / SIDE  # in grid_sample's units, which run from -1 to 1 over the side
 CONTROLS: Final = 7  # points of the elastic displacement, each way: one every 4 pixels or so

@@ -17,14 +17,14 @@ import torch
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from training import ranks
-from training.augment import Augment
-from training.checkpoint import Checkpoint, Position
-from training.data import Digits
-from training.errors import Diverged, UsageError
-from training.evaluate import outputs
-from training.network import LOSSES, Network, cross_entropy
-from training.upright import WHOLE
+from ..data.augment import Augment
+from ..data.mnist import Digits
+from ..errors import Diverged, UsageError
+from ..evaluation.metrics import outputs
+from ..network.deslant import WHOLE
+from ..network.mlp import LOSSES, Network, cross_entropy
+from . import distributed as ranks
+from .checkpoint import Checkpoint, Position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from training.checkpoint import Keeper
-    from training.config import Config
+    from ..config import Config
+    from .checkpoint import Keeper
 
 
 @dataclasses.dataclass(frozen=True)

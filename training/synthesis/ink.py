@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from training import papers, pens
-from training.strokes import Segments, draw, trace
+from . import papers, pens
+from .strokes import Segments, draw, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from training.papers import Colour
+    from .papers import Colour
 
 Random = np.random.Generator
 HELD_OUT = "board"

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, Final
 import matplotlib as mpl
 import matplotlib.style
 
-from training import disk
-from training.errors import UsageError
-from training.report import HERE, axes_of, filled, svg
-from training.run import read_epochs
+from .. import files as disk
+from ..errors import UsageError
+from .report import HERE, axes_of, filled, svg
+from .run import read_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from training.fit import Epoch
+    from ..loop.fit import Epoch
 
 CURVES: Final[dict[str, Callable[[Epoch], float]]] = {
     "Validation error, %": lambda epoch: 100 * (1 - epoch.validation_accuracy),

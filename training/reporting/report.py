@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch.nn.utils import parameters_to_vector
 
-from training.evaluate import BINS, CLASSES
+from ..evaluation.metrics import BINS, CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from training.data import Digits
-    from training.network import Network
+    from ..data.mnist import Digits
+    from ..network.mlp import Network
 
 MISTAKES: Final = 40  # the worst ones that are shown
 NEURONS: Final = 96  # of the first layer

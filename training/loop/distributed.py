@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from training.errors import Lost, UsageError
+from ..errors import Lost, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from training.config import Device
+    from ..config import Device
 
 T = TypeVar("T")
 

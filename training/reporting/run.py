@@ -18,17 +18,18 @@ from uuid import uuid4
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training import disk, ranks
-from training.card import surroundings
-from training.errors import Busy, DataError, UsageError
-from training.fit import Epoch
+from .. import files as disk
+from ..errors import Busy, DataError, UsageError
+from ..export.card import surroundings
+from ..loop import distributed as ranks
+from ..loop.fit import Epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
-    from training.config import Config
+    from ..config import Config
 
 CONFIG: Final = "config.json"
 PUBLISHED: Final = "published.json"

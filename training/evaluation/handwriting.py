@@ -21,14 +21,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from service import image
-from service.doubt import doubts
-from training import data, ink, others
-from training.config import default_data_dir
-from training.errors import DataError
-from training.evaluate import evaluate
-from training.export import run_onnx
-from training.network import NONE
+from .. import data
+from ..config import default_data_dir
+from ..errors import DataError
+from ..export.to_onnx import run_onnx
+from ..network.mlp import NONE
+from ..service_picture import doubts, prepare, read
+from ..synthesis import ink
+from ..synthesis import not_digits as others
+from .metrics import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -91,7 +92,7 @@ def _print_row(model: bytes, name: str, sent: Iterable[Sent]) -> None:
     """Read and classify pictures as the service does, and print what came out."""
     pixels, labels, geometry = [], [], []
     for picture, label in sent:
-        prepared = image.read(picture, max_pixels=MAX_PIXELS) if isinstance(picture, bytes) else image.prepare(picture)
+        prepared = read(picture, max_pixels=MAX_PIXELS) if isinstance(picture, bytes) else prepare(picture)
         pixels.append(prepared.pixels)
         labels.append(label)
         geometry.append(prepared.warnings)

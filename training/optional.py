@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 
-from training.errors import UsageError
+from .errors import UsageError
 
 
 def require(asked: str, extra: str, *modules: str) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from training import disk
-from training.errors import CheckpointError, Stopped, UsageError
+from .. import files as disk
+from ..errors import CheckpointError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
