@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tests.training.conftest import RARELY, SMALL
-from tests.training.crash import CALLS
+from tests.support.training import RARELY, SMALL
+from tests.support.training_crash import CALLS
 from training import files as disk
 from training.config import parse
 from training.errors import CheckpointError, Diverged, UsageError
@@ -89,7 +89,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_model(tmp_path: Path, wh
 def _crash(folder: Path, function: str, last: int) -> list[str]:
     """What a run says whose process is killed before each system call of a function, up to the last, and goes on."""
     words = [*KNOBS, f"--run-dir={folder}/run", f"--models-dir={folder}/models"]
-    command = [sys.executable, "-m", "tests.training.crash", function, str(last), *words]
+    command = [sys.executable, "-m", "tests.support.training_crash", function, str(last), *words]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
 
 

@@ -1,6 +1,6 @@
 """Fits a small network in float64, alone or as torchrun starts it, where sums in another order hardly differ.
 
-python -m tests.training.exact FILE: the first process leaves the network's tensors there.
+python -m tests.support.training_exact FILE: the first process leaves the network's tensors there.
 """
 
 from __future__ import annotations

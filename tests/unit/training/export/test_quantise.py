@@ -12,7 +12,7 @@ from training.export import to_onnx as export
 from training.export.quantise import Export
 
 if TYPE_CHECKING:
-    from tests.training.conftest import Trained
+    from tests.support.training import Trained
     from training.data.mnist import Dataset
 
 

@@ -82,8 +82,8 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
     """In float64, weights and statistics after 32 steps are those of one process to 13 digits: the batches, the warps,
     batch norm and gradients are the same."""
     one, two = tmp_path / "one", tmp_path / "two"
-    subprocess.run([sys.executable, "-m", "tests.training.exact", str(one)], check=True)
-    subprocess.run([*TOGETHER, "-m", "tests.training.exact", str(two)], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "tests.support.training_exact", str(one)], check=True)
+    subprocess.run([*TOGETHER, "-m", "tests.support.training_exact", str(two)], check=True, capture_output=True)
     torch.testing.assert_close(load_file(one), load_file(two), atol=1e-13, rtol=1e-13)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.training.backprop import backprop
+from tests.support.training_backprop import backprop
 from training.config import Activation, Loss
 from training.evaluation.metrics import outputs
 from training.network.deslant import UPRIGHT, WHOLE, Upright
@@ -18,7 +18,7 @@ from training.network.mlp import LOSSES, Network, fold
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.training.conftest import Trained
+    from tests.support.training import Trained
     from training.data.mnist import Dataset
 
 ACTIVATIONS = get_args(Activation)

@@ -10,7 +10,7 @@ from torch.nn import functional
 from training.evaluation.metrics import calibration_error, evaluate, fit_temperature, outputs
 
 if TYPE_CHECKING:
-    from tests.training.conftest import Trained
+    from tests.support.training import Trained
 
 
 def test_metrics_of_three_answers_are_those_of_pencil_and_paper() -> None:

@@ -65,7 +65,7 @@ def test_a_publication_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_killed_at_each_system_call_it_makes_one_version(tmp_path: Path) -> None:
     """SIGKILL at each call of a publication, and then all of it: one version, whole, and nothing beside it."""
     program = (
-        "import sys; from pathlib import Path; from tests.training.crash import is_killed\n"
+        "import sys; from pathlib import Path; from tests.support.training_crash import is_killed\n"
         "from training.export import publish\n"
         "def job(): publish.publish(Path(sys.argv[1], str(number)), b'model', b'golden', {'run': 'a'}, str)\n"
         "number = 1\n"

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.training.conftest import RARELY
+from tests.support.training import RARELY
 
 if TYPE_CHECKING:
     from training.data.mnist import Dataset

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from tests.training.conftest import SMALL
+from tests.support.training import SMALL
 from training.errors import Busy, DataError, UsageError
 from training.reporting import run
 from training.reporting.run import Run

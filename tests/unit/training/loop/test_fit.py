@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 import torch
 
-from tests.training.conftest import RARELY, SMALL
+from tests.support.training import RARELY, SMALL
 from training.config import Config, Loss, Optimizer
 from training.data.mnist import Digits
 from training.loop.checkpoint import Keeper

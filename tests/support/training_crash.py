@@ -4,7 +4,7 @@ As a program: the training job, killed before the first such call, then, started
 disk, before the second, …, before the last, or as far as there are any; and then whole. A process is forked for each,
 so that PyTorch is imported once.
 
-    python -m tests.training.crash training.loop.checkpoint:_write LAST --epochs 1 …
+    python -m tests.support.training_crash training.loop.checkpoint:_write LAST --epochs 1 …
 """
 
 from __future__ import annotations

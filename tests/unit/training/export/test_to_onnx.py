@@ -22,7 +22,7 @@ from training.export import to_onnx as export
 from training.network.mlp import Network
 
 if TYPE_CHECKING:
-    from tests.training.conftest import Trained
+    from tests.support.training import Trained
     from training.data.mnist import Dataset
 
 NODES = {"relu": "Relu", "leaky_relu": "LeakyRelu", "gelu": "Gelu", "tanh": "Tanh", "sigmoid": "Sigmoid"}

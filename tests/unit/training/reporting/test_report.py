@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tests.training.conftest import SMALL
+from tests.support.training import SMALL
 from training.evaluation.metrics import evaluate, outputs
 from training.export import card
 from training.export import to_onnx as export
@@ -17,7 +17,7 @@ from training.loop.fit import Epoch
 from training.reporting.report import report
 
 if TYPE_CHECKING:
-    from tests.training.conftest import Trained
+    from tests.support.training import Trained
     from training.data.mnist import Dataset
 
 EPOCHS = [Epoch(n, 0.5 / n, 0.3 / n, 1 - 0.1 / n, 2.0 * n, 0.001 * n, [0.3, 0.2, 0.1]) for n in (1, 2, 3)]
