@@ -23,8 +23,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import onnx
 
-from training.config import RECIPES
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -47,6 +45,9 @@ class Other(NamedTuple):
 
 
 HERE = Path(sys.executable)
+# In a process of its own: training.config imports PyTorch.
+LIST_RECIPES = "from training.config import RECIPES; print(*RECIPES)"
+RECIPES = subprocess.run([HERE, "-c", LIST_RECIPES], check=True, capture_output=True, text=True).stdout.split()
 APART = Path(sys.prefix) / "learners" / "bin" / "python"
 OTHERS = {
     "keras": Other("TensorFlow's quickstart for beginners: Keras, 784-128-10, 5 epochs", "keras_tutorial", APART),

@@ -1,6 +1,6 @@
-"""Files that are whole or not there: what a crash, a full disk or a power cut leaves is the old file or the new one.
+"""Files that are complete or absent: a crash, a full disk or a power cut leaves the old file or the new one.
 
-In: a path and its content. Out: the file, flushed to the disk. It knows nothing of what is in it.
+In: a path and its content. Out: the file, flushed to the disk.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        error.filename = str(path)  # a full disk tells of none
+        error.filename = str(path)  # the error of a full disk names no file
         raise
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file beside its place, and put it there in one step; raises `OSError` with the old file untouched."""
+    """Write a file beside its place, and rename it there in one step; on `OSError` the old file is untouched."""
     temporary = path.with_name(f".{path.name}.unfinished")
     try:
         write(temporary, content)
@@ -37,8 +37,8 @@ def replace(path: Path, content: bytes) -> None:
     flush(path.parent)
 
 
-def hold(folder: Path) -> bool:
-    """Keep a folder for this process until it ends, however it ends; False where another process has it."""
+def lock(folder: Path) -> bool:
+    """Lock a folder for this process until it ends, however it ends; False where another process has the lock."""
     descriptor = os.open(folder / ".held", os.O_WRONLY | os.O_CREAT, 0o644)  # never closed
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,7 +49,7 @@ def hold(folder: Path) -> bool:
 
 
 def flush(folder: Path) -> None:
-    """Put a folder's entries on the disk, as fsync does for a file's content."""
+    """Flush a folder's entries to the disk, as fsync does for a file's content."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,4 @@
-"""Libraries that only some jobs need, looked for at the start: what is missing is to end no long training.
-
-In: what was asked for, and its modules. Out: nothing, or a `UsageError` that says what to install. It knows nothing of
-what the libraries are for.
-"""
+"""Libraries that only some jobs need, checked at the start, so that a missing one does not end a long training."""
 
 from __future__ import annotations
 

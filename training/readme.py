@@ -1,8 +1,8 @@
-"""`python -m training.readme VERSION…`, the older way to write `python -m training card VERSION…`."""
+"""`python -m training.readme VERSION…`, the older form of `python -m training card VERSION…`."""
 
 import sys
 
-from .export.model_readme import main
+from .__main__ import main
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(["card", *sys.argv[1:]]))

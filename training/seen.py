@@ -1,6 +1,8 @@
-"""`python -m training.seen`, the older way to draw the rendered pictures anew."""
+"""`python -m training.seen`, the older form of `python -m training render`."""
 
-from .synthesis.rendered import main
+import sys
+
+from .__main__ import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["render", *sys.argv[1:]]))

@@ -1,15 +1,15 @@
-"""The one place where training imports the service: its picture preparation, so that training sees what it will serve.
+"""The only import of the service: its picture preparation and its warnings, so that training measures what it serves.
 
-In the checkout the two are packages side by side; the wheel installs both below `mnist_mlp`.
+In the checkout the two packages are side by side; the wheel installs both below `mnist_mlp`.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__ == "training":
-    from service.doubt import doubts
+    from service.doubt import doubts as warnings_for
     from service.image import prepare, read
 else:
-    from ..service.doubt import doubts
+    from ..service.doubt import doubts as warnings_for
     from ..service.image import prepare, read
 
-__all__ = ["doubts", "prepare", "read"]
+__all__ = ["prepare", "read", "warnings_for"]

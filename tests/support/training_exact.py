@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from training import data
 from training.config import Config, default_data_dir
-from training.loop import distributed as ranks
-from training.loop.checkpoint import Keeper
+from training.loop import distributed
+from training.loop.checkpoint import Checkpointer
 from training.loop.fit import fit
 from training.network.mlp import Network
 
@@ -27,9 +27,9 @@ def main(path: str) -> None:
     digits = data.load(default_data_dir()).train
     train, validation = digits.take(torch.arange(8192)), digits.take(torch.arange(8192, 8692))
     network = Network.of(CONFIG).double()
-    with ranks.joined(torch.device("cpu")):
-        list(fit(network, train, validation, CONFIG, Keeper(None, 0)))
-    if ranks.is_first():
+    with distributed.process_group(torch.device("cpu")):
+        list(fit(network, train, validation, CONFIG, Checkpointer(None, 0)))
+    if distributed.is_main():
         save_file(network.state_dict(), path)
 
 

@@ -4,6 +4,7 @@ In: a folder, mirrors, npm or pip. Out: a `Dataset` of `Digits`, uint8 images an
 no network and no service.
 """
 
-from .mnist import Dataset, Digits, load, parse_idx, split
+from .digits import Digits
+from .mnist import Dataset, load, parse_idx, split
 
 __all__ = ["Dataset", "Digits", "load", "parse_idx", "split"]

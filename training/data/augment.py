@@ -1,7 +1,7 @@
-"""Whole batches drawn anew: each digit turned, scaled, sheared, shifted, bent, thickened or blurred a little.
+"""Augment whole batches: rotate, scale, shear, shift, bend, thicken or blur each digit a little.
 
-In: images uint8[N,1,28,28]. Out: float32 of a frame of them, still 0 to 255. All warps of a batch are one matrix
-product, which makes the sampling grid, and one `grid_sample`. It never ships. It knows nothing of labels or networks.
+In: images uint8[N,1,28,28]. Out: float32 of a frame of them, still 0 to 255. One matrix product makes the sampling grid
+of a batch, and one `grid_sample` reads it. Augmentation never ships.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..network.deslant import SIDE, WHOLE, Frame
+from .digits import SIDE, WHOLE, Frame
 
 PIXEL: Final = 2 / SIDE  # in grid_sample's units, which run from -1 to 1 over the side
 CONTROLS: Final = 7  # points of the elastic displacement, each way: one every 4 pixels or so
@@ -24,7 +24,7 @@ CONTROLS: Final = 7  # points of the elastic displacement, each way: one every 4
 
 @dataclass(frozen=True)
 class Augment:
-    """How much of each; the knobs of the same names in `Config` say what they mean."""
+    """The strength of each; the hyperparameters of the same names in `Config` say what they mean."""
 
     rotation: float = 0.0
     scale: float = 0.0
@@ -35,16 +35,16 @@ class Augment:
     blur: float = 0.0
 
     def __bool__(self) -> bool:
-        """Whether there is anything to change."""
+        """Whether any strength is above 0."""
         return any(dataclasses.astuple(self))
 
     def __call__(
         self, images: Tensor, random: torch.Generator, frame: Frame = WHOLE, part: slice = slice(None)
     ) -> Tensor:
-        """The frame, float32[N,1,R,C], drawn from a part of images uint8[M,1,28,28]; beyond these there is ground.
+        """Return the frame, float32[N,1,R,C], of a part of images uint8[M,1,28,28], augmented; 0 outside the image.
 
-        Random numbers are drawn on the CPU, and for the whole batch: they are the same on every device, and however
-        many processes share a batch.
+        Random numbers are drawn on the CPU for the whole batch, so they are the same on every device and for any number
+        of processes that share the batch.
         """
         count, device = len(images), images.device
         images = images[part]
@@ -57,7 +57,7 @@ class Augment:
         return drawn
 
     def weights(self, count: int, random: torch.Generator) -> Tensor:
-        """Of each image's affine map and of the bumps of its displacement: float32[count,2,3 + CONTROLS²].
+        """Draw each image's affine map and the weights of its displacement: float32[count,2,3 + CONTROLS²].
 
         Independent random bumps make a smooth displacement (after Simard, Steinkraus and Platt 2003).
         """
@@ -65,7 +65,7 @@ class Augment:
         return torch.cat([self._affine(count, random), bumps], dim=2)
 
     def _affine(self, count: int, random: torch.Generator) -> Tensor:
-        """Matrices float32[count,2,3] that take a pixel's (x, y, 1) to where it is read."""
+        """Draw matrices float32[count,2,3] that map a pixel's (x, y, 1) to the place where it is read."""
         turn, zoom, slant, right, down = torch.rand(5, count, generator=random) * 2 - 1
         turn, zoom, slant = turn * math.radians(self.rotation), 1 + zoom * self.scale, slant * self.shear
         right, down = right * self.shift * PIXEL, down * self.shift * PIXEL
@@ -75,7 +75,7 @@ class Augment:
 
 
 def grid(weights: Tensor, frame: Frame = WHOLE) -> Tensor:
-    """Where each pixel of a frame is read, x then y in grid_sample's units: float32[N,R,C,2] from N images' weights."""
+    """Return where each pixel of a frame is read, x then y in grid_sample's units: float32[N,R,C,2] for N images."""
     return (weights @ _basis(frame, weights.device)).reshape(-1, 2, *frame.shape).permute(0, 2, 3, 1)
 
 
@@ -97,13 +97,13 @@ def soften(images: Tensor, amounts: Tensor) -> Tensor:
 
 
 def _uniform(count: int, random: torch.Generator) -> Tensor:
-    """-1 to 1, one for each image: float32[count,1,1,1]."""
+    """Draw a number from -1 to 1 for each image: float32[count,1,1,1]."""
     return torch.rand(count, 1, 1, 1, generator=random) * 2 - 1
 
 
 @cache
 def _basis(frame: Frame, device: torch.device) -> Tensor:
-    """x, y, 1, and a bump around each control point, at every pixel of a frame: float32[3 + CONTROLS², R·C].
+    """Return x, y, 1, and a bump around each control point, at every pixel of a frame: float32[3 + CONTROLS², R·C].
 
     The bumps are Gaussians as wide as they are apart, scaled so that independent standard normal weights give a
     displacement of standard deviation 1 at every pixel.
@@ -120,6 +120,6 @@ def _basis(frame: Frame, device: torch.device) -> Tensor:
 
 @cache
 def _binomial(device: torch.device) -> Tensor:
-    """The matrix float32[28,28] that blurs a line of pixels by (1, 2, 1) / 4."""
+    """Return the matrix float32[28,28] that blurs a line of pixels by (1, 2, 1) / 4."""
     beside = torch.ones(SIDE - 1) / 4
     return (torch.eye(SIDE) / 2 + torch.diag(beside, 1) + torch.diag(beside, -1)).to(device)

@@ -1,7 +1,6 @@
-"""MNIST as tensors: gathered, parsed, split.
+"""MNIST: fetch the files, parse them, split them.
 
-In: a folder, or nothing. Out: a `Dataset` of uint8 images and int64 labels. It knows the two file formats, and nothing
-of where files come from or of training.
+In: a folder, or nothing. Out: a `Dataset`. Knows the two file formats, and not where the files come from.
 """
 
 from __future__ import annotations
@@ -9,13 +8,13 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from . import sources
+from .digits import SIDE, Digits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,33 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SMALL_WARNING: Final = (
-    "only 5,000 of MNIST's 70,000 digits could be had: trained on fewer than 4,000 and tested on 1,000, so accuracy "
-    "is lower and less certain; give the folder of the four whole files with --data-dir"
+    "only 5,000 of MNIST's 70,000 digits are available: fewer than 4,000 to train on and 1,000 to test on, so accuracy "
+    "is lower and less certain; name the folder of the four complete files with --data-dir"
 )
-
-
-class Digits(NamedTuple):
-    """Images uint8[N,1,28,28], light ink on dark as MNIST stores it, and labels int64[N]."""
-
-    images: Tensor
-    labels: Tensor
-
-    def take(self, indices: Tensor) -> Digits:
-        """The digits at `indices` int64[M], or where bool[N] is true."""
-        return Digits(self.images[indices], self.labels[indices])
-
-    def to(self, device: torch.device) -> Digits:
-        """The digits in the memory of a device."""
-        return Digits(self.images.to(device), self.labels.to(device))
-
-    def and_also(self, others: Digits) -> Digits:
-        """These digits and others."""
-        return Digits(torch.cat([self.images, others.images]), torch.cat([self.labels, others.labels]))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Digits to train on and digits to test on, with what the card says of them."""
+    """Digits to train on and digits to test on, and the facts of them that the card repeats."""
 
     train: Digits
     test: Digits
@@ -60,7 +40,7 @@ class Dataset:
 
 
 def load(folder: Path | None) -> Dataset:
-    """All digits: 60,000 and 10,000, or 4,000 and 1,000 with a warning where no source has more.
+    """Return all digits: 60,000 and 10,000, or 4,000 and 1,000 with a warning where no source has more.
 
     Raises `DataError`, as `sources.gather` does.
     """
@@ -71,27 +51,27 @@ def load(folder: Path | None) -> Dataset:
 
 
 def split(digits: Digits, share: float) -> tuple[Digits, Digits]:
-    """The digits without a random `share` of them, and that share: always the same, so that runs can be compared."""
+    """Split off a random `share` of the digits: always the same one, so that runs can be compared."""
     order = torch.randperm(len(digits.labels), generator=torch.Generator().manual_seed(0))
     apart = max(1, round(share * len(order)))
     return digits.take(order[apart:]), digits.take(order[:apart])
 
 
 def _parse_idx(contents: sources.Contents) -> tuple[Digits, Digits]:
-    """The four IDX files: big-endian header (magic, count, sides), then one byte per pixel or label."""
+    """Parse the four IDX files: a big-endian header (magic, count, sides), then one byte per pixel or label."""
     images, labels, test_images, test_labels = (parse_idx(contents[name]) for name in sources.FILES)
     return _digits(images, labels), _digits(test_images, test_labels)
 
 
 def parse_idx(content: bytes) -> NDArray[np.uint8]:
-    """The images uint8[N,28,28] or labels uint8[N] of an IDX file (yann.lecun.com/exdb/mnist), uncompressed."""
+    """Return the images uint8[N,28,28] or labels uint8[N] of an uncompressed IDX file (yann.lecun.com/exdb/mnist)."""
     dimensions = content[3]
     shape = struct.unpack_from(f">{dimensions}I", content, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
 def _parse_csv(contents: sources.Contents) -> tuple[Digits, Digits]:
-    """784 pixels and a label on each of 5,000 lines, 500 of each class in order: every fifth digit is a test digit."""
+    """Parse 5,000 lines of 784 pixels and a label, 500 of each class in order; every fifth digit is a test digit."""
     (content,) = contents.values()
     rows = np.loadtxt(io.BytesIO(content), delimiter=",", dtype=np.uint8)
     tested = np.arange(len(rows)) % 5 == 0
@@ -101,4 +81,4 @@ def _parse_csv(contents: sources.Contents) -> tuple[Digits, Digits]:
 
 def _digits(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Digits:
     # A copy: the bytes of a file are read-only, and tensors are not.
-    return Digits(torch.tensor(images).reshape(-1, 1, 28, 28), torch.tensor(labels, dtype=torch.int64))
+    return Digits(torch.tensor(images).reshape(-1, 1, SIDE, SIDE), torch.tensor(labels, dtype=torch.int64))

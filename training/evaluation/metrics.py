@@ -1,6 +1,6 @@
-"""How good a network is: accuracy, NLL, calibration, confusion, recall; and the temperature that calibrates it.
+"""How good probabilities are: accuracy, NLL, calibration, confusion, recall; and the temperature that calibrates them.
 
-In: a `Network` and digits, or probabilities and labels. Out: numbers. It knows nothing of training or files.
+In: probabilities or logits, and labels. Out: numbers.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..data.digits import CLASSES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CLASSES = 10
 BINS = 15  # of Guo et al. 2017
 CHUNK = 1000  # images at once: fits the cache
 
@@ -34,7 +35,7 @@ class Metrics:
 
 @torch.no_grad()
 def outputs(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """What a network, or a method of it, gives for images uint8[N,1,28,28]: float32[N,10], computed in chunks.
+    """Return what a network, or a method of it, gives for images uint8[N,1,28,28]: float32[N,10], computed in chunks.
 
     The network must be in evaluation mode, as `fit` leaves it.
     """
@@ -42,7 +43,7 @@ def outputs(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def evaluate(probabilities: Tensor, labels: Tensor) -> Metrics:
-    """The `Metrics` of probabilities float32[N,10] against labels int64[N]."""
+    """Return the `Metrics` of probabilities float32[N,10] against labels int64[N]."""
     predicted = probabilities.argmax(dim=1)
     confusion = torch.bincount(labels * CLASSES + predicted, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
     chosen = probabilities.double()[torch.arange(len(labels)), labels]
@@ -58,7 +59,7 @@ def evaluate(probabilities: Tensor, labels: Tensor) -> Metrics:
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
-    """Expected calibration error: |accuracy - confidence| over 15 bins of equal width, weighted (Guo et al. 2017)."""
+    """Return the weighted mean of |accuracy - confidence| over 15 bins of equal width (Guo et al. 2017)."""
     confidence, predicted = probabilities.double().max(dim=1)
     # Bins are open below and closed above, as in the paper.
     bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
@@ -67,10 +68,10 @@ def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The T that minimises the NLL of softmax(logits / T), as Guo et al. 2017: logits float32[N,10], labels int64[N].
+    """Return the T that minimises the NLL of softmax(logits / T): logits float32[N,10], labels int64[N].
 
-    The NLL is convex in 1/T, so Newton's method on it needs a few steps. Kept within 0.1 to 10: where validation holds
-    no error, the best T would be 0.
+    This is temperature scaling (Guo et al. 2017). The NLL is convex in 1/T, so Newton's method needs a few steps. T is
+    kept within 0.1 to 10, because without any error the best T would be 0.
     """
     scores = logits.double()
     inverse = 1.0

@@ -1,12 +1,12 @@
-"""The card of a model version: everything that is known of it, as JSON values.
+"""The card of a model version: all its facts, as JSON values.
 
-In: what a run decided, used and measured. Out: the card, but for what `publish` adds: version and checksums.
-It knows nothing of folders. A card of schema "mnist-mlp/1" has all of these keys:
+In: what a run decided, used and measured. Out: the card without the version and the checksums, which `publish` adds.
+A card of schema "mnist-mlp/1" has all of these keys:
 
     schema       "mnist-mlp/1"; a reader refuses any other
     name         of the model, and of the folder that holds its versions
-    version      1, 2, …: the name of the folder
-    run          which run made it: a random identifier, by which a run that was cut off knows what it has published
+    version      the number that is the name of the folder
+    run          a random identifier of the run, by which an interrupted run finds the version that it has published
     created      UTC, ISO 8601 to the second
     sha256       of model.onnx; golden_sha256: of golden.npz
     opset        of ONNX's own operators, the only ones used
@@ -14,13 +14,13 @@ It knows nothing of folders. A card of schema "mnist-mlp/1" has all of these key
     outputs      [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}]
     pixels       what the numbers of an image mean, in words
     labels       what each column of the probabilities stands for
-    metrics      by data set, "validation" and "test" of MNIST, "rendered" of digits as the service sees people's:
+    metrics      by data set ("validation" and "test" of MNIST, "rendered" of digits as the service sees them):
                  count, accuracy, nll, ece, recall, confusion[true][predicted]
     parity       {"images": compared, "max_difference": of a probability, PyTorch against ONNX Runtime}
     exports      {"fp32", "int8", "int8_dynamic": each {"bytes", "accuracy", "nll", "microseconds"}} on the test digits,
                  one image at a time on one thread; training.knobs.precision says which of them this version is
     temperature  by which the graph divides the logits
-    training     {"seconds", "seed", "processes", "knobs": all but this machine's folders, "epochs": the facts of each}
+    training     {"seconds", "seed", "processes", "knobs": the hyperparameters, "epochs": the facts of each}
     data         {"source", "warnings", "sha256": of each file uncompressed, "train", "validation", "test": counts}
     git          {"commit": or "unknown", "dirty": or null} of the training code
     libraries    versions of Python and of the libraries that took part
@@ -38,14 +38,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..loop import distributed as ranks
+from ..loop import distributed
 from .to_onnx import OPSET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..config import Config
-    from ..data.mnist import Dataset
+    from ..data import Dataset
     from ..evaluation.metrics import Metrics
     from ..loop.fit import Epoch
     from .quantise import Export
@@ -66,7 +66,7 @@ def describe(
     exports: Mapping[str, Export],
     temperature: float,
 ) -> dict[str, Any]:
-    """The card without what only publication knows: version and checksums."""
+    """Return the card without version and checksums."""
     return {
         "schema": SCHEMA,
         "name": config.name,
@@ -79,12 +79,12 @@ def describe(
         "temperature": temperature,
         "training": _training(config, epochs),
         "data": _data(dataset, metrics),
-        **surroundings(),
+        **describe_environment(),
     }
 
 
-def surroundings() -> dict[str, Any]:
-    """What a run depends on besides its knobs and data: code, libraries, machine."""
+def describe_environment() -> dict[str, Any]:
+    """Return what a run depends on besides hyperparameters and data: code, libraries, machine."""
     return {
         "git": _git_state(),
         "libraries": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
@@ -93,7 +93,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
+    """Return the processor's name, where the system has it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -115,8 +115,8 @@ def _training(config: Config, epochs: Sequence[Epoch]) -> dict[str, Any]:
     return {
         "seconds": round(epochs[-1].seconds, 2),
         "seed": config.seed,
-        "processes": ranks.count(),
-        "knobs": config.knobs(),
+        "processes": distributed.process_count(),
+        "knobs": config.hyperparameters(),
         "epochs": [dataclasses.asdict(epoch) for epoch in epochs],
     }
 
@@ -139,7 +139,7 @@ def _git_state() -> dict[str, Any]:
 
 
 def _git(*words: str) -> str | None:
-    """What git says of the folder of this code; None where there is no git, or no repository."""
+    """Return git's output for the folder of this code; None where there is no git, or no repository."""
     command = ("git", "-C", str(Path(__file__).parent), *words)
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603

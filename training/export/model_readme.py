@@ -1,54 +1,58 @@
-"""The card of a model version in words: the README.md of its folder, which the Hugging Face Hub shows as model card.
+"""The README.md of a version's folder: its card for people, which the Hugging Face Hub shows as the model card.
 
 In: a card as `card` and `publish` make it. Out: Markdown after a block of metadata in YAML, as the Hub specifies it
-(huggingface/hub-docs, modelcard.md). What it says beyond the card is in model_readme.md here. It knows nothing of how a
-version is made. `python -m training.readme VERSION…` writes that of versions which are there, from their model.json.
+(huggingface/hub-docs, modelcard.md). The text that does not depend on the card is in model_readme.md, beside this file.
+
+    python -m training card models/mnist-mlp/*
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
-from ..network.deslant import UPRIGHT
+from ..network.deslant import DESLANTED
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Mapping
 
 TEMPLATE: Final = Path(__file__).with_name("model_readme.md")
-LICENSE: Final = "unknown"  # the Hub's word where the project has no licence
+HELP: Final = "write the README.md of versions from their model.json"
+LICENSE: Final = "apache-2.0"  # as the Hub writes it
 NAMES: Final = {
     "test": "MNIST, test",
     "validation": "MNIST, validation",
-    "rendered": "rendered as the service sees people's, held out",
+    "rendered": "rendered pictures as the service sees them, held out",
 }
-HUB: Final = {  # what a result is of, as the Hub takes it; validation is for choices, and no result
+HUB: Final = {  # the data set of a result, as the Hub names it; validation serves choices and is not a result
     "test": {"type": "ylecun/mnist", "name": "MNIST", "split": "test"},
-    "rendered": {"type": "rendered", "name": "Digits rendered as the service sees people's"},
+    "rendered": {"type": "rendered", "name": "Rendered pictures of digits as the service sees them"},
 }
-BESIDE: Final = {  # by the knob that tells their number
-    "seen": "pictures as the service sees people's, of many pens, papers and lights; two of seven are no digits",
-    "written": "digits of our own hand",  # version 1's
+MORE_DATA: Final = {  # by the hyperparameter with their number
+    "seen": "rendered pictures as the service sees them, of many pens, papers and lights; two of seven show no digit",
+    "written": "digits in our own handwriting",  # of version 1
 }
-DOUBTING: Final = (
-    "It was taught to give even probabilities to what is no digit, and the service reads them as `unlike_a_digit`; "
-    "some letters and scribbles pass for digits all the same."
+WITH_UNCERTAINTY: Final = (
+    "It is trained to give uniform probabilities to what is not a digit, and the service warns of them with "
+    "`unlike_a_digit`; it still takes some letters and scribbles for digits."
 )
-UNDOUBTING: Final = "It was not taught what is no digit, and may be sure of a letter or a scribble."
-STANDING: Final = " on digits that its first, fixed layer makes to stand upright (`training/upright.py`)"
-INPUTS: Final = math.prod(UPRIGHT.shape)
-BEFORE_EXPORTS: Final = "The project's `models/README.md` has the latency of each version."
+WITHOUT_UNCERTAINTY: Final = (
+    "It is not trained on what is not a digit, and may be confident about a letter or a scribble."
+)
+DESLANTED_FIRST: Final = " after a fixed first layer that removes the slant (`training/network/deslant.py`)"
+INPUTS: Final = math.prod(DESLANTED.shape)
+WITHOUT_EXPORTS: Final = "The project's `models/README.md` has the latency of each version."
 
 
-def readme(card: Mapping[str, Any]) -> str:
-    """The README.md of the version that a card describes."""
+def render_readme(card: Mapping[str, Any]) -> str:
+    """Return the README.md of the version that a card describes."""
     training, data, knobs = card["training"], card["data"], card["training"]["knobs"]
-    beside = [f"{knobs[knob]:,} {what}" for knob, what in BESIDE.items() if knobs.get(knob)]
-    machine = card.get("environment")  # which version 1's card has not
+    more = [f"{knobs[name]:,} {what}" for name, what in MORE_DATA.items() if knobs.get(name)]
+    machine = card.get("environment")  # version 1's card has none
     return Template(
         TEMPLATE.read_text()
     ).substitute(
@@ -58,11 +62,11 @@ def readme(card: Mapping[str, Any]) -> str:
         name=card["name"],
         version=card["version"],
         layers="-".join(map(str, (INPUTS if knobs.get("deslant") else 784, *knobs["hidden"], 10))),
-        geometry=STANDING if knobs.get("deslant") else "",
-        shipping="\n".join(_ways(card["exports"], knobs["precision"])) if "exports" in card else BEFORE_EXPORTS,
+        geometry=DESLANTED_FIRST if knobs.get("deslant") else "",
+        shipping="\n".join(_exports(card["exports"], knobs["precision"])) if "exports" in card else WITHOUT_EXPORTS,
         pixels=card["pixels"],
         created=card["created"][:10],
-        doubt=DOUBTING if knobs.get("seen") else UNDOUBTING,
+        uncertainty=WITH_UNCERTAINTY if knobs.get("seen") else WITHOUT_UNCERTAINTY,
         warnings="".join(f"- {warning}.\n" for warning in data["warnings"]),
         scores=_rows(_score(on, facts) for on, facts in card["metrics"].items()),
         temperature=f"{card['temperature']:.3f}",
@@ -71,7 +75,7 @@ def readme(card: Mapping[str, Any]) -> str:
         train=f"{data['train']:,}",
         validation=f"{data['validation']:,}",
         source=data["source"],
-        beside="".join(f"; beside them {each}" for each in beside),
+        more="".join(f", and {each}" for each in more),
         files=_rows((f"`{name}`", f"`{digest}`") for name, digest in data["sha256"].items()),
         recipe=knobs["recipe"],
         epochs=len(training["epochs"]),
@@ -85,14 +89,14 @@ def readme(card: Mapping[str, Any]) -> str:
 
 
 def _result(on: str, facts: Mapping[str, Any]) -> str:
-    """One entry of the metadata's list of results."""
+    """Return one entry of the metadata's list of results."""
     dataset = "".join(f"      {key}: {value}\n" for key, value in HUB[on].items())
     scores = "\n".join(f"    - type: {name}\n      value: {facts[name]:.6f}" for name in ("accuracy", "nll", "ece"))
     return f"  - task:\n      type: image-classification\n    dataset:\n{dataset}    metrics:\n{scores}"
 
 
 def _score(on: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """A row of the table of scores."""
+    """Return a row of the table of scores."""
     worst = min(range(10), key=facts["recall"].__getitem__)
     return (
         NAMES[on],
@@ -100,12 +104,12 @@ def _score(on: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
         f"{facts['accuracy']:.2%}",
         f"{facts['nll']:.4f}",
         f"{facts['ece']:.2%}",
-        f"{worst}: {facts['recall'][worst]:.1%} of them are read as such",
+        f"{worst}: {facts['recall'][worst]:.1%} of them are recognised",
     )
 
 
-def _ways(exports: Mapping[str, Mapping[str, Any]], precision: str) -> list[str]:
-    """The table of the ways in which these weights could ship."""
+def _exports(exports: Mapping[str, Mapping[str, Any]], precision: str) -> list[str]:
+    """Return the table of the variants of these weights."""
     rows = (
         (
             f"**{name}**, this file" if name == precision else name,
@@ -116,7 +120,7 @@ def _ways(exports: Mapping[str, Mapping[str, Any]], precision: str) -> list[str]
         )
         for name, facts in exports.items()
     )
-    head = "| as | file | test accuracy | NLL | one image, one thread |\n| --- | --- | --- | --- | --- |"
+    head = "| variant | file | test accuracy | NLL | one image, one thread |\n| --- | --- | --- | --- | --- |"
     return [head, _rows(rows)]
 
 
@@ -128,11 +132,12 @@ def _text(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def main(versions: list[str]) -> None:
-    """Write the README.md of versions that are there."""
-    for version in map(Path, versions):
-        (version / "README.md").write_text(readme(json.loads((version / "model.json").read_text())))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the versions."""
+    parser.add_argument("versions", type=Path, nargs="+", metavar="VERSION", help="folder of a model version")
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def run(given: dict[str, Any]) -> None:
+    """Write the README.md of each version."""
+    for version in given["versions"]:
+        (version / "README.md").write_text(render_readme(json.loads((version / "model.json").read_text())))

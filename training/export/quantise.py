@@ -1,7 +1,7 @@
-"""The linear layers in whole numbers: int8 weights and uint8 activations, a quarter of the bytes.
+"""Quantised variants: linear layers with int8 weights and uint8 activations, in a quarter of the bytes.
 
-In: the bytes of an fp32 model.onnx, and digits. Out: the bytes of its int8 twins, and how right, large and fast each
-is. It knows nothing of networks, folders or cards.
+In: the bytes of an fp32 model.onnx, and digits. Out: the bytes of its variants, and the accuracy, size and latency of
+each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 
 from ..errors import GateError
 from ..evaluation.metrics import evaluate
-from .to_onnx import session
+from ..evaluation.onnx_runtime import make_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..config import Precision
-    from ..data.mnist import Digits
+    from ..data.digits import Digits
 
-CALIBRATION: Final = 2000  # digits; more change no range
+CALIBRATION: Final = 2000  # digits; more digits change no range
 # Weights of 7 bits: with 8, AVX2 without VNNI overflows when it adds two products (onnxruntime.ai, "Quantize ONNX
-# models"), so the answers would depend on the processor.
+# models"), so the probabilities would depend on the processor.
 _WEIGHTS: Final = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
 ROUNDS: Final = 9
 CALLS: Final = 200
-LOSS: Final = 5e-4  # of accuracy, for which int8 may be had at most
+LOSS: Final = 5e-4  # of accuracy: int8 may lose no more
 
 
 @dataclass(frozen=True)
 class Export:
-    """One way to ship a network: its file, and what it does on the test digits; `microseconds` for one image."""
+    """A variant: the size of its file, and its metrics on the test digits; `microseconds` for one image."""
 
     bytes: int
     accuracy: float
@@ -49,34 +49,36 @@ class Export:
     microseconds: float
 
 
-def twins(model: bytes, images: Tensor) -> dict[str, bytes]:
-    """All the ways to ship an fp32 model, that one first, calibrated on images uint8[N,1,28,28]."""
-    return {"fp32": model, "int8": static(model, images), "int8_dynamic": dynamic(model)}
+def make_variants(model: bytes, images: Tensor) -> dict[str, bytes]:
+    """Return the fp32 model and its quantised variants, calibrated on images uint8[N,1,28,28]."""
+    return {"fp32": model, "int8": quantise_fixed(model, images), "int8_dynamic": quantise_dynamic(model)}
 
 
-def compare(models: Mapping[str, bytes], answers: Mapping[str, Tensor], test: Digits) -> dict[str, Export]:
-    """What each model is worth, from its probabilities float32[N,10] of the test digits."""
-    times = latencies(models, test.images)
-    judged = {name: evaluate(probabilities, test.labels) for name, probabilities in answers.items()}
+def compare(models: Mapping[str, bytes], predictions: Mapping[str, Tensor], test: Digits) -> dict[str, Export]:
+    """Measure each model; `predictions` are its probabilities float32[N,10] of the test digits."""
+    times = measure_latencies(models, test.images)
+    metrics = {name: evaluate(probabilities, test.labels) for name, probabilities in predictions.items()}
     return {
-        name: Export(len(model), judged[name].accuracy, judged[name].nll, times[name]) for name, model in models.items()
+        name: Export(len(model), metrics[name].accuracy, metrics[name].nll, times[name])
+        for name, model in models.items()
     }
 
 
 def require_harmless(exports: Mapping[str, Export], precision: Precision) -> None:
-    """Raise `GateError` if what is to ship is less right than fp32. Its time is no gate: clocks would make two files
-    of one run.
+    """Raise `GateError` if the variant that ships is less accurate than fp32.
+
+    Latency is not a gate, because then two runs with the same bits could end differently.
     """
     loss = exports["fp32"].accuracy - exports[precision].accuracy
     if loss > LOSS + 1e-9:
         raise GateError(
-            f"not published: {precision} costs {loss:.2%} of test accuracy, and the limit is {LOSS:.2%}; "
-            "--precision fp32 ships"
+            f"not published: {precision} loses {loss:.2%} of test accuracy, and the limit is {LOSS:.2%}; "
+            "use --precision fp32"
         )
 
 
-def static(model: bytes, images: Tensor) -> bytes:
-    """The twin whose activations have fixed ranges, those found on images uint8[N,1,28,28]: what may be published."""
+def quantise_fixed(model: bytes, images: Tensor) -> bytes:
+    """Return the variant whose activations have fixed ranges, from images uint8[N,1,28,28]. It may be published."""
     return _quantised(
         lambda source, path: quantize_static(
             source, path, _Reader(images[:CALIBRATION]), op_types_to_quantize=["Gemm"], **_WEIGHTS
@@ -85,17 +87,17 @@ def static(model: bytes, images: Tensor) -> bytes:
     )
 
 
-def dynamic(model: bytes) -> bytes:
-    """The twin whose activations' ranges are found anew in each call.
+def quantise_dynamic(model: bytes) -> bytes:
+    """Return the variant that computes the ranges of its activations in each call.
 
-    For comparison alone: the ranges are those of a whole batch, so an answer would depend on its neighbours.
+    It is for comparison only: the ranges are those of a whole batch, so a prediction depends on the rest of its batch.
     """
     return _quantised(lambda source, path: quantize_dynamic(source, path, **_WEIGHTS), model)
 
 
-def latencies(models: Mapping[str, bytes], images: Tensor) -> dict[str, float]:
-    """Microseconds that each model takes for one image on one thread: medians of rounds that take turns."""
-    sessions = {name: session(model) for name, model in models.items()}
+def measure_latencies(models: Mapping[str, bytes], images: Tensor) -> dict[str, float]:
+    """Return each model's microseconds for one image on one thread: medians of alternating rounds."""
+    sessions = {name: make_session(model) for name, model in models.items()}
     feeds = [{"images": image.numpy()} for image in torch.split(images[:CALLS], 1)]
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(ROUNDS):
@@ -108,7 +110,7 @@ def latencies(models: Mapping[str, bytes], images: Tensor) -> dict[str, float]:
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no annotations
-    """Hands images out, one batch after the other."""
+    """Yields images, one batch after the other."""
 
     def __init__(self, images: Tensor) -> None:
         self._batches: Iterator[Tensor] = iter(torch.split(images, 250))

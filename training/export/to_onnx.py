@@ -1,7 +1,7 @@
-"""From a trained network to the one file that ships, and the proof that it says what PyTorch says.
+"""From a trained network to the one file that ships, and the check that ONNX Runtime and PyTorch agree.
 
-In: a `Network`, and digits to prove it on. Out: the bytes of model.onnx, the same for the same weights; what ONNX
-Runtime makes of them; the bytes of golden.npz. It knows nothing of folders or cards.
+In: a `Network`, probabilities, digits. Out: the bytes of model.onnx, the same for the same weights; the bytes of
+golden.npz.
 """
 
 from __future__ import annotations
@@ -14,37 +14,39 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor
 
 from ..errors import GateError
-from ..evaluation.metrics import CHUNK, Metrics
-from ..network.mlp import Network, fold
+from ..network.fold import fold
 
 if TYPE_CHECKING:
-    from ..data.mnist import Digits
+    from ..data.digits import Digits
+    from ..evaluation.metrics import Metrics
+    from ..network.mlp import Network
 
 OPSET: Final = 20  # the first in which GELU is one node
 TOLERANCE: Final = 1e-5  # between two probabilities for the same pixels
-GOLDEN_PER_CLASS: Final = 10  # with 3, 14 of 1,000 changed bytes of a model altered an answer unnoticed
+GOLDEN_PER_CLASS: Final = (
+    10  # with 3, 14 of 1,000 changed bytes of a model went unnoticed though they changed a prediction
+)
 
 
 @dataclass(frozen=True)
 class Parity:
-    """PyTorch against ONNX Runtime: on how many images, and how far apart two probabilities were at most."""
+    """PyTorch against ONNX Runtime: the number of images, and the largest difference of a probability."""
 
     images: int
     max_difference: float
 
 
 def to_onnx(network: Network) -> bytes:
-    """The folded network as one ONNX file: `images` uint8[N,1,28,28] to `probabilities` float32[N,10], N dynamic.
+    """Export the folded network as one ONNX file: `images` uint8[N,1,28,28] to `probabilities` float32[N,10], any N.
 
-    The same weights give the same bytes, wherever and whenever: what the exporter notes of this machine is left out.
+    The same weights give the same bytes on every machine, because the exporter's notes are left out.
     """
     example = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells at length that torchvision is not installed
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is not installed
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
         program = torch.onnx.export(
@@ -58,14 +60,14 @@ def to_onnx(network: Network) -> bytes:
             dynamic_shapes=({0: torch.export.Dim("N")},),
             verbose=False,
         )
-    model = _anonymous(cast("torch.onnx.ONNXProgram", program).model_proto)
+    model = _anonymise(cast("torch.onnx.ONNXProgram", program).model_proto)
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
 
-def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without stack traces, paths and other notes, and with attributes in a fixed order."""
+def _anonymise(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove stack traces, paths and other notes, and sort the attributes."""
     graph = model.graph
     graph.ClearField("value_info")
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
@@ -76,31 +78,17 @@ def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def run_onnx(model: bytes, images: Tensor) -> Tensor:
-    """ONNX Runtime's probabilities float32[N,10] of images uint8[N,1,28,28]."""
-    runner = session(model)
-    chunks = [runner.run(None, {"images": chunk.numpy()})[0] for chunk in torch.split(images, CHUNK)]
-    return torch.from_numpy(np.concatenate(chunks))
-
-
-def session(model: bytes) -> onnxruntime.InferenceSession:
-    """ONNX Runtime with a model, on one thread of the processor."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def prove(expected: Tensor, found: Tensor) -> Parity:
+def prove_parity(expected: Tensor, found: Tensor) -> Parity:
     """Compare PyTorch's and ONNX Runtime's probabilities float32[N,10] of the same images.
 
-    Raises `GateError` if any differs by `TOLERANCE` or more, or if any image gets another digit.
+    Raises `GateError` if one differs by `TOLERANCE` or more, or if the digit of an image differs.
     """
     difference = (expected - found).abs().max().item()
     changed = int((expected.argmax(dim=1) != found.argmax(dim=1)).sum())
     if changed or not difference < TOLERANCE:
         raise GateError(
             f"PyTorch and ONNX Runtime disagree: probabilities differ by up to {difference:.2g} "
-            f"(the limit is {TOLERANCE:g}), and {changed} of {len(expected)} digits are read differently"
+            f"(the limit is {TOLERANCE:g}), and {changed} of {len(expected)} digits are predicted differently"
         )
     return Parity(len(expected), difference)
 
@@ -111,9 +99,9 @@ def require_accuracy(metrics: Metrics, minimum: float) -> None:
         raise GateError(f"not published: test accuracy {metrics.accuracy:.2%} is below --min-accuracy {minimum:.2%}")
 
 
-def golden(digits: Digits, probabilities: Tensor) -> bytes:
-    """An npz of the first digits of each class: `images` uint8[M,1,28,28], `labels` int64[M], and the `probabilities`
-    float32[M,10] that PyTorch gave for them.
+def make_golden(digits: Digits, probabilities: Tensor) -> bytes:
+    """Return an npz of the first digits of each class: `images` uint8[M,1,28,28], `labels` int64[M], and PyTorch's
+    `probabilities` float32[M,10] for them.
     """
     firsts = [torch.nonzero(digits.labels == label)[:GOLDEN_PER_CLASS, 0] for label in range(10)]
     chosen = torch.cat(firsts)

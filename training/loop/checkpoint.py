@@ -1,7 +1,7 @@
-"""What it takes to go on with a run as if nothing had happened, and when to note it.
+"""Checkpoints, from which an interrupted run resumes as if nothing had happened.
 
-In: tensors by name, and the position in the loop. Out: checkpoint.safetensors in the run's folder, of which there is
-always a whole one. SIGTERM and Ctrl-C become one last checkpoint. It knows nothing of networks, optimizers and epochs.
+In: tensors by name, and the position in the loop. Out: checkpoint.safetensors in the run's folder, always complete.
+SIGTERM and Ctrl-C lead to one last checkpoint.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save as to_bytes
 
-from .. import files as disk
+from .. import files
 from ..errors import CheckpointError, Stopped, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ NAME: Final = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class Position:
-    """Where in the loop: `batch` batches of epoch number `epoch` are done, after `seconds` of training."""
+    """A place in the loop: `batch` batches of epoch number `epoch` are done, after `seconds` of training."""
 
     epoch: int = 1
     batch: int = 0
@@ -44,50 +44,50 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Tensor]
 
 
-class Keeper:
-    """Keeps checkpoints of a loop, every so many seconds and when the process is asked to end.
+class Checkpointer:
+    """Saves a checkpoint every so many seconds, and when the process is asked to end.
 
-    A context manager: within it, SIGTERM and SIGINT ask for a last checkpoint, after which `Stopped` is raised. Without
-    a folder nothing is written: for the processes beside the first, which all hold the same.
+    A context manager: within it, SIGTERM and SIGINT request a last checkpoint, after which `Stopped` is raised. Without
+    a folder nothing is written, as in all processes but the main one: they all hold the same tensors.
     """
 
     def __init__(self, folder: Path | None, seconds: float) -> None:
-        self.asked = False  # to end
+        self.stop_requested = False
         self._folder = folder
         self._seconds = seconds
-        self._kept = time.monotonic()
+        self._saved = time.monotonic()
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
-        self._before = {name: signal.signal(name, self._ask) for name in (signal.SIGTERM, signal.SIGINT)}
+        self._before = {name: signal.signal(name, self._request_stop) for name in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *_: object) -> None:
         for name, handler in self._before.items():
             signal.signal(name, handler)
 
-    def _ask(self, *_: object) -> None:
-        self.asked = True
+    def _request_stop(self, *_: object) -> None:
+        self.stop_requested = True
 
-    def due(self) -> bool:
-        """Whether it is time for a checkpoint."""
-        on_time = self._folder is not None and time.monotonic() - self._kept >= self._seconds
-        return self.asked or on_time
+    def is_due(self) -> bool:
+        """Whether to save a checkpoint now."""
+        on_time = self._folder is not None and time.monotonic() - self._saved >= self._seconds
+        return self.stop_requested or on_time
 
-    def keep(self, checkpoint: Checkpoint) -> None:
-        """Put a checkpoint in the place of the last one.
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the last checkpoint.
 
-        Raises `CheckpointError` where the disk does not take it, the last one untouched; `Stopped` once it is kept, if
-        the process was asked to end.
+        Raises `CheckpointError` where the disk does not take it, and then the last one is untouched; `Stopped` after
+        the checkpoint is saved, if the process was asked to end.
         """
         if self._folder:
             _write(self._folder, checkpoint)
-        self._kept = time.monotonic()
-        if self.asked:
+        self._saved = time.monotonic()
+        if self.stop_requested:
             raise Stopped(f"stopped, and nothing is lost: go on with --resume {self._folder}")
 
-    def last(self) -> Checkpoint | None:
-        """The last checkpoint, or None before the first. Raises `UsageError` for a file that is none."""
+    def load(self) -> Checkpoint | None:
+        """Return the last checkpoint, or None before the first. Raises `UsageError` for a file that is not one."""
         if not self._folder or not (self._folder / NAME).exists():
             return None
         path = self._folder / NAME
@@ -96,20 +96,20 @@ class Keeper:
                 position = Position(**json.loads(file.metadata()["position"]))
                 return Checkpoint(position, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-            raise UsageError(f"{path} is no checkpoint of this program: {error}") from error
+            raise UsageError(f"{path} is not a checkpoint of this program: {error}") from error
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
-    content = save(checkpoint.tensors, {"position": json.dumps(asdict(checkpoint.position))})
+    content = to_bytes(checkpoint.tensors, {"position": json.dumps(asdict(checkpoint.position))})
     try:
-        disk.replace(folder / NAME, content)
+        files.replace(folder / NAME, content)
     except OSError as error:
-        whole = f"go on with --resume {folder}" if (folder / NAME).exists() else "there is none before it"
+        whole = f"go on with --resume {folder}" if (folder / NAME).exists() else "there is no earlier checkpoint"
         raise CheckpointError(
             f"{folder / NAME}, {len(content):,} bytes, cannot be written: {error.strerror}; {whole}"
         ) from error
 
 
-def forget(folder: Path) -> None:
-    """Remove the checkpoint of a run: it has come to its end."""
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a run that has ended."""
     (folder / NAME).unlink(missing_ok=True)

@@ -1,55 +1,32 @@
-"""Digits that lean, made to stand: the fixed layer that takes slant away, so that no weights are spent on it.
+"""The fixed layer that removes the slant of digits, so that the network spends no weights on it.
 
-In: images [N,1,28,28] of 0 to 255, light ink on dark. Out: float32 of the part of the frame that was asked for. It
-knows nothing of weights.
+In: images [N,1,28,28] of 0 to 255, light ink on dark. Out: float32 of a frame of them.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-SIDE: Final = 28
-STEEPEST: Final = 1.0  # pixels across for one down, 45 degrees: what leans further is no slant of a hand
-THINNEST: Final = 0.1  # square pixels, the variance of the heights: less is a lying line, which has no slant
+from ..data.digits import SIDE, Frame
+
+STEEPEST: Final = 1.0  # pixels across for one down, 45 degrees: no hand slants more
+THINNEST: Final = 0.1  # square pixels, the variance of the heights: a horizontal line has less, and no slant
 
 
-class Frame(NamedTuple):
-    """A part of the 28×28 pixels: from its first row and column to before its last."""
+DESLANTED: Final = Frame(1, 27, 3, 25)  # outside it is 1 in 10,000 of the ink of MNIST's deslanted digits
 
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.bottom - self.top, self.right - self.left
-
-    def moved(self, down: int, right: int) -> Frame:
-        """The frame of the same size, so many pixels away."""
-        return Frame(self.top + down, self.bottom + down, self.left + right, self.right + right)
-
-    def crop(self, images: Tensor) -> Tensor:
-        """This part [..., R, C] of images [..., 28, 28]."""
-        return images[..., self.top : self.bottom, self.left : self.right]
+SHIFTS: Final = tuple(product((-1, 0, 1), repeat=2))  # pixels down and right: `DESLANTED` leaves room for them
 
 
-WHOLE: Final = Frame(0, SIDE, 0, SIDE)
-UPRIGHT: Final = Frame(1, 27, 3, 25)  # beyond it, 1 in 10,000 of the ink of MNIST's digits is left when they stand
-
-SHIFTS: Final = tuple(product((-1, 0, 1), repeat=2))  # pixels down and right, for which `UPRIGHT` leaves room
-
-
-class Upright(nn.Module):
+class Deslant(nn.Module):
     """Shears each image sideways until its mixed second moment is 0, its mass in the middle column (LeCun et al. 1998).
 
-    Each row moves as a whole, by a distance linear in its height, between two pixels by linear interpolation. A blank
-    image stays as it is.
+    Each row moves as a whole, by a distance linear in its height, with linear interpolation between two pixels. A
+    blank image does not change.
     """
 
     def __init__(self, frame: Frame) -> None:
@@ -68,7 +45,7 @@ class Upright(nn.Module):
         self._constant("moments", torch.stack([torch.ones_like(x), x, y, x * y, y * y], dim=-1).reshape(SIDE**2, 5))
 
     def forward(self, images: Tensor) -> Tensor:
-        """The frame, float32[N,1,R,C], of images [N,1,28,28] made to stand."""
+        """Return the frame, float32[N,1,R,C], of images [N,1,28,28], deslanted."""
         pixels = images.reshape(-1, SIDE**2).to(self.moments.dtype)
         mass, means = torch.split(pixels @ self.moments, [1, 4], dim=1)
         x, y, xy, yy = torch.split(means / mass.clamp(min=1), 1, dim=1)  # [N,1] each
@@ -84,5 +61,5 @@ class Upright(nn.Module):
         self.register_buffer(name, values.float(), persistent=False)
 
     def _part(self, values: Tensor) -> Tensor:
-        """What of values [28,28] lies in the frame, flat."""
+        """Return the values [28,28] inside the frame, flat."""
         return self._frame.crop(values).flatten()

@@ -1,7 +1,7 @@
-"""The report of a run: one self-contained HTML file with pictures of how the training went and what came of it.
+"""The report of a run: one self-contained HTML file with its learning curves, results, network and facts.
 
 In: the card of the version, the network, the test digits and their probabilities. Out: HTML, drawings inline as SVG and
-PNG. It knows nothing of folders and of how the numbers came about.
+PNG.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch.nn.utils import parameters_to_vector
 
-from ..evaluation.metrics import BINS, CLASSES
+from ..data.digits import CLASSES
+from ..evaluation.metrics import BINS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ..data.mnist import Digits
+    from ..data.digits import Digits
     from ..network.mlp import Network
 
-MISTAKES: Final = 40  # the worst ones that are shown
+MISTAKES: Final = 40  # at most so many are shown, the worst first
 NEURONS: Final = 96  # of the first layer
 HERE: Final = Path(__file__).parent
 
 
-def report(card: Mapping[str, Any], network: Network, digits: Digits, probabilities: Tensor) -> str:
-    """The HTML of a run that has ended: its card, its network, and what it says of digits, float32[N,10]."""
+def render_report(card: Mapping[str, Any], network: Network, digits: Digits, probabilities: Tensor) -> str:
+    """Return the HTML of a run from its card, its network, and its probabilities float32[N,10] of digits."""
     test = card["metrics"]["test"]
     count = parameters_to_vector(network.parameters()).numel()
     facts = {
@@ -50,24 +51,25 @@ def report(card: Mapping[str, Any], network: Network, digits: Digits, probabilit
         "training": f"{card['training']['seconds']:.1f} s",
     }
     with mpl.style.context(HERE / "report.mplstyle"):
-        return filled(
+        return fill_template(
             "report.html",
             title=html.escape(f"{card['name']}, recipe {card['training']['knobs']['recipe']}"),
             subtitle=html.escape(f"{card['created']}, seed {card['training']['seed']}"),
             facts="".join(f"<span><b>{value}</b>{name}</span>" for name, value in facts.items()),
             curves=_curves(card["training"]["epochs"]),
-            judged=_confusion(np.array(test["confusion"])) + _reliability(probabilities, digits.labels),
+            results=_confusion(np.array(test["confusion"])) + _reliability(probabilities, digits.labels),
             mistakes=_mistakes(digits, probabilities),
-            network=_layers(network) + _first_layer(network) + _table("Ways to ship", _exports(card["exports"])),
-            run=_table("Knobs", card["training"]["knobs"])
+            network=_layers(network) + _first_layer(network) + _table("Variants", _list_exports(card["exports"])),
+            run=_table("Hyperparameters", card["training"]["knobs"])
             + _table(
-                "Where", {**card["libraries"], **card["environment"], **card["git"], "data": card["data"]["source"]}
+                "Environment",
+                {**card["libraries"], **card["environment"], **card["git"], "data": card["data"]["source"]},
             ),
         )
 
 
-def filled(name: str, **parts: str) -> str:
-    """A page of this folder, with its style and its parts."""
+def fill_template(name: str, **parts: str) -> str:
+    """Return a template of this folder, filled with the style and the parts."""
     style = (HERE / "report.css").read_text()
     return Template((HERE / name).read_text()).substitute(parts, style=style)
 
@@ -77,11 +79,11 @@ def _curves(epochs: list[dict[str, Any]]) -> str:
     mark = "o" if len(epochs) < 15 else ""
     drawings = []
     for title, log, lines in (
-        ("Loss, in nats", True, {"training, warped": "loss", "validation NLL": "validation_nll"}),
+        ("Loss, in nats", True, {"training, augmented": "loss", "validation NLL": "validation_nll"}),
         ("Validation error, %", True, {"": "validation_error"}),
         ("Learning rate after each epoch", False, {"": "learning_rate"}),
     ):
-        figure, axes = axes_of(title, "epoch")
+        figure, axes = make_axes(title, "epoch")
         for name, key in lines.items():
             values = [100 * (1 - e["validation_accuracy"]) if key == "validation_error" else e[key] for e in epochs]
             axes.plot(number, values, marker=mark, markersize=4, label=name)
@@ -91,17 +93,17 @@ def _curves(epochs: list[dict[str, Any]]) -> str:
             axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         if len(lines) > 1:
             axes.legend(frameon=False)
-        drawings.append(svg(figure, title))
-    figure, axes = axes_of("Gradient norm by layer, mean of each epoch", "epoch")
+        drawings.append(to_svg(figure, title))
+    figure, axes = make_axes("Gradient norm by layer, mean of each epoch", "epoch")
     for layer, norms in enumerate(zip(*(epoch["gradient_norms"] for epoch in epochs), strict=True), start=1):
         axes.plot(number, norms, marker=mark, markersize=4, label=f"layer {layer}")
     axes.set_yscale("log")
     axes.legend(frameon=False, ncols=2)
-    return "".join(drawings) + svg(figure, "gradient norms")
+    return "".join(drawings) + to_svg(figure, "gradient norms")
 
 
 def _confusion(counts: NDArray[np.int64]) -> str:
-    figure, axes = axes_of("Confusion: rows are digits, columns are answers", "answer", size=(5, 4.6))
+    figure, axes = make_axes("Confusion: rows are digits, columns are predictions", "prediction", size=(5, 4.6))
     wrong = counts * (1 - np.eye(CLASSES, dtype=np.int64))
     axes.imshow(wrong, cmap="Reds", vmax=max(1, wrong.max()) * 1.4)
     for (row, column), value in np.ndenumerate(counts):
@@ -110,11 +112,11 @@ def _confusion(counts: NDArray[np.int64]) -> str:
             axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=8)
     axes.set(xticks=range(CLASSES), yticks=range(CLASSES), ylabel="digit")
     axes.grid(visible=False)
-    return svg(figure, "confusion matrix")
+    return to_svg(figure, "confusion matrix")
 
 
 def _reliability(probabilities: Tensor, labels: Tensor) -> str:
-    """Accuracy against confidence in bins of equal width, with the share of digits in each."""
+    """Draw accuracy against confidence in bins of equal width, with the number of digits in each."""
     confidence, answers = probabilities.max(dim=1)
     right = (answers == labels).double()
     bins = (confidence.double() * BINS).ceil().long().clamp(1, BINS) - 1
@@ -124,13 +126,13 @@ def _reliability(probabilities: Tensor, labels: Tensor) -> str:
         torch.bincount(bins, weights, minlength=BINS)[filled] / counts[filled]
         for weights in (confidence.double(), right)
     ]
-    figure, axes = axes_of("Reliability: how often it is right when it is so sure", "confidence", size=(5, 4.6))
+    figure, axes = make_axes("Reliability: accuracy of predictions by their confidence", "confidence", size=(5, 4.6))
     axes.plot([0, 1], [0, 1], color="#999", linewidth=1, linestyle="--")
     axes.plot(mean[0].numpy(), mean[1].numpy(), marker="o")
     for x, y, n in zip(mean[0].tolist(), mean[1].tolist(), counts[filled].tolist(), strict=True):
         axes.annotate(f"{n:,}", (x, y), textcoords="offset points", xytext=(6, -11), fontsize=7.5, color="#777")
-    axes.set(xlim=(0, 1.04), ylim=(0, 1.04), ylabel="share right")
-    return svg(figure, "reliability diagram")
+    axes.set(xlim=(0, 1.04), ylim=(0, 1.04), ylabel="accuracy")
+    return to_svg(figure, "reliability diagram")
 
 
 def _mistakes(digits: Digits, probabilities: Tensor) -> str:
@@ -146,10 +148,10 @@ def _mistakes(digits: Digits, probabilities: Tensor) -> str:
 
 
 def _layers(network: Network) -> str:
-    """The layers as boxes, as high as they are wide, with shapes and parameters."""
+    """Draw the layers as boxes, their height by the number of units, with shapes and parameters."""
     layers = network.layers
     sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
-    figure, axes = axes_of("Layers and parameters", "", size=(5, 4.2))
+    figure, axes = make_axes("Layers and parameters", "", size=(5, 4.2))
     heights = np.sqrt(sizes) / np.sqrt(max(sizes))
     for at, (size, height) in enumerate(zip(sizes, heights, strict=True)):
         box = mpl.patches.FancyBboxPatch((at - 0.14, -height / 2), 0.28, height, boxstyle="round,pad=0.02")
@@ -169,11 +171,11 @@ def _layers(network: Network) -> str:
             axes.annotate("", (at - 0.2, 0), (at - 0.8, 0), arrowprops={"arrowstyle": "->", "color": "#999"})
     axes.set(xlim=(-0.5, len(sizes) - 0.5), ylim=(-0.75, 0.85))
     axes.axis("off")
-    return svg(figure, "layers")
+    return to_svg(figure, "layers")
 
 
 def _first_layer(network: Network) -> str:
-    """The weights of the first layer's strongest neurons as pictures: blue where ink speaks against, red where for."""
+    """Draw the weights of the first layer's strongest neurons: red where ink raises them, else blue."""
     weights = network.layers[0].weight.detach()
     strongest = weights.norm(dim=1).argsort(descending=True)[:NEURONS]
     tiles = weights[strongest].reshape(-1, *network.frame.shape)
@@ -186,13 +188,13 @@ def _first_layer(network: Network) -> str:
         y, x = divmod(number, columns)
         sheet[y * high + 1 : (y + 1) * high, x * wide + 1 : (x + 1) * wide] = tile
     coloured = (mpl.colormaps["RdBu_r"](sheet / 2 + 0.5)[..., :3] * 255).astype(np.uint8)
-    caption = f"The first layer's {len(tiles)} strongest neurons: red where ink speaks for, blue where against"
+    caption = f"The first layer's {len(tiles)} strongest neurons: ink raises them where red, and lowers them where blue"
     return f"<figure><img src='{_png(coloured)}' alt='weights'><figcaption>{caption}</figcaption></figure>"
 
 
-def _exports(exports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _list_exports(exports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {
-        name: f"{each['accuracy']:.2%} right, {each['bytes'] / 1000:,.0f} kB, {each['microseconds']:.0f} µs an image"
+        name: f"{each['accuracy']:.2%} accuracy, {each['bytes'] / 1000:,.0f} kB, {each['microseconds']:.0f} µs an image"
         for name, each in exports.items()
     }
 
@@ -202,8 +204,8 @@ def _table(title: str, facts: Mapping[str, Any]) -> str:
     return f"<figure><figcaption>{title}</figcaption><table>{rows}</table></figure>"
 
 
-def axes_of(title: str, below: str, *, size: tuple[float, float] = (5, 3.1)) -> tuple[Figure, Axes]:
-    """A figure of inches, and axes with a title and a name below."""
+def make_axes(title: str, below: str, *, size: tuple[float, float] = (5, 3.1)) -> tuple[Figure, Axes]:
+    """Return a figure of `size` in inches, and axes with a title and a label below."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=10.5)
@@ -211,8 +213,8 @@ def axes_of(title: str, below: str, *, size: tuple[float, float] = (5, 3.1)) -> 
     return figure, axes
 
 
-def svg(figure: Figure, name: str) -> str:
-    """A figure as HTML, with a name for who cannot see it."""
+def to_svg(figure: Figure, name: str) -> str:
+    """Return a figure as HTML, with a name for screen readers."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     drawing = stream.getvalue()
@@ -220,7 +222,7 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:
-    """A data URL of pixels uint8[H,W] or uint8[H,W,3]."""
+    """Return a data URL of pixels uint8[H,W] or uint8[H,W,3]."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

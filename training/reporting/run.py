@@ -1,8 +1,7 @@
-"""The facts of one run on disk, and its progress on the screen.
+"""The folder of one run, with its facts, and its progress on the screen.
 
 In: a `Config`, then epochs, a report. Out: config.json, environment.json, metrics.jsonl, publishing.json, report.html
-and published.json in the run's folder, each whole at any moment; a progress bar on a terminal, plain lines elsewhere.
-It knows nothing of how the numbers come about.
+and published.json in the run's folder, each complete at any moment; a progress bar on a terminal, else plain lines.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from uuid import uuid4
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .. import files as disk
+from .. import files
 from ..errors import Busy, DataError, UsageError
-from ..export.card import surroundings
-from ..loop import distributed as ranks
+from ..export.card import describe_environment
+from ..loop import distributed
 from ..loop.fit import Epoch
 
 if TYPE_CHECKING:
@@ -40,59 +39,59 @@ FREE_BYTES: Final = 256 * 2**20  # many times what a run of `good` leaves: 13 MB
 class Run:
     """The folder of one run, and the screen.
 
-    The folder is new or empty, or that of a run to be resumed: of --resume, or of --run-dir where it holds the same run
-    cut off. Raises `UsageError` where it is none of these, or where the run has come to its end; `Busy` where another
-    process trains in it; `DataError` where the disk of the run or of its version does not take them.
+    The folder is new or empty, or that of an interrupted run: of --resume, or of --run-dir where it holds the same run.
+    Raises `UsageError` where it is none of these, or where the run has ended; `Busy` where another process trains in
+    it; `DataError` where the disk of the run or of its version has no room.
     """
 
     def __init__(self, config: Config, console: Console) -> None:
         self._console = console
         if config.resume and (config.resume / PUBLISHED).exists():
-            raise UsageError(f"--resume {config.resume}: this run has come to its end; {PUBLISHED} names its version")
-        going_on = config.resume or _cut_off(config)
-        self.folder = going_on or (_fresh(config.run_dir) if config.run_dir else _fresh_by_time(RUNS))
-        if not disk.hold(self.folder):
+            raise UsageError(f"--resume {config.resume}: this run has ended; {PUBLISHED} names its version")
+        resumed = config.resume or _find_interrupted(config)
+        self.folder = resumed or (_make(config.run_dir) if config.run_dir else _make_by_time(RUNS))
+        if not files.lock(self.folder):
             raise Busy(f"{self.folder}: another process trains in this folder")
         for folder in (self.folder, config.models_dir / config.name):
             _require_room(folder)
-        if going_on:
-            self.say(f"going on with {self.folder}")
+        if resumed:
+            self.say(f"resuming {self.folder}")
         else:
-            self._write("environment.json", surroundings())
-            self._write(CONFIG, config.knobs())  # last: with it, the folder is that of a run
+            self._write("environment.json", describe_environment())
+            self._write(CONFIG, config.hyperparameters())  # last: it marks the folder as a run's
 
     def say(self, line: str, *warnings: str) -> None:
-        """Show a line, and warnings so that nobody misses them."""
+        """Print a line, and warnings in red."""
         self._console.print(line, highlight=False, soft_wrap=True)
         for warning in warnings:
             self._console.print(f"WARNING: {warning}", style="bold red", highlight=False, soft_wrap=True)
 
     def follow(self, epochs: Iterable[Epoch], total: int) -> list[Epoch]:
-        """Note and show each epoch as it ends; returns them all, those before the run was cut off too."""
+        """Write and print each epoch as it ends; returns all, with those before an interruption."""
         path = self.folder / "metrics.jsonl"
-        seen = read_epochs(self.folder)
-        for epoch in self._shown(epochs, total):
-            seen = [*seen[: epoch.epoch - 1], epoch]
-            disk.replace(path, b"".join(json.dumps(dataclasses.asdict(each)).encode() + b"\n" for each in seen))
-        return seen
+        done = read_epochs(self.folder)
+        for epoch in self._show(epochs, total):
+            done = [*done[: epoch.epoch - 1], epoch]
+            files.replace(path, b"".join(json.dumps(dataclasses.asdict(each)).encode() + b"\n" for each in done))
+        return done
 
-    def identifier(self) -> str:
-        """Of this run, noted before it publishes: so it knows its own version, wherever it was cut off."""
+    def identify(self) -> str:
+        """Return the run's identifier, written before it publishes, so that it finds its version when it is resumed."""
         path = self.folder / "publishing.json"
         if not path.exists():
             self._write(path.name, {"run": uuid4().hex})
         return str(json.loads(path.read_text())["run"])
 
-    def published(self, version: Path) -> None:
-        """Note which version came of the run."""
+    def save_published(self, version: Path) -> None:
+        """Write which version the run has published."""
         facts = {"name": version.parent.name, "version": int(version.name), "path": str(version)}
         self._write(PUBLISHED, facts)
 
-    def report(self, page: str) -> None:
-        """Keep the report of the run."""
-        disk.replace(self.folder / "report.html", page.encode())
+    def save_report(self, page: str) -> None:
+        """Write the report of the run."""
+        files.replace(self.folder / "report.html", page.encode())
 
-    def _shown(self, epochs: Iterable[Epoch], total: int) -> Iterator[Epoch]:
+    def _show(self, epochs: Iterable[Epoch], total: int) -> Iterator[Epoch]:
         columns = TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeRemainingColumn()
         hidden = not self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
@@ -103,16 +102,16 @@ class Run:
                 yield epoch
 
     def _write(self, name: str, facts: dict[str, Any]) -> None:
-        disk.replace(self.folder / name, _json(facts))
+        files.replace(self.folder / name, _json(facts))
 
 
-class Follower:
-    """What a run is to the processes beside the first: no folder, no screen."""
+class NonMainProcess:
+    """A run in a process that is not the main one: without a folder and a screen."""
 
     folder: Final = None
 
     def say(self, *lines: str) -> None:
-        """The first process has said it."""
+        """Print nothing: the main process does."""
 
     def follow(self, epochs: Iterable[Epoch], _: int) -> list[Epoch]:
         """Take part in each epoch."""
@@ -120,7 +119,7 @@ class Follower:
 
 
 def read_epochs(folder: Path) -> list[Epoch]:
-    """The epochs that the run in a folder has noted."""
+    """Return the epochs that the run in a folder has written."""
     path = folder / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [Epoch(**json.loads(line)) for line in lines]
@@ -137,20 +136,20 @@ def _json(facts: dict[str, Any]) -> bytes:
     return json.dumps(facts, indent=2).encode() + b"\n"
 
 
-def _cut_off(config: Config) -> Path | None:
-    """The folder of a run of the same knobs that has not come to its end: --run-dir, or the newest after a restart."""
+def _find_interrupted(config: Config) -> Path | None:
+    """Return the folder of an unfinished run of the same hyperparameters: --run-dir, or the newest after a restart."""
     named = [config.run_dir] if config.run_dir else []
-    folders = named or (sorted(RUNS.glob("*"), reverse=True) if ranks.is_restarted() else [])
-    knobs = _json(config.knobs())
+    folders = named or (sorted(RUNS.glob("*"), reverse=True) if distributed.is_restarted() else [])
+    hyperparameters = _json(config.hyperparameters())
     for folder in folders:
         path = folder / CONFIG
-        if path.exists() and path.read_bytes() == knobs and not (folder / PUBLISHED).exists():
+        if path.exists() and path.read_bytes() == hyperparameters and not (folder / PUBLISHED).exists():
             return folder
     return None
 
 
 def _require_room(folder: Path) -> None:
-    """Fail now, and not after the training, where a folder cannot be made or written, or its disk is full."""
+    """Raise now, and not after the training, where a folder cannot be made or written, or its disk is full."""
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise DataError(f"{folder} cannot be written")
@@ -159,18 +158,18 @@ def _require_room(folder: Path) -> None:
         raise DataError(f"{folder}: {free:,} bytes are free on the disk, and a run needs {FREE_BYTES:,}")
 
 
-def _fresh(folder: Path) -> Path:
+def _make(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--run-dir {folder} cannot be made: {error.strerror}") from error
-    if any(folder.glob("[!.]*")):  # what begins with a dot is unfinished
+    if any(folder.glob("[!.]*")):  # a name that starts with a dot is of an unfinished file
         raise UsageError(f"--run-dir {folder} is not empty: each run needs a folder of its own")
     return folder
 
 
-def _fresh_by_time(parent: Path) -> Path:
-    """A folder named by the second, with a number after it where two runs start in one."""
+def _make_by_time(parent: Path) -> Path:
+    """Make a folder named by the second, with a number after it where several runs start in one second."""
     stem = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     number = 1
     while True:

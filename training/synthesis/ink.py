@@ -1,8 +1,8 @@
-"""Handwriting-like pictures: digits as people would send them, in families of pens, papers, lights and devices.
+"""Pictures of digits as people send them, in families of pens, papers, lights and devices.
 
-In: a family's name, a label and maybe an MNIST digit, a random generator. Out: PNG or JPEG bytes. For tests, for
-measuring the way from a picture to the network's input, and for training on what comes out of it. The family `board` is
-held out: nothing may be tuned on it. It knows nothing of how pictures are read.
+In: a family's name, a label and maybe an MNIST digit, a random generator. Out: PNG or JPEG bytes, for tests, for
+measuring the service's picture preparation, and for training. The family `board` is held out: nothing may be tuned on
+it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ HELD_OUT = "board"
 
 
 def render(family: str, digit: NDArray[np.uint8] | None, label: int, rng: Random) -> bytes:
-    """One picture of `label`: the middle line of an MNIST `digit`, uint8[28, 28], or without one a shape of our own."""
+    """Render `label` along an MNIST `digit`, uint8[28,28], or without one in a shape of our own."""
     return FAMILIES[family](draw(label, rng) if digit is None else trace(digit, rng), rng)
 
 
 def _mouse(digit: Segments, rng: Random) -> bytes:
-    """A paint program and a mouse: hard thin lines, wherever the hand happened to be."""
+    """A paint program and a mouse: hard thin lines, anywhere on the canvas."""
     height, width = pens.canvas(rng, 90, 600)
     size = max(22.0, min(height, width) * rng.uniform(0.08, 0.95) ** 1.3)
     segments = pens.placed(pens.shaky(digit, 0.006, rng), size, height, width, rng)
@@ -49,7 +49,7 @@ def _mouse(digit: Segments, rng: Random) -> bytes:
 
 
 def _brush(digit: Segments, rng: Random) -> bytes:
-    """A finger or a stylus on a screen: a thick round brush, light and dark themes, colours, transparent grounds."""
+    """A finger or a stylus on a screen: a thick round brush, themes, colours, transparent backgrounds."""
     height, width = pens.canvas(rng, 64, 640)
     size = min(height, width) * rng.uniform(0.3, 0.93)
     thick = size * rng.uniform(0.05, 0.2)

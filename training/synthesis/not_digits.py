@@ -1,8 +1,8 @@
-"""Pictures of what is no digit: letters and signs, scribbles, shapes, silhouettes, textures, noise, several digits.
+"""Pictures that show no digit: letters and signs, scribbles, shapes, silhouettes, textures, noise, several digits.
 
-In: a kind's name and a random generator; for printed letters, font files. Out: PNG or JPEG bytes, as `ink` gives them,
-in its tuned families of pens and papers where a pen could have drawn it. For training a network to doubt, and for
-measuring that it does. It knows nothing of how pictures are read.
+In: a kind's name and a random generator; for printed letters, font files. Out: PNG or JPEG bytes, as those of `ink`, in
+its tuned families of pens and papers where a pen can draw the kind. They train a network to be uncertain, and measure
+that it is.
 """
 
 from __future__ import annotations
@@ -28,28 +28,33 @@ if TYPE_CHECKING:
 
 Random = np.random.Generator
 FONT_FOLDERS: Final = ("/usr/share/fonts", "/usr/local/share/fonts", "/Library/Fonts", "C:/Windows/Fonts")
-HELD_OUT_FONTS: Final = ("DejaVu", "Inter", "Comic", "Klaudia")  # of letters that measure doubt, and never teach it
+HELD_OUT_FONTS: Final = (
+    "DejaVu",
+    "Inter",
+    "Comic",
+    "Klaudia",
+)  # of letters that measure uncertainty; nothing trains on them
 SYMBOL_FONTS: Final = ("glyphicons", "opens___", "symbol", "dingbat")
-# Letters that some people's digits look like are left out: O, I, l, S, Z, b, q, g and their like.
+# Letters that look like some people's digits are left out: O, I, l, S, Z, b, q, g and similar ones.
 LETTERS: Final = "ABCDEFGHJKLMNPQRTUVWXYacdefhjkmnprtuvwxy"
 SIGNS: Final = "&?@#%+=*<>§€£$√∞ΔΘΛΞΠΣΦΨΩαβγδθλμπφωБДЖИЙЛФЦЧШЩЪЫЭЮЯאבגדהшяжюあいうえかさたなのまん田中木日本永"
 DRAWN: Final = tuple(family for family in ink.FAMILIES if family != ink.HELD_OUT)
 
 
 def find_fonts(*, held_out: bool) -> list[Path]:
-    """This machine's font files: those of the families that are held out from training, or the others."""
+    """Return this machine's font files: those of the held-out families, or the others."""
     found = [path for folder in FONT_FOLDERS for path in Path(folder).rglob("*.[ot]tf")]
     texts = [path for path in found if not any(name in path.name.lower() for name in SYMBOL_FONTS)]
     return sorted(path for path in texts if path.name.startswith(HELD_OUT_FONTS) is held_out)
 
 
 def render(kind: str, rng: Random, fonts: Sequence[Path] = ()) -> bytes:
-    """One picture of a kind; letters in one of the fonts, or in Pillow's own where there are none."""
+    """Render a picture of a kind; letters in one of the fonts, or in Pillow's own where there are none."""
     return KINDS[kind](rng, fonts)
 
 
 def _letter(rng: Random, fonts: Sequence[Path]) -> bytes:
-    """A letter or a sign: printed as it is, or its middle line written with a pen."""
+    """A letter or a sign, printed, or its skeleton written with a pen."""
     glyph = _glyph(rng, fonts)
     if rng.random() < 0.5:
         return _printed(glyph, rng)
@@ -58,7 +63,7 @@ def _letter(rng: Random, fonts: Sequence[Path]) -> bytes:
 
 
 def _glyph(rng: Random, fonts: Sequence[Path]) -> NDArray[np.uint8]:
-    """A glyph that the font has, light on dark, fitted into uint8[112,112] with some ground around it."""
+    """Return a glyph that the font has, light on dark, fitted into uint8[112,112] with a margin."""
     while True:
         path = str(fonts[int(rng.integers(len(fonts)))]) if fonts else ""
         letters = LETTERS if rng.random() < 0.8 or not fonts else SIGNS
@@ -82,7 +87,7 @@ def _drawn(path: str, letter: str) -> NDArray[np.uint8] | None:
 
 
 def _printed(glyph: NDArray[np.uint8], rng: Random) -> bytes:
-    """A glyph on a plain ground, dark on light or light on dark, sometimes turned a little."""
+    """A glyph on a plain background, dark on light or light on dark, sometimes turned a little."""
     side = int(np.exp(rng.uniform(np.log(40), np.log(400))))
     turned = Image.fromarray(glyph).rotate(rng.normal(0, 6), Image.Resampling.BICUBIC).resize((side, side))
     dark = rng.random() < 0.7
@@ -92,7 +97,7 @@ def _printed(glyph: NDArray[np.uint8], rng: Random) -> bytes:
 
 
 def _scribble(rng: Random) -> bytes:
-    """Loose curves or lines with corners, one to four of them."""
+    """One to four curves, or lines with corners."""
     runs = []
     for left in range(rng.integers(1, 5), 0, -1):
         points = rng.uniform(0, 1, (rng.integers(3 if left > 1 else 5, 9), 2)) * [0.8, 1]
@@ -140,7 +145,7 @@ def _several(rng: Random) -> bytes:
 
 
 def _silhouette(rng: Random) -> bytes:
-    """A thing on a plain ground: one to four filled forms, most often the same on both sides, with shades and seams."""
+    """An object on a plain background: one to four filled forms, mostly symmetric, with shades and seams."""
     side = int(np.exp(rng.uniform(np.log(28), np.log(300))))
     cover = _forms(rng).resize((side, side), Image.Resampling.BOX)
     inside = 0.75 + rng.uniform(0, 0.25) * papers.cloud(side, side, rng.uniform(2, 12), rng)
@@ -152,7 +157,7 @@ def _silhouette(rng: Random) -> bytes:
 
 
 def _forms(rng: Random) -> Image.Image:
-    """One to four filled forms, white on black, most often the same on both sides of a middle line."""
+    """Draw one to four filled forms, white on black, mostly symmetric."""
     canvas = Image.new("L", (400, 400))
     brush = ImageDraw.Draw(canvas)
     sides = (1, -1) if rng.random() < 0.7 else (1,)
@@ -160,7 +165,7 @@ def _forms(rng: Random) -> Image.Image:
         size = rng.uniform((20, 40), (60 if part else 120, 190))
         at = np.array([rng.uniform(0, 90), rng.normal(0, 60)]) if part else np.zeros(2)
         points = _outline(rng) * size
-        points[:, 0] += points[:, 1] * at[0] / 250  # what lies beside the middle leans, as legs and sleeves do
+        points[:, 0] += points[:, 1] * at[0] / 250  # forms beside the middle slant, as legs and sleeves do
         for side in sides:
             brush.polygon([(x, y) for x, y in ((points + at) * [side, 1] + 200).tolist()], fill=255)
     left, top, right, bottom = canvas.getbbox() or (0, 0, *canvas.size)

@@ -1,7 +1,7 @@
-"""What ink lies on and how it is seen: paper, lines, dirt, light, camera. NumPy and Pillow only.
+"""Scenes: paper, ruled lines, dirt, light and camera.
 
-A scene is float32[H, W, 3], 0 black to 1 white. Every function takes the random generator that decides; the same
-generator gives the same scene. It knows nothing of digits.
+A scene is float32[H,W,3], 0 black to 1 white. Random choices come from the generator that a function is given, so the
+same generator gives the same scene.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Colour = tuple[float, float, float]
 
 
 def cloud(height: int, width: int, cells: float, rng: np.random.Generator) -> Field:
-    """Smooth noise of about unit strength, with `cells` bumps along the longer side."""
+    """Return smooth noise of about unit strength, with `cells` bumps along the longer side."""
     step = max(height, width) / cells
     coarse = rng.normal(0, 1, (max(2, round(height / step) + 1), max(2, round(width / step) + 1))).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def plain(height: int, width: int, colour: Colour) -> Scene:
-    """A screen: one colour."""
+    """Return a scene of one colour, as on a screen."""
     return np.broadcast_to(np.array(colour, np.float32), (height, width, 3))
 
 
 def sheet(height: int, width: int, colour: Colour, roughness: float, rng: np.random.Generator) -> Scene:
-    """Paper or board: mottled in the large, grainy in the small; `roughness` is the deviation of the grain."""
+    """Return paper or board, mottled and grainy; `roughness` is the standard deviation of the grain."""
     grain = rng.normal(0, 1, (height, width)).astype(np.float32)
     fibres = cloud(height, width, max(height, width) / rng.uniform(2, 5), rng)
     texture = roughness * (0.5 * grain + 0.7 * fibres + 0.5 * cloud(height, width, 6, rng))
@@ -42,7 +42,7 @@ def sheet(height: int, width: int, colour: Colour, roughness: float, rng: np.ran
 
 
 def coverage(segments: Segments, height: int, width: int, thickness: Field) -> Field:
-    """How far a round pen covers each pixel, 0..1; `segments` in pixels, `thickness` float32[N] in pixels."""
+    """Return how far a round pen covers each pixel, 0..1; `segments` and `thickness` float32[N] are in pixels."""
     covered = np.zeros((height, width), np.float32)
     for (a, b), thick in zip(segments, thickness, strict=True):
         reach = thick / 2 + 1.5
@@ -56,20 +56,20 @@ def coverage(segments: Segments, height: int, width: int, thickness: Field) -> F
         along = b - a
         t = np.clip((x * along[0] + y * along[1]) / max(1e-6, float(along @ along)), 0, 1)
         distance = np.hypot(x - t * along[0], y - t * along[1])
-        # A pen thinner than a pixel covers a part of it.
+        # A pen thinner than a pixel covers a part of the pixel.
         np.maximum(window, np.clip(thick / 2 + 0.5 - distance, 0, min(1.0, float(thick))), out=window)
     return covered
 
 
 def stain(scene: Scene, cover: Field, colour: Colour) -> Scene:
-    """Ink of this colour where `cover` is 1, the scene where it is 0."""
+    """Return the scene with ink of this colour where `cover` is 1, unchanged where it is 0."""
     return np.asarray(scene + cover[..., None] * (np.array(colour, np.float32) - scene), np.float32)
 
 
 def lines(
     scene: Scene, spacing: float, colour: Colour, strength: float, *, both: bool, rng: np.random.Generator
 ) -> Scene:
-    """Ruled paper, or squared if `both`: lines `spacing` pixels apart, at a random offset, a little slanted."""
+    """Rule the paper, or square it if `both`: lines `spacing` pixels apart, at a random offset, a little slanted."""
     height, width = scene.shape[:2]
     reach = float(height + width)
     tilt = rng.normal(0, 0.01)
@@ -85,7 +85,7 @@ def lines(
 
 
 def frame(scene: Scene, inset: float, thick: float, colour: Colour, rng: np.random.Generator) -> Scene:
-    """The borders of a form's or a puzzle's cell, along some of the sides, partly cut off."""
+    """Draw the borders of a form's or a puzzle's cell, along some of the sides, partly cut off."""
     height, width = scene.shape[:2]
     runs = []
     for side in range(4):
@@ -103,7 +103,7 @@ def frame(scene: Scene, inset: float, thick: float, colour: Colour, rng: np.rand
 
 
 def dirt(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Specks, and now and then a smudge as a rubber or a thumb leaves it."""
+    """Add specks, and sometimes a smudge as of a rubber or a thumb."""
     height, width = scene.shape[:2]
     side = min(height, width)
     specks = rng.integers(0, 9)
@@ -120,7 +120,7 @@ def dirt(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def light(scene: Scene, rng: np.random.Generator) -> Scene:
-    """A lamp on one side, a dim corner, and often the shadow of a hand or a phone with a soft or hard edge."""
+    """Light the scene from one side, with a dim corner and often the shadow of a hand or a phone."""
     height, width = scene.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     angle = rng.uniform(0, 2 * math.pi)
@@ -134,7 +134,7 @@ def light(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def tilt(scene: Scene, ground: Colour, strength: float, rng: np.random.Generator) -> Scene:
-    """The sheet seen at an angle: its corners moved by up to `strength` of its sides, `ground` where it ends."""
+    """View the sheet at an angle: its corners move by up to `strength` of its sides; `ground` is around it."""
     height, width = scene.shape[:2]
     corners = np.array([[0, 0], [0, height], [width, height], [width, 0]], float)
     corners += rng.uniform(-strength, strength, (4, 2)) * [width, height]
@@ -147,7 +147,7 @@ def tilt(scene: Scene, ground: Colour, strength: float, rng: np.random.Generator
 
 
 def camera(scene: Scene, blur: float, noise: float, rng: np.random.Generator) -> Scene:
-    """A lens out of focus by `blur` pixels and a sensor with noise of this deviation, finer in colour than in light."""
+    """Blur by `blur` pixels as a lens does, and add sensor noise of this standard deviation, half of it per colour."""
     image = Image.fromarray(to_bytes(scene)).filter(ImageFilter.GaussianBlur(blur))
     height, width = scene.shape[:2]
     grain = rng.normal(0, noise, (height, width, 1)) + rng.normal(0, noise / 2, (height, width, 3))
@@ -155,5 +155,5 @@ def camera(scene: Scene, blur: float, noise: float, rng: np.random.Generator) ->
 
 
 def to_bytes(scene: Scene) -> NDArray[np.uint8]:
-    """The scene as uint8 of the same shape."""
+    """Return the scene as uint8 of the same shape."""
     return (np.clip(scene, 0, 1) * 255).round().astype(np.uint8)

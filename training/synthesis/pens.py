@@ -1,7 +1,6 @@
-"""Pens, colours and files: how a hand places a digit on a canvas, what the pen leaves, and how a device saves it.
+"""Pens, colours and files: place a digit on a canvas, write it with a pen, and save the picture as a device does.
 
-In: segments of a digit, and a random generator that decides. Out: segments in pixels, coverage, colours, PNG and JPEG
-bytes. It knows nothing of families, nor of papers and light beyond what ink covers.
+In: segments of a digit, and a random generator. Out: segments in pixels, coverage, colours, PNG and JPEG bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Random = np.random.Generator
 
 
 def canvas(rng: Random, low: int, high: int) -> tuple[int, int]:
-    """Height and width: sides evenly spread on a logarithmic scale, mostly near square."""
+    """Choose height and width, uniform on a logarithmic scale, mostly near square."""
     side = np.exp(rng.uniform(np.log(low), np.log(high)))
     aspect = np.exp(rng.normal(0, 0.2 if rng.random() < 0.4 else 0.04))
     return max(low // 2, int(side * aspect)), max(low // 2, int(side / aspect))
@@ -31,7 +30,7 @@ def canvas(rng: Random, low: int, high: int) -> tuple[int, int]:
 def placed(
     digit: Segments, size: float, height: int, width: int, rng: Random, *, room: float = 2.0, central: bool = False
 ) -> Segments:
-    """The digit `size` pixels long somewhere on the canvas, or about its middle, `room` away from the border."""
+    """Place the digit, `size` pixels long, on the canvas or near its middle, `room` pixels away from the border."""
     low, high = digit.min((0, 1)) * size, digit.max((0, 1)) * size
     free = np.maximum(np.array([width, height]) - (high - low) - 2 * room, 0)
     share = np.clip(rng.normal(0.5, 0.15, 2), 0, 1) if central or rng.random() < 0.6 else rng.uniform(0, 1, 2)
@@ -39,25 +38,25 @@ def placed(
 
 
 def shaky(digit: Segments, strength: float, rng: Random) -> Segments:
-    """A tremor of this share of the digit's size, the same for ends that meet."""
+    """Add a tremor of this share of the digit's size, the same for ends that meet."""
     keys, inverse = np.unique(digit.reshape(-1, 2).round(5), axis=0, return_inverse=True)
     return np.asarray((keys + rng.normal(0, strength, keys.shape))[inverse.ravel()].reshape(digit.shape), np.float32)
 
 
 def even(segments: Segments, thick: float) -> Field:
-    """The same thickness all along."""
+    """Return the same thickness for all segments."""
     return np.full(len(segments), thick, np.float32)
 
 
 def pressed(segments: Segments, thick: float, spread: float, rng: Random) -> Field:
-    """A thickness that swells and fades along the strokes by about `spread` of itself."""
+    """Return a thickness that varies along the strokes by about `spread` of itself."""
     knots = np.arange(0, len(segments) + 12, 12)
     wave = np.interp(np.arange(len(segments)), knots, rng.normal(0, 1, len(knots)))
     return np.asarray(thick * np.clip(1 + spread * wave, 0.4, 1.8), np.float32)
 
 
 def penned(digit: Segments, size: float, canvas: tuple[int, int], rng: Random, *, pen: float, rough: float) -> Field:
-    """A pen `pen` times the digit's size wide; the paper's tooth leaves gaps up to the share `rough`."""
+    """Write with a pen `pen` times the digit's size wide; rough paper leaves gaps up to the share `rough`."""
     height, width = canvas
     thick = max(1.0, size * pen)
     segments = placed(digit, max(18.0, size - thick), height, width, rng, room=thick / 2 + 1, central=True)
@@ -67,7 +66,7 @@ def penned(digit: Segments, size: float, canvas: tuple[int, int], rng: Random, *
 
 
 def neighbour(size: float, height: int, width: int, rng: Random) -> Field:
-    """A part of another digit that reaches in at the border."""
+    """Return a part of another digit that reaches in at the border."""
     other = draw(int(rng.integers(10)), rng) * np.float32(size)
     side = rng.integers(4)
     deep = size * rng.uniform(0.42, 0.5)
@@ -83,13 +82,13 @@ def neighbour(size: float, height: int, width: int, rng: Random) -> Field:
 
 
 def near(grey: float, rng: Random, spread: float = 0.05) -> Colour:
-    """A colour within about `spread` of this grey."""
+    """Choose a colour within about `spread` of this grey."""
     red, green, blue = np.clip(grey + rng.normal(0, spread, 3), 0, 1).tolist()
     return red, green, blue
 
 
 def colour(dark: bool, rng: Random) -> Colour:
-    """Black or white half of the time, else a colour out of a paint program's box that shows on the ground."""
+    """Choose black or white half of the time, else a colour of a paint program that is visible on the background."""
     if rng.random() < 0.5:
         return near(0.05, rng) if dark else near(0.95, rng)
     on_light = [
@@ -117,7 +116,7 @@ def colour(dark: bool, rng: Random) -> Colour:
 
 
 def pen_colour(rng: Random) -> Colour:
-    """The ink of a ballpoint, gel or felt pen."""
+    """Choose the ink of a ballpoint, gel or felt pen."""
     pens = [
         (0.08, 0.08, 0.1),
         (0.1, 0.15, 0.5),
@@ -131,12 +130,12 @@ def pen_colour(rng: Random) -> Colour:
 
 
 def line_colour(rng: Random) -> Colour:
-    """What ruled and squared paper is printed with."""
+    """Choose the colour of the lines of ruled and squared paper."""
     return [(0.5, 0.65, 0.9), (0.6, 0.6, 0.62), (0.9, 0.6, 0.6), (0.3, 0.3, 0.35)][rng.integers(4)]
 
 
 def photo(image: Image.Image, rng: Random) -> bytes:
-    """JPEG, sometimes lying on its side with the EXIF that says so."""
+    """Return JPEG bytes, sometimes turned on the side, with the EXIF orientation."""
     exif = Image.Exif()
     if rng.random() < 0.2:
         image, exif[0x0112] = image.transpose(Image.Transpose.ROTATE_90), 6
@@ -144,14 +143,14 @@ def photo(image: Image.Image, rng: Random) -> bytes:
 
 
 def png(image: Image.Image) -> bytes:
-    """The picture as PNG."""
+    """Return the picture as PNG bytes."""
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()
 
 
 def jpeg(image: Image.Image, quality: int | np.integer, exif: bytes = b"") -> bytes:
-    """The picture as JPEG of this quality, 1 to 95."""
+    """Return the picture as JPEG bytes of this quality, 1 to 95."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=int(quality), exif=exif)
     return stream.getvalue()

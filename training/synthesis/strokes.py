@@ -1,7 +1,7 @@
 """Digits as strokes: segments that any pen can follow, from our own shapes or from an MNIST digit's skeleton.
 
-In: a label and a random generator, or an MNIST digit. Out: `Segments`, float32[N, 2, 2] of (x, y) ends, the digit's
-longer side 1 and its box centred on (0, 0), y downwards. It knows nothing of pens, papers and pictures.
+In: a label and a random generator, or an MNIST digit. Out: `Segments`, float32[N,2,2] of (x, y) ends; the digit's
+longer side is 1, its box is centred on (0, 0), and y points down.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from PIL import Image
 
 Segments = NDArray[np.float32]
 Points = NDArray[np.float64]
-_SCALE = 4  # a skeleton is found at 112 x 112, where a stroke is about ten pixels wide
+_SCALE = 4  # the skeleton is that of 112 x 112 pixels, where a stroke is about ten pixels wide
 
 
 def _ring(
     middle: tuple[float, float], radii: tuple[float, float], start: float, turn: float
 ) -> list[tuple[float, float]]:
-    """Points along an ellipse from the angle `start`, in degrees clockwise from three o'clock, over `turn` degrees."""
+    """Return points along an ellipse from the angle `start`, clockwise from three o'clock, over `turn` degrees."""
     angles = np.radians(np.linspace(start, start + turn, max(4, int(abs(turn) // 35))))
     return [(middle[0] + radii[0] * math.cos(a), middle[1] + radii[1] * math.sin(a)) for a in angles]
 
 
 # The ways people write each digit: strokes of points in a box 0.6 wide and 1 high, y downwards. A curve runs through
-# the points; a point given twice is a corner.
+# the points; a repeated point is a corner.
 SHAPES: dict[int, list[list[list[tuple[float, float]]]]] = {
     0: [
         [_ring((0.3, 0.5), (0.3, 0.5), -90, -365)],
@@ -88,7 +88,7 @@ SHAPES: dict[int, list[list[list[tuple[float, float]]]]] = {
 
 
 def draw(label: int, rng: np.random.Generator) -> Segments:
-    """Write the digit in one of its shapes, with a hand's jitter."""
+    """Draw the digit in one of its shapes, with the jitter of a hand."""
     shapes = SHAPES[label]
     shape = shapes[rng.integers(len(shapes))]
     runs = [curve(np.array(stroke) + rng.normal(0, 0.02, (len(stroke), 2)) * _keep_corners(stroke)) for stroke in shape]
@@ -96,7 +96,7 @@ def draw(label: int, rng: np.random.Generator) -> Segments:
 
 
 def trace(digit: NDArray[np.uint8], rng: np.random.Generator) -> Segments:
-    """The middle line of an MNIST digit, uint8[28, 28], with just a little slant and stretch of its own."""
+    """Return the skeleton of an MNIST digit, uint8[28,28], with a little additional slant and stretch."""
     big = Image.fromarray(digit).resize((28 * _SCALE, 28 * _SCALE), Image.Resampling.BICUBIC)
     bone = _skeleton(np.asarray(big) > 110)
     index = np.full(bone.shape, -1)
@@ -109,7 +109,7 @@ def trace(digit: NDArray[np.uint8], rng: np.random.Generator) -> Segments:
 
 
 def unit(segments: Points, rng: np.random.Generator, *, by_hand: bool) -> Segments:
-    """Slanted, turned, stretched as hands do, then scaled to a longer side of 1 about the middle of the box."""
+    """Slant, turn and stretch as a hand does, then scale to a longer side of 1 about the middle of the box."""
     force = 1.0 if by_hand else 0.4
     slant, turn = rng.normal(0.05, 0.12) * force, rng.normal(0, 0.06) * force
     stretch = math.exp(rng.normal(0, 0.15) * force)
@@ -120,12 +120,12 @@ def unit(segments: Points, rng: np.random.Generator, *, by_hand: bool) -> Segmen
 
 
 def _keep_corners(stroke: list[tuple[float, float]]) -> Points:
-    """Weights of the jitter, 0 for points given twice: both copies of a corner stay together."""
+    """Return weights of the jitter, 0 for repeated points, so that both copies of a corner stay together."""
     return np.array([[0.0 if stroke.count(point) > 1 else 1.0] for point in stroke])
 
 
 def curve(points: Points) -> Points:
-    """Catmull-Rom through the points, float64[P, 2], broken at points given twice."""
+    """Return a Catmull-Rom curve through the points, float64[P,2], with corners at repeated points."""
     corners = [i for i in range(1, len(points)) if np.array_equal(points[i], points[i - 1])]
     parts = np.split(points, corners)
     return np.concatenate([_spline(part) for part in parts if len(part) > 1])
@@ -144,7 +144,7 @@ def _spline(points: Points) -> Points:
 
 
 def _neighbours(index: NDArray[np.int64], down: int, across: int) -> NDArray[np.int64]:
-    """Pairs of numbered pixels that lie `down` and `across` from one another: int64[K, 2]."""
+    """Return pairs of numbered pixels that are `down` and `across` apart: int64[K,2]."""
     height, width = index.shape
     here = index[: height - down, max(0, -across) : width - max(0, across)]
     there = index[down:, max(0, across) : width + min(0, across)]
@@ -153,7 +153,7 @@ def _neighbours(index: NDArray[np.int64], down: int, across: int) -> NDArray[np.
 
 
 def _smooth(points: Points, pairs: NDArray[np.int64]) -> Points:
-    """Stairs of pixels made a line: each point moves to the mean of itself and its neighbours, five times."""
+    """Smooth stairs of pixels: each point moves to the mean of itself and its neighbours, five times."""
     count = 1.0 + np.bincount(pairs.ravel(), minlength=len(points))[:, None]
     for _ in range(5):
         total = points.copy()
@@ -164,7 +164,7 @@ def _smooth(points: Points, pairs: NDArray[np.int64]) -> Points:
 
 
 def _skeleton(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Zhang and Suen's thinning ("A fast parallel algorithm for thinning digital patterns", CACM 27, 1984)."""
+    """Thin a mask to its skeleton (Zhang and Suen, "A fast parallel algorithm for thinning …", CACM 27, 1984)."""
     bone = np.pad(mask, 1)
     while True:
         before = np.count_nonzero(bone)

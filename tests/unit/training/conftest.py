@@ -10,7 +10,7 @@ import pytest
 from tests.support.training import RARELY, SMALL, Trained
 from training import data
 from training.evaluation.metrics import outputs
-from training.loop.checkpoint import Keeper
+from training.loop.checkpoint import Checkpointer
 from training.loop.fit import fit
 from training.network.mlp import Network
 
@@ -25,6 +25,6 @@ def dataset() -> data.Dataset:
 def trained(dataset: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     train, validation = data.split(dataset.train, SMALL.validation_share)
     network = Network.of(SMALL)
-    list(fit(network, train, validation, SMALL, Keeper(tmp_path_factory.mktemp("run"), RARELY)))
+    list(fit(network, train, validation, SMALL, Checkpointer(tmp_path_factory.mktemp("run"), RARELY)))
     assert outputs(network, validation.images).isfinite().all()
     return Trained(network, validation)

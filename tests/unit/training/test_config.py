@@ -80,6 +80,6 @@ def test_help_gives_each_knob_its_reason_and_default(capsys: pytest.CaptureFixtu
 
 def test_knobs_are_json_and_tell_nothing_of_the_machine() -> None:
     """What the card repeats of a config has no folder in it."""
-    knobs = Config(data_dir=Path("/secret"), run_dir=Path("/secret"), models_dir=Path("/secret")).knobs()
+    knobs = Config(data_dir=Path("/secret"), run_dir=Path("/secret"), models_dir=Path("/secret")).hyperparameters()
     assert "secret" not in json.dumps(knobs)
     assert knobs["hidden"] == (256, 256)

@@ -48,13 +48,13 @@ def _json(path: Path) -> Any:
 
 
 def test_a_job_publishes_a_version_and_tells_its_facts(job: Job) -> None:
-    """One command trains, publishes version 1, and leaves config, metrics and the version's place in its run folder."""
+    """One command trains, publishes version 101, and leaves config, metrics and the version's path in its folder."""
     folder, (first, _) = job
     assert first.returncode == 0, first.stderr
     assert "test accuracy" in first.stdout
     run = folder / "runs" / "a"
-    version = folder / "models" / "mnist-mlp" / "1"
-    assert _json(run / "published.json") == {"name": "mnist-mlp", "version": 1, "path": str(version)}
+    version = folder / "models" / "mnist-mlp" / "101"
+    assert _json(run / "published.json") == {"name": "mnist-mlp", "version": 101, "path": str(version)}
     assert _json(run / "config.json")["hidden"] == [32]
     assert [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [1]
     assert sorted(path.name for path in version.iterdir()) == ["README.md", "golden.npz", "model.json", "model.onnx"]
@@ -63,7 +63,7 @@ def test_a_job_publishes_a_version_and_tells_its_facts(job: Job) -> None:
 def test_the_card_has_all_that_its_schema_lists(job: Job) -> None:
     """Every key of schema mnist-mlp/1 is there with true values, and no path of this machine."""
     folder, _ = job
-    path = folder / "models" / "mnist-mlp" / "1" / "model.json"
+    path = folder / "models" / "mnist-mlp" / "101" / "model.json"
     card = _json(path)
     assert set(card) == KEYS
     assert card["schema"] == "mnist-mlp/1"
@@ -77,10 +77,10 @@ def test_the_card_has_all_that_its_schema_lists(job: Job) -> None:
 
 
 def test_the_same_command_gives_the_same_model(job: Job) -> None:
-    """Run again, the command publishes version 2 with the same model bit for bit."""
+    """Run again, the command publishes version 102 with the same model bit for bit."""
     folder, (_, second) = job
     assert second.returncode == 0, second.stderr
-    one, two = (_json(folder / "models" / "mnist-mlp" / n / "model.json") for n in "12")
+    one, two = (_json(folder / "models" / "mnist-mlp" / n / "model.json") for n in ("101", "102"))
     assert (one["sha256"], one["golden_sha256"]) == (two["sha256"], two["golden_sha256"])
 
 
@@ -121,4 +121,4 @@ def test_ctrl_c_ends_the_job_quietly(tmp_path: Path) -> None:
         running.send_signal(signal.SIGINT)
         assert running.wait() == 130
         assert "Traceback" not in running.stderr.read()
-    assert not (tmp_path / "models" / "mnist-mlp" / "1").exists()
+    assert not (tmp_path / "models" / "mnist-mlp" / "101").exists()

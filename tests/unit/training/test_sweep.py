@@ -12,6 +12,7 @@ import optuna
 import pytest
 import torch
 
+from tests.support.training import run_command
 from training import sweep
 from training.config import parse
 from training.errors import UsageError
@@ -76,7 +77,7 @@ def test_asked_to_end_it_keeps_its_trials(tmp_path: Path, name: signal.Signals) 
         assert "trial 1" in running.stdout.readline()
         running.send_signal(name)
         assert running.wait() == 130
-        assert running.stderr.read().endswith(" are kept: the same command goes on\n")
+        assert running.stderr.read().endswith(" are kept, and the same command resumes\n")
     states = [trial.state.name for trial in _trials(storage)]
     assert states[0] == "COMPLETE"
     assert "RUNNING" not in states
@@ -87,7 +88,7 @@ def _judge(dataset: Dataset, pruner: optuna.pruners.BasePruner, words: str) -> o
     some = dataset.train.take(torch.arange(2048))
     flags = [*FAST, "--batch-size=512", *words.split()]
     study = optuna.create_study(pruner=pruner)
-    study.optimize(lambda trial: sweep.judge(trial, flags, ["rotation"], some, some), 1)
+    study.optimize(lambda trial: sweep.run_trial(trial, flags, ["rotation"], some, some), 1)
     return study.trials[0]
 
 
@@ -119,7 +120,7 @@ def test_a_trial_whose_loss_is_no_number_is_pruned(dataset: Dataset) -> None:
 def test_words_that_cannot_work_are_named(tmp_path: Path, words: str, said: str) -> None:
     """One sentence that names the word, before there is a study."""
     with pytest.raises(UsageError) as refusal:
-        sweep.main([f"--storage={tmp_path}/sweep.db", *words.split()])
+        run_command("sweep", f"--storage={tmp_path}/sweep.db", *words.split())
     assert said in str(refusal.value)
     assert not (tmp_path / "sweep.db").exists()
 

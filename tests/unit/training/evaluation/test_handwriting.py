@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import MODELS, ROOT, VERSION, png
+from tests.support.training import run_command
 from training.errors import DataError
-from training.evaluation import handwriting
-from training.synthesis import ink
-from training.synthesis import not_digits as others
+from training.synthesis import ink, not_digits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +48,7 @@ def test_digits_are_read_right_and_rarely_warned_of(rows: dict[str, list[float]]
         assert rows[name][4] <= 15, name
 
 
-@pytest.mark.parametrize("kind", others.KINDS)
+@pytest.mark.parametrize("kind", not_digits.KINDS)
 def test_most_of_what_is_no_digit_is_warned_of(rows: dict[str, list[float]], kind: str) -> None:
     """Letters in fonts that nobody trained on, scribbles, things, textures, noise: a warning nearly always."""
     assert rows[f"no digit: {kind}"][1] >= 75
@@ -63,7 +62,7 @@ def test_a_folder_is_read_as_its_labels_say(tmp_path: Path, capsys: pytest.Captu
         (tmp_path / name).write_bytes(ink.render("brush", None, label, rng))
     with (tmp_path / "labels.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("file", "label"), *names])
-    handwriting.main([FOLDER, "--ink", str(tmp_path)])
+    run_command("evaluate", FOLDER, "--ink", str(tmp_path))
     count, right = table(capsys.readouterr().out)[tmp_path.name][:2]
     assert count == 10
     assert right >= 80
@@ -79,7 +78,7 @@ def test_what_is_no_digit_may_be_a_folder_or_an_idx_file(tmp_path: Path, capsys:
         (tmp_path / "folder" / f"{number}.png").write_bytes(png(image))
     idx = tmp_path / "images.gz"
     idx.write_bytes(gzip.compress(struct.pack(">4I", 0x803, 3, 28, 28) + images.tobytes()))
-    handwriting.main([FOLDER, "--none", str(tmp_path / "folder"), "--none", str(idx)])
+    run_command("evaluate", FOLDER, "--none", str(tmp_path / "folder"), "--none", str(idx))
     rows = table(capsys.readouterr().out)
     assert rows["no digit: folder"] == rows["no digit: images.gz"]
     assert rows["no digit: folder"][2] == pytest.approx(200 / 3, abs=0.1)  # two of three are blank
@@ -90,7 +89,7 @@ def test_a_labels_file_that_says_no_digit_is_refused(tmp_path: Path, labels: str
     """A label that is no digit, or other columns: one sentence with the row."""
     (tmp_path / "labels.csv").write_text(labels)
     with pytest.raises(DataError, match="file and label"):
-        handwriting.main([FOLDER, "--ink", str(tmp_path)])
+        run_command("evaluate", FOLDER, "--ink", str(tmp_path))
 
 
 def test_a_missing_version_ends_with_code_1(tmp_path: Path) -> None:

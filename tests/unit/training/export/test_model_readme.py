@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from tests.conftest import MODELS, ROOT, VERSION
-from training.export.model_readme import readme
+from training.export.model_readme import render_readme
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,14 +38,14 @@ def _metadata(text: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", COMMITTED)
 def test_a_committed_version_says_what_its_card_says(version: str) -> None:
-    """Its README.md is what is made of its model.json today: `python -m training.readme models/mnist-mlp/*`."""
-    assert (MODELS / version / "README.md").read_text() == readme(_card(version))
+    """Its README.md is what is made of its model.json today: `python -m training card models/mnist-mlp/*`."""
+    assert (MODELS / version / "README.md").read_text() == render_readme(_card(version))
 
 
 @pytest.mark.parametrize("version", COMMITTED)
 def test_the_metadata_is_as_the_hub_specifies_it(version: str) -> None:
     """The keys of huggingface/hub-docs' modelcard.md: each result has a task, a dataset and metrics, with values."""
-    card, metadata = _card(version), _metadata(readme(_card(version)))
+    card, metadata = _card(version), _metadata(render_readme(_card(version)))
     assert set(metadata) == set("license library_name pipeline_tag tags datasets metrics model-index".split())
     assert metadata["pipeline_tag"] == "image-classification"
     assert metadata["datasets"] == ["ylecun/mnist"]
@@ -63,10 +63,10 @@ def test_the_metadata_is_as_the_hub_specifies_it(version: str) -> None:
 
 def test_people_read_scores_data_and_knobs() -> None:
     """Accuracy and calibration by data set, every file's checksum, every knob, and what it is not for."""
-    card, text = _card(VERSION), readme(_card(VERSION))
+    card, text = _card(VERSION), render_readme(_card(VERSION))
     for facts in card["metrics"].values():
         assert f"| {facts['count']:,} | {facts['accuracy']:.2%} | {facts['nll']:.4f} | {facts['ece']:.2%} |" in text
-    for word in (*card["data"]["sha256"].values(), card["sha256"], "It is not for:", "`unlike_a_digit`"):
+    for word in (*card["data"]["sha256"].values(), card["sha256"], "Do not use it for:", "`unlike_a_digit`"):
         assert word in text
     for knob in card["training"]["knobs"]:
         assert f"| `{knob}` |" in text
@@ -76,14 +76,14 @@ def test_people_read_scores_data_and_knobs() -> None:
 def test_what_the_data_lack_and_odd_names_are_told() -> None:
     """The warnings of a run on few digits stand among the limits; a name that YAML would misread is quoted."""
     card = _card(VERSION)
-    text = readme(card | {"name": "yes: #1", "data": card["data"] | {"warnings": ["only 5,000 digits"]}})
-    assert "- only 5,000 digits.\n" in text.partition("## Where it fails")[2].partition("##")[0]
+    text = render_readme(card | {"name": "yes: #1", "data": card["data"] | {"warnings": ["only 5,000 digits"]}})
+    assert "- only 5,000 digits.\n" in text.partition("## Limitations")[2].partition("##")[0]
     assert _metadata(text)["model-index"][0]["name"] == "yes: #1"
 
 
 def test_the_lines_of_python_in_it_run(tmp_path: Path) -> None:
     """Pasted into a shell beside the model and a picture, they print the digit."""
-    (program,) = re.findall(r"```python\n(.*?)```", readme(_card(VERSION)), re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", render_readme(_card(VERSION)), re.DOTALL)
     (tmp_path / "model.onnx").symlink_to(MODELS / VERSION / "model.onnx")
     with np.load(MODELS / VERSION / "golden.npz") as golden:
         image, label = golden["images"][0, 0], golden["labels"][0]

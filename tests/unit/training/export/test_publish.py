@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from training.errors import UsageError
 from training.export.publish import publish
 
 if TYPE_CHECKING:
@@ -24,16 +25,16 @@ def _names(folder: Path) -> list[str]:
 
 
 def test_a_version_is_four_files_that_agree(tmp_path: Path) -> None:
-    """The folder is named 1, holds model, golden batch, card and readme, and the card has number and checksums."""
+    """The folder is named 101, holds model, golden batch, card and readme, and the card has number and checksums."""
     folder = publish(tmp_path / "digits", b"model", b"golden", {"name": "digits", "run": "a"}, _readme)
-    assert folder == tmp_path / "digits" / "1"
+    assert folder == tmp_path / "digits" / "101"
     assert _names(folder) == ["README.md", "golden.npz", "model.json", "model.onnx"]
-    assert (folder / "README.md").read_text() == "version 1"
-    assert _names(folder.parent) == ["1"]
+    assert (folder / "README.md").read_text() == "version 101"
+    assert _names(folder.parent) == ["101"]
     assert json.loads((folder / "model.json").read_text()) == {
         "name": "digits",
         "run": "a",
-        "version": 1,
+        "version": 101,
         "sha256": hashlib.sha256(b"model").hexdigest(),
         "golden_sha256": hashlib.sha256(b"golden").hexdigest(),
     }
@@ -41,17 +42,28 @@ def test_a_version_is_four_files_that_agree(tmp_path: Path) -> None:
 
 
 def test_the_next_version_follows_the_highest(tmp_path: Path) -> None:
-    """After 1 and 9 comes 10; other names beside them do not matter."""
-    for name in ("1", "9", "notes", "09x"):
+    """After 1 and 109 comes 110; other names beside them do not matter."""
+    for name in ("1", "109", "notes", "209x"):
         (tmp_path / name).mkdir()
-    assert publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme).name == "10"
+    assert publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme).name == "110"
+
+
+def test_a_version_never_gets_a_number_of_the_projects_own(tmp_path: Path) -> None:
+    """After the project's 3 comes 101; with a number it is that one, unless it exists."""
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "model.onnx").touch()
+    assert publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme).name == "101"
+    assert publish(tmp_path, b"model", b"golden", {"run": "b"}, _readme, number=4).name == "4"
+    with pytest.raises(UsageError, match="--version-number 3 exists"):
+        publish(tmp_path, b"model", b"golden", {"run": "c"}, _readme, number=3)
+    assert _names(tmp_path) == ["101", "3", "4"]
 
 
 def test_an_existing_version_is_never_touched(tmp_path: Path) -> None:
     """Publishing again leaves every byte and time of the versions that are there."""
     first = publish(tmp_path, b"first", b"golden", {"run": "a"}, _readme)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in first.iterdir()}
-    assert publish(tmp_path, b"second", b"golden", {"run": "b"}, _readme).name == "2"
+    assert publish(tmp_path, b"second", b"golden", {"run": "b"}, _readme).name == "102"
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in first.iterdir()} == before
 
 
@@ -77,8 +89,8 @@ def test_killed_at_each_system_call_it_makes_one_version(tmp_path: Path) -> None
     assert calls[calls.index("rename") :][:4] == "rename open fsync close".split()
     assert len(_names(tmp_path)) == len(calls) + 1
     for folder in tmp_path.iterdir():
-        assert _names(folder) == ["1"]
-        assert _names(folder / "1") == ["README.md", "golden.npz", "model.json", "model.onnx"]
+        assert _names(folder) == ["101"]
+        assert _names(folder / "101") == ["README.md", "golden.npz", "model.json", "model.onnx"]
 
 
 def test_a_run_publishes_once(tmp_path: Path) -> None:
@@ -88,7 +100,7 @@ def test_a_run_publishes_once(tmp_path: Path) -> None:
     first = publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme)
     publish(tmp_path, b"model", b"golden", {"run": "b"}, _readme)
     assert publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme) == first
-    assert _names(tmp_path) == ["7", "8", "9"]
+    assert _names(tmp_path) == ["101", "102", "7"]
 
 
 def test_runs_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
@@ -108,7 +120,7 @@ def test_runs_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
     for run in runs:
         assert run.stdin
         run.stdin.close()
-    assert _names(tmp_path) == sorted(str(number) for number in range(1, 41))
+    assert _names(tmp_path) == sorted(str(number) for number in range(101, 141))
     for folder in tmp_path.iterdir():
         card = json.loads((folder / "model.json").read_text())
         assert str(card["version"]) == folder.name

@@ -17,10 +17,10 @@ import torch
 
 from tests.support.training import RARELY, SMALL
 from tests.support.training_crash import CALLS
-from training import files as disk
+from training import files
 from training.config import parse
 from training.errors import CheckpointError, Diverged, UsageError
-from training.loop.checkpoint import NAME, Checkpoint, Keeper, Position
+from training.loop.checkpoint import NAME, Checkpoint, Checkpointer, Position
 from training.loop.fit import fit
 from training.network.mlp import Network
 
@@ -98,15 +98,15 @@ def test_killed_at_each_system_call_of_a_save_it_ends_with_the_same_model(tmp_pa
     said = _crash(tmp_path, "training.loop.checkpoint:_write", 99)
     calls = [line for line in said if line in CALLS]
     assert calls == "open write flush fsync __exit__ replace open fsync close".split()
-    assert said.count(f"going on with {tmp_path}/run") == len(calls)
+    assert said.count(f"resuming {tmp_path}/run") == len(calls)
     assert _sha256(tmp_path / "run") == whole
     assert not list((tmp_path / "run").glob(".*.unfinished"))
 
 
 def test_killed_once_it_has_published_it_does_not_publish_again(tmp_path: Path, whole: str) -> None:
     """SIGKILL after the version is there and before the run has noted it: the run goes on, and finds its version."""
-    assert "open" in _crash(tmp_path, "training.reporting.run:Run.published", 1)
-    assert [path.name for path in (tmp_path / "models" / "mnist-mlp").iterdir()] == ["1"]
+    assert "open" in _crash(tmp_path, "training.reporting.run:Run.save_published", 1)
+    assert [path.name for path in (tmp_path / "models" / "mnist-mlp").iterdir()] == ["101"]
     assert _sha256(tmp_path / "run") == whole
 
 
@@ -122,7 +122,7 @@ def test_asked_to_end_it_keeps_a_checkpoint_and_ends_with_130(tmp_path: Path, wh
         process.send_signal(name)
         assert process.wait() == 130
         assert process.stderr.read() == f"error: stopped, and nothing is lost: go on with --resume {run}\n"
-    last = Keeper(run, RARELY).last()
+    last = Checkpointer(run, RARELY).load()
     assert last
     assert last.position.epoch == 2
     subprocess.run([*JOB, f"--resume={run}", models], check=True, capture_output=True)
@@ -131,11 +131,11 @@ def test_asked_to_end_it_keeps_a_checkpoint_and_ends_with_130(tmp_path: Path, wh
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     """Position and tensors of a checkpoint are read back equal; the next one takes its place."""
-    keeper = Keeper(tmp_path, RARELY)
-    assert keeper.last() is None
-    keeper.keep(HALF._replace(position=Position()))
-    keeper.keep(HALF)
-    last = keeper.last()
+    checkpointer = Checkpointer(tmp_path, RARELY)
+    assert checkpointer.load() is None
+    checkpointer.save(HALF._replace(position=Position()))
+    checkpointer.save(HALF)
+    last = checkpointer.load()
     assert last
     assert last.position == HALF.position
     assert all(torch.equal(last.tensors[name], tensor) for name, tensor in HALF.tensors.items())
@@ -144,18 +144,18 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_checkpoints_are_due_when_their_time_has_come(tmp_path: Path) -> None:
     """At 0 seconds after every step; else only when so much time has passed."""
-    assert Keeper(tmp_path, 0).due()
-    assert not Keeper(tmp_path, RARELY).due()
+    assert Checkpointer(tmp_path, 0).is_due()
+    assert not Checkpointer(tmp_path, RARELY).is_due()
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that takes no more (here /dev/full, which is always full): one sentence, and the last one is whole."""
-    keeper = Keeper(tmp_path, RARELY)
-    keeper.keep(HALF)
+    checkpointer = Checkpointer(tmp_path, RARELY)
+    checkpointer.save(HALF)
     (tmp_path / f".{NAME}.unfinished").symlink_to("/dev/full")
     with pytest.raises(CheckpointError, match=r"No space left on device; go on with --resume"):
-        keeper.keep(HALF._replace(position=Position(9, 9, 9)))
-    last = keeper.last()
+        checkpointer.save(HALF._replace(position=Position(9, 9, 9)))
+    last = checkpointer.load()
     assert last
     assert last.position == HALF.position
 
@@ -165,37 +165,37 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes) -
     """An empty file, noise, or a safetensors file of somebody else: one sentence that names the file."""
     (tmp_path / NAME).write_bytes(content)
     with pytest.raises(UsageError, match=NAME):
-        Keeper(tmp_path, RARELY).last()
+        Checkpointer(tmp_path, RARELY).load()
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, dataset: Dataset) -> None:
     """A checkpoint that does not fit the run's network, as an older program has left it: one sentence."""
-    keeper, network = Keeper(tmp_path, RARELY), Network((8,), "relu", batch_norm=True, deslant=True, seed=0)
-    keeper.keep(HALF)
-    with pytest.raises(UsageError, match=r"a network that this program does not make: .*Missing key"):
-        list(fit(network, dataset.test, dataset.test, replace(SMALL, epochs=2), keeper))
+    checkpointer, network = Checkpointer(tmp_path, RARELY), Network((8,), "relu", batch_norm=True, deslant=True, seed=0)
+    checkpointer.save(HALF)
+    with pytest.raises(UsageError, match=r"checkpoint's network does not fit this program's: .*Missing key"):
+        list(fit(network, dataset.test, dataset.test, replace(SMALL, epochs=2), checkpointer))
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, dataset: Dataset) -> None:
     """At an absurd learning rate the run ends by naming the epoch and the flag, and the checkpoints hold numbers."""
     network = Network(SMALL.hidden, SMALL.activation, batch_norm=False, deslant=SMALL.deslant, seed=0)
     wild = parse("--optimizer sgd --learning-rate 100 --no-batch-norm --epochs 3".split())
-    keeper = Keeper(tmp_path, 0)
+    checkpointer = Checkpointer(tmp_path, 0)
     with pytest.raises(Diverged, match=r"epoch \d: a lower --learning-rate"):
-        list(fit(network, dataset.train.take(torch.arange(4096)), dataset.test, wild, keeper))
-    last = keeper.last()
+        list(fit(network, dataset.train.take(torch.arange(4096)), dataset.test, wild, checkpointer))
+    last = checkpointer.load()
     assert last
     assert torch.isfinite(last.tensors["sums"][0])
 
 
 def test_a_run_that_is_no_run_or_is_over_is_not_resumed(tmp_path: Path) -> None:
     """A folder without a run, knobs beside --resume, and a published run: each is refused with its reason."""
-    with pytest.raises(UsageError, match=r"is no folder of a run"):
+    with pytest.raises(UsageError, match=r"is not a run's folder"):
         parse([f"--resume={tmp_path}"])
     with pytest.raises(UsageError, match=r"leave out --epochs"):
         parse([f"--resume={tmp_path}", "--epochs=3"])
     (tmp_path / "config.json").write_text('{"hidden": [3], "colour": "red"}')
-    with pytest.raises(UsageError, match=r"other knobs"):
+    with pytest.raises(UsageError, match=r"hyperparameters of another version"):
         parse([f"--resume={tmp_path}"])
     (tmp_path / "config.json").write_text('{"hidden": [3]}')
     (tmp_path / "published.json").write_text("{}")
@@ -207,9 +207,9 @@ def test_a_run_that_is_no_run_or_is_over_is_not_resumed(tmp_path: Path) -> None:
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     """What cannot be written leaves the old content and nothing beside it."""
     path = tmp_path / "file"
-    disk.replace(path, b"old")
+    files.replace(path, b"old")
     (tmp_path / ".file.unfinished").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device: '.*/\.file\.unfinished'"):
-        disk.replace(path, b"new")
+        files.replace(path, b"new")
     assert path.read_bytes() == b"old"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]

@@ -15,13 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training.config import Loss, parse
+from training.choices import LOSSES
+from training.config import parse
 from training.data.augment import Augment
+from training.data.digits import WHOLE
 from training.errors import UsageError
-from training.export.to_onnx import run_onnx
-from training.loop import distributed as ranks
-from training.network.deslant import WHOLE
-from training.network.mlp import LOSSES, Network
+from training.evaluation.onnx_runtime import run_onnx
+from training.loop import distributed
+from training.network.mlp import Network
 
 if TYPE_CHECKING:
     from training.data.mnist import Dataset
@@ -92,7 +93,7 @@ def test_two_processes_publish_what_one_does(tmp_path: Path, together: Path, dat
     subprocess.run([*ALONE, *KNOBS, *_places(tmp_path)], check=True, capture_output=True)
     one, two = (run_onnx(_model(folder), dataset.test.images).numpy() for folder in (tmp_path, together))
     np.testing.assert_allclose(one, two, atol=0.02)
-    card = json.loads((together / "models" / "mnist-mlp" / "1" / "model.json").read_text())
+    card = json.loads((together / "models" / "mnist-mlp" / "101" / "model.json").read_text())
     assert card["training"]["processes"] == 2
 
 
@@ -112,8 +113,8 @@ def test_killed_or_asked_to_end_they_go_on_to_the_same_model(tmp_path: Path, tog
         said, errors = process.communicate()
     assert process.returncode == 0, errors
     assert errors.count("error: ") == 1
-    assert "error: another process of the run is gone: " in errors
-    assert f"going on with {run}" in said  # a second time
+    assert "error: another process of the run has ended: " in errors
+    assert f"resuming {run}" in said  # a second time
     assert said.count("published") == 1
     assert _model(tmp_path) == _model(together)
 
@@ -121,19 +122,19 @@ def test_killed_or_asked_to_end_they_go_on_to_the_same_model(tmp_path: Path, tog
 def test_the_parts_of_a_batch_are_the_batch(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> None:
     """Alone a process has all of a batch; three have parts that make it up, with the warps that they have in it."""
     images = dataset.test.images[:100]
-    assert ranks.part(100) == slice(0, 100)
+    assert distributed.part_of(100) == slice(0, 100)
     monkeypatch.setenv("WORLD_SIZE", "3")
     drawn = []
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
-        drawn.append(WARPS(images, torch.Generator().manual_seed(0), part=ranks.part(100)))
+        drawn.append(WARPS(images, torch.Generator().manual_seed(0), part=distributed.part_of(100)))
     torch.testing.assert_close(torch.cat(drawn), WARPS(images, torch.Generator().manual_seed(0)))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_cpu_is_chosen_unless_a_gpu_is_asked_for(tmp_path: Path) -> None:
     """auto finds the CPU; --device cuda ends with code 2 and one line, before anything is made."""
-    assert ranks.choose("auto").type == "cpu"
+    assert distributed.choose_device("auto").type == "cpu"
     refused = subprocess.run(
         [*ALONE, "--device", "cuda", *_places(tmp_path)], capture_output=True, text=True, check=False
     )
@@ -143,13 +144,13 @@ def test_without_a_gpu_the_cpu_is_chosen_unless_a_gpu_is_asked_for(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "mse"])
-def test_a_step_leaves_nothing_on_the_cpu(name: Loss) -> None:
+def test_a_step_leaves_nothing_on_the_cpu(name: str) -> None:
     """Warps, network, loss and gradients of digits on another device (PyTorch's "meta", which refuses to mix) are
     there."""
     device = torch.device("meta")
     network = Network((8,), "relu", batch_norm=True, deslant=True, seed=0).to(device)
     images = torch.zeros(6, 1, 28, 28, dtype=torch.uint8, device=device)
-    images = network.prepared(images, WHOLE)
+    images = network.prepare(images, WHOLE)
     logits = network.logits(WARPS(images, torch.Generator(), network.frame, slice(0, 3)))
     loss = LOSSES[name](logits, torch.zeros(3, dtype=torch.int64, device=device))
     loss.backward()  # type: ignore[no-untyped-call]
@@ -162,4 +163,4 @@ def test_a_device_that_is_none_is_a_usage_error() -> None:
     with pytest.raises(SystemExit):
         parse(["--device", "tpu"])
     with pytest.raises(UsageError, match="cuda"):
-        ranks.choose("cuda")
+        distributed.choose_device("cuda")

@@ -3,19 +3,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from tests.support.training import RARELY, SMALL
-from training.config import Config, Loss, Optimizer
-from training.data.mnist import Digits
-from training.loop.checkpoint import Keeper
+from training.choices import LOSSES, OPTIMIZERS
+from training.data import Digits
+from training.loop.checkpoint import Checkpointer
 from training.loop.fit import Epoch, fit, make_optimizer
 from training.network.mlp import Network
 
 if TYPE_CHECKING:
+    from training.config import Config
     from training.data.mnist import Dataset
 
 RATES = {"sgd": 0.2, "momentum": 0.05, "adamw": 4e-3}
@@ -25,8 +26,8 @@ def _fit(dataset: Dataset, config: Config, count: int = 4096) -> tuple[Network, 
     train = dataset.train.take(torch.arange(count))
     network = Network.of(config)
     with TemporaryDirectory() as folder:
-        keeper = Keeper(Path(folder), RARELY)
-        return network, list(fit(network, train, dataset.test.take(torch.arange(500)), config, keeper))
+        checkpointer = Checkpointer(Path(folder), RARELY)
+        return network, list(fit(network, train, dataset.test.take(torch.arange(500)), config, checkpointer))
 
 
 def _same(one: Network, other: Network) -> bool:
@@ -44,9 +45,9 @@ def test_the_same_knobs_give_the_same_bits(dataset: Dataset) -> None:
     assert not _same(first, other)
 
 
-@pytest.mark.parametrize("optimizer", get_args(Optimizer))
-@pytest.mark.parametrize("loss", get_args(Loss))
-def test_every_optimizer_learns_under_every_loss(dataset: Dataset, optimizer: Optimizer, loss: Loss) -> None:
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_every_optimizer_learns_under_every_loss(dataset: Dataset, optimizer: str, loss: str) -> None:
     """In four epochs of 4,096 digits every combination learns to read four digits of five."""
     config = replace(SMALL, optimizer=optimizer, loss=loss, learning_rate=RATES[optimizer], epochs=4, batch_size=64)
     _, epochs = _fit(dataset, config)
@@ -83,7 +84,7 @@ def test_digits_take_what_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", [0, 0, 0]), ("momentum", [0.95, 0.85, 0.95])])
-def test_the_schedule_leaves_plain_sgd_plain(optimizer: Optimizer, momentum: list[float]) -> None:
+def test_the_schedule_leaves_plain_sgd_plain(optimizer: str, momentum: list[float]) -> None:
     """One cycle goes up to the peak rate and down; momentum goes the other way, and sgd never has any."""
     network = Network((8,), "relu", batch_norm=True, deslant=False, seed=0)
     stepper, schedule = make_optimizer(network, replace(SMALL, optimizer=optimizer, learning_rate=0.5), 1002)

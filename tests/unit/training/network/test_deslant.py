@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.network.deslant import SIDE, UPRIGHT, WHOLE, Upright
+from training.data.digits import SIDE, WHOLE
+from training.network.deslant import DESLANTED, Deslant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,7 @@ def test_digits_stand_upright_in_the_middle(dataset: Dataset) -> None:
     """After the layer, the slant is gone and the mass is in the middle, on every digit that keeps clear of the edge."""
     images = dataset.test.images
     clear = images[..., [0, 1, 2, 3, 24, 25, 26, 27]].sum((1, 2, 3)) == 0
-    column, xy, yy = _central(Upright(WHOLE)(images[clear]))
+    column, xy, yy = _central(Deslant(WHOLE)(images[clear]))
     slant = xy / yy
     assert clear.sum() > 100
     # Half a row more or less to the side, by interpolation, is what is left of slant.
@@ -46,29 +47,29 @@ def test_the_same_digit_leaning_either_way_becomes_the_same_picture(dataset: Dat
     digits = dataset.test.images[:50].float()
     leaning = [_sheared(digits, across) for across in (0.3, -0.3)]
     before = (leaning[0] - leaning[1]).square().mean()
-    standing = [Upright(WHOLE)(images) for images in leaning]
+    standing = [Deslant(WHOLE)(images) for images in leaning]
     assert (standing[0] - standing[1]).square().mean() < before / 20
 
 
 def test_a_frame_is_cut_from_the_whole(dataset: Dataset) -> None:
     """What the network sees is a part of the whole picture, to the bit."""
     images = dataset.test.images[:20]
-    whole, part = Upright(WHOLE)(images), Upright(UPRIGHT)(images)
-    assert part.shape == (20, 1, *UPRIGHT.shape)
-    assert torch.equal(UPRIGHT.crop(whole), part)
+    whole, part = Deslant(WHOLE)(images), Deslant(DESLANTED)(images)
+    assert part.shape == (20, 1, *DESLANTED.shape)
+    assert torch.equal(DESLANTED.crop(whole), part)
 
 
 @pytest.mark.parametrize("shade", [0, 255])
 def test_a_picture_of_one_shade_stays_as_it_is(shade: int) -> None:
     """Neither nothing nor everything has a slant."""
     images = torch.full((1, 1, SIDE, SIDE), shade, dtype=torch.uint8)
-    assert torch.equal(Upright(WHOLE)(images), images.float())
+    assert torch.equal(Deslant(WHOLE)(images), images.float())
 
 
 def test_pixels_one_at_a_time_come_out_finite() -> None:
     """No division by nothing, however little ink there is."""
     images = torch.eye(SIDE**2).reshape(-1, 1, SIDE, SIDE)
-    out = Upright(UPRIGHT)(images)
+    out = Deslant(DESLANTED)(images)
     assert out.isfinite().all()
     assert out.amin() >= 0
     assert out.amax() <= 1

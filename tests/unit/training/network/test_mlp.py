@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.support.training_backprop import backprop
-from training.config import Activation, Loss
+from training.choices import ACTIVATIONS, LOSSES
+from training.data.digits import WHOLE
 from training.evaluation.metrics import outputs
-from training.network.deslant import UPRIGHT, WHOLE, Upright
-from training.network.mlp import LOSSES, Network, fold
+from training.network.deslant import DESLANTED, Deslant
+from training.network.fold import fold
+from training.network.mlp import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +23,10 @@ if TYPE_CHECKING:
     from tests.support.training import Trained
     from training.data.mnist import Dataset
 
-ACTIVATIONS = get_args(Activation)
-PAIRS = list(itertools.product(ACTIVATIONS, get_args(Loss)))
+PAIRS = list(itertools.product(ACTIVATIONS, list(LOSSES)))
 
 
-def _loss(
-    dataset: Dataset, activation: Activation, loss: Loss, *, batch_norm: bool
-) -> tuple[Network, Callable[[], Tensor]]:
+def _loss(dataset: Dataset, activation: str, loss: str, *, batch_norm: bool) -> tuple[Network, Callable[[], Tensor]]:
     """A small float64 network, and its loss on 16 digits as a function of its present weights."""
     network = Network((12, 8), activation, batch_norm=batch_norm, deslant=False, seed=1).double()
     images, labels = dataset.test.take(torch.arange(16))
@@ -36,9 +35,7 @@ def _loss(
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize(("activation", "loss"), PAIRS)
-def test_gradients_are_the_slopes_of_the_loss(
-    dataset: Dataset, activation: Activation, loss: Loss, batch_norm: bool
-) -> None:
+def test_gradients_are_the_slopes_of_the_loss(dataset: Dataset, activation: str, loss: str, batch_norm: bool) -> None:
     """Along random directions of every weight, the gradient agrees with a central difference in float64."""
     network, value = _loss(dataset, activation, loss, batch_norm=batch_norm)
     value().backward()  # type: ignore[no-untyped-call]
@@ -58,7 +55,7 @@ def test_gradients_are_the_slopes_of_the_loss(
 
 
 @pytest.mark.parametrize(("activation", "loss"), PAIRS)
-def test_gradients_are_those_of_the_chain_rule(dataset: Dataset, activation: Activation, loss: Loss) -> None:
+def test_gradients_are_those_of_the_chain_rule(dataset: Dataset, activation: str, loss: str) -> None:
     """PyTorch's loss and gradients are those of a backpropagation written from scratch in NumPy."""
     network, value = _loss(dataset, activation, loss, batch_norm=False)
     result = value()
@@ -75,7 +72,7 @@ def test_gradients_are_those_of_the_chain_rule(dataset: Dataset, activation: Act
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_fresh_deep_network_lets_the_signal_through(dataset: Dataset, activation: Activation) -> None:
+def test_a_fresh_deep_network_lets_the_signal_through(dataset: Dataset, activation: str) -> None:
     """Weights start so that digits still differ after five layers, and gradients still reach the first."""
     network = Network((256,) * 4, activation, batch_norm=False, deslant=False, seed=0)
     images, labels = dataset.test.take(torch.arange(200))
@@ -91,9 +88,7 @@ def test_a_fresh_deep_network_lets_the_signal_through(dataset: Dataset, activati
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_folding_changes_the_form_and_not_the_function(
-    dataset: Dataset, activation: Activation, batch_norm: bool
-) -> None:
+def test_folding_changes_the_form_and_not_the_function(dataset: Dataset, activation: str, batch_norm: bool) -> None:
     """With norms, scale and temperature folded into the linear layers, the probabilities are the same."""
     network = Network((64, 32), activation, batch_norm=batch_norm, deslant=True, seed=3)
     network(dataset.train.images[:500])  # the norms learn statistics
@@ -127,9 +122,9 @@ def test_shifts_are_averaged(dataset: Dataset) -> None:
         Network((16,), "relu", batch_norm=True, deslant=True, shifts=shifts, seed=0).eval() for shifts in (False, True)
     )
     images = dataset.test.images[:20]
-    upright = functional.pad(Upright(WHOLE)(images), (1, 1, 1, 1))
+    upright = functional.pad(Deslant(WHOLE)(images), (1, 1, 1, 1))
     moved = [
-        one.logits(UPRIGHT.crop(upright[..., 1 + down : 29 + down, 1 + right : 29 + right]))
+        one.logits(DESLANTED.crop(upright[..., 1 + down : 29 + down, 1 + right : 29 + right]))
         for down in (-1, 0, 1)
         for right in (-1, 0, 1)
     ]

@@ -14,7 +14,7 @@ from training.export import card
 from training.export import to_onnx as export
 from training.export.quantise import Export
 from training.loop.fit import Epoch
-from training.reporting.report import report
+from training.reporting.report import render_report
 
 if TYPE_CHECKING:
     from tests.support.training import Trained
@@ -39,7 +39,7 @@ def page(trained: Trained, dataset: Dataset) -> str:
         exports=EXPORTS,
         temperature=1.0,
     )
-    return report(facts, network, digits, probabilities)
+    return render_report(facts, network, digits, probabilities)
 
 
 def test_the_report_needs_no_other_file(page: str) -> None:
@@ -49,9 +49,9 @@ def test_the_report_needs_no_other_file(page: str) -> None:
 
 
 def test_the_report_shows_the_ways_to_ship(page: str) -> None:
-    """fp32 and its int8 twin stand side by side, with accuracy, size and time."""
-    assert "99.12% right, 1 kB, 30 µs an image" in page
-    assert "99.10% right, 0 kB, 25 µs an image" in page
+    """fp32 and its int8 variant are in one table, with accuracy, size and time."""
+    assert "99.12% accuracy, 1 kB, 30 µs an image" in page
+    assert "99.10% accuracy, 0 kB, 25 µs an image" in page
 
 
 def test_the_report_shows_the_run(page: str, trained: Trained) -> None:

@@ -31,7 +31,7 @@ def cut_off(config: Config) -> Config:
     folder = config.run_dir
     assert folder
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config.knobs(), indent=2) + "\n")
+    (folder / "config.json").write_text(json.dumps(config.hyperparameters(), indent=2) + "\n")
     return config
 
 
@@ -44,8 +44,8 @@ def _run(config: Config) -> tuple[Run, str]:
 def test_a_run_that_was_cut_off_goes_on_in_its_folder(cut_off: Config) -> None:
     """The same knobs and --run-dir again: the run goes on, and says so; its identifier stays."""
     first, said = _run(cut_off)
-    assert said == f"going on with {cut_off.run_dir}\n"
-    assert first.identifier() == first.identifier()
+    assert said == f"resuming {cut_off.run_dir}\n"
+    assert first.identify() == first.identify()
 
 
 def test_a_folder_of_other_knobs_is_refused(cut_off: Config) -> None:

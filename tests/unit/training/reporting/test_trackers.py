@@ -68,7 +68,7 @@ def test_tensorboard_shows_each_point_of_a_resumed_run_once(left: Left) -> None:
     assert {name: events.Scalars(name)[0].value for name in scores} == pytest.approx(scores)
     assert [len(events.Scalars(name)) for name in scores] == [1] * len(scores)
     (version,) = events.Tensors("version/text_summary")
-    assert version.tensor_proto.string_val == [b"mnist-mlp 1"]
+    assert version.tensor_proto.string_val == [b"mnist-mlp 101"]
     assert "_hparams_/session_start_info" in events.summary_metadata
 
 
@@ -88,7 +88,7 @@ def test_mlflow_has_each_point_of_a_resumed_run_once(left: Left) -> None:
     assert {name: run.data.metrics[name] for name in scores} == scores
     assert set(run.data.params) == set(left.card["training"]["knobs"])
     assert run.data.params["hidden"] == "16,8"
-    assert run.data.tags["version"] == "mnist-mlp 1"
+    assert run.data.tags["version"] == "mnist-mlp 101"
     report = Path(client.download_artifacts(run.info.run_id, "report.html"))
     assert report.read_bytes() == (left.folder / "report.html").read_bytes()
 
