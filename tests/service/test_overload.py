@@ -60,7 +60,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(file, images=golden, probabilities=probabilities)
     folder = tmp_path_factory.mktemp("models") / "mnist-mlp"
     card = {"schema": "mnist-mlp/1", "name": "mnist-mlp", "run": "large"}
-    publish(folder, content, file.getvalue(), card, lambda _: "")
+    publish(folder, content, file.getvalue(), card, lambda _: "", number=1)
     return folder
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import learning
 from training.config import RECIPES, Config, parse
 from training.errors import UsageError
 
@@ -14,6 +15,11 @@ def test_no_words_are_the_quick_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without flags the job is the quick recipe, and that is the defaults."""
     monkeypatch.delenv("MNIST_DATA_DIR", raising=False)
     assert parse([]) == RECIPES["quick"] == Config()
+
+
+def test_the_benchmark_knows_all_recipes() -> None:
+    """`make bench-learning` runs every recipe; it does not import them, because its memory would count."""
+    assert tuple(RECIPES) == learning.RECIPES
 
 
 def test_flags_change_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +54,7 @@ def test_the_data_folder_may_come_from_the_environment(monkeypatch: pytest.Monke
         ("--learning-rate nan", "not nan"),
         ("--hidden 64,0", "--hidden must be sizes of 1 or more, like 512,256, not 64,0"),
         ("--name ../elsewhere", "--name must be the plain name of a folder"),
+        ("--version-number 0", "--version-number must be between 1 and"),
         ("--validation-share 1", "--validation-share must be between 0.001 and 0.9, not 1"),
     ],
 )
