@@ -10,7 +10,7 @@ MODELS := models/mnist-mlp
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom test check lint types lock clean
+.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom test check lint types wheel lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -33,25 +33,25 @@ bench: $(VENV)/.dev ## This service beside other model servers: make bench ARGS=
 	$(PY) -m benchmarks.serving $(ARGS)
 
 soak: $(VENV)/.dev ## Versions, signals and kills under load, many times: nothing may be lost
-	$(PY) -m tests.soak $(ARGS)
+	$(PY) -m qa.soak $(ARGS)
 
 bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training job beside Keras, PyTorch and scikit-learn
 	$(PY) -m benchmarks.learning $(ARGS)
 
 hostile: $(VENV)/.dev ## Bodies made to hurt, and spoilt model files: what becomes of them
-	$(PY) -m benchmarks.hostile
+	$(PY) -m qa.hostile
 
 fuzz: $(VENV)/.dev $(VENV)/changed/.installed ## Bytes of all sizes and changed ones into all that reads bytes: make fuzz ARGS="--seconds 600"
-	SCALING=all $(PY) -m pytest tests/service/test_scaling.py
-	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m benchmarks.fuzz $(ARGS)
+	SCALING=all $(PY) -m pytest tests/unit/test_scaling.py
+	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m qa.fuzz $(ARGS)
 
 mutants: $(VENV)/.dev $(VENV)/changed/.installed ## Changed code: which changes no test sees: ARGS="'service.body.*'"
 	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut run $(ARGS)
 	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut results
 
 conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Made-up requests, and other servers' tools: ARGS="--seconds 600"
-	$(PY) -m pytest tests/service/test_conformance.py
-	$(PY) -m tests.conformance $(ARGS)
+	$(PY) -m pytest tests/system/test_conformance.py
+	$(PY) -m qa.conformance $(ARGS)
 
 # It warns that locks do not tell which package needs which.
 SBOM = PYTHONWARNINGS=ignore $(VENV)/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible
@@ -94,9 +94,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed
 	@touch $@
 
 # The clients that the tests ask with, in an environment of their own: their pins are older than ours.
-$(VENV)/clients/.installed: requirements/clients.txt | $(PY)
+$(VENV)/clients/.installed: requirements/clients.txt tests/support/clients/package-lock.json | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/clients
 	@$(PYTHON) -m pip --python $(VENV)/clients/bin/python install --quiet --disable-pip-version-check -r $<
+	@cp tests/support/clients/package*.json $(VENV)/clients
+	@cd $(VENV)/clients && npm ci --silent || echo "npm does not work here: the test of a TypeScript client is skipped"
 	@touch $@
 
 $(VENV)/sbom/.installed: | $(PY)
@@ -105,7 +107,7 @@ $(VENV)/sbom/.installed: | $(PY)
 	@touch $@
 
 # MLServer's batch client and Triton's perf_analyzer, which would make `make test` long to install.
-$(VENV)/conformance/.installed: tests/conformance/requirements.txt | $(PY)
+$(VENV)/conformance/.installed: tests/support/conformance/requirements.txt | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/conformance
 	@$(PYTHON) -m pip --python $(VENV)/conformance/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@
@@ -131,13 +133,17 @@ $(VENV)/peers/%/.installed: benchmarks/serving/requirements/%.txt | $(PY)
 COMPILE = $(PY) -m piptools compile --quiet --strip-extras --generate-hashes --unsafe-package torch \
 	--no-emit-index-url --no-emit-find-links --no-header
 
+wheel: ## The package mnist_mlp in dist/, with a trained version in it
+	@rm -rf build/lib
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
 lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
 	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt \
 		--extra grpc --extra training --extra sweep --extra tensorboard --extra mlflow --extra dev
-	printf "kserve\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
+	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 
 clean: ## Removes the environment and the runs
 	rm -rf $(VENV) runs

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.metrics import Metrics
+from service.observability.metrics import Metrics
 from service.settings import Settings
-from tests.conftest import ROOT
+from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     import httpx

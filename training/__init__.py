@@ -18,7 +18,7 @@ Libraries read the three settings here when they are imported, so they come befo
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Waiting threads of libgomp, PyTorch's OpenMP, sleep after a short spin. On two idle cores that costs about a tenth;
 # with another program on one of them, three epochs took 12 s instead of 32 to 119 s.

@@ -16,23 +16,23 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from service.errors import Overloaded
-from service.reader import jobs, results
-from service.reader.handle import Job
-from service.reader.jobs import Limits
-from service.reader.processes import KILLED, Hears, Processes
-from service.reader.token import Token
-from service.reader.wire import ProtocolError
+from ..errors import Overloaded
+from . import jobs, results
+from .handle import Job
+from .jobs import Limits
+from .processes import KILLED, Hears, Processes
+from .token import Token
+from .wire import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from service.metrics import Metrics
-    from service.reader.handle import Reader
-    from service.reader.results import Item
-    from service.reader.wire import Message
-    from service.settings import Settings
-    from service.spool import Spool
+    from ..observability.metrics import Metrics
+    from ..settings import Settings
+    from ..system.spool import Spool
+    from .handle import Reader
+    from .results import Item
+    from .wire import Message
 
 MEBIBYTE = 2**20
 MEMORY = 48 * MEBIBYTE  # of a job, beyond its process
@@ -90,7 +90,7 @@ class Readers:
             yield
         finally:
             self._processes.close()
-            self._token.give_back()
+            self._token.release()
 
     def wait(self) -> float:
         """Predicted seconds until a job that came now would begin."""
@@ -123,8 +123,8 @@ class Readers:
     def _dispatch_large(self) -> None:
         job = _next(self._waiting_large)
         if job is None:
-            self._token.give_back()
-        elif self._token.take() and (reader := self._processes.large()) is not None:
+            self._token.release()
+        elif self._token.acquire() and (reader := self._processes.large()) is not None:
             self._large = reader
             self._begin(reader, job, LARGE_SECONDS)
         else:
@@ -152,12 +152,12 @@ class Readers:
             self._processes.kill(reader)
             return
         try:
-            self._take(reader, job, message)
+            self._handle(reader, job, message)
         except (ProtocolError, KeyError, TypeError, ValueError) as error:
             log.error("a reader says what none of ours would: %r", error)
             self._processes.kill(reader)
 
-    def _take(self, reader: Reader, job: Job, message: Message) -> None:
+    def _handle(self, reader: Reader, job: Job, message: Message) -> None:
         header = message.header
         if "parsed" in header:
             reader.parsed = True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
+import service
 import training
-from tests.conftest import MODELS, ROOT, VERSION
+from tests.support.service import MODELS, ROOT, VERSION
 from training import sweep, train
 from training.__main__ import COMMANDS, main, parse
 from training.export import model_readme
@@ -72,10 +72,9 @@ def test_words_that_cannot_be_read_end_with_code_2(words: str, capsys: pytest.Ca
 
 
 def test_the_version_is_the_projects() -> None:
-    """`--version` prints the version of pyproject.toml."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert training.__version__ == version
-    assert _run("training", "--version").stdout == f"mnist-mlp {version}\n"
+    """`--version` prints the version that the service has too."""
+    assert training.__version__ == service.__version__
+    assert _run("training", "--version").stdout == f"mnist-mlp {service.__version__}\n"
 
 
 @pytest.mark.parametrize("words", [("training.readme",), ("training", "card")])

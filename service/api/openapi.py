@@ -1,0 +1,189 @@
+"""What `/openapi.json` says of our own routes: every form of a request with an example, every status code.
+
+In: the settings whose limits the texts quote. Out: plain OpenAPI objects. It describes; `service.codec.body` reads and
+`service.app` answers. `service.v2.openapi` describes the routes below /v2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..headers import TIMEOUT
+from ..openapi import (
+    ANYTHING,
+    BINARY,
+    TEXT,
+    answer,
+    array,
+    choice,
+    constant,
+    example_base64,
+    example_rows,
+    nullable,
+    path_parameter,
+    record,
+    ref,
+    timeout_parameter,
+)
+
+if TYPE_CHECKING:
+    from ..openapi import Responses, Schema
+    from ..settings import Settings
+
+__all__ = ["CARD", "HEALTH", "answer", "predict_extra", "predict_responses", "problem", "schemas"]
+
+_WARNINGS = {
+    "no_ink": "blank or nearly uniform image",
+    "too_faint": "the ink has little contrast with its background",
+    "several_shapes": "other shapes as large as the digit lie beside it",
+    "unlike_a_digit": "the ink looks like no digit",
+    "low_confidence": "the prediction is more likely wrong than right",
+}
+_BASE64 = r"^(data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}(==|[A-Za-z0-9+/]=))?$"
+_PNG = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
+_STATUS = {"type": "integer"}
+
+HEALTH = ref("Health")
+CARD = ref("ModelCard")
+
+
+def schemas(settings: Settings) -> dict[str, Schema]:
+    """The schemas that have names."""
+    problem = {
+        "status": _STATUS,
+        "detail": TEXT | {"description": "A readable sentence."},
+        "reason": TEXT | {"description": "The reason as a word, for programs."},
+    }
+    limit = {"type": "number", "description": "The limit that was exceeded, where there is one."}
+    numbers = array({"type": "number", "minimum": 0, "maximum": 255})
+    image = [
+        TEXT | {"pattern": _BASE64, "description": "A PNG or JPEG file in base64, or as a data URL."},
+        numbers | {"minItems": 784, "maxItems": 784},
+        array(numbers | {"minItems": 28, "maxItems": 28}, minItems=28, maxItems=28),
+    ]
+    # A batch is answered whatever is in it: a value that is no picture is an error of its own.
+    item = {"anyOf": [*image, ANYTHING | {"description": "Anything else gets an `error` in its place."}]}
+    return {
+        "Problem": record(
+            {"title": TEXT, **problem, "limit": limit, "request_id": TEXT},
+            required=["title", *problem, "request_id"],
+        ),
+        "PictureError": record({**problem, "limit": limit}, required=[*problem]),
+        "FailedPrediction": record({"error": ref("PictureError")}),
+        "Explanation": record(
+            {
+                "image": _PNG | {"description": "PNG, 28×28: the network's input."},
+                "heatmap": _PNG | {"description": "PNG, 28×28, an occlusion map: lighter where the ink matters more."},
+                "polarity": choice("light_on_dark", "dark_on_light"),
+                "box": nullable(
+                    array({"type": "integer"}, minItems=4, maxItems=4)
+                    | {"description": "Left, top, right and bottom of the digit in the upright picture."}
+                ),
+            }
+        ),
+        "Prediction": record(
+            {
+                "digit": {"type": "integer", "minimum": 0, "maximum": 9},
+                "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+                "probabilities": array({"type": "number"}, minItems=10, maxItems=10),
+                "warnings": array(choice(*_WARNINGS))
+                | {"description": "; ".join(f"{name}: {meaning}" for name, meaning in _WARNINGS.items())},
+                "explain": ref("Explanation"),
+            },
+            required=["digit", "confidence", "probabilities", "warnings"],
+        ),
+        "ModelIdentity": record({"name": TEXT, "version": TEXT}),
+        "Predictions": record(
+            {
+                "model": ref("ModelIdentity"),
+                "predictions": array({"anyOf": [ref("Prediction"), ref("FailedPrediction")]}),
+            }
+        ),
+        "OneImage": record({"image": {"anyOf": image}}),
+        "SeveralImages": record({"images": array(item, minItems=1, maxItems=settings.max_images)}),
+        "Health": record({"status": TEXT | {"description": "Or why no requests should be sent here."}}),
+        "ModelCard": record({"schema": constant("mnist-mlp/1"), "name": TEXT, "version": {"type": "integer"}})
+        | {"additionalProperties": True},
+    }
+
+
+def predict_extra(settings: Settings, *names: str) -> dict[str, Any]:
+    """The parameters of `/predict`, those that a path has besides, and the request body."""
+    text = example_base64()
+    return {
+        "parameters": [*map(path_parameter, names), _explain_parameter(), timeout_parameter()],
+        "requestBody": {
+            "required": True,
+            "description": f"At most {settings.max_body_bytes:,} bytes and {settings.max_images} pictures.",
+            "content": {
+                "image/png": {"schema": BINARY},
+                "image/jpeg": {"schema": BINARY},
+                "multipart/form-data": {
+                    "schema": record({"image": BINARY})
+                    | {
+                        "description": "Each file of the form is a picture, whatever the name of its field.",
+                        "additionalProperties": BINARY,
+                    }
+                },
+                "application/octet-stream": {
+                    "schema": BINARY | {"description": "uint8[N,28,28], row by row: N·784 bytes."},
+                },
+                "application/json": {
+                    "schema": {"oneOf": [ref("OneImage"), ref("SeveralImages")]},
+                    "examples": {
+                        "base64": {"value": {"image": text}},
+                        "data URL": {"value": {"image": f"data:image/png;base64,{text}"}},
+                        "28 rows of numbers": {"value": {"image": example_rows()}},
+                        "several": {"value": {"images": [text, text]}},
+                    },
+                },
+            },
+        },
+    }
+
+
+def _explain_parameter() -> dict[str, Any]:
+    return {
+        "name": "explain",
+        "in": "query",
+        "description": "Add the network's input and an occlusion map; empty, `0` and `false` are no.",
+        "schema": {"type": "string", "default": "0", "examples": ["1"]},
+    }
+
+
+def predict_responses(settings: Settings) -> Responses:
+    """Every response of `/predict`, by status code."""
+    seconds = f"{settings.timeout_seconds:g} s"
+    problems = {
+        400: "Malformed: an empty body, not JSON, not base64, or of another shape.",
+        408: f"The body did not arrive within {seconds}.",
+        413: f"Over {settings.max_body_bytes:,} bytes, {settings.max_pixels:,} pixels or {settings.max_images} files.",
+        415: "Not a picture that is read here, or a Content-Type that is not.",
+        422: "Readable, but no digit can be in it.",
+        500: "A fault of the service.",
+        503: "Too many requests wait, and the response would be late; `Retry-After` says when to come back.",
+        504: f"Not answered within {seconds}, or within {TIMEOUT}.",
+    }
+    if settings.api_keys_file is not None:
+        problems |= {
+            401: "No API key, or an unknown one.",
+            403: "The API key is for something else.",
+            429: "More requests than the API key has; `Retry-After` says when to come back.",
+        }
+    prediction = {
+        "digit": 1,
+        "confidence": 0.998,
+        "probabilities": [0, 0.998, 0.001, 0, 0, 0, 0, 0.001, 0, 0],
+        "warnings": [],
+    }
+    predictions = answer(
+        ref("Predictions"),
+        "One prediction per picture, in order; in a batch, a bad picture is that item's `error`.",
+        example={"model": {"name": "mnist-mlp", "version": "1"}, "predictions": [prediction]},
+    )
+    return {200: predictions, **{code: problem(text) for code, text in problems.items()}}
+
+
+def problem(description: str) -> dict[str, Any]:
+    """A response of type application/problem+json (RFC 9457)."""
+    return {"description": description, "content": {"application/problem+json": {"schema": ref("Problem")}}}

@@ -1,0 +1,100 @@
+"""Errors → replies: `application/problem+json` (RFC 9457), or below /v2 {"error": "…"}, made in this one place.
+
+In: any exception that answers a request. Out: its reply, and for the app's routes the response. A fault of ours tells
+the client no more than its request id; the rest is in the log.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ..errors import Overloaded, RateLimited, ServiceError, Unauthorized
+from ..quoting import quoted
+from ..reply import JSON, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastapi import FastAPI, Request
+
+    from ..observability.metrics import Metrics
+
+
+PROBLEM = ((b"content-type", b"application/problem+json"),)
+FAULT = {
+    "status": 500,
+    "detail": "The service failed at this request; its log tells more under the request id.",
+    "reason": "internal",
+}
+
+
+def install(app: FastAPI, metrics: Metrics) -> None:
+    """Let every error of the app's routes be answered by this module."""
+
+    async def on_service_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ServiceError)
+        metrics.count_shed(error)
+        return refusal(request, error)
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path = quoted(request.url.path)
+        detail = {
+            404: f"There is no {path} here; /docs lists what there is.",
+            405: f"{quoted(request.method)} is not for {path}; see the Allow header.",
+        }.get(error.status_code, error.detail)
+        return plain(request, error.status_code, detail, error.headers)
+
+    async def on_fault(request: Request, _: Exception) -> Response:
+        return _response(_reply(FAULT, request.url.path, request.scope["request_id"]))
+
+    app.add_exception_handler(ServiceError, on_service_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(Exception, on_fault)
+
+
+def plain(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Make the response with a status that says everything, and a sentence."""
+    reason = HTTPStatus(status).phrase.lower().replace(" ", "_")
+    problem = {"status": status, "detail": detail, "reason": reason}
+    response = _response(_reply(problem, request.url.path, request.scope["request_id"]))
+    response.headers.update(headers or {})
+    return response
+
+
+def refusal(request: Request, error: ServiceError) -> Response:
+    """Make the response to a request that is refused."""
+    return _response(reply_to(error, request.url.path, request.scope["request_id"]))
+
+
+def reply_to(error: Exception, path: str, request_id: bytes) -> Reply:
+    """Make the reply that an error is to a request for `path`."""
+    if not isinstance(error, ServiceError):
+        return _reply(FAULT, path, request_id)
+    reply = _reply(error.members(), path, request_id)
+    match error:
+        case Overloaded() | RateLimited():
+            more = (b"retry-after", b"%d" % error.retry_after_s)
+        case Unauthorized():
+            more = (b"www-authenticate", f'Bearer realm="mnist-mlp"{error.challenge}'.encode())
+        case _:
+            return reply
+    return reply._replace(headers=(*reply.headers, more))
+
+
+def _reply(problem: dict[str, Any], path: str, request_id: bytes) -> Reply:
+    status = problem["status"]
+    if path.startswith("/v2"):
+        return Reply(orjson.dumps({"error": problem["detail"]}), JSON, status)
+    content = {"title": HTTPStatus(status).phrase, **problem, "request_id": request_id.decode()}
+    return Reply(orjson.dumps(content), PROBLEM, status)
+
+
+def _response(reply: Reply) -> Response:
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.content, reply.status, headers)

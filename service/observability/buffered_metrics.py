@@ -1,0 +1,137 @@
+"""Numbers that are counted in Python, and handed to `prometheus_client` together a few milliseconds later.
+
+In: single events, a dozen for each request. Out: the same totals in the client's metrics. One event costs a tenth of a
+microsecond here and three to six there, where each is locked and, with several workers, written to a shared file. It
+knows no metric's name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prometheus_client import Counter, Gauge
+
+DELAY = 0.005  # seconds: far below any scrape interval, and many requests long under load
+
+
+class _Buffered(Protocol):
+    def flush(self) -> None:
+        """Hand over what is new."""
+
+
+class BufferedMetrics:
+    """Which tallies have something new; hands it all over after `DELAY`, or at once where no event loop runs."""
+
+    def __init__(self) -> None:
+        self._changed: list[_Buffered] = []
+
+    def add_changed(self, metric: _Buffered) -> None:
+        """This one has something new, the first since it was flushed."""
+        self._changed.append(metric)
+        if len(self._changed) == 1:
+            try:
+                asyncio.get_running_loop().call_later(DELAY, self.flush)
+            except RuntimeError:
+                self.flush()
+
+    def flush(self) -> None:
+        """Hand all over now."""
+        changed, self._changed = self._changed, []
+        for metric in changed:
+            metric.flush()
+
+
+class BufferedCounter:
+    """A counter's child."""
+
+    def __init__(self, buffered: BufferedMetrics, child: Counter) -> None:
+        self._buffered = buffered
+        self._child = child
+        self._new = 0.0
+
+    def inc(self, amount: float = 1) -> None:
+        """One more, or so many."""
+        first = not self._new
+        self._new += amount
+        if first:
+            self._buffered.add_changed(self)
+
+    def flush(self) -> None:
+        """Hand over what is new."""
+        new, self._new = self._new, 0.0
+        self._child.inc(new)
+
+
+class BufferedGauge:
+    """A gauge's child."""
+
+    def __init__(self, buffered: BufferedMetrics, child: Gauge) -> None:
+        self._buffered = buffered
+        self._child = child
+        self._value = 0.0
+        self._noted = False
+
+    def set(self, value: float) -> None:
+        """It is this now."""
+        self._value = value
+        if not self._noted:
+            self._noted = True
+            self._buffered.add_changed(self)
+
+    def inc(self) -> None:
+        """One more than before."""
+        self.set(self._value + 1)
+
+    def dec(self) -> None:
+        """One less than before."""
+        self.set(self._value - 1)
+
+    def flush(self) -> None:
+        """Hand over what is new."""
+        self._noted = False
+        self._child.set(self._value)
+
+
+class BufferedHistogram:
+    """A histogram's child."""
+
+    def __init__(self, buffered: BufferedMetrics, child: BulkHistogram, bounds: Sequence[float]) -> None:
+        self._buffered = buffered
+        self._child = child
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        self._noted = False
+
+    def observe(self, value: float) -> None:
+        """One more of this size."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+        if not self._noted:
+            self._noted = True
+            self._buffered.add_changed(self)
+
+    def flush(self) -> None:
+        """Hand over what is new."""
+        self._noted = False
+        self._child.observe_many(self._counts, self._sum)
+        self._counts = [0] * len(self._counts)
+        self._sum = 0.0
+
+
+class BulkHistogram(Histogram):
+    """prometheus_client's histogram, which also takes many observations at once."""
+
+    def observe_many(self, counts: Sequence[int], total: float) -> None:
+        """Add so many observations to each bucket, the last one that of infinity, and to the sum."""
+        self._sum.inc(total)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)

@@ -1,0 +1,169 @@
+"""The REST routes of the Open Inference Protocol, version 2, below /v2.
+
+In: the engine, the models and settings. Out: a router. Values come from `service.v2.metadata` and
+`service.v2.repository`, inferences from `service.v2.inference`, and what /openapi.json says of the routes from
+`service.v2.openapi`. Errors below /v2 are {"error": "…"}, which `service.connection.problems` makes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ..access.origins import require_same_origin
+from ..drivers import asgi
+from ..observability.exposition import totals
+from ..openapi import answer
+from . import metadata, openapi, repository
+from .inference import Inference, encoding, rest_form
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from ..inference.engine import Engine
+    from ..model.classifier import Classifier
+    from ..observability.metrics import Metrics
+    from ..settings import Settings
+    from ..versions.manager import VersionManager
+
+    Handler = Callable[..., Awaitable[Response]]
+    Described = dict[int | str, dict[str, Any]]  # responses, by status code
+
+MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
+
+
+def router(
+    engine: Engine, models: VersionManager, settings: Settings, watched: Metrics, unready: Callable[[], str | None]
+) -> APIRouter:
+    """Make all routes; `unready` says why no requests should be sent here, if so."""
+    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+    _add_server(routes, unready)
+    _add_model(routes, models, settings, watched, unready)
+    _add_repository(routes, models, settings)
+    form = rest_form(settings.max_images)
+
+    @_route(
+        routes,
+        "POST",
+        [f"{path}/infer" for path in MODEL],
+        "Probabilities of pictures",
+        {200: openapi.INFERENCE},
+        **openapi.inference_extra(),
+    )
+    async def infer(request: Request) -> Response:
+        """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
+        classifier = _resolve(models, request)
+        encoding(dict(request.scope["headers"]))
+        named = "version" in request.path_params
+        return await asgi.answer(request, engine, Inference(engine, form, lambda: classifier, named=named), settings)
+
+    return routes
+
+
+def _add_server(routes: APIRouter, unready: Callable[[], str | None]) -> None:
+    @_route(routes, "GET", [""], "The server, and the extensions that it has", {200: answer(openapi.SERVER)})
+    async def server_metadata() -> Response:
+        return _json(metadata.server())
+
+    @_route(routes, "GET", ["/health/live"], "Is the process alive?", {200: answer(openapi.LIVE)})
+    async def live() -> Response:
+        return _json({"live": True})
+
+    @_route(routes, "GET", ["/health/ready"], "May requests be sent here?", openapi.readiness(openapi.READY))
+    async def ready() -> Response:
+        ready = unready() is None
+        return _json({"live": True, "ready": ready}, 200 if ready else 503)
+
+
+def _add_model(
+    routes: APIRouter, models: VersionManager, settings: Settings, watched: Metrics, unready: Callable[[], str | None]
+) -> None:
+    # Before the model's own routes, which would take "stats" for a name.
+    @_route(
+        routes,
+        "GET",
+        ["/models/stats", *(f"{path}/stats" for path in MODEL)],
+        "Inferences, and how long they took",
+        {200: answer(openapi.STATISTICS)},
+    )
+    async def model_statistics(request: Request) -> Response:
+        classifier = _resolve(models, request)
+        numbers = await watched.scrape(totals)
+        return _json({"model_stats": [metadata.statistics(classifier, numbers)]})
+
+    @_route(routes, "GET", MODEL, "The model's tensors", {200: answer(openapi.METADATA)})
+    async def model_metadata(request: Request) -> Response:
+        return _json(metadata.metadata(_resolve(models, request)))
+
+    readiness = openapi.readiness(openapi.MODEL_READY)
+
+    @_route(routes, "GET", [f"{path}/ready" for path in MODEL], "May this model be asked?", readiness)
+    async def model_ready(request: Request) -> Response:
+        classifier = _resolve(models, request)
+        ready = unready() is None
+        return _json({"name": classifier.name, "ready": ready}, 200 if ready else 503)
+
+    @_route(
+        routes,
+        "GET",
+        [f"{path}/config" for path in MODEL],
+        "The model's configuration, as Triton's clients read it",
+        {200: answer(openapi.CONFIGURATION)},
+    )
+    async def model_config(request: Request) -> Response:
+        return _json(metadata.configuration(_resolve(models, request), settings))
+
+
+def _add_repository(routes: APIRouter, models: VersionManager, settings: Settings) -> None:
+    @_route(routes, "POST", ["/repository/index"], "The versions that there are", {200: answer(openapi.INDEX)})
+    async def repository_index() -> Response:
+        return _json(repository.index(models, settings))
+
+    model = "/repository/models/{model}"
+
+    @_route(routes, "POST", [f"{model}/load"], "Look for the chosen version anew, and serve it", {200: openapi.DONE})
+    async def repository_load(request: Request) -> Response:
+        require_same_origin(request.headers)
+        await repository.load(models, settings, request.path_params["model"])
+        return Response()
+
+    @_route(routes, "POST", [f"{model}/unload"], "Serve nothing until there is an order to load", {200: openapi.DONE})
+    async def repository_unload(request: Request) -> Response:
+        require_same_origin(request.headers)
+        await repository.unload(models, settings, request.path_params["model"])
+        return Response()
+
+
+def _route(
+    routes: APIRouter, method: str, paths: Sequence[str], summary: str, responses: Described, **extra: Any
+) -> Callable[[Handler], Handler]:
+    """Add a handler under each path; what it has beside its parameters goes into /openapi.json as it is."""
+
+    def add(handler: Handler) -> Handler:
+        for number, path in enumerate(paths):
+            parameters = [*openapi.path_parameters(path), *extra.get("parameters", [])]
+            routes.add_api_route(
+                path,
+                handler,
+                methods=[method],
+                response_class=Response,
+                operation_id=f"{handler.__name__}{number or ''}",
+                summary=summary,
+                responses=openapi.ERRORS | responses,
+                openapi_extra=extra | {"parameters": parameters},
+            )
+        return handler
+
+    return add
+
+
+def _resolve(models: VersionManager, request: Request) -> Classifier:
+    """Return what serves, if the path names it."""
+    return models.resolve(request.path_params.get("model"), request.path_params.get("version"))
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
