@@ -57,9 +57,9 @@ def _letter(rng: Random, fonts: Sequence[Path]) -> bytes:
     """A letter or a sign, printed, or its skeleton written with a pen."""
     glyph = _glyph(rng, fonts)
     if rng.random() < 0.5:
-        return _printed(glyph, rng)
+        return _print_glyph(glyph, rng)
     small = Image.fromarray(glyph).resize((28, 28), Image.Resampling.BOX)
-    return _penned(trace(np.asarray(small), rng), rng)
+    return _write(trace(np.asarray(small), rng), rng)
 
 
 def _glyph(rng: Random, fonts: Sequence[Path]) -> NDArray[np.uint8]:
@@ -67,13 +67,13 @@ def _glyph(rng: Random, fonts: Sequence[Path]) -> NDArray[np.uint8]:
     while True:
         path = str(fonts[int(rng.integers(len(fonts)))]) if fonts else ""
         letters = LETTERS if rng.random() < 0.8 or not fonts else SIGNS
-        glyph = _drawn(path, letters[rng.integers(len(letters))])
+        glyph = _draw_glyph(path, letters[rng.integers(len(letters))])
         if glyph is not None:
             return glyph
 
 
 @lru_cache(maxsize=4096)
-def _drawn(path: str, letter: str) -> NDArray[np.uint8] | None:
+def _draw_glyph(path: str, letter: str) -> NDArray[np.uint8] | None:
     font = ImageFont.truetype(path, 96) if path else ImageFont.load_default(96)
     mask, missing = font.getmask(letter, "L"), font.getmask("\uffff", "L")
     if not mask.getbbox() or bytes(mask) == bytes(missing):
@@ -86,14 +86,14 @@ def _drawn(path: str, letter: str) -> NDArray[np.uint8] | None:
     return np.asarray(canvas)
 
 
-def _printed(glyph: NDArray[np.uint8], rng: Random) -> bytes:
+def _print_glyph(glyph: NDArray[np.uint8], rng: Random) -> bytes:
     """A glyph on a plain background, dark on light or light on dark, sometimes turned a little."""
     side = int(np.exp(rng.uniform(np.log(40), np.log(400))))
     turned = Image.fromarray(glyph).rotate(rng.normal(0, 6), Image.Resampling.BICUBIC).resize((side, side))
     dark = rng.random() < 0.7
-    ground = pens.near(rng.uniform(0.85, 1) if dark else rng.uniform(0, 0.2), rng)
+    ground = pens.choose_near(rng.uniform(0.85, 1) if dark else rng.uniform(0, 0.2), rng)
     cover = np.asarray(turned, np.float32) / np.float32(255)
-    return _saved(papers.stain(papers.plain(side, side, ground), cover, pens.colour(dark, rng)), rng)
+    return _save(papers.apply_ink(papers.fill(side, side, ground), cover, pens.choose_colour(dark, rng)), rng)
 
 
 def _scribble(rng: Random) -> bytes:
@@ -102,7 +102,7 @@ def _scribble(rng: Random) -> bytes:
     for left in range(rng.integers(1, 5), 0, -1):
         points = rng.uniform(0, 1, (rng.integers(3 if left > 1 else 5, 9), 2)) * [0.8, 1]
         runs.append(points if rng.random() < 0.3 else curve(points))
-    return _penned(_joined(runs, rng), rng)
+    return _write(_join(runs, rng), rng)
 
 
 def _shape(rng: Random) -> bytes:
@@ -111,11 +111,11 @@ def _shape(rng: Random) -> bytes:
     kind = rng.integers(8)
     if kind == 0:
         corners = rng.integers(3, 5)
-        runs = [_around(np.arange(corners + 1) / corners, 1.0)]
+        runs = [_place_on_circle(np.arange(corners + 1) / corners, 1.0)]
     elif kind == 1:
-        runs = [_around(np.arange(6) * 2 / 5, 1.0)]
+        runs = [_place_on_circle(np.arange(6) * 2 / 5, 1.0)]
     elif kind == 2:
-        runs = [_around(t * rng.uniform(2, 4), t)]
+        runs = [_place_on_circle(t * rng.uniform(2, 4), t)]
     elif kind == 3:
         runs = [np.array([[0.0, a], [1.0, b]]) for a, b in ((0, 1), (1, 0))]
         runs = runs if rng.random() < 0.5 else [np.array([[0.5, 0.0], [0.5, 1.0]]), np.array([[0.0, 0.5], [1.0, 0.5]])]
@@ -130,7 +130,7 @@ def _shape(rng: Random) -> bytes:
         runs = [np.array([[0.0, 0.5], [0.35, 0.9], [1.0, 0.0]])]
     turn = rng.uniform(0, 2 * math.pi) if kind in {0, 1, 2, 4} else 0.0
     matrix = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
-    return _penned(_joined([run @ matrix.T for run in runs], rng), rng)
+    return _write(_join([run @ matrix.T for run in runs], rng), rng)
 
 
 def _several(rng: Random) -> bytes:
@@ -141,19 +141,19 @@ def _several(rng: Random) -> bytes:
         width = float(np.ptp(digit[..., 0]))
         parts.append(digit + np.array([at + width / 2, rng.normal(0, 0.05)]))
         at += width + rng.uniform(-0.05, 0.15)
-    return _penned(unit(np.concatenate(parts), rng, by_hand=False), rng)
+    return _write(unit(np.concatenate(parts), rng, by_hand=False), rng)
 
 
 def _silhouette(rng: Random) -> bytes:
     """An object on a plain background: one to four filled forms, mostly symmetric, with shades and seams."""
     side = int(np.exp(rng.uniform(np.log(28), np.log(300))))
     cover = _forms(rng).resize((side, side), Image.Resampling.BOX)
-    inside = 0.75 + rng.uniform(0, 0.25) * papers.cloud(side, side, rng.uniform(2, 12), rng)
+    inside = 0.75 + rng.uniform(0, 0.25) * papers.make_noise(side, side, rng.uniform(2, 12), rng)
     if rng.random() < 0.4:
         stripes = np.sin(np.arange(side) / side * 2 * np.pi * rng.uniform(2, 12)) * rng.uniform(0, 0.4)
         inside = inside + (stripes[:, None] if rng.random() < 0.5 else stripes[None, :])
     scene = np.asarray(cover, np.float32) / 255 * np.clip(inside, 0.1, 1)
-    return _saved(np.repeat((scene if rng.random() < 0.5 else 1 - scene)[..., None], 3, 2), rng)
+    return _save(np.repeat((scene if rng.random() < 0.5 else 1 - scene)[..., None], 3, 2), rng)
 
 
 def _forms(rng: Random) -> Image.Image:
@@ -176,16 +176,18 @@ def _outline(rng: Random) -> Points:
     """A trapezoid, an ellipse or a blot of radius 1."""
     kind = rng.random()
     if kind < 0.5:
-        points = _around(np.arange(4) / 4 + 0.125, 1.0)
+        points = _place_on_circle(np.arange(4) / 4 + 0.125, 1.0)
         return points * (1 + rng.uniform(-0.5, 0.5) * np.sign(points[:, 1:]))
-    return _around(np.arange(24) / 24, 1.0) if kind < 0.75 else _around(rng.random(7).cumsum() / 4, 1.0)
+    return (
+        _place_on_circle(np.arange(24) / 24, 1.0) if kind < 0.75 else _place_on_circle(rng.random(7).cumsum() / 4, 1.0)
+    )
 
 
 def _texture(rng: Random) -> bytes:
     """Wood, cloth, stone, brick, foliage: noise of several scales, stripes, meshes, blots."""
-    height, width = pens.canvas(rng, 40, 400)
+    height, width = pens.choose_canvas(rng, 40, 400)
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
-    scene = sum((papers.cloud(height, width, 3.0 * 2**i, rng) * rng.uniform(0, 1) for i in range(5)), np.zeros(()))
+    scene = sum((papers.make_noise(height, width, 3.0 * 2**i, rng) * rng.uniform(0, 1) for i in range(5)), np.zeros(()))
     scene = scene / max(1e-3, float(scene.std()))
     kind = rng.integers(5)
     turn, pitch = rng.uniform(0, np.pi), rng.uniform(3, 30)
@@ -200,38 +202,38 @@ def _texture(rng: Random) -> bytes:
         scene = (scene > rng.uniform(0.3, 1.5)).astype(np.float32)
     low, high = sorted(rng.uniform(0, 1, 2))
     grey = low + (high - low) * (scene - scene.min()) / max(1e-3, float(np.ptp(scene)))
-    tint = np.array(pens.near(1.0, rng, 0.2))
-    return _saved(papers.light(np.asarray(grey[..., None] * tint, np.float32), rng), rng)
+    tint = np.array(pens.choose_near(1.0, rng, 0.2))
+    return _save(papers.add_light(np.asarray(grey[..., None] * tint, np.float32), rng), rng)
 
 
 def _noise(rng: Random) -> bytes:
     """What a broken camera sends: independent pixels, or blocks, uniform, normal, or salt and pepper."""
-    height, width = pens.canvas(rng, 28, 300)
+    height, width = pens.choose_canvas(rng, 28, 300)
     block = int(rng.integers(1, 9)) if rng.random() < 0.5 else 1
     shape = (-(-height // block), -(-width // block), 3 if rng.random() < 0.3 else 1)
     values = rng.random(shape) if rng.random() < 0.5 else 0.5 + rng.normal(0, rng.uniform(0.02, 0.3), shape)
     if rng.random() < 0.3:
         values = (rng.random(shape) < rng.uniform(0.005, 0.5)).astype(np.float64)
     scene = values.repeat(block, 0).repeat(block, 1)[:height, :width]
-    return _saved(np.broadcast_to(scene, (height, width, 3)).astype(np.float32), rng)
+    return _save(np.broadcast_to(scene, (height, width, 3)).astype(np.float32), rng)
 
 
-def _around(turns: Points, radius: Points | float) -> Points:
+def _place_on_circle(turns: Points, radius: Points | float) -> Points:
     """Points on circles of a radius about (0, 0)."""
     return np.stack([radius * np.sin(2 * np.pi * turns), -radius * np.cos(2 * np.pi * turns)], 1)
 
 
-def _joined(runs: list[Points], rng: Random) -> Segments:
+def _join(runs: list[Points], rng: Random) -> Segments:
     return unit(np.concatenate([np.stack([run[:-1], run[1:]], 1) for run in runs]), rng, by_hand=True)
 
 
-def _penned(segments: Segments, rng: Random) -> bytes:
+def _write(segments: Segments, rng: Random) -> bytes:
     return ink.FAMILIES[DRAWN[rng.integers(len(DRAWN))]](segments, rng)
 
 
-def _saved(scene: Scene, rng: Random) -> bytes:
+def _save(scene: Scene, rng: Random) -> bytes:
     image = Image.fromarray(papers.to_bytes(scene))
-    return pens.png(image) if rng.random() < 0.6 else pens.jpeg(image, rng.integers(40, 95))
+    return pens.to_png(image) if rng.random() < 0.6 else pens.to_jpeg(image, rng.integers(40, 95))
 
 
 KINDS: Final[dict[str, Callable[[Random, Sequence[Path]], bytes]]] = {

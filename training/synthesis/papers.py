@@ -21,23 +21,23 @@ Field = NDArray[np.float32]  # [H, W]
 Colour = tuple[float, float, float]
 
 
-def cloud(height: int, width: int, cells: float, rng: np.random.Generator) -> Field:
+def make_noise(height: int, width: int, cells: float, rng: np.random.Generator) -> Field:
     """Return smooth noise of about unit strength, with `cells` bumps along the longer side."""
     step = max(height, width) / cells
     coarse = rng.normal(0, 1, (max(2, round(height / step) + 1), max(2, round(width / step) + 1))).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def plain(height: int, width: int, colour: Colour) -> Scene:
+def fill(height: int, width: int, colour: Colour) -> Scene:
     """Return a scene of one colour, as on a screen."""
     return np.broadcast_to(np.array(colour, np.float32), (height, width, 3))
 
 
-def sheet(height: int, width: int, colour: Colour, roughness: float, rng: np.random.Generator) -> Scene:
+def make_sheet(height: int, width: int, colour: Colour, roughness: float, rng: np.random.Generator) -> Scene:
     """Return paper or board, mottled and grainy; `roughness` is the standard deviation of the grain."""
     grain = rng.normal(0, 1, (height, width)).astype(np.float32)
-    fibres = cloud(height, width, max(height, width) / rng.uniform(2, 5), rng)
-    texture = roughness * (0.5 * grain + 0.7 * fibres + 0.5 * cloud(height, width, 6, rng))
+    fibres = make_noise(height, width, max(height, width) / rng.uniform(2, 5), rng)
+    texture = roughness * (0.5 * grain + 0.7 * fibres + 0.5 * make_noise(height, width, 6, rng))
     return np.asarray(np.array(colour, np.float32) + texture[..., None], np.float32)
 
 
@@ -61,12 +61,12 @@ def coverage(segments: Segments, height: int, width: int, thickness: Field) -> F
     return covered
 
 
-def stain(scene: Scene, cover: Field, colour: Colour) -> Scene:
+def apply_ink(scene: Scene, cover: Field, colour: Colour) -> Scene:
     """Return the scene with ink of this colour where `cover` is 1, unchanged where it is 0."""
     return np.asarray(scene + cover[..., None] * (np.array(colour, np.float32) - scene), np.float32)
 
 
-def lines(
+def rule(
     scene: Scene, spacing: float, colour: Colour, strength: float, *, both: bool, rng: np.random.Generator
 ) -> Scene:
     """Rule the paper, or square it if `both`: lines `spacing` pixels apart, at a random offset, a little slanted."""
@@ -81,10 +81,10 @@ def lines(
     if not runs:
         return scene
     thick = np.full(len(runs), max(0.7, spacing * rng.uniform(0.015, 0.04)), np.float32)
-    return stain(scene, coverage(np.array(runs, np.float32), height, width, thick) * strength, colour)
+    return apply_ink(scene, coverage(np.array(runs, np.float32), height, width, thick) * strength, colour)
 
 
-def frame(scene: Scene, inset: float, thick: float, colour: Colour, rng: np.random.Generator) -> Scene:
+def draw_frame(scene: Scene, inset: float, thick: float, colour: Colour, rng: np.random.Generator) -> Scene:
     """Draw the borders of a form's or a puzzle's cell, along some of the sides, partly cut off."""
     height, width = scene.shape[:2]
     runs = []
@@ -99,10 +99,10 @@ def frame(scene: Scene, inset: float, thick: float, colour: Colour, rng: np.rand
     if not runs:
         return scene
     cover = coverage(np.array(runs, np.float32), height, width, np.full(len(runs), thick, np.float32))
-    return stain(scene, cover * rng.uniform(0.7, 1), colour)
+    return apply_ink(scene, cover * rng.uniform(0.7, 1), colour)
 
 
-def dirt(scene: Scene, rng: np.random.Generator) -> Scene:
+def add_dirt(scene: Scene, rng: np.random.Generator) -> Scene:
     """Add specks, and sometimes a smudge as of a rubber or a thumb."""
     height, width = scene.shape[:2]
     side = min(height, width)
@@ -110,16 +110,18 @@ def dirt(scene: Scene, rng: np.random.Generator) -> Scene:
     at = rng.uniform(0, 1, (specks, 1, 2)) * [width, height]
     spots = np.repeat(at, 2, 1) + rng.normal(0, side * 0.004, (specks, 2, 2))
     sizes = rng.uniform(0.5, max(1.0, side * 0.018), specks).astype(np.float32)
-    scene = stain(
+    scene = apply_ink(
         scene, coverage(spots.astype(np.float32), height, width, sizes) * rng.uniform(0.3, 1), (0.2, 0.2, 0.2)
     )
     if rng.random() < 0.35:
-        blot = np.clip(cloud(height, width, rng.uniform(2, 5), rng) - 1.0, 0, 1) * rng.uniform(0.05, 0.3)
-        scene = stain(scene, blot * (0.6 + 0.4 * rng.random((height, width))).astype(np.float32), (0.35, 0.33, 0.32))
+        blot = np.clip(make_noise(height, width, rng.uniform(2, 5), rng) - 1.0, 0, 1) * rng.uniform(0.05, 0.3)
+        scene = apply_ink(
+            scene, blot * (0.6 + 0.4 * rng.random((height, width))).astype(np.float32), (0.35, 0.33, 0.32)
+        )
     return scene
 
 
-def light(scene: Scene, rng: np.random.Generator) -> Scene:
+def add_light(scene: Scene, rng: np.random.Generator) -> Scene:
     """Light the scene from one side, with a dim corner and often the shadow of a hand or a phone."""
     height, width = scene.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
@@ -127,7 +129,7 @@ def light(scene: Scene, rng: np.random.Generator) -> Scene:
     lit = 1 + rng.uniform(0, 0.3) * (x * math.cos(angle) + y * math.sin(angle)) - rng.uniform(0, 0.12) * (x**2 + y**2)
     if rng.random() < 0.5:
         angle, at, soft = rng.uniform(0, 2 * math.pi), rng.uniform(-0.8, 0.8), rng.uniform(0.03, 0.8)
-        edge = (x * math.cos(angle) + y * math.sin(angle) + 0.15 * cloud(height, width, 3, rng) - at) / soft
+        edge = (x * math.cos(angle) + y * math.sin(angle) + 0.15 * make_noise(height, width, 3, rng) - at) / soft
         lit = lit * (1 - rng.uniform(0.1, 0.5) / (1 + np.exp(-np.clip(4 * edge, -30, 30))))
     cast = 1 + rng.normal(0, 0.05, 3)
     return np.asarray(scene * lit[..., None] * cast * rng.uniform(0.65, 1.05), np.float32)
@@ -146,7 +148,7 @@ def tilt(scene: Scene, ground: Colour, strength: float, rng: np.random.Generator
     return np.asarray(np.asarray(moved, np.float32) / 255, np.float32)
 
 
-def camera(scene: Scene, blur: float, noise: float, rng: np.random.Generator) -> Scene:
+def photograph(scene: Scene, blur: float, noise: float, rng: np.random.Generator) -> Scene:
     """Blur by `blur` pixels as a lens does, and add sensor noise of this standard deviation, half of it per colour."""
     image = Image.fromarray(to_bytes(scene)).filter(ImageFilter.GaussianBlur(blur))
     height, width = scene.shape[:2]
