@@ -1,4 +1,4 @@
-"""The choices that have a name on the command line: activations, losses, optimizers. One row each, and nothing else.
+"""The choices that have a name on the command line: activations, losses, optimizers. One row each.
 
 To add one, add a row: the flag, its help and the sweep read these tables. What else a new row has to satisfy:
   - an activation: its ONNX operators are among those that the service allows; `tests/support/training_backprop.py` has
@@ -59,7 +59,7 @@ def _target_rows(device: torch.device) -> Tensor:
 def _targets(labels: Tensor) -> Tensor:
     """Return the target probabilities [N,10] of labels int64[N]: 1 for the digit, or uniform for `NOT_A_DIGIT`.
 
-    Uniform targets for what is not a digit are "outlier exposure" (Hendrycks, Mazeika and Dietterich 2019, arXiv
+    Uniform targets for pictures without a digit are "outlier exposure" (Hendrycks, Mazeika and Dietterich 2019, arXiv
     1812.04606).
     """
     return _target_rows(labels.device)[labels]

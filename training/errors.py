@@ -1,6 +1,6 @@
 """The ways in which a training job ends early, and the exit code of each.
 
-    data        DataError 1        no source has the digits, or a file is not what it says it is
+    data        DataError 1        no source has the digits, or a file has the wrong content
     flags       UsageError 2       a hyperparameter cannot work, or a folder holds no run to resume
                 Busy 1             another process trains in the folder
     fit         Diverged 1         the loss is not a number

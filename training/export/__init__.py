@@ -1,4 +1,4 @@
 """From a trained network to a model version: ONNX, its quantised variants, the gates, the card, the folder.
 
-In: a `Network`, digits, the facts of a run. Out: `models/<name>/<n>/`, whole or not at all. Knows no screen.
+In: a `Network`, digits, the facts of a run. Out: `models/<name>/<n>/`, complete or absent. Knows no screen.
 """

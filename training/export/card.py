@@ -13,7 +13,7 @@ A card of schema "mnist-mlp/1" has all of these keys:
     inputs       [{"name": "images", "datatype": "UINT8", "shape": [-1, 1, 28, 28]}]
     outputs      [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}]
     pixels       what the numbers of an image mean, in words
-    labels       what each column of the probabilities stands for
+    labels       the meaning of each column of the probabilities
     metrics      by data set ("validation" and "test" of MNIST, "rendered" of digits as the service sees them):
                  count, accuracy, nll, ece, recall, confusion[true][predicted]
     parity       {"images": compared, "max_difference": of a probability, PyTorch against ONNX Runtime}
