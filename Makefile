@@ -8,9 +8,10 @@ PY := $(VENV)/bin/python
 INSTALL = $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-check
 MODELS := models/mnist-mlp
 ARGS ?=
+EXTRAS ?= grpc
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom test check lint types lock clean
+.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom dev extras docs test check lint types tools lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -61,18 +62,33 @@ sbom: $(VENV)/sbom/.installed ## What the locks bring in, as CycloneDX files in 
 	$(SBOM) --output-file build/sbom/serving.cdx.json requirements/serving.txt
 	cat requirements/torch.txt requirements/training.txt | $(SBOM) --output-file build/sbom/training.cdx.json -
 
+dev: $(VENV)/.dev ## The environment for development, without a run of the tests
+
+# The versions are those of the lock.
+extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,sweep,tensorboard,mlflow
+	@sed -n 's/ \\$$//p' requirements/dev.txt | grep == > $(VENV)/pins.txt
+	@$(INSTALL) --constraint $(VENV)/pins.txt $$($(PY) -c "import sys, tomllib; \
+		extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; \
+		print(*(line for name in sys.argv[1].split(',') for line in extras[name]))" "$(EXTRAS)")
+
+docs: $(VENV)/docs/.installed ## The documentation as a site in build/docs; a broken link is an error
+	$(VENV)/docs/bin/zensical build --strict --clean
+
 test: $(VENV)/.dev ## Environment, lint, types, every test
 	@$(MAKE) --no-print-directory check
 
 check: lint types ## The same in the environment that is there
 	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
-lint:
+lint: | tools ## Style alone
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-types:
+types: | tools ## Types alone
 	$(PY) -m mypy
+
+tools:
+	@test -e $(VENV)/.dev || { echo "the tools are missing: make dev installs them"; exit 1; }
 
 $(PY):
 	@echo "making the environment in $(VENV) …"
@@ -89,7 +105,7 @@ $(VENV)/.training: requirements/torch.txt requirements/training.txt | $(PY)
 	@$(INSTALL) -r requirements/training.txt
 	@touch $@ $(VENV)/.serving
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed $(VENV)/docs/.installed
 	@$(INSTALL) -r requirements/dev.txt
 	@touch $@
 
@@ -97,6 +113,12 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed
 $(VENV)/clients/.installed: requirements/clients.txt | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/clients
 	@$(PYTHON) -m pip --python $(VENV)/clients/bin/python install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# The generator of the documentation's site: what it needs stays away from what the service needs.
+$(VENV)/docs/.installed: requirements/docs.txt | $(PY)
+	@$(PYTHON) -m venv --without-pip $(VENV)/docs
+	@$(PYTHON) -m pip --python $(VENV)/docs/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(VENV)/sbom/.installed: | $(PY)
@@ -138,6 +160,7 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt \
 		--extra grpc --extra training --extra sweep --extra tensorboard --extra mlflow --extra dev
 	printf "kserve\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
+	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
 
 clean: ## Removes the environment and the runs
 	rm -rf $(VENV) runs
