@@ -34,25 +34,25 @@ bench: $(VENV)/.dev ## This service beside other model servers: make bench ARGS=
 	$(PY) -m benchmarks.serving $(ARGS)
 
 soak: $(VENV)/.dev ## Versions, signals and kills under load, many times: nothing may be lost
-	$(PY) -m tests.soak $(ARGS)
+	$(PY) -m qa.soak $(ARGS)
 
 bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training job beside Keras, PyTorch and scikit-learn
 	$(PY) -m benchmarks.learning $(ARGS)
 
 hostile: $(VENV)/.dev ## Bodies made to hurt, and spoilt model files: what becomes of them
-	$(PY) -m benchmarks.hostile
+	$(PY) -m qa.hostile
 
 fuzz: $(VENV)/.dev $(VENV)/changed/.installed ## Bytes of all sizes and changed ones into all that reads bytes: make fuzz ARGS="--seconds 600"
-	SCALING=all $(PY) -m pytest tests/service/test_scaling.py
-	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m benchmarks.fuzz $(ARGS)
+	SCALING=all $(PY) -m pytest tests/unit/test_scaling.py
+	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m qa.fuzz $(ARGS)
 
 mutants: $(VENV)/.dev $(VENV)/changed/.installed ## Changed code: which changes no test sees: ARGS="'service.body.*'"
 	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut run $(ARGS)
 	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut results
 
 conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Made-up requests, and other servers' tools: ARGS="--seconds 600"
-	$(PY) -m pytest tests/service/test_conformance.py
-	$(PY) -m tests.conformance $(ARGS)
+	$(PY) -m pytest tests/system/test_conformance.py
+	$(PY) -m qa.conformance $(ARGS)
 
 # It warns that locks do not tell which package needs which.
 SBOM = PYTHONWARNINGS=ignore $(VENV)/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible
@@ -127,7 +127,7 @@ $(VENV)/sbom/.installed: | $(PY)
 	@touch $@
 
 # MLServer's batch client and Triton's perf_analyzer, which would make `make test` long to install.
-$(VENV)/conformance/.installed: tests/conformance/requirements.txt | $(PY)
+$(VENV)/conformance/.installed: tests/support/conformance/requirements.txt | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/conformance
 	@$(PYTHON) -m pip --python $(VENV)/conformance/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@

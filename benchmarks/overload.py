@@ -25,7 +25,7 @@ import numpy as np
 import uvloop
 
 from benchmarks.servers import SEVEN, ours
-from service import image
+from service.picture import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ class Measured(NamedTuple):
 async def measure(server: Server, times: float, seconds: float) -> Measured:
     """Ask it: at its capacity, at half of it, at `times` it for so many seconds, and at half of it."""
     clients = Clients(server.url)
-    digits = image.read(SEVEN, max_pixels=10**6).pixels.tobytes() * PICTURES
+    digits = prepare.read(SEVEN, max_pixels=10**6).pixels.tobytes() * PICTURES
     head = (
         f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: {len(digits)}"
     )

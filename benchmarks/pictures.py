@@ -1,6 +1,7 @@
 """Time from a picture to the network's input, and of the heat map: median of several rounds on one core.
 
-In: nothing. Out: a table. It measures `service.image` and `service.explain` alone; `benchmarks.serving` does servers.
+In: nothing. Out: a table. It measures `service.picture.prepare` and `service.inference.occlusion` alone;
+`benchmarks.serving` does servers.
 
     python -m benchmarks.pictures
 """
@@ -17,17 +18,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from service import explain, image
-from service.classifier import Classifier
-from service.small_png import read_small_grey
+from service.inference import occlusion
+from service.model.classifier import Classifier
+from service.picture import prepare
+from service.picture.small_png import read_small_grey
 from training import ink
 from training.strokes import draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.artefact import Probabilities
-    from service.picture import Pixels
+    from service.model.artefact import Probabilities
+    from service.picture.decode import Pixels
 
 MODELS = Path("models/mnist-mlp")
 ROUNDS = 9
@@ -50,7 +52,7 @@ def main() -> None:
         "28 x 28 PNG, not in the middle": (50, reader(np.roll(digit, 3, 1), "PNG")),
         "280 x 280 PNG": (50, reader(np.kron(255 - digit, np.ones((10, 10), np.uint8)), "PNG")),
         "12-megapixel JPEG": (5, reader(np.asarray(big.convert("RGB").resize((4000, 3000))), "JPEG")),
-        "heat map": (20, lambda: loop.run_until_complete(explain.heat_map(digit, 5, predict))),
+        "heat map": (20, lambda: loop.run_until_complete(occlusion.heat_map(digit, 5, predict))),
     }
     for name, (count, call) in kinds.items():
         print(f"{name:<30}{timed(call, count) * 1000:>10.3f} ms")
@@ -59,21 +61,21 @@ def main() -> None:
 def small_digit() -> Pixels:
     """A 5 as the service sees it."""
     rng = np.random.default_rng(0)
-    return image.read(ink.render("brush", None, 5, rng), max_pixels=10**6).pixels
+    return prepare.read(ink.render("brush", None, 5, rng), max_pixels=10**6).pixels
 
 
 def reader(pixels: Pixels, form: str) -> Callable[[], object]:
     """Reads these pixels from a file of this form."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, form)
-    return lambda: image.read(stream.getvalue(), max_pixels=50_000_000)
+    return lambda: prepare.read(stream.getvalue(), max_pixels=50_000_000)
 
 
 def glancer(pixels: Pixels) -> Callable[[], object]:
     """Does what the fast path does for each PNG; what is left to do is done for all of a run at once."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
-    return lambda: image.glance(read_small_grey(stream.getvalue()))
+    return lambda: prepare.glance(read_small_grey(stream.getvalue()))
 
 
 def timed(call: Callable[[], object], count: int) -> float:

@@ -8,7 +8,7 @@ interpreter is ended by a signal: SIGKILL when it has hung for too long, SIGALRM
 
 from __future__ import annotations
 
-from service import signals
+from .system import signals
 
 if __name__ == "__main__":  # before the imports below, which take their time
     signals.install()
@@ -26,17 +26,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service import certificate, keys, logs, orphans
-from service import settings as settings_module
-from service.ending import ended
-from service.errors import ModelError
+from . import settings as settings_module
+from .access import keys
+from .connection import certificate
+from .errors import ModelError
+from .observability import logs
+from .process.exit_codes import ended
+from .system import orphans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.lifecycle import Models
-    from service.orders import Orders
-    from service.settings import Settings
+    from .settings import Settings
+    from .versions.manager import Models
+    from .versions.shared_state import Orders
 
 BACKLOG = 2048
 FILES = 64  # that a process may open at the least
@@ -155,8 +158,8 @@ def _roomy(size: int) -> Path:
 def _run(settings: Settings, listeners: list[socket.socket]) -> int:
     # Imported here, and each where it is needed: prometheus_client looks for its folder when it is imported, and the
     # parent of several workers starts them sooner without the app.
-    from service.lifecycle import Models
-    from service.orders import Orders
+    from .versions.manager import Models
+    from .versions.shared_state import Orders
 
     orphans.adopt()
     orders = Orders(shared=settings.workers > 1)
@@ -172,22 +175,23 @@ def _run(settings: Settings, listeners: list[socket.socket]) -> int:
 
 def _import(settings: Settings) -> None:
     """What is needed next, while the model is checked by another process."""
-    from service import worker
+    from .process import worker
 
     if settings.workers == 1:
         with worker.uncollected():
-            from service import app, classifier  # noqa: F401
+            from . import app  # noqa: F401
 
 
 def _one(settings: Settings, listeners: list[socket.socket], models: Models) -> int:
-    from service import worker
+    from .process import worker
 
     with worker.uncollected():
-        from service import app, metrics
-        from service.drain import Drain
-        from service.server import Server
-        from service.shares import Shares
-        from service.watchdog import OuterWatchdog, Watchdog
+        from . import app
+        from .connection.drain import Drain
+        from .observability import metrics
+        from .process.connection_counts import Shares
+        from .process.server import Server
+        from .process.watchdog import OuterWatchdog, Watchdog
 
         seconds = settings.stall_seconds
         watchdog = Watchdog(seconds, settings.shutdown_seconds, functools.partial(OuterWatchdog, seconds))
@@ -197,10 +201,10 @@ def _one(settings: Settings, listeners: list[socket.socket], models: Models) -> 
 
 
 def _several(settings: Settings, listeners: list[socket.socket], orders: Orders) -> int:
-    from service.reader import token
-    from service.shares import Shares
-    from service.supervisor import Supervisor
-    from service.worker_process import Job
+    from .process.connection_counts import Shares
+    from .process.supervisor import Supervisor
+    from .process.worker_process import Job
+    from .reader import token
 
     os.environ[token.NAME] = secrets.token_hex(8)
     shares = Shares(settings.workers)

@@ -1,7 +1,7 @@
 """The app: every route and what it takes to open and close them, in one place.
 
 In: settings, the models, and how the process ends. Out: a FastAPI app. It knows who answers what; how an answer comes
-about is `service.predict`'s, and how an error looks over HTTP is `service.problems`'.
+about is `service.inference.engine`'s, and how an error looks over HTTP is `service.connection.problems`'.
 """
 
 from __future__ import annotations
@@ -17,32 +17,37 @@ from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
 import service
-from service import logs, metrics, metrics_port, openapi, orphans, problems, served, signals
-from service.access import Access, scope_of
-from service.batcher import Batcher
-from service.bodies import Bodies
-from service.budget import Budget
-from service.certificate import Certificate
-from service.connections import Connections
-from service.inference_routes import add_inference
-from service.observe import Observe, Observer
-from service.origins import AllowedHosts
-from service.pages import add_pages
-from service.predict import Predictor, in_time
-from service.protocol import FastPath
-from service.receive import admitted_body
-from service.turns import Turns
+
+from .access.authorisation import Access, scope_of
+from .access.origins import AllowedHosts
+from .api import metrics_port, openapi
+from .api.pages import add_pages
+from .connection import problems
+from .connection.body_budget import Bodies
+from .connection.budget import Budget
+from .connection.certificate import Certificate
+from .connection.connections import Connections
+from .connection.fast_path import FastPath
+from .connection.receive import admitted_body
+from .connection.start_queue import Turns
+from .inference.batcher import Batcher
+from .inference.engine import Predictor, in_time
+from .observability import logs, metrics
+from .observability.requests import Observe, Observer
+from .system import orphans, signals
+from .v2 import metadata
+from .v2.rest import add_inference
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from prometheus_client import CollectorRegistry
 
-    from service.classifier import Classifier
-    from service.drain import Drain
-    from service.lifecycle import Models
-    from service.settings import Settings
-    from service.trial import Trial
+    from .connection.drain import Drain
+    from .model.classifier import Classifier
+    from .settings import Settings
+    from .versions.canary import Trial
+    from .versions.manager import Models
 
 # Answered before whatever waits for its turn.
 AHEAD = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
@@ -93,7 +98,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
             ):
                 await stack.enter_async_context(part)
             if settings.grpc_port is not None:
-                from service.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
+                from .v2.grpc.server import serving  # noqa: PLC0415 - gRPC is an extra
 
                 await stack.enter_async_context(
                     serving(
@@ -131,7 +136,7 @@ def create_app(settings: Settings, models: Models, registry: CollectorRegistry, 
         description="Pictures of handwritten digits in, digits out.",
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # `service.framing` takes the slash away
+        redirect_slashes=False,  # `service.connection.framing` takes the slash away
         dependencies=[] if access is None else [Depends(access.guard())],
         lifespan=lifespan,
     )
@@ -204,7 +209,7 @@ def _add_predict(app: FastAPI, predictor: Predictor, models: Models, settings: S
     )
     async def predictions(request: Request) -> Response:
         """Answers as `/predict` does, if the path names the model."""
-        served.asked(models, request.path_params["model"], None)
+        metadata.asked(models, request.path_params["model"], None)
         return await predict(request)
 
 

@@ -1,95 +1,24 @@
-"""What several tests share: the committed model, real digits, and a real service in a process of its own."""
+"""Fixtures that many tests share: a running service, real digits with their offline answers, and versions to change."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import httpx
+import numpy as np
 import pytest
-from PIL import Image
 
-from service.classifier import Classifier
+from service.model.classifier import Classifier
+from tests.support.service import MODELS, VERSION, Digits, publish, running_service
+from tests.support.traffic import Expected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
+    from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from service.picture import Pixels
-
-ROOT = Path(__file__).parents[1]
-MODELS = ROOT / "models" / "mnist-mlp"
-VERSION = "2"  # the newest that is committed
-
-
-@dataclass
-class Service:
-    """A running `python -m service`."""
-
-    url: str
-    process: subprocess.Popen[str]
-    grpc: str = ""  # HOST:PORT, where it answers gRPC
-    metrics: str = ""  # the URL of its metrics
-
-    def stop(self) -> int:
-        """Ends it as an operator would; its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
-
-
-@contextlib.contextmanager
-def running_service(*, under: Sequence[str] = (), **settings: Any) -> Iterator[Service]:
-    """Starts the service on a free port with `MNIST_<name>` settings, waits until it is ready, and ends it.
-
-    `under` is a command that becomes the one after it, as prlimit does.
-    """
-    settings = {"port": 0, "workers": 1, "model_dir": MODELS, "model_version": VERSION} | settings
-    environment = os.environ | {f"MNIST_{name.upper()}": str(value) for name, value in settings.items()}
-    command = [*under, sys.executable, "-m", "service"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            addresses: dict[str, str] = {}
-            for line in process.stdout:
-                if found := re.fullmatch(r"  (\w+) +(\S+)\n", line):
-                    addresses[found[1]] = found[2]
-                if line.startswith("Ctrl-C"):
-                    break
-            else:
-                pytest.fail(f"the service ended with exit code {process.wait()}")
-            service = Service(
-                addresses["page"].removesuffix("/"), process, addresses.get("gRPC", ""), addresses["metrics"]
-            )
-            answer = httpx.get(f"{service.url}/readyz", timeout=60)
-            if "model_wait" not in settings:
-                answer.raise_for_status()
-            yield service
-            service.stop()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # its workers too, where a test has failed
-
-
-def until(true: Callable[[], object], what: str) -> None:
-    """Wait for something that comes by itself."""
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+    from service.model.artefact import Probabilities
+    from tests.support.service import Service
 
 
 @pytest.fixture(scope="session")
@@ -112,13 +41,6 @@ def client(server_url: str) -> Iterator[httpx.Client]:
         yield client
 
 
-class Digits(NamedTuple):
-    """MNIST's test digits."""
-
-    images: Pixels  # uint8[N,28,28]
-    labels: NDArray[np.int64]  # int64[N]
-
-
 @pytest.fixture(scope="session")
 def digits() -> Digits:
     """All digits that MNIST keeps for testing."""
@@ -134,8 +56,44 @@ def classifier() -> Classifier:
     return Classifier.load(MODELS, VERSION)
 
 
-def png(pixels: Pixels, **options: object) -> bytes:
-    """A picture as PNG bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", **options)
-    return buffer.getvalue()
+@pytest.fixture(scope="module")
+def some(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty digits uint8[20,1,28,28] in a file."""
+    path = tmp_path_factory.mktemp("digits") / "digits.npz"
+    np.savez(path, images=digits.images[:20, None])
+    return path
+
+
+@pytest.fixture(scope="module")
+def offline(classifier: Classifier, digits: Digits) -> Probabilities:
+    """What plain ONNX Runtime says of them."""
+    return classifier.predict(digits.images[:20, None])
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A model's folder with version 1."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    publish(folder, 1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def expected(digits: Digits) -> Expected:
+    """Digits on which versions 1 and 2 can be told apart."""
+    return Expected.of(digits.images[:2000])
+
+
+@pytest.fixture(scope="module")
+def grpc_service() -> Iterator[Service]:
+    """One service with gRPC, for the tests that only ask."""
+    with running_service(grpc_port=0) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def channel(grpc_service: Service) -> Iterator[Any]:
+    """A connection to it."""
+    with grpc.insecure_channel(grpc_service.grpc, [("grpc.max_send_message_length", -1)]) as channel:
+        yield channel

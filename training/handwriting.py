@@ -1,8 +1,8 @@
 """A published version on handwriting: right answers, calibration and warnings.
 
 In: a version's folder, and folders of pictures. Out: a table, one row for each set of pictures. Everything goes through
-`service.image` and `service.doubt`, as an upload does. The family `board` and the letters' fonts are held out: nothing
-is trained or tuned on them.
+`service.picture.prepare` and `service.model.uncertainty`, as an upload does. The family `board` and the letters' fonts
+are held out: nothing is trained or tuned on them.
 
     python -m training evaluate models/mnist-mlp/2 --ink DIR --rendered 300
 """
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from service import image
-from service.doubt import doubts
+from service.model.uncertainty import doubts
+from service.picture import prepare as image
 from training import data, ink, others
 from training.config import default_data_dir
 from training.errors import DataError

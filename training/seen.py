@@ -1,8 +1,9 @@
-"""Pictures as the service sees them: rendered as people send them, read by `service.image`, ready to be trained on.
+"""Pictures as the service sees them: rendered as people send them, read by `service.picture.prepare`, ready to be
+trained on.
 
 In: nothing; they lie in seen.png, a mosaic that anybody can look at, since to make them takes minutes. Out: `Digits`,
 of which some are no digits. `python -m training.seen` makes the mosaic anew, out of MNIST and this machine's fonts;
-to be done when `ink`, `others` or `service.image` draw or read differently. It knows nothing of networks.
+to be done when `ink`, `others` or `service.picture.prepare` draw or read differently. It knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from service import image
+from service.picture import prepare
 from training import data, ink, others
 from training.config import Config, default_data_dir
 from training.network import NONE
@@ -55,7 +56,7 @@ def make_row(number: int, digits: data.Digits, fonts: Sequence[Path]) -> NDArray
     while len(pictures) < COLUMNS:
         label = int(_LABELS[len(pictures)])
         sent = others.render(kinds.pop(), rng, fonts) if label == NONE else _digit(label, digits, rng)
-        prepared = image.read(sent, max_pixels=MAX_PIXELS)
+        prepared = prepare.read(sent, max_pixels=MAX_PIXELS)
         if prepared.box is not None:  # else there is no ink, which the service says by itself
             pictures.append(prepared.pixels)
     return np.concatenate(pictures, axis=1)

@@ -17,9 +17,9 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from service import confinement
-from service.reader.jobs import Jobs, Limits
-from service.reader.wire import Decoder, Message, encode, receive, send
+from ..system import confinement
+from .jobs import Jobs, Limits
+from .wire import Decoder, Message, encode, receive, send
 
 if TYPE_CHECKING:
     from typing import NoReturn

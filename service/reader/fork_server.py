@@ -14,13 +14,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service import confinement
-from service.reader.wire import Decoder, Message, ProtocolError, send
+from ..system import confinement
+from .wire import Decoder, Message, ProtocolError, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.reader.jobs import Limits
+    from .jobs import Limits
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,16 +10,16 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from service.errors import Overloaded
-from service.reader.results import IMAGE
-from service.reader.wire import Decoder, Message, ProtocolError, send
+from ..errors import Overloaded
+from .results import IMAGE
+from .wire import Decoder, Message, ProtocolError, send
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from service.reader.results import Item
-    from service.spool import Spool
+    from ..system.spool import Spool
+    from .results import Item
 
 _PIECE = 2**15  # bytes read at once
 

@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from service import body, image, openinference
-from service.body import Numbers
-from service.errors import NotAPicture, ServiceError, TooLarge
-from service.picture import Expensive
-from service.reader.compression import decompress
-from service.reader.results import describe_error, describe_item
-from service.reader.wire import Message
+from ..codec import body, v2_json
+from ..codec.body import Numbers
+from ..codec.compression import decompress
+from ..errors import NotAPicture, ServiceError, TooLarge
+from ..picture import prepare as image
+from ..picture.decode import Expensive
+from .results import describe_error, describe_item
+from .wire import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from service.body import Picture
-    from service.image import Prepared
-    from service.openinference import Request
+    from ..codec.body import Picture
+    from ..codec.v2_json import Request
+    from ..picture.prepare import Prepared
 
 BESIDE = 16 * 2**20  # bytes of a job beside its picture: bands of it, and Python
 UNPACKED = 4 * 2**20  # bytes: 64 digits as JSON have some 200,000
@@ -162,7 +163,7 @@ def _predict(header: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
 def _infer(header: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
     with _unpacking(limits):
         plain = decompress(data, header["encoding"], limit=limits.unpacked_bytes)
-    return _of_request(openinference.parse(plain, header["header_length"], max_images=limits.max_images))
+    return _of_request(v2_json.parse(plain, header["header_length"], max_images=limits.max_images))
 
 
 def _of_request(request: Request) -> _Parsed:
@@ -172,12 +173,12 @@ def _of_request(request: Request) -> _Parsed:
 
 
 def _grpc(header: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
-    from service.grpc import tensors  # noqa: PLC0415 - gRPC is an extra
+    from ..codec import v2_grpc  # noqa: PLC0415 - gRPC is an extra
 
     names = [header["model_name"], header["model_version"], header["id"]]
     most = {"max_images": limits.max_images, "max_bytes": limits.unpacked_bytes}
     with _unpacking(limits):
-        return _of_request(tensors.parse_bytes(data, names, **most))
+        return _of_request(v2_grpc.parse_bytes(data, names, **most))
 
 
 @contextlib.contextmanager

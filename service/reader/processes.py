@@ -13,14 +13,14 @@ import os
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
-from service.reader.fork_server import ForkServer
-from service.reader.handle import Reader
+from .fork_server import ForkServer
+from .handle import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.reader.jobs import Limits
-    from service.reader.wire import Message
+    from .jobs import Limits
+    from .wire import Message
 
 PAUSE_SECONDS, LONGEST_PAUSE = 0.1, 5.0
 KEPT = 4  # descriptors that starting the process takes; each reader takes two

@@ -16,23 +16,23 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from service.errors import Overloaded
-from service.reader import jobs, results
-from service.reader.handle import Job
-from service.reader.jobs import Limits
-from service.reader.processes import KILLED, Hears, Processes
-from service.reader.token import Token
-from service.reader.wire import ProtocolError
+from ..errors import Overloaded
+from . import jobs, results
+from .handle import Job
+from .jobs import Limits
+from .processes import KILLED, Hears, Processes
+from .token import Token
+from .wire import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from service.metrics import Metrics
-    from service.reader.handle import Reader
-    from service.reader.results import Item
-    from service.reader.wire import Message
-    from service.settings import Settings
-    from service.spool import Spool
+    from ..observability.metrics import Metrics
+    from ..settings import Settings
+    from ..system.spool import Spool
+    from .handle import Reader
+    from .results import Item
+    from .wire import Message
 
 MEBIBYTE = 2**20
 MEMORY = 48 * MEBIBYTE  # of a job, beyond its process

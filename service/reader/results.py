@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from service import errors
-from service.errors import ServiceError
-from service.image import Prepared
-from service.reader.wire import Message, ProtocolError
+from .. import errors
+from ..errors import ServiceError
+from ..picture.prepare import Prepared
+from .wire import Message, ProtocolError
 
 if TYPE_CHECKING:
     from typing import TypeAlias

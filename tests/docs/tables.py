@@ -1,6 +1,6 @@
 """The tables of settings and of metrics in docs/, from what the service declares.
 
-    .venv/bin/python -m tests.docs.tables    writes them anew
+.venv/bin/python -m tests.docs.tables    writes them anew
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from service.metrics import Metrics
+from service.observability.metrics import Metrics
 from service.settings import Settings
-from tests.conftest import ROOT
+from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tests.conftest import ROOT
+from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

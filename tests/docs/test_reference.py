@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from service import errors, openapi
+from service import errors
+from service.api import openapi
 from service.settings import Settings
-from tests.conftest import ROOT
 from tests.docs import tables
 from tests.docs.pages import DOCUMENTS, EVERYTHING, README
+from tests.support.service import ROOT
 from training.__main__ import main as training
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def test_every_error_and_warning_is_documented() -> None:
         assert f"| `{name}` |" in API
 
 
-@pytest.mark.parametrize("header", ["X-Request-ID", "X-Request-Timeout-Ms", "Retry-After", "Authorization", "X-API-Key"])
+@pytest.mark.parametrize(
+    "header", ["X-Request-ID", "X-Request-Timeout-Ms", "Retry-After", "Authorization", "X-API-Key"]
+)
 def test_every_header_is_documented(header: str) -> None:
     """docs/api.md has the headers that clients send and get."""
     assert re.search(rf"^\| .*`{header}`.* \|", API, re.MULTILINE)
@@ -107,7 +110,7 @@ def test_commands_of_training_have_their_flags(capsys: pytest.CaptureFixture[str
 
 
 def test_every_module_that_is_named_exists() -> None:
-    """`python -m MODULE` in the documents names a module that there is, and the environment's Python, as one pastes it."""
+    """`python -m MODULE` in the documents names a module that exists, and the environment's Python."""
     for command, python, module in re.findall(r"((\S*python) -m (?!pip)([\w.]+))", EVERYTHING):
         assert python.endswith(".venv/bin/python"), command
         assert importlib.util.find_spec(module) is not None, command

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.docs.pages import DOCUMENTS, README, Block, blocks, steps
 from tests.docs.terminal import Terminal, matches
+from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.conftest import ROOT
+from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 import torch
 
-from service.operators import ALLOWED_OPS
+from service.model.operators import ALLOWED_OPS
 from training import export
 from training.config import Activation
 from training.errors import GateError

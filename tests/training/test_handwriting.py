@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.conftest import MODELS, ROOT, VERSION, png
+from tests.support.service import MODELS, ROOT, VERSION, png
 from training import handwriting, ink, others
 from training.errors import DataError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from service.image import Prepared, read
+from service.picture.prepare import Prepared, read
 from training import ink
 from training.strokes import SHAPES, draw, trace
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.conftest import MODELS, ROOT, VERSION
+from tests.support.service import MODELS, ROOT, VERSION
 from training.readme import readme
 
 if TYPE_CHECKING:

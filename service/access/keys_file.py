@@ -1,0 +1,90 @@
+"""The file of API keys while the service runs: read again when it has changed, and kept while it cannot be.
+
+In: the file's path. Out: its entries, whenever they are others; and why nobody is let in, if so. A file that cannot be
+read or understood changes nothing but a metric and the log. One that stays away for longer than a rename or the swap of
+a Secret takes lets nobody in. It knows no request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from typing import TYPE_CHECKING
+
+from ..settings import SettingsError
+from ..system import files
+from . import keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from ..observability.metrics import Metrics
+    from .keys import Entry
+
+LOOK_SECONDS = 1.0  # between two looks at the file
+GONE_SECONDS = 10.0  # for which it may be missing
+LOG_SECONDS = 60.0  # between two lines about a file that cannot be read
+
+log = logging.getLogger("service")
+
+
+class KeysFile:
+    """One file, followed; `changed` takes its entries."""
+
+    def __init__(self, path: Path, metrics: Metrics, changed: Callable[[list[Entry]], None]) -> None:
+        self._path = path
+        self._metrics = metrics
+        self._changed = changed
+        self._state: tuple[int, int, int] | None = None  # of what was read last, and well
+        self._missing_since = math.inf
+        self._logged = -math.inf
+        self.trouble: str | None = "the file of API keys cannot be read"  # why nobody is let in, if so
+        self.look()
+
+    @contextlib.asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """Look at it once a second while the context is open."""
+        task = asyncio.create_task(self._follow())
+        yield
+        task.cancel()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                self.look()
+            except Exception:  # whatever it is, the next look may do
+                log.exception("looking at the file of API keys failed")
+
+    def look(self) -> None:
+        """Read the file if it has changed."""
+        state = files.state(self._path)
+        if state is not None and state == self._state:
+            return
+        try:
+            entries = keys.read(self._path)
+        except SettingsError as error:
+            self._keep(error, missing=isinstance(error, keys.MissingFile))
+        else:
+            self._state, self._missing_since, self._logged, self.trouble = state, math.inf, -math.inf, None
+            self._metrics.keys_unreadable.set(0)
+            self._changed(entries)
+            log.info("%d API keys are known", len(entries))
+
+    def _keep(self, error: SettingsError, *, missing: bool) -> None:
+        """Keep the keys from before, unless the file has been missing for long."""
+        now = time.monotonic()
+        self._state = None
+        self._metrics.keys_unreadable.set(1)
+        self._missing_since = min(self._missing_since, now) if missing else math.inf
+        if now - self._missing_since >= GONE_SECONDS and self.trouble is None:
+            self.trouble = "the file of API keys is missing"
+            self._logged = -math.inf
+            self._changed([])
+        if now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            log.error("%s; %s", error, "the keys from before stay" if self.trouble is None else "nobody is let in")

@@ -1,0 +1,62 @@
+"""What a browser shows: the drawing page and the API's documentation, with headers that keep others out of both.
+
+In: an app. Out: the same, with the routes of their files. It knows files and headers, and nothing that they ask for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fastapi_offline
+from fastapi import FastAPI, HTTPException
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import FileResponse, Response
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+PAGE = Path(__file__).parents[1] / "page"
+SWAGGER = Path(fastapi_offline.__file__).parent / "static"
+# They may load and ask only what comes from here, and nobody may frame them; pictures that they make are data: and
+# blob:.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+class _Files(StaticFiles):
+    """Files of a folder, each at one path."""
+
+    def get_path(self, scope: Scope) -> str:
+        """The path below the folder; 404 where there are dots or slashes in it that would lead to the same."""
+        path = super().get_path(scope)
+        if scope["path"] != f"{scope['root_path']}/{path}":
+            raise HTTPException(404)
+        return path
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        """The file, with the headers."""
+        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers.update(HEADERS)
+        return response
+
+
+def add_pages(app: FastAPI) -> None:
+    """Add both pages, and the files that they load."""
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers=HEADERS)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> FileResponse:
+        return FileResponse(PAGE / "docs.html", headers=HEADERS)
+
+    app.mount("/page", GZipMiddleware(_Files(directory=PAGE)), name="page")
+    app.mount("/static-offline-docs", _Files(directory=SWAGGER), name="docs")

@@ -1,0 +1,136 @@
+"""A model version, verified: a folder `<model_dir>/<n>/` in, the bytes to serve and their card out.
+
+In: `model.onnx`, `model.json`, `golden.npz`. Out: `Files`, whose checksums are right, and an `Artefact`, or one
+`ModelError` that names the file, what was expected and what was found. The checksum is taken over the very bytes that
+are then given to the runtime. It knows the contract (models/README.md); it does not run the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from ..errors import ModelError
+from ..system import files
+from ..versions import folder as versions
+from . import operators
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..picture.decode import Pixels
+
+    Probabilities = NDArray[np.float32]
+
+SCHEMA = "mnist-mlp/1"  # models/README.md tells what it holds
+# Of each file. A model of this size takes five times as much while it is checked, and twice for each worker after it.
+LIMITS = {"model.json": 2**20, "model.onnx": 32 * 2**20, "golden.npz": 2**20}
+NAME = 80  # characters, of a model's name, which answers quote
+
+
+class Files(NamedTuple):
+    """What the files of a version hold, read once; they have the checksums that the card says."""
+
+    folder: Path
+    card: bytes
+    model: bytes
+    golden: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """Another digest, other files; the checksums of the others stand in the card."""
+        return hashlib.sha256(self.card).digest()
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A version whose files agree with each other."""
+
+    name: str
+    version: str
+    sha256: str
+    model: bytes
+    card: dict[str, Any]
+    golden_images: Pixels  # uint8[M,1,28,28]
+    golden_probabilities: Probabilities  # float32[M,10]
+
+
+def read(model_dir: Path, version: str = "latest") -> Artefact:
+    """Read and check `model_dir/version`; `latest` is the highest number there. Raises `ModelError`."""
+    return checked(read_files(model_dir, version))
+
+
+def read_files(model_dir: Path, version: str = "latest") -> Files:
+    """Read the files of `model_dir/version`, which have the right checksums; raises `ModelError`."""
+    folder = model_dir / (version if version != versions.LATEST else str(versions.numbers(model_dir)[0]))
+    try:
+        with files.opened(folder) as descriptor:
+            found = Files(folder, *(_bytes(folder / name, limit, descriptor) for name, limit in LIMITS.items()))
+    except NotADirectoryError:
+        stands = "a symbolic link" if folder.is_symlink() else "something else"
+        raise ModelError(f"{folder}: expected a folder, found {stands}") from None
+    except OSError as error:
+        raise ModelError(f"{folder}/model.json: expected a readable file, found {error.strerror}") from None
+    card = _card(found)
+    _check_hash(folder / "model.onnx", found.model, card["sha256"])
+    _check_hash(folder / "golden.npz", found.golden, card["golden_sha256"])
+    return found
+
+
+def checked(found: Files) -> Artefact:
+    """What files say, whose operators are looked at first; raises `ModelError`."""
+    operators.check(f"{found.folder}/model.onnx", found.model)
+    return opened(found)
+
+
+def opened(found: Files) -> Artefact:
+    """What files say that were checked already, maybe by another process; raises `ModelError`."""
+    from . import golden  # noqa: PLC0415 - the parent of several workers does without NumPy
+
+    card = _card(found)
+    images, probabilities = golden.read(f"{found.folder}/golden.npz", found.golden)
+    return Artefact(card["name"], str(card["version"]), card["sha256"], found.model, card, images, probabilities)
+
+
+def _bytes(path: Path, limit: int, folder: int) -> bytes:
+    try:
+        return files.read(Path(path.name), limit, name=str(path), folder=folder).data
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: expected a readable file, found {error.strerror}") from None
+
+
+def _check_hash(path: Path, data: bytes, expected: str) -> None:
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise ModelError(
+            f"{path}: expected sha256 {expected[:64]} (model.json), found {found} over {len(data):,} bytes: "
+            "the file is truncated or altered"
+        )
+
+
+def _card(found: Files) -> dict[str, Any]:
+    path = found.folder / "model.json"
+    try:
+        card = orjson.loads(found.card)
+    except orjson.JSONDecodeError as error:
+        raise ModelError(f"{path}: expected JSON, found {error}") from None
+    if not isinstance(card, dict) or card.get("schema") != SCHEMA:
+        schema = card.get("schema") if isinstance(card, dict) else type(card).__name__
+        raise ModelError(f"{path}: expected schema {SCHEMA!r}, found {_quoted(schema)}")
+    for key, kind in (("name", str), ("version", int), ("sha256", str), ("golden_sha256", str)):
+        if not isinstance(card.get(key), kind):
+            raise ModelError(f"{path}: expected {key} to be of type {kind.__name__}, found {_quoted(card.get(key))}")
+    if not (0 < len(card["name"]) <= NAME and card["name"].isprintable()):
+        raise ModelError(f"{path}: expected a name of 1 to {NAME} printable characters, found {_quoted(card['name'])}")
+    if str(card["version"]) != found.folder.name:
+        raise ModelError(f"{path}: expected version {found.folder.name} (its folder), found {card['version']}")
+    return card
+
+
+def _quoted(value: object) -> str:
+    return type(value).__name__ if isinstance(value, dict | list) else repr(value)[:80]

@@ -1,0 +1,141 @@
+"""The check of a version's files by a process of its own, limited in memory and in time, as the service sees it.
+
+In: files that were read, and the most pictures of one run. Out: nothing, or one `ModelError`. What the process says is
+one short message; whatever it does, and wherever it hangs, it is killed when its time is over or nobody waits for it.
+What it does is `service.model.check_process`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError, NotChecked
+from ..system import confinement
+from . import artefact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..settings import Settings
+    from .artefact import Files
+
+SECONDS = 8.0  # from the start of the process to its verdict; a load that a client asked for is answered within 12
+# What a model of `artefact.LIMITS` takes beyond the interpreter, and for each picture the numbers between its layers.
+MEMORY, PICTURE_MEMORY = 112 * 2**20, 32 * 2**10
+PICTURES = 145  # the most of one run, where MNIST_MAX_IMAGES is less: of an explanation
+GOOD = b"+"
+MAX_WORDS = 1000  # bytes of a verdict
+LENGTHS = struct.Struct("!QQQ")  # of card, model and golden batch, which follow
+ROOT = Path(__file__).parents[2]
+LOOK_SECONDS = 0.05
+
+
+def memory(max_images: int) -> int:
+    """Bytes that a version may take while it is checked, and so for each run after it."""
+    return MEMORY + PICTURE_MEMORY * max(max_images, PICTURES)
+
+
+def check(settings: Settings, number: int) -> None:
+    """Have a version of the folder checked; raises `ModelError`."""
+    files = artefact.read_files(settings.model_dir, str(number))
+    with checking(files, settings.max_images, lambda: False) as begun:
+        begun.wait()
+
+
+@contextlib.contextmanager
+def checking(files: Files, max_images: int, stopped: Callable[[], bool]) -> Iterator[Check]:
+    """A check that has begun, and ends with the context; raises `NotChecked` where no process can be started."""
+    try:
+        check = Check(files, max_images, stopped)
+    except OSError as error:
+        raise NotChecked(f"{files.folder}: no process can be started that checks it: {error.strerror}") from None
+    try:
+        yield check
+    finally:
+        check.end()
+
+
+class Check:
+    """One process that checks files, from its start on."""
+
+    def __init__(self, files: Files, max_images: int, stopped: Callable[[], bool]) -> None:
+        """Start it; raises `OSError`. It is given up when `stopped` says so."""
+        self._folder = files.folder
+        self._stopped = stopped
+        self._memory = memory(max_images)
+        self._until = time.monotonic() + SECONDS
+        words = [os.getpid(), self._memory, max(max_images, PICTURES), files.folder]
+        with os.fdopen(os.memfd_create("version"), "r+b", buffering=0) as handed:
+            for part in (LENGTHS.pack(*map(len, files[1:])), *files[1:]):
+                handed.write(part)
+            handed.seek(0)
+            self._process = subprocess.Popen(  # noqa: S603 - this program's own module
+                [sys.executable, "-m", "service.model.check_process", *map(str, words)],
+                stdin=handed,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=ROOT,
+                env=confinement.environment(),
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def wait(self) -> None:
+        """Wait for the verdict; raises `ModelError`, or `NotChecked` where nobody wants it any more."""
+        words = self._words()
+        if words.startswith(GOOD):
+            return
+        if words:
+            sentence = words[1:].decode(errors="replace")
+            raise ModelError("".join(letter if letter.isprintable() else "?" for letter in sentence))
+        raise ModelError(
+            f"{self._folder}: expected a model that is checked in {self._memory >> 20} MiB, "
+            f"found that the check ends with {self._ending()}"
+        )
+
+    def end(self) -> None:
+        """Kill it, whatever it does."""
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it may be held up by a disk
+            self._process.wait(1)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def _words(self) -> bytes:
+        """What it says until it says no more; nothing where it ended without a word."""
+        assert self._process.stdout is not None
+        words = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while not words.startswith(GOOD) and len(words) < MAX_WORDS:
+                if self._stopped():
+                    raise NotChecked(f"{self._folder}: nobody waits for its check any more")
+                if time.monotonic() > self._until:
+                    raise ModelError(
+                        f"{self._folder}: expected a model that is checked in {SECONDS:g} s, found that it takes longer"
+                    )
+                if selector.select(LOOK_SECONDS):
+                    piece = os.read(self._process.stdout.fileno(), MAX_WORDS - len(words))
+                    if not piece:
+                        break
+                    words += piece
+        return words
+
+    def _ending(self) -> str:
+        try:
+            code = self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            return "no verdict"
+        return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -1,0 +1,85 @@
+"""The loaded model that answers: uint8[N,1,28,28] in, float32[N,10] probabilities out.
+
+It is made from a verified `Artefact`, proves itself on the golden batch (which also warms it up), measures what its
+runs cost, and is trusted from then on: no check per request. It knows ONNX Runtime; it does not know pictures, requests
+or metrics.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+# Read by the runtime when it is imported: since 1.29 it sends telemetry on Linux unless told not to.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import numpy as np
+import onnxruntime as ort
+
+from ..errors import ModelError
+from . import artefact, cost_curve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..picture.decode import Pixels
+    from .artefact import Artefact, Probabilities
+
+# Kernels differ from CPU to CPU in the last bits of float32; a wrong graph differs in the first digits.
+GOLDEN_TOLERANCE = 1e-3
+
+
+class Classifier:
+    """One verified model version, ready to answer."""
+
+    def __init__(self, verified: Artefact) -> None:
+        self.name = verified.name
+        self.version = verified.version
+        self.sha256 = verified.sha256
+        self.card = verified.card
+        self.identity = {"name": self.name, "version": self.version}  # as answers name it
+        self._session = _session(verified)
+        self._check_golden(verified)
+        self.costs = cost_curve.measure(self.predict)
+
+    @classmethod
+    def load(cls, model_dir: Path, version: str = "latest") -> Classifier:
+        """Reads, verifies and warms up a version below `model_dir`; raises `ModelError`."""
+        return cls(artefact.read(model_dir, version))
+
+    def predict(self, images: Pixels) -> Probabilities:
+        """Probabilities float32[N,10] of images uint8[N,1,28,28], light ink on dark."""
+        (probabilities,) = self._session.run(None, {"images": images})
+        return probabilities  # type: ignore[no-any-return]
+
+    def _check_golden(self, verified: Artefact) -> None:
+        found = self.predict(verified.golden_images)
+        difference = float(np.abs(found - verified.golden_probabilities).max())
+        if not difference <= GOLDEN_TOLERANCE:
+            raise ModelError(
+                f"model {self.name} version {self.version}: expected the golden batch's probabilities "
+                f"within {GOLDEN_TOLERANCE}, found a difference of {difference:.3g}"
+            )
+
+
+def _session(verified: Artefact) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    # One thread per worker: a small model is answered faster than threads can be woken, and idle ones would spin.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    # Else the runtime would look itself what the bytes are, and take its own format, in which nothing was checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    where = f"model {verified.name} version {verified.version}"
+    try:
+        session = ort.InferenceSession(verified.model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - the runtime raises a dozen unrelated classes
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{where}: expected a model that ONNX Runtime loads, found {first_line[:300]}") from None
+    session._model_bytes = None  # it would keep them for making itself anew, as for a GPU that fails
+    found = [(x.name, x.type, x.shape[1:]) for x in (*session.get_inputs(), *session.get_outputs())]
+    expected = [("images", "tensor(uint8)", [1, 28, 28]), ("probabilities", "tensor(float)", [10])]
+    if found != expected or any(isinstance(x.shape[0], int) for x in session.get_inputs()):
+        raise ModelError(f"{where}: expected the signature {expected} with a free batch size, found {found}")
+    return session

@@ -1,0 +1,60 @@
+"""What one run of a model costs, by the number of pictures in it.
+
+In: a way to run the model. Out: `Costs`. They are CPU time, which a busy machine spoils less than it spoils the clock:
+how much longer runs take there is the batcher's to learn. It knows neither queues nor requests.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..picture.decode import Pixels
+    from .artefact import Probabilities
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+ROUNDS = 3  # the cheapest is taken
+BUDGET = 0.1  # seconds: what a large model does not reach by then is drawn on from what it has
+
+
+class Costs:
+    """Seconds of one run of the model."""
+
+    def __init__(self, measured: Mapping[int, float]) -> None:
+        """`measured` are seconds by number of pictures, in rising order."""
+        largest = max(measured)
+        seconds = np.interp(np.arange(largest + 1), [0, *measured], [0.0, *measured.values()])
+        self._seconds: list[float] = seconds.tolist()  # by number of pictures
+
+    def __str__(self) -> str:
+        return ", ".join(f"{size}: {self.seconds(size) * 1e3:.3g}" for size in SIZES)
+
+    def seconds(self, pictures: int) -> float:
+        """Of one run with so many pictures; of several runs, where it is more than were measured."""
+        largest = len(self._seconds) - 1
+        if pictures <= largest:
+            return self._seconds[pictures]
+        return self._seconds[largest] * pictures / largest
+
+
+def measure(predict: Callable[[Pixels], Probabilities]) -> Costs:
+    """Run the model with 1, 2, 4 … pictures, for about `BUDGET` seconds at most."""
+    started = time.thread_time()
+    measured: dict[int, float] = {}
+    for size in SIZES:
+        images = np.zeros((size, 1, 28, 28), np.uint8)
+        measured[size] = min(_cpu_seconds(predict, images) for _ in range(ROUNDS))
+        if time.thread_time() - started > BUDGET:
+            break
+    return Costs(measured)
+
+
+def _cpu_seconds(predict: Callable[[Pixels], Probabilities], images: Pixels) -> float:
+    started = time.thread_time()
+    predict(images)
+    return time.thread_time() - started

@@ -1,0 +1,105 @@
+"""uvicorn's server as every process of the service runs it: its settings, its connections, and the end of its process.
+
+In: an app, and the listening socket. Out: HTTP until a signal comes, then the exit code. It knows neither workers nor
+routes.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+
+from ..api.metrics_port import MetricsProtocol
+from ..connection.drain import LAST_SECONDS
+from ..connection.fast_path import Protocol
+from ..connection.handshake import Handshake
+from .accept import Acceptor
+from .connection_counts import Shares
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import Callable
+    from types import FrameType
+
+    from fastapi import FastAPI
+
+    from ..settings import Settings
+    from .watchdog import Watchdog
+
+ROUND_SECONDS = 0.3  # that uvicorn takes beside what it waits for
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, but for how connections come, and that its process is gone in time."""
+
+    def __init__(self, settings: Settings, app: FastAPI, shares: Shares, watchdog: Watchdog) -> None:
+        super().__init__(_config(settings, app))
+        self._shares = shares
+        self._watchdog = watchdog
+
+    def run_to_end(self, listeners: list[socket.socket]) -> int:
+        """Serve until a signal comes; 0, or STARTUP_FAILURE where the app could not start."""
+        try:
+            self.run(listeners)
+        except SystemExit:
+            return STARTUP_FAILURE
+        return 0
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal comes."""
+        async with self._watchdog.watching():
+            await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the app, then take connections from the listening socket, and from that of the metrics' port."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        assert sockets
+        listener, *others = sockets
+        state = self.lifespan.state
+        made_by = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        self.servers = [self._acceptor(listener, made_by, self._shares, state)]  # type: ignore[list-item]
+        for metrics_port in others:
+            acceptor = self._acceptor(metrics_port, MetricsProtocol, Shares(1), state["metrics_port"])
+            self.servers.append(acceptor)  # type: ignore[arg-type]
+        self.started = True
+        self._watchdog.ready()
+
+    def _acceptor(
+        self,
+        listener: socket.socket,
+        made_by: Callable[..., asyncio.Protocol],
+        shares: Shares,
+        state: dict[str, Any],
+    ) -> Acceptor:
+        protocol = functools.partial(made_by, config=self.config, server_state=self.server_state, app_state=state)
+        return Acceptor(listener, protocol, shares, state["connections"], state["drain"])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came, or the drain after it is over."""
+        self._watchdog.end_in_time()
+        super().handle_exit(sig, frame)
+
+
+def _config(settings: Settings, app: FastAPI) -> uvicorn.Config:
+    # What is open then is cut off, with some time left to close what the app has opened.
+    margin = min(1.0, settings.shutdown_seconds / 5) + LAST_SECONDS + ROUND_SECONDS
+    return uvicorn.Config(
+        app,
+        http=Protocol if settings.tls_cert_file is None else Handshake,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        proxy_headers=False,  # `service.access.proxies` reads them, on both paths
+        server_header=False,
+        log_config=None,
+        log_level="warning",
+        timeout_graceful_shutdown=max(0.0, settings.shutdown_seconds - settings.drain_seconds - margin),  # type: ignore[arg-type]
+    )

@@ -1,0 +1,137 @@
+"""Ends the process when its event loop is blocked, or when it does not end in time, so that another can take its place.
+
+In: an event loop, seconds, and when the process is to be gone. Out: every thread's stack in the log, and exit code 1;
+or at the end of the time to end, exit code 0. A thread looks at the loop; code that never lets go of the interpreter
+stops this thread too, and is left to whoever watches the process from outside (`service.process.heartbeat`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from ..system import signals
+from . import heartbeat
+from .heartbeat import MARGIN_SECONDS, TICK_SECONDS, Clock, Heart
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import FrameType
+
+BEAT_SECONDS = 0.5
+
+log = logging.getLogger("service")
+
+
+class Watchdog:
+    """Watches one process from inside, and shows its signs of life to whoever watches it from outside."""
+
+    def __init__(self, stall_seconds: float, shutdown_seconds: float, start_heart: Callable[[], Heart]) -> None:
+        """`start_heart` is called when there is an event loop; it raises `OSError`."""
+        self._start_heart = start_heart
+        self._stall_seconds = stall_seconds or math.inf  # 0: never
+        self._shutdown_seconds = max(shutdown_seconds, signals.LEAST_SECONDS)
+        self._beats = 0
+        self._ends_at = math.inf  # seconds, monotonic
+
+    def end_in_time(self) -> None:
+        """A signal came: at the end of its time the process is gone, whatever hangs. It may be called again."""
+        if self._ends_at == math.inf:
+            self._ends_at = time.monotonic() + self._shutdown_seconds - signals.LAST_SECONDS
+            signals.kill_within(self._shutdown_seconds + signals.LATE_SECONDS)
+
+    def ready(self) -> None:
+        """The process serves."""
+        self._heart.ready()
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Watch this event loop while the context is open, and the time to end also afterwards."""
+        self._heart = self._start_heart()
+        with contextlib.suppress(ValueError, OSError, RuntimeError):  # there is no stderr
+            faulthandler.register(heartbeat.DUMP_SIGNAL)
+        task = asyncio.create_task(self._beat())
+        try:
+            threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        except RuntimeError as error:  # Python's, where the system has no more threads
+            raise OSError(f"{error}") from None
+        try:
+            yield
+        finally:
+            self._stall_seconds = math.inf
+            task.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            self._beats += 1
+            self._heart.beat()
+            await asyncio.sleep(min(BEAT_SECONDS, self._stall_seconds / 4))
+
+    def _watch(self) -> None:
+        clock, beats, last = Clock(), self._beats, 0.0
+        while True:
+            time.sleep(max(0.0, min(TICK_SECONDS, self._ends_at - time.monotonic())))
+            now = clock.tick()
+            if beats != self._beats:
+                beats, last = self._beats, now
+            if now - last > self._stall_seconds:
+                stacks = [_stack(frame) for frame in sys._current_frames().values()]
+                log.critical(
+                    "the event loop has been blocked for %g s",
+                    self._stall_seconds,
+                    extra={"fields": {"stacks": stacks}},
+                )
+                signals.end(1)
+            if time.monotonic() >= self._ends_at:
+                log.warning("what is not done after %g s is cut off", self._shutdown_seconds)
+                signals.end(0)
+
+
+class OuterWatchdog(Heart):
+    """A process of its own that watches this one: for a service of one process, whose parent is not ours."""
+
+    def __init__(self, seconds: float) -> None:
+        """Start it, unless `seconds` is 0; raises `OSError`."""
+        self._command = [sys.executable, "-IS", heartbeat.__file__, str(os.getpid()), str(seconds + MARGIN_SECONDS)]
+        self._failed = False
+        if seconds:
+            self._start()
+        else:
+            super().__init__(None)
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - our own words
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        assert self._process.stdin is not None
+        super().__init__(self._process.stdin.fileno())
+
+    def lost(self) -> None:
+        """Somebody has killed it: start another."""
+        self._process.wait()
+        try:
+            self._start()
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                log.error("the process that watches this one cannot be started again: %s", error)
+            self._failed = True
+
+
+def _stack(frame: FrameType | None) -> list[str]:
+    """Where a thread is, the innermost last. No source is read: the disk may be what it waits for."""
+    lines: list[str] = []
+    while frame is not None:
+        code = frame.f_code
+        lines.append(f"{code.co_filename}:{frame.f_lineno} {code.co_qualname}")
+        frame = frame.f_back
+    return lines[::-1]

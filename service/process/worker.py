@@ -1,0 +1,77 @@
+"""One of several worker processes: from its first instruction to its end.
+
+In: on stdin, its job, as JSON: settings, and descriptors that its parent has handed over. Out: answers, and signs of
+life for its parent. It ends with its parent. It knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..system import confinement, signals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def spawn_main() -> None:
+    """Run in a new process, which its parent has started with its signals held."""
+    signals.install()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.HELD)
+    import orjson
+
+    from .exit_codes import ended
+
+    job = orjson.loads(sys.stdin.buffer.read())
+    # Else workers whose parent was killed would hold the port, and no new service could start.
+    confinement.end_with(job["parent"], signal.SIGTERM)
+    signals.end(ended("worker", lambda: _serve(job)))
+
+
+def _serve(job: dict[str, Any]) -> int:
+    # Each is imported here: a signal ends the process from its first instruction on, and these take their time.
+    from ..settings import Settings
+
+    settings = Settings(**job["settings"])
+    with uncollected():
+        from ..app import create_app
+        from ..connection.drain import Drain
+        from ..errors import ModelError
+        from ..observability import logs, metrics
+        from ..versions.manager import Models
+        from ..versions.shared_state import Orders
+        from .connection_counts import Shares
+        from .heartbeat import Heart
+        from .server import Server
+        from .watchdog import Watchdog
+
+        for descriptor in (*job["listeners"], job["heart"]):
+            os.set_inheritable(descriptor, False)
+        logs.start(settings.log_level)
+        orders = Orders(shared=True, descriptor=job["orders"], verified=job["verified"])
+        models = Models(settings, orders)
+        if not orders.unloaded:
+            with contextlib.suppress(ModelError):  # what kept one version from serving must not end the others
+                models.start()
+        watchdog = Watchdog(settings.stall_seconds, settings.shutdown_seconds, lambda: Heart(job["heart"]))
+        drain = Drain(settings.drain_seconds, on_begin=watchdog.end_in_time)
+        app = create_app(settings, models, metrics.registry(), drain)
+        server = Server(settings, app, Shares(settings.workers, job["shares"]), watchdog)
+    return server.run_to_end([socket.socket(fileno=listener) for listener in job["listeners"]])
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """What is made meanwhile stays to the end: the garbage collector need not look through it, now or later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

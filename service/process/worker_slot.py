@@ -1,0 +1,78 @@
+"""The place of one worker: filled again when its worker dies, the sooner the longer they live.
+
+In: workers that end, or cannot be started. Out: another one, after pauses that grow while that goes on; and a line in
+the log for each end, with its reason. It knows no other place.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from .worker_process import WorkerProcess
+
+if TYPE_CHECKING:
+    from .heartbeat import Clock
+    from .worker_process import Job
+
+STEADY_SECONDS = 10.0  # a worker that lived for so long was sound
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds, after the second end in succession, and after many
+LONGEST_PAUSE_SERVING = 1.0  # where it has served before it died
+
+log = logging.getLogger("service")
+
+
+class Place:
+    """One worker, or none for a while."""
+
+    def __init__(self, job: Job, clock: Clock) -> None:
+        self.worker: WorkerProcess | None = None
+        self._job = job
+        self._clock = clock
+        self._due = 0.0  # when the next may be started, by the clock
+        self._ends = 0  # in succession
+
+    def fill(self) -> bool:
+        """Start a worker where none is, unless it is too early; whether one was started."""
+        if self.worker is not None or self._clock.now < self._due:
+            return False
+        self.worker = self.start()
+        if self.worker is None:
+            self._pause(LONGEST_PAUSE)
+        return self.worker is not None
+
+    def start(self) -> WorkerProcess | None:
+        """A worker, which may take this place; None where the system does not let it start."""
+        try:
+            return WorkerProcess(self._job, self._clock)
+        except (OSError, MemoryError) as error:
+            log.error("a worker cannot be started: %s", error)
+            return None
+
+    def take_over(self, new: WorkerProcess) -> WorkerProcess | None:
+        """This worker has the place now; returns the one that had it."""
+        old, self.worker, self._ends = self.worker, new, 0
+        return old
+
+    def lose(self) -> None:
+        """Its worker has ended."""
+        worker, self.worker = self.worker, None
+        assert worker is not None
+        if worker.seconds >= STEADY_SECONDS:
+            self._ends = 0
+        pause = self._pause(LONGEST_PAUSE_SERVING if worker.ready else LONGEST_PAUSE)
+        log.error(
+            "worker %d has ended after %.1f s: %s; in succession: %d; another one starts in %g s",
+            worker.pid,
+            worker.seconds,
+            worker.reason,
+            self._ends,
+            pause,
+        )
+
+    def _pause(self, longest: float) -> float:
+        """Nothing starts here for a while; for how long."""
+        self._ends += 1
+        pause = 0.0 if self._ends == 1 else min(FIRST_PAUSE * 2.0 ** min(self._ends - 2, 10), longest)
+        self._due = self._clock.now + pause
+        return pause

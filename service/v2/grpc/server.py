@@ -1,0 +1,107 @@
+"""The gRPC server of one worker: opened and closed with the app, in its event loop.
+
+In: what the app has. Out: the port, answered until the drain lets no more connections in, or the block ends; what was
+accepted by then is answered first. All workers listen on one port (SO_REUSEPORT), which `service.__main__` keeps for
+them. It knows no method.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import grpc
+
+from . import limits
+from .calls import SERVICE, Calls
+from .credentials import credentials
+from .health import Health
+from .limits import Limits
+from .methods import Methods
+from .requests import Requests
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ...access.authorisation import Access
+    from ...connection.body_budget import Bodies
+    from ...connection.drain import Drain
+    from ...inference.engine import Predictor
+    from ...observability.metrics import Metrics
+    from ...observability.requests import Observer
+    from ...settings import Settings
+    from ...versions.manager import Models
+
+IDLE_SECONDS = 300  # a connection without a call is closed; its client makes another for the next
+PENDING = 1024  # calls that core has, and nobody has looked at
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    *,
+    settings: Settings,
+    models: Models,
+    predictor: Predictor,
+    observer: Observer,
+    access: Access | None,
+    watched: Metrics,
+    bodies: Bodies,
+    drain: Drain,
+    unready: Callable[[], str | None],
+) -> AsyncIterator[None]:
+    """Inference and health at `settings.grpc_port`."""
+    allowed = Limits(settings, bodies, watched)
+    methods = Methods(predictor, models, settings, watched, unready)
+    requests = Requests(observer, access, watched, allowed.departures)
+    calls = Calls(methods, observer, requests, allowed)
+    health = Health({"", SERVICE.full_name}, unready, drain.closing, allowed)
+    server = grpc.aio.server(options=_options(settings, allowed))
+    server.add_generic_rpc_handlers([calls.handler(), health.handler()])
+    _listen(server, settings)
+    await server.start()
+
+    # No answer takes longer than `timeout_seconds`: what is still open then waits for its client.
+    grace = min(max(0, settings.shutdown_seconds - settings.drain_seconds), settings.timeout_seconds)
+
+    async def end() -> None:
+        await drain.closing.wait()
+        # Connections that gRPC has not accepted when it stops would be reset. Those that are refused now come again
+        # when this socket is closed, to other workers.
+        allowed.sockets.refuse()
+        async with requests.held():
+            stopped = asyncio.create_task(server.stop(grace))
+            await asyncio.sleep(0)  # now the clients are told, before they are answered
+            calls.end()
+        await stopped
+
+    ending = asyncio.create_task(end())
+    async with health.followed(), allowed.departures.watched():
+        yield
+        drain.closing.set()
+        await ending
+
+
+def _options(settings: Settings, allowed: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", settings.max_body_bytes),
+        ("grpc.per_message_decompression", 0),  # which is `service.codec.grpc_compression`'s
+        ("grpc.http2.bdp_probe", 0),  # it would let more and more come that nobody reads
+        ("grpc.max_concurrent_streams", limits.STREAMS_OF_ONE),
+        ("grpc.server.max_pending_requests", PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING),
+        ("grpc.max_allowed_incoming_connections", allowed.most_connections),
+        ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+        ("grpc.server_handshake_timeout_ms", round(settings.timeout_seconds * 1000)),
+    ]
+
+
+def _listen(server: grpc.aio.Server, settings: Settings) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{host}:{settings.grpc_port}"
+    tls = credentials(settings)
+    if tls is None:
+        server.add_insecure_port(address)
+    else:
+        server.add_secure_port(address, tls)

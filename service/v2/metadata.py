@@ -1,0 +1,100 @@
+"""What is served, in the words of the Open Inference Protocol, version 2, and of Triton's extensions of it.
+
+In: the models and what a client asked for; then the classifier that serves, the settings, and totals of the metrics.
+Out: values that HTTP answers as JSON, and gRPC as messages of the same fields. It knows neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import service
+
+from ..codec.v2_json import CLASSES, INPUT, OUTPUT
+from ..errors import NoSuchModel
+from ..quoting import quoted
+
+if TYPE_CHECKING:
+    from ..model.classifier import Classifier
+    from ..settings import Settings
+    from ..versions.manager import Models
+
+EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
+
+
+def asked(models: Models, name: str | None, version: str | None) -> Classifier:
+    """What serves; raises `NoSuchModel` unless it is this model, and this version of it, and `NoModel` if nothing is.
+
+    None is any; the canary is there for who names its version. To be asked once for each request, which is then that
+    version's to its end.
+    """
+    classifier, trial = models.served(), models.trial
+    if trial is not None and version == trial.classifier.version:
+        classifier = trial.classifier
+    if name not in {None, classifier.name} or version not in {None, classifier.version}:
+        wanted = quoted(name) if version is None else f"{quoted(name)} version {quoted(version)}"
+        raise NoSuchModel(f"unknown model: {wanted} is not found; {classifier.name} {classifier.version} is served")
+    return classifier
+
+
+def server() -> dict[str, Any]:
+    """The server, and the extensions that it has."""
+    return {"name": "mnist-mlp", "version": service.__version__, "extensions": EXTENSIONS}
+
+
+def metadata(classifier: Classifier) -> dict[str, Any]:
+    """The model's tensors."""
+    return {
+        "name": classifier.name,
+        "versions": [classifier.version],
+        "platform": "onnxruntime_onnx",
+        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, 1, 28, 28]}],
+        "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, CLASSES]}],
+    }
+
+
+def configuration(classifier: Classifier, settings: Settings) -> dict[str, Any]:
+    """The model's configuration, as Triton's clients read it."""
+    pixels = {"name": INPUT, "data_type": "TYPE_UINT8", "format": "FORMAT_NCHW", "dims": [1, 28, 28]}
+    output = {"name": OUTPUT, "data_type": "TYPE_FP32", "dims": [CLASSES], "label_filename": ""}
+    return {
+        "name": classifier.name,
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "max_batch_size": settings.max_images,
+        "input": [pixels],
+        "output": [output],
+    }
+
+
+def statistics(classifier: Classifier, numbers: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """One model's statistics: counts and nanoseconds over all workers, of requests on every route that infers.
+
+    As Triton has it, each part of a request's time is there once for each request that succeeded: its `perf_analyzer`
+    divides by their count, calls what the parts leave of the whole overhead, and ends where counts differ.
+    """
+    nothing = (0, 0)
+    succeeded, spent = numbers.get("success", nothing)
+    failed = numbers.get("failure", nothing)
+
+    def part(stage: str) -> dict[str, int]:
+        return {"count": succeeded, "ns": numbers.get(stage, nothing)[1]}
+
+    return {
+        "name": classifier.name,
+        "version": classifier.version,
+        "last_inference": numbers.get("last", nothing)[1] // 1_000_000,
+        "inference_count": numbers.get("batch", nothing)[1],
+        "execution_count": numbers.get("batch", nothing)[0],
+        "inference_stats": {
+            "success": {"count": succeeded, "ns": spent},
+            "fail": {"count": failed[0], "ns": failed[1]},
+            "queue": part("queue"),
+            "compute_input": part("decode"),
+            "compute_infer": part("inference"),
+            "compute_output": part("encode"),
+            "cache_hit": {"count": 0, "ns": 0},
+            "cache_miss": {"count": 0, "ns": 0},
+        },
+        "batch_stats": [],
+    }

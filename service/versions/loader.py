@@ -1,0 +1,163 @@
+"""The versions of one model on the disk: which is to be loaded, and loading it.
+
+In: the model's folder, and what is loaded already. Out: a verified and warm classifier, or why there is none. A version
+is checked in a process of its own before its bytes are loaded here, once for all workers. One that was refused is not
+loaded again until its files change or it is forgotten. All of it takes a while, and so is for threads; it does not know
+which version answers requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import ModelError, NotChecked
+from ..model import artefact, check
+from ..system import heap
+from . import folder as versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..model.artefact import Files
+    from ..model.classifier import Classifier
+    from ..settings import Settings
+    from .checked_files import Verified
+    from .folder import Canary, Stamp
+
+CHOICE, CANARY = "choice", "canary"
+HIGHEST = 100  # versions that `latest` may come to: each is looked at twice a second
+
+
+class Found(NamedTuple):
+    """A version that is to be loaded, as its files are now."""
+
+    number: int
+    stamp: Stamp
+
+
+class Shelf:
+    """What lies in a model's folder, and what came of it."""
+
+    def __init__(self, settings: Settings, verified: Verified) -> None:
+        self.name: str | None = None  # another model never takes the place of this one
+        self.numbers: list[int] = []  # that lie there
+        self.refused: dict[int, str] = {}  # and why
+        self.missing = {CHOICE: 0, CANARY: 0}  # versions that are named and not there, by what names them
+        self._stamps: dict[int, Stamp] = {}  # as they were when they were loaded or refused
+        self._settings = settings
+        self._verified = verified
+        self._stopped = threading.Event()
+
+    def look(self, current: Classifier | None) -> Found | None:
+        """The version that is to be loaded, if it is not the one that serves; raises `ModelError`."""
+        word = versions.chosen(self._settings)
+        told = versions.canary(self._settings)
+        self.numbers = versions.numbers(self._settings.model_dir)
+        latest = word == versions.LATEST
+        self.missing[CHOICE] = 0
+        for number in versions.without(told, self.numbers)[:HIGHEST] if latest else [int(word)]:
+            found = self._found(number)
+            if found is None:
+                self.missing[CHOICE] = 0 if latest else number
+                continue
+            if not self._known(found, current):
+                return found
+            if _is(current, number):
+                return None
+        return None
+
+    def look_at_canary(
+        self, current: Classifier | None, tried: Classifier | None
+    ) -> tuple[Canary | None, Found | None]:
+        """What is to be tried, if anything is; and its version, if it is to be loaded; raises `ModelError`."""
+        told = versions.canary(self._settings)
+        self.missing[CANARY] = 0
+        if told is None or told.percent is None or current is None or _is(current, told.number):
+            return None, None
+        found = self._found(told.number)
+        self.missing[CANARY] = told.number if found is None else 0
+        return told, None if found is None or self._known(found, tried) else found
+
+    def _found(self, number: int) -> Found | None:
+        """The version, once its files are all there."""
+        stamp = versions.stamp(self._settings.model_dir / str(number))
+        return None if stamp is None else Found(number, stamp)
+
+    def _known(self, found: Found, loaded: Classifier | None) -> bool:
+        """Whether this very version is the one that is `loaded`, or was refused."""
+        number, stamp = found
+        return stamp == self._stamps.get(number) and (_is(loaded, number) or number in self.refused)
+
+    def load(self, found: Found, meanwhile: Callable[[], object] = lambda: None) -> Classifier:
+        """The version, verified and warm; raises `ModelError`, and remembers why.
+
+        `meanwhile` is called while another process checks it.
+        """
+        with self._remembered(found):
+            checked = self._checked(found, meanwhile)
+            from ..model.classifier import Classifier  # noqa: PLC0415 - the parent of several workers loads none
+
+            classifier = Classifier(artefact.opened(checked))
+            if self.name not in {None, classifier.name}:
+                folder = self._settings.model_dir / str(found.number)
+                raise ModelError(f"{folder}: expected model {self.name}, which is served, found {classifier.name}")
+        self.name = classifier.name
+        heap.give_back()  # loading takes four times what is kept
+        return classifier
+
+    def check(self, found: Found, meanwhile: Callable[[], object]) -> int:
+        """The number of a version that a worker may load at once; raises `ModelError`, and remembers why."""
+        with self._remembered(found):
+            self._checked(found, meanwhile)
+        return found.number
+
+    def stop(self) -> None:
+        """Nobody waits for a check any more: end the one that is under way, and begin no other."""
+        self._stopped.set()
+
+    @contextlib.contextmanager
+    def _remembered(self, found: Found) -> Iterator[None]:
+        """Remember how loading a version ends; any error becomes a `ModelError`, and what serves goes on."""
+        self._stamps[found.number] = found.stamp
+        self.refused.pop(found.number, None)
+        try:
+            yield
+        except NotChecked:
+            raise
+        except Exception as error:
+            folder = self._settings.model_dir / str(found.number)
+            reason = str(error) if isinstance(error, ModelError) else f"{folder}: loading it failed with {error!r}"
+            self.refused[found.number] = reason
+            raise ModelError(reason) from error
+
+    def _checked(self, found: Found, meanwhile: Callable[[], object]) -> Files:
+        """The version's files, as a process of their own has found them good; raises `ModelError`."""
+        files = artefact.read_files(self._settings.model_dir, str(found.number))
+        if files.digest not in self._verified:
+            with self._verified.turn(self._stopped.is_set):
+                if files.digest not in self._verified:  # while this worker waited for its turn
+                    with check.checking(files, self._settings.max_images, self._stopped.is_set) as checking:
+                        meanwhile()
+                        checking.wait()
+                    self._verified.add(files.digest)
+        return files
+
+    def missed(self) -> str:
+        """What is named and not there, in words; else nothing."""
+        files = ", ".join(versions.FILES)
+        return "; ".join(
+            f"{self._settings.model_dir}: expected version {number}, which is the {what}, with {files}, found none"
+            for what, number in self.missing.items()
+            if number
+        )
+
+    def nothing(self) -> ModelError:
+        """Why the chosen version is not served."""
+        missing = f"{self._settings.model_dir}: expected a version with {', '.join(versions.FILES)}, found none"
+        return ModelError(next(iter(self.refused.values()), missing))
+
+
+def _is(classifier: Classifier | None, number: int) -> bool:
+    return classifier is not None and classifier.version == str(number)

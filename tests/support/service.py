@@ -1,0 +1,118 @@
+"""What many tests share: the committed model, pictures, and a real service in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import httpx
+import pytest
+from PIL import Image
+
+from service.picture.mnist_format import in_mnist_form, seems_mnist_form
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from service.picture.decode import Pixels
+
+ROOT = Path(__file__).parents[2]
+MODELS = ROOT / "models" / "mnist-mlp"
+VERSION = "2"  # the newest that is committed
+
+
+@dataclass
+class Service:
+    """A running `python -m service`."""
+
+    url: str
+    process: subprocess.Popen[str]
+    grpc: str = ""  # HOST:PORT, where it answers gRPC
+    metrics: str = ""  # the URL of its metrics
+
+    def stop(self) -> int:
+        """Ends it as an operator would; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+@contextlib.contextmanager
+def running_service(*, under: Sequence[str] = (), **settings: Any) -> Iterator[Service]:
+    """Starts the service on a free port with `MNIST_<name>` settings, waits until it is ready, and ends it.
+
+    `under` is a command that becomes the one after it, as prlimit does.
+    """
+    settings = {"port": 0, "workers": 1, "model_dir": MODELS, "model_version": VERSION} | settings
+    environment = os.environ | {f"MNIST_{name.upper()}": str(value) for name, value in settings.items()}
+    command = [*under, sys.executable, "-m", "service"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            addresses: dict[str, str] = {}
+            for line in process.stdout:
+                if found := re.fullmatch(r"  (\w+) +(\S+)\n", line):
+                    addresses[found[1]] = found[2]
+                if line.startswith("Ctrl-C"):
+                    break
+            else:
+                pytest.fail(f"the service ended with exit code {process.wait()}")
+            service = Service(
+                addresses["page"].removesuffix("/"), process, addresses.get("gRPC", ""), addresses["metrics"]
+            )
+            answer = httpx.get(f"{service.url}/readyz", timeout=60)
+            if "model_wait" not in settings:
+                answer.raise_for_status()
+            yield service
+            service.stop()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its workers too, where a test has failed
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    """Wait for something that comes by itself."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+class Digits(NamedTuple):
+    """MNIST's test digits."""
+
+    images: Pixels  # uint8[N,28,28]
+    labels: NDArray[np.int64]  # int64[N]
+
+
+def png(pixels: Pixels, **options: object) -> bytes:
+    """A picture as PNG bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def publish(models: Path, version: int) -> None:
+    """A committed version, whole at once, as export publishes."""
+    shutil.copytree(MODELS / str(version), models / ".unfinished")
+    (models / ".unfinished").rename(models / str(version))
+
+
+def is_mnist_form(pixels: Pixels) -> bool:
+    """Whether `uint8[28, 28]` is in MNIST's own form: it seems so, and is."""
+    return seems_mnist_form(pixels.tobytes()) and in_mnist_form(pixels[None])[0]

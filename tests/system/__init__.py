@@ -1,0 +1,1 @@
+"""Whole processes of the service, with clients, proxies, a browser, Prometheus."""

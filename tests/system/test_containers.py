@@ -1,0 +1,223 @@
+"""The container files: what the images hold and run as, and what Compose grants them.
+
+hadolint and compose-spec read the files as Docker would; the rest are promises that people rely on. No image is built
+here. The health check is run as it stands in the Dockerfile, against a real service.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from compose_spec import PyCompose
+
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.support.service import Service
+
+ROOT = Path(__file__).parents[2]
+HADOLINT = Path(sys.executable).with_name("hadolint")
+
+
+@dataclass
+class Stage:
+    """One `FROM … AS name` of the Dockerfile: its base, and its instructions in order."""
+
+    base: str
+    instructions: list[tuple[str, str]] = field(default_factory=list)
+
+    def all(self, word: str) -> list[str]:
+        return [arguments for instruction, arguments in self.instructions if instruction == word]
+
+    def environment(self) -> dict[str, str]:
+        return dict(pair.split("=", 1) for line in self.all("ENV") for pair in line.split())
+
+
+def read_dockerfile() -> dict[str, Stage]:
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    stages: dict[str, Stage] = {}
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
+        word, _, arguments = line.partition(" ")
+        if word == "FROM":
+            base, _, name = arguments.partition(" AS ")
+            stages[name] = Stage(base)
+        elif word:
+            stages[name].instructions.append((word, arguments))
+    return stages
+
+
+def read_compose() -> PyCompose:
+    """The Compose file as it is when no variable of the environment changes it."""
+    return PyCompose.from_yaml(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "docker-compose.yml").read_text()))
+
+
+STAGES = read_dockerfile()
+IMAGES = ("service", "training")
+COMPOSE = read_compose().to_dict()["services"]
+
+
+def into(image: str) -> str:
+    """Every instruction that can bring something into an image: its own, its bases', and those it copies from."""
+    stage = STAGES[image]
+    sources = {found[1] for line in stage.all("COPY") if (found := re.match(r"--from=(\S+)", line))}
+    origins = [name for name in (stage.base, *sources) if name in STAGES]
+    return "\n".join([*(f"{word} {arguments}" for word, arguments in stage.instructions), *map(into, origins)])
+
+
+def health_check() -> list[str]:
+    (line,) = STAGES["service"].all("HEALTHCHECK")
+    command: list[str] = json.loads(line.partition(" CMD ")[2])
+    return [sys.executable, *command[1:]]
+
+
+def is_healthy(port: int) -> bool:
+    environment = os.environ | {"MNIST_PORT": str(port), "http_proxy": "http://127.0.0.1:1"}
+    return subprocess.run(health_check(), env=environment, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_hadolint_finds_nothing() -> None:
+    """The Dockerfile follows hadolint's rules, every one."""
+    run = subprocess.run([HADOLINT, "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.returncode) == ("", 0)
+
+
+def test_a_plain_build_makes_the_service() -> None:
+    """`docker build .` builds the last stage, and that is the service."""
+    assert list(STAGES)[-1] == "service"
+
+
+def test_the_service_holds_no_training() -> None:
+    """Nothing of training, of torch or of the tests comes into the service's image, by no way round."""
+    assert "serving.txt" in into("service")
+    assert not re.search(r"training|torch|tests|COPY \. ", into("service"))
+    assert "torch.txt" in into("training")
+
+
+def test_dependencies_are_checked_by_hash() -> None:
+    """Every installation is held to the hashes of a lock file, but for torch, whose build is the machine's choice."""
+    installs = [line for stage in STAGES.values() for run in stage.all("RUN") for line in run.split("&&")]
+    locks = [line for line in installs if " install " in line and "torch.txt" not in line]
+    assert len(locks) == len(IMAGES)
+    assert all("--require-hashes" in line and "--no-cache-dir" in line for line in locks)
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_images_run_as_a_numbered_user(image: str) -> None:
+    """The last user of each image is a number other than 0, so that an orchestrator can see that it isn't root."""
+    user, _, group = STAGES[image].all("USER")[-1].partition(":")
+    assert int(user) > 0
+    assert int(group) > 0
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_signals_reach_the_program(image: str) -> None:
+    """The program is started without a shell in between, which would swallow SIGTERM."""
+    (entrypoint,) = STAGES[image].all("ENTRYPOINT")
+    assert json.loads(entrypoint)[:3] == ["python", "-m", image]
+
+
+def test_the_service_finds_its_settings_in_the_image() -> None:
+    """Every MNIST_ variable of the image and of Compose is a setting; the service is reachable from outside."""
+    environment = STAGES["service"].environment() | COMPOSE["service"]["environment"]
+    values = {name.removeprefix("MNIST_").lower(): value for name, value in environment.items() if "MNIST_" in name}
+    assert set(values) <= set(Settings.model_fields)
+    settings = Settings(**values)
+    assert (settings.host, settings.workers) == ("0.0.0.0", 1)  # noqa: S104 - compared, not bound
+    assert settings.model_dir.parent == Path("/models")
+
+
+def test_the_health_check_tells_ready_from_gone(server: Service) -> None:
+    """The image's health check succeeds on a ready service, whatever proxy is set, and fails where none answers."""
+    assert is_healthy(int(server.url.rpartition(":")[2]))
+    assert not is_healthy(1)
+
+
+def test_the_build_sees_only_what_it_copies() -> None:
+    """.dockerignore lets in what the Dockerfile copies, the committed version of the model, and nothing else."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    admitted = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    copied = {
+        source.rstrip("/")
+        for stage in STAGES.values()
+        for line in stage.all("COPY")
+        if not line.startswith("--from")
+        for source in line.split()[:-1]
+    }
+    assert lines[0] == "*"
+    for source in copied:
+        assert [pattern for pattern in admitted if Path(source).match(pattern) or pattern.startswith(f"{source}/")]
+    for pattern in admitted:
+        assert [source for source in copied if Path(source).match(pattern) or pattern.startswith(f"{source}/")]
+
+
+def test_compose_knows_every_word() -> None:
+    """The Compose file obeys the Compose specification."""
+    read_compose().validate()
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_containers_get_no_more_than_they_need(name: str) -> None:
+    """Each container has a read-only root, no capability, no way to new privileges, and an end to CPU and memory."""
+    service = COMPOSE[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert {"cpus", "memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_ports_are_open_to_this_machine_alone(name: str) -> None:
+    """A port is published on the loopback address; opening it to a network is a person's decision."""
+    assert all(port.startswith("127.0.0.1:") for port in COMPOSE[name].get("ports", []))
+
+
+def mounts(name: str) -> list[list[str]]:
+    return [volume.split(":") for volume in COMPOSE[name]["volumes"]]
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_what_is_mounted_exists(name: str) -> None:
+    """Each mount is a folder of the repository or a declared volume: Docker would make a missing folder, as root."""
+    declared = read_compose().to_dict()["volumes"]
+    for source, *_ in mounts(name):
+        assert (ROOT / source).is_dir() if source.startswith(".") else source in declared
+
+
+def test_only_training_writes_models() -> None:
+    """The service and Prometheus read the repository's folders; training alone can write one, models/."""
+    writable = {
+        (name, mount[0]) for name in COMPOSE for mount in mounts(name) if mount[0].startswith(".") and "ro" not in mount
+    }
+    assert writable == {("train", "./models")}
+
+
+def test_training_starts_only_when_asked() -> None:
+    """`docker compose up` serves; training is a profile of its own, and builds its own stage."""
+    assert [name for name in COMPOSE if "profiles" in COMPOSE[name]] == ["train"]
+    assert COMPOSE["train"]["build"]["target"] in STAGES
+
+
+def seconds(text: str) -> float:
+    assert text.endswith("s")
+    return float(text[:-1])
+
+
+def test_open_requests_may_finish_before_the_container_is_killed() -> None:
+    """The grace period at a stop is longer than the time the service gives its open requests."""
+    service: dict[str, Any] = COMPOSE["service"]
+    assert seconds(service["stop_grace_period"]) > int(service["environment"]["MNIST_SHUTDOWN_SECONDS"])
+
+
+def test_containers_are_watched() -> None:
+    """What runs for long has a health check, and starts again when it exits."""
+    for name in ("service", "prometheus"):
+        assert "healthcheck" in COMPOSE[name] or STAGES[name].all("HEALTHCHECK")
+        assert COMPOSE[name]["restart"] == "unless-stopped"

@@ -1,0 +1,127 @@
+"""Surroundings that are not as they should be: the service serves on, or ends with one line that says why not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.service import ROOT, Digits, Service, png, running_service, until
+from tests.system.test_metrics import settled
+from tests.system.test_shutdown import connect
+
+FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+root = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root, and unshare")
+
+
+def answers(service: Service, digits: Digits) -> bool:
+    return httpx.post(f"{service.url}/predict", content=png(digits.images[0])).status_code == 200
+
+
+def changed(mounts: str) -> list[str]:
+    """A command that makes these mounts, for itself alone, and becomes the one after it."""
+    return ["unshare", "--mount", "sh", "-ec", f'{mounts}; exec "$@"', "sh"]
+
+
+@root
+def test_full_memory_for_metrics_is_passed_over(digits: Digits) -> None:
+    """With two workers and no room in /dev/shm the metrics are shared on the disk."""
+    with running_service(workers=2, under=changed("mount -t tmpfs -o size=64k none /dev/shm")) as service:
+        for _ in range(5):
+            assert answers(service, digits)
+        settled(service.url, 5)
+
+
+@root
+@pytest.mark.parametrize(
+    ("mounts", "said"),
+    [
+        (
+            "for folder in /dev/shm $SMALL; do mount -t tmpfs -o size=64k none $folder; done; export TMPDIR=$SMALL",
+            "service: the workers' metrics need 16 MiB, and neither /dev/shm nor {small} has them; "
+            "set TMPDIR, or MNIST_WORKERS=1\n",
+        ),
+        (
+            "for folder in /dev/shm /tmp /var/tmp $PWD; do mount --bind -r $folder $folder; done; unset TMPDIR",
+            "service: [Errno 2] No usable temporary directory found in",
+        ),
+    ],
+    ids=["full", "read-only"],
+)
+def test_no_place_for_metrics_is_told(mounts: str, said: str, tmp_path: Path) -> None:
+    """One line, and exit code 4; with one worker nothing is written at all."""
+    command = [sys.executable, "-m", "service", "--port", "0"]
+    ended = subprocess.run(
+        [*changed(mounts), *command, "--workers", "2"],
+        cwd=ROOT,
+        env=os.environ | {"SMALL": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 4
+    assert ended.stderr.startswith(said.format(small=tmp_path))
+    assert ended.stderr.count("\n") == 1
+
+
+@root
+def test_a_read_only_disk_is_enough_for_one_worker(digits: Digits) -> None:
+    """As containers with a read-only root have it."""
+    mounts = "for folder in /dev/shm /tmp /var/tmp $PWD; do mount --bind -r $folder $folder; done"
+    with running_service(under=changed(mounts)) as service:
+        assert answers(service, digits)
+
+
+@root
+def test_no_names_are_looked_up(digits: Digits) -> None:
+    """Without DNS and without /etc/hosts it starts and answers."""
+    mounts = "for file in /etc/hosts /etc/resolv.conf; do mount --bind /dev/null $file; done"
+    with running_service(under=changed(mounts)) as service:
+        assert answers(service, digits)
+
+
+@root
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_user_will_do(digits: Digits, workers: int) -> None:
+    """A number that no passwd file knows, as some platforms choose it, without a home and without privileges."""
+    # All of what root may, but to be root: so it reads this checkout wherever it lies.
+    read = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    user = ["setpriv", "--reuid=41235", "--regid=0", "--clear-groups", *read, "env", "HOME=/nonexistent"]
+    with running_service(workers=workers, under=user) as service:
+        assert os.stat(f"/proc/{service.process.pid}").st_uid == 41235  # noqa: PTH116
+        assert answers(service, digits)
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime")
+@pytest.mark.parametrize("hours", [-24, 24])
+def test_the_clock_may_jump(digits: Digits, tmp_path: Path, hours: int) -> None:
+    """By a day, back or forth: no connection is cut off for it, deadlines hold, and requests are answered."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0s")
+    fake = [f"LD_PRELOAD={FAKETIME}", f"FAKETIME_TIMESTAMP_FILE={clock}", "FAKETIME_NO_CACHE=1"]
+    # The monotonic clock stays as it is, and locks that wait by it are not to be "mended": Python's would stand still.
+    fake += ["FAKETIME_FORCE_MONOTONIC_FIX=0"]
+    with (
+        running_service(under=["env", *fake, "FAKETIME_DONT_FAKE_MONOTONIC=1"], timeout_seconds=8) as service,
+        connect(service) as connection,
+    ):
+        before = httpx.get(f"{service.url}/livez").headers["date"]
+        connection.sendall(b"GET /livez HTTP/1.1\r\n")
+        clock.write_text(f"{hours:+d}h")
+        until(lambda: httpx.get(f"{service.url}/livez").headers["date"][5:7] != before[5:7], "the clock did not jump")
+        connection.sendall(b"Host: x\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        assert answers(service, digits)
+        began = time.monotonic()
+        connection.sendall(b"GET /livez")
+        connection.settimeout(30)
+        stream = connection.makefile("rb").read()
+        assert b"HTTP/1.1 408" in stream
+        assert time.monotonic() - began < 20

@@ -1,0 +1,127 @@
+"""The numbers are right over all workers, also after one was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.service import Digits, Service, png, running_service, until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def samples(url: str) -> Samples:
+    text = httpx.get(url, timeout=30).raise_for_status().text
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(found: Samples, name: str, labels: Mapping[str, str] | None = None) -> float:
+    return found[name, tuple(sorted((labels or {}).items()))]
+
+
+def ask(url: str, digits: Digits, count: int) -> None:
+    """Each request on a connection of its own, so that all workers get some."""
+    for index in range(count):
+        httpx.post(f"{url}/predict", content=png(digits.images[index]), timeout=30).raise_for_status()
+
+
+def predictions(found: Samples) -> float:
+    return sum(value(found, "mnist_predictions_total", {"digit": str(d)}) for d in range(10))
+
+
+def settled(url: str, count: int) -> Samples:
+    """The samples once so many predictions are counted: another worker's numbers come a few milliseconds later."""
+    for _ in range(200):
+        found = samples(f"{url}/metrics")
+        if predictions(found) == count:
+            return found
+    pytest.fail(f"{predictions(found)} predictions are counted, not {count}")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_counts_are_right_over_all_workers(digits: Digits, workers: int) -> None:
+    """After known requests every counter and histogram says what was sent, and what never happened is a zero."""
+    with running_service(workers=workers) as service:
+        ask(service.url, digits, 20)
+        httpx.post(f"{service.url}/predict", content=b"no picture", headers={"content-type": "image/png"})
+        httpx.post(f"{service.url}/predict", content=png(255 - digits.images[0]))
+        httpx.get(f"{service.url}/nowhere/at/all")
+        settled(service.url, 21)
+        found = samples(f"{service.url}/metrics")
+    predict = {"route": "/predict", "method": "POST"}
+    assert value(found, "mnist_http_requests_total", predict | {"code": "200"}) == 21
+    assert value(found, "mnist_http_requests_total", predict | {"code": "415"}) == 1
+    assert value(found, "mnist_http_requests_total", {"route": "other", "method": "GET", "code": "404"}) == 1
+    assert value(found, "mnist_http_request_duration_seconds_count", {"route": "/predict"}) == 22
+    assert value(found, "mnist_prediction_confidence_count") == 21
+    assert value(found, "mnist_input_ink_ratio_count") == 21
+    assert value(found, "mnist_input_polarity_total", {"polarity": "dark_on_light"}) == 1
+    assert value(found, "mnist_rejected_images_total", {"reason": "not_a_picture"}) == 1
+    assert value(found, "mnist_rejected_images_total", {"reason": "too_large"}) == 0
+    assert value(found, "mnist_shed_requests_total", {"reason": "overloaded"}) == 0
+    for stage in ("decode", "queue", "inference", "encode"):
+        assert value(found, "mnist_stage_duration_seconds_count", {"stage": stage}) == 21
+    assert value(found, "mnist_batch_size_sum") == 21
+    assert value(found, "mnist_http_requests_in_progress") == 1  # the scrape itself
+    assert value(found, "mnist_queue_depth") == 0
+    assert [v for (name, _), v in found.items() if name == "mnist_build_info"] == [1]
+
+
+def worker_pids(service: Service) -> list[int]:
+    """The processes that answer: children of the parent that hold its socket."""
+    children = f"/proc/{service.process.pid}/task/{service.process.pid}/children"
+    with open(children) as file:  # noqa: PTH123 - a kernel file
+        pids = [int(pid) for pid in file.read().split()]
+    return [pid for pid in pids if "spawn_main" in _command(pid)]
+
+
+def _command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:  # noqa: PTH123
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return ""
+
+
+def test_counters_do_not_go_backwards_when_a_worker_is_killed(digits: Digits) -> None:
+    """A SIGKILLed worker's counts stay in the sum, its gauges leave it, and its place is filled."""
+    with running_service(workers=2) as service:
+        ask(service.url, digits, 10)
+        settled(service.url, 10)
+        first, second = worker_pids(service)
+        os.kill(first, signal.SIGKILL)
+        ask(service.url, digits, 10)
+        settled(service.url, 20)
+
+        def in_progress() -> float:
+            return value(samples(f"{service.url}/metrics"), "mnist_http_requests_in_progress")
+
+        # This scrape alone, once the other worker has told that the scrape before it is over.
+        until(lambda: in_progress() == 1, "the dead worker's gauges stay")
+        assert second in worker_pids(service)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_metrics_can_have_a_port_of_their_own(digits: Digits, workers: int) -> None:
+    """With metrics_port the numbers are there, and the service's own port has no /metrics."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with running_service(workers=workers, metrics_port=port) as service:
+        ask(service.url, digits, 3)
+        found = settled(f"http://127.0.0.1:{port}", 3)
+        assert value(found, "mnist_batch_size_sum") == 3
+        assert httpx.get(f"{service.url}/metrics").status_code == 404

@@ -1,0 +1,1 @@
+"""Each package alone, or entered by its door."""

@@ -1,0 +1,324 @@
+"""Versions are checked in a process of their own: what hurts there hurts nobody, and what is good there is loaded."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from multiprocessing import reduction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from qa import hostile, hostile_models
+from service.errors import ModelError, NotChecked
+from service.model import artefact, check
+from service.settings import Settings
+from service.versions.checked_files import Verified
+from tests.support.service import MODELS, ROOT, VERSION, until
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from service.model.artefact import Files
+
+SLOW = "multiplications for a minute"
+MEBIBYTE = 2**20
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.model_validate({"model_dir": tmp_path})
+
+
+@pytest.fixture
+def slow(settings: Settings) -> Files:
+    """A version whose check takes a minute."""
+    hostile_models.publish(settings.model_dir / "1", hostile_models.MODELS[SLOW][0]())
+    return artefact.read_files(settings.model_dir, "1")
+
+
+def never() -> bool:
+    return False
+
+
+def publish(settings: Settings, name: str) -> str:
+    """A version made to hurt; how its refusal ends."""
+    if name in hostile_models.MODELS:
+        make, sentence = hostile_models.MODELS[name]
+        hostile_models.publish(settings.model_dir / "1", make())
+    else:
+        make, sentence = hostile_models.BATCHES[name]
+        hostile_models.publish(settings.model_dir / "1", hostile_models.harmless(), make())
+    return sentence
+
+
+@pytest.mark.parametrize("name", [*hostile_models.MODELS, *hostile_models.BATCHES])
+def test_a_version_made_to_hurt_is_refused_at_no_cost(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """In one short line, and with no more memory here than its files have."""
+    if name == SLOW:
+        monkeypatch.setattr(check, "SECONDS", 2.0)
+    sentence = publish(settings, name)
+    hostile.forget_memory(os.getpid())
+    before = hostile.most_memory(os.getpid())
+    with pytest.raises(ModelError) as refusal:
+        check.check(settings, 1)
+    assert hostile.most_memory(os.getpid()) - before < 100 * MEBIBYTE
+    assert str(refusal.value).startswith(f"{settings.model_dir}/1")
+    assert str(refusal.value).endswith(sentence)
+    assert len(str(refusal.value)) < 500
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_check_takes_no_more_memory_than_it_may(settings: Settings) -> None:
+    """Whatever the model asks for: the process with its libraries, and the limit."""
+    publish(settings, "a matrix of 1.6 GB from 160 KB")
+    files = artefact.read_files(settings.model_dir, "1")
+    most = 0
+    with check.checking(files, 64, never) as begun, pytest.raises(ModelError):
+        while (held := held_by(begun.pid)) is not None:
+            most = max(most, held)
+        begun.wait()
+    assert most < check.memory(64) + 100 * MEBIBYTE
+
+
+def held_by(pid: int) -> int | None:
+    """The most bytes that a process has held; None once it has ended."""
+    try:
+        return hostile.most_memory(pid)
+    except (ValueError, FileNotFoundError, ProcessLookupError):  # a zombie holds none
+        return None
+
+
+def publish_largest(settings: Settings) -> int:
+    """A version of a model that is nearly as large as it may be; its bytes."""
+    side = int((artefact.LIMITS["model.onnx"] / 4 - 784 * 10) ** 0.5) - 100
+    rng = np.random.default_rng(0)
+    constants = {"wide": np.zeros((10, side)), "square": rng.normal(size=(side, side)), "back": np.zeros((side, 10))}
+    model = hostile_models.layers({name: array.astype(np.float32) for name, array in constants.items()})
+    assert len(model) > 0.8 * artefact.LIMITS["model.onnx"]
+    hostile_models.publish(settings.model_dir / "1", model)
+    return len(model)
+
+
+def test_the_largest_model_passes(settings: Settings) -> None:
+    """What the limit of the file lets in, the limit of memory does not refuse."""
+    publish_largest(settings)
+    check.check(settings, 1)
+
+
+LOADING = """\
+import sys
+from multiprocessing import reduction
+from pathlib import Path
+import numpy, onnxruntime
+from service.system import heap
+from service.settings import Settings
+from service.versions.loader import Shelf
+from service.versions.checked_files import Verified
+
+def held():
+    heap.give_back()
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+shelf, before = Shelf(Settings(model_dir=sys.argv[1]), Verified()), held()
+classifier = shelf.load(shelf.look(None))
+print(held() - before)
+"""
+
+
+def test_a_loaded_model_takes_little_more_than_its_file(settings: Settings) -> None:
+    """Loading takes four times as much, which goes back to the system."""
+    size = publish_largest(settings)
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADING, settings.model_dir], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(ran.stdout) < 1.6 * size
+
+
+def test_a_hanging_check_is_given_up_at_once(slow: Files) -> None:
+    """When nobody waits for it any more, as at shutdown, its process is killed."""
+    stopped = threading.Event()
+    timer = threading.Timer(0.5, stopped.set)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(NotChecked), check.checking(slow, 64, stopped.is_set) as begun:
+        begun.wait()
+    assert time.monotonic() - began < check.SECONDS
+    assert not Path(f"/proc/{begun.pid}").exists()
+
+
+def test_a_check_that_is_killed_is_a_refusal(slow: Files) -> None:
+    """Such as by the system, when it has no memory left; the line names the signal."""
+    with check.checking(slow, 64, never) as begun:
+        os.kill(begun.pid, signal.SIGKILL)
+        with pytest.raises(ModelError) as refusal:
+            begun.wait()
+    assert str(refusal.value).endswith("found that the check ends with SIGKILL")
+    assert not isinstance(refusal.value, NotChecked)
+
+
+def test_a_check_that_is_stopped_is_killed_in_the_end(slow: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGSTOP holds up nobody."""
+    monkeypatch.setattr(check, "SECONDS", 0.5)
+    with pytest.raises(ModelError, match="that it takes longer"), check.checking(slow, 64, never) as begun:
+        os.kill(begun.pid, signal.SIGSTOP)
+        begun.wait()
+    assert not Path(f"/proc/{begun.pid}").exists()
+
+
+def test_where_no_process_can_be_started_the_version_is_not_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no fault of the version's: it is tried again."""
+    hostile_models.publish(settings.model_dir / "1", hostile_models.harmless())
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    with pytest.raises(NotChecked, match="no process can be started that checks it: No such file or directory"):
+        check.check(settings, 1)
+
+
+def test_the_process_sees_no_secret(slow: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the environment it has what Python needs."""
+    monkeypatch.setenv("MNIST_SECRET", "shibboleth")
+    with check.checking(slow, 64, never) as begun:
+        until(lambda: b"OPENBLAS_NUM_THREADS" in Path(f"/proc/{begun.pid}/environ").read_bytes(), "it did not start")
+        assert b"shibboleth" not in Path(f"/proc/{begun.pid}/environ").read_bytes()
+
+
+def test_a_check_ends_with_who_started_it(slow: Files) -> None:
+    """However that ends."""
+    script = f"""\
+from multiprocessing import reduction
+from pathlib import Path
+from service.model import artefact, check
+with check.checking(artefact.read_files(Path({str(slow.folder.parent)!r}), "1"), 64, lambda: False) as begun:
+    print(begun.pid, flush=True)
+    begun.wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        process.kill()
+    until(lambda: held_by(pid) is None, "the check goes on")
+
+
+OPENING = """\
+import resource, sys
+from multiprocessing import reduction
+from pathlib import Path
+import numpy as np
+from qa import hostile_models
+from service.model import artefact
+from service.model.classifier import Classifier
+images, probabilities = np.zeros((1, 1, 28, 28), np.uint8), np.full((1, 10), 0.1, np.float32)
+version = artefact.Artefact("a", "1", "", hostile_models.sparse_elsewhere(), {}, images, probabilities)
+Path("weights.bin").write_bytes(bytes(4))
+if sys.argv[1] == "confined":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+Classifier(version)
+"""
+
+
+@pytest.mark.parametrize(("place", "read"), [("confined", False), ("open", True)])
+def test_the_runtime_opens_no_file_while_it_checks(tmp_path: Path, place: str, read: bool) -> None:
+    """Not even one that the model names and that nobody had found in it."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", OPENING, place], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert (ended.returncode == 0) == read, ended.stderr
+
+
+def test_what_was_checked_is_known_in_every_worker() -> None:
+    """The newest digests are kept; a process that is spawned has them, and what it adds comes back."""
+    verified = Verified()
+    digests = [bytes([number]) * 32 for number in range(100)]
+    assert digests[0] not in verified
+    for digest in digests:
+        verified.add(digest)
+    assert digests[99] in verified
+    assert digests[36] in verified
+    assert digests[35] not in verified
+    child = multiprocessing.get_context("spawn").Process(
+        target=add, args=(Handed(verified), digests[99], b"new" + bytes(29))
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert b"new" + bytes(29) in verified
+
+
+class Handed:
+    """A descriptor that a process inherits which is spawned."""
+
+    def __init__(self, verified: Verified) -> None:
+        self._verified = verified
+
+    def __getstate__(self) -> object:
+        return reduction.DupFd(self._verified.descriptor)
+
+    def __setstate__(self, state: Any) -> None:
+        self._verified = Verified(state.detach())
+
+    def __call__(self) -> Verified:
+        return self._verified
+
+
+def add(handed: Handed, known: bytes, new: bytes) -> None:
+    assert known in handed()
+    handed().add(new)
+
+
+def test_only_one_worker_checks_at_a_time() -> None:
+    """The others wait, as long as anybody wants them to; a worker that dies is none that checks."""
+    verified = Verified()
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=hold_turn, args=(Handed(verified), theirs))
+    child.start()
+    assert ours.recv() == "has it"
+    asked = iter([False, False, True])
+    with pytest.raises(NotChecked), verified.turn(lambda: next(asked)):
+        pass
+    child.kill()
+    child.join()
+    with verified.turn(lambda: True):
+        pass
+
+
+def hold_turn(handed: Handed, tell: Connection[str, str]) -> None:
+    with handed().turn(never):
+        tell.send("has it")
+        time.sleep(60)
+
+
+def test_a_parent_of_workers_needs_no_runtime() -> None:
+    """It has versions checked without NumPy and ONNX Runtime, which would take it 40 MiB."""
+    script = f"""\
+import sys
+from service.versions.manager import Models
+from service.versions.shared_state import Orders
+from service.settings import Settings
+models = Models(Settings(model_dir={str(MODELS)!r}, model_version={VERSION!r}), Orders(shared=True))
+print(models.check(lambda: None), sorted({{"numpy", "onnxruntime"}} & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{VERSION} []\n"
+
+
+def test_the_trial_is_of_as_many_pictures_as_a_run_may_have() -> None:
+    """As MNIST_MAX_IMAGES says, or as an explanation asks for."""
+    from service.inference import occlusion
+
+    corners = len(range(0, 28 - occlusion.PATCH + 1, occlusion.STRIDE)) ** 2
+    assert corners + 1 == check.PICTURES

@@ -1,0 +1,260 @@
+"""Readers: processes that decode strangers' pictures within limits, and are replaced when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import struct
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from prometheus_client import CollectorRegistry
+
+from service.errors import NotAPicture, ServiceError, TooLarge
+from service.observability.metrics import Metrics
+from service.reader import readers
+from service.reader.readers import Readers, Reading
+from service.settings import Settings
+from service.system.spool import Spool
+from tests.support.service import png, running_service, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.picture.decode import Pixels
+    from tests.support.service import Digits, Service
+
+
+def drawn(side: int) -> Pixels:
+    """A one on paper."""
+    paper = np.full((side, side), 230, np.uint8)
+    paper[side // 5 : -side // 5, side * 9 // 20 : side * 11 // 20] = 20
+    return paper
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it has started, and those that these have, with zombies."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == pid:
+            child = int(path.parent.name)
+            found += [child, *children(child)]
+    return found
+
+
+def readers_of(pid: int) -> list[int]:
+    """Those of them that read: not the process that forks them."""
+    found = [child for child in children(pid) if b"service.reader" in command(child)]
+    return [child for child in found if parent(child) in found]
+
+
+def command(pid: int) -> bytes:
+    """Its command line; nothing of a zombie."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def parent(pid: int) -> int:
+    """The process that started it."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def warm(service: Service) -> None:
+    """Have a reader read something, so that it is there."""
+    answer = httpx.post(f"{service.url}/predict", content=png(drawn(300)), timeout=60)
+    assert answer.status_code == 200
+
+
+def read(*bodies: bytes, kind: str = "predict", **about: str) -> list[Reading | ServiceError]:
+    """What readers make of these bodies, all at once."""
+
+    async def one(found: Readers, body: bytes) -> Reading | ServiceError:
+        spool = Spool(body)
+        try:
+            return await found.read(spool, kind, **about)
+        except ServiceError as error:
+            return error
+        finally:
+            spool.close()
+
+    async def story() -> list[Reading | ServiceError]:
+        found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()))
+        async with found.started():
+            return await asyncio.gather(*(one(found, body) for body in bodies))
+
+    return asyncio.run(story())
+
+
+def png_of_chunks(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    """A PNG with this header and these bytes of rows, compressed."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    )
+
+
+def test_a_killed_reader_is_replaced_and_its_picture_answered() -> None:
+    """Each reader is killed again and again while 40 photographs are asked for: all are answered, and right."""
+    body = png(drawn(2000))
+    with running_service(max_wait_seconds=60) as service, ThreadPoolExecutor(5) as pool:
+        warm(service)
+
+        def ask(_: int) -> tuple[int, object]:
+            answer = httpx.post(f"{service.url}/predict", content=body, timeout=60)
+            return answer.status_code, answer.json().get("predictions", [answer.json()])[0].get("digit", answer.text)
+
+        asked = [pool.submit(ask, number) for number in range(40)]
+        while not all(one.done() for one in asked):
+            for reader in readers_of(service.process.pid):
+                os.kill(reader, signal.SIGKILL)
+            time.sleep(0.3)
+        assert {one.result() for one in asked} == {(200, 1)}
+        assert [child for child in children(service.process.pid) if not command(child)] == []
+
+
+def test_the_process_that_forks_readers_is_replaced() -> None:
+    """It is killed, and with it all readers: the next picture is answered, by others."""
+    with running_service() as service:
+        warm(service)
+        before = {child for child in children(service.process.pid) if b"service.reader" in command(child)}
+        os.kill(next(child for child in before if parent(child) == service.process.pid), signal.SIGKILL)
+        warm(service)
+        until(lambda: before.isdisjoint(children(service.process.pid)), "they are left as zombies")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_readers_end_with_their_worker(workers: int) -> None:
+    """However it ends, nothing of it is left; a service whose worker was killed goes on."""
+    with running_service(workers=workers) as service:
+        for _ in range(4):
+            warm(service)
+        pid = service.process.pid
+        started = children(pid)
+        worker = pid if workers == 1 else next(child for child in started if b"spawn_main" in command(child))
+        until(lambda: children(worker), "it has no readers")
+        doomed = children(worker)
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: not any(map(command, doomed)), "its readers go on")
+        if workers > 1:
+            warm(service)
+            until(lambda: all(map(command, children(pid))), "a zombie is left")
+
+
+def test_a_reader_that_is_stopped_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no CPU time, and so the clock ends it: the job runs again."""
+    monkeypatch.setattr(readers, "HANGS_SECONDS", 0.2)
+
+    async def story() -> Reading:
+        found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()))
+        async with found.started():
+            first = await found.read(Spool(png(drawn(300))), "predict", content_type="")
+            for reader in readers_of(os.getpid()):
+                os.kill(reader, signal.SIGSTOP)
+            again = await found.read(Spool(png(drawn(300))), "predict", content_type="")
+            assert (again.items[0].pixels == first.items[0].pixels).all()  # type: ignore[union-attr]
+            return again
+
+    assert len(asyncio.run(story()).items) == 1
+
+
+def test_what_takes_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader has so much and no more; the sentence names it, and others' pictures are read."""
+    monkeypatch.setattr(readers, "PIXEL_BYTES", 1)
+    rows = (b"\0" + bytes(4 * 6000)) * 6000
+    refused, fine = read(png_of_chunks(6000, 6000, 8, 6, rows), png(drawn(300)), content_type="")
+    assert isinstance(refused, Reading)
+    assert isinstance(refused.items[0], TooLarge)
+    assert str(refused.items[0]).startswith("The picture takes more than 95 MiB or 4 s to read, which is the limit.")
+    assert isinstance(fine, Reading)
+
+
+def test_what_takes_too_much_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First it is left to a reader with more time; where that is not enough, it is refused, by a limit in CPU time."""
+    monkeypatch.setattr(readers, "SECONDS", 0.03)
+    monkeypatch.setattr(readers, "LARGE_SECONDS", 0.04)
+    rows = (b"\0" + bytes(4 * 2800)) * 2800
+    slow, fine = read(png_of_chunks(2800, 2800, 8, 6, rows), png(drawn(20)), content_type="")
+    assert isinstance(slow, Reading)
+    assert isinstance(slow.items[0], TooLarge)
+    assert "more than 262 MiB or 0.04 s" in str(slow.items[0])
+    assert isinstance(fine, Reading)
+    assert not isinstance(fine.items[0], ServiceError)
+
+
+def test_a_picture_that_ends_its_reader_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a hole in a decoder does: after some tries the picture is refused."""
+    monkeypatch.setattr(readers, "LOSSES", 1)
+    worst = Spool(png_of_chunks(7000, 7000, 8, 6, (b"\0" + bytes(4 * 7000)) * 7000))
+
+    async def story() -> Reading:
+        found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()))
+        async with found.started():
+            job = asyncio.ensure_future(found.read(worst, "predict", content_type=""))
+            while not job.done():
+                for reader in readers_of(os.getpid()):
+                    os.kill(reader, signal.SIGSEGV)
+                await asyncio.sleep(0.01)
+            return await job
+
+    (item,) = asyncio.run(story()).items
+    assert isinstance(item, NotAPicture)
+
+
+def test_in_a_batch_the_worst_picture_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others in its request are answered, and in their order."""
+    monkeypatch.setattr(readers, "LARGE_SECONDS", 0.04)
+    pictures = [png(drawn(300)), png(drawn(6000)), png(drawn(400))]
+    part = b'--b\r\nContent-Disposition: form-data; name="a"; filename="a.png"\r\n\r\n%b\r\n'
+    body = b"".join(part % picture for picture in pictures) + b"--b--\r\n"
+    (reading,) = read(body, content_type="multipart/form-data; boundary=b")
+    assert isinstance(reading, Reading)
+    assert [isinstance(item, TooLarge) for item in reading.items] == [False, True, False]
+
+
+def test_others_are_answered_while_the_worst_is_read(digits: Digits) -> None:
+    """Beside pictures of 49 megapixels photographs and small pictures are answered before these are."""
+    worst = png(np.zeros((7000, 7000), np.uint8))
+    with running_service() as service, ThreadPoolExecutor(6) as pool:
+        warm(service)
+        post: Callable[[bytes], httpx.Response] = lambda body: httpx.post(  # noqa: E731 - short
+            f"{service.url}/predict", content=body, timeout=60
+        )
+        busy = [pool.submit(post, worst) for _ in range(4)]
+        answered = [post(body).status_code for body in (png(drawn(1500)), png(digits.images[0])) for _ in range(3)]
+        left = [one for one in busy if not one.done()]
+        assert answered == [200] * 6
+        assert left
+        assert {one.result().status_code for one in busy} == {200}
+
+
+def test_a_photograph_of_many_segments_is_read() -> None:
+    """A film or a depth map beside the picture is some fifty segments; a thousand and more are refused."""
+    stream = io.BytesIO()
+    Image.fromarray(drawn(300)).save(stream, "JPEG")
+    picture = stream.getvalue()
+    segment = b"\xff\xe2" + (65_535).to_bytes(2) + b"http://ns.adobe.com/xmp/extension/\0".ljust(65_533, b"x")
+    fine, refused = read(
+        picture[:2] + segment * 100 + picture[2:],
+        picture[:2] + b"\xff\xe0\0\2" * 100_000 + picture[2:],
+        content_type="",
+    )
+    assert isinstance(fine, Reading)
+    assert not isinstance(fine.items[0], ServiceError)
+    assert isinstance(refused, Reading)
+    assert str(refused.items[0]) == "The JPEG has more than 1,000 segments before its first scan, which is the limit."

@@ -1,0 +1,91 @@
+"""Settings come from flags, environment, `.env` and defaults, in this order; a bad one is named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.settings import Settings, SettingsError, load
+from tests.support.service import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of this machine reaches the tests."""
+    for name in [name for name in os.environ if name.startswith("MNIST_") or name == "PORT"]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_flags_win_over_environment_over_env_file_over_defaults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each source overrides the ones below it."""
+    assert load([]).port == 8000
+    (tmp_path / ".env").write_text("MNIST_PORT=8001\nMNIST_MAX_IMAGES=8\n")
+    assert load([]).port == 8001
+    monkeypatch.setenv("MNIST_PORT", "8002")
+    assert load([]).port == 8002
+    assert load(["--port", "8003", "--max-wait-seconds", "5"]).port == 8003
+    assert load([]).max_images == 8
+
+
+def test_plain_port_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PORT, as platforms set it, is the default port; MNIST_PORT wins."""
+    monkeypatch.setenv("PORT", "9000")
+    assert load([]).port == 9000
+    monkeypatch.setenv("MNIST_PORT", "9001")
+    assert load([]).port == 9001
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MNIST_PORT", "eighty", "'eighty'"),
+        ("MNIST_PORT", "70000", "'70000'"),
+        ("PORT", "x", "'x'"),
+        ("MNIST_WORKERS", "0", "'0'"),
+        ("MNIST_MODEL_VERSION", "newest", "'newest'"),
+        ("MNIST_ACCESS_LOG", "2", "'2'"),
+        ("MNIST_LOG_LEVEL", "loud", "'loud'"),
+        ("MNIST_TRUSTED_PROXIES", "10.0.0.1/8", "'10.0.0.1/8'"),
+        ("MNIST_TRUSTED_PROXIES", "127.0.0.1,nginx", "'127.0.0.1,nginx'"),
+        ("MNIST_ALLOWED_HOSTS", "a.example:80", "'a.example:80'"),
+        ("MNIST_ALLOWED_HOSTS", "a.example,,b.example", "'a.example,,b.example'"),
+    ],
+)
+def test_a_bad_value_is_told_with_its_key(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    """A value that cannot be used is refused by the name of its setting and the value."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refusal:
+        load([])
+    assert f"{name}: " in str(refusal.value)
+    assert said in str(refusal.value)
+
+
+def test_a_bad_setting_ends_the_start_with_exit_code_2() -> None:
+    """The process says one line and ends with 2."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "service"],
+        cwd=ROOT,
+        env=os.environ | {"MNIST_TIMEOUT_SECONDS": "-1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("service: MNIST_TIMEOUT_SECONDS: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_every_setting_is_described() -> None:
+    """`--help` has a sentence for each setting."""
+    assert all(field.description for field in Settings.model_fields.values())

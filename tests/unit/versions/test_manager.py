@@ -1,0 +1,416 @@
+"""Which version answers, through `service.versions.manager.Models`: what it begins with, follows and refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from logging.handlers import QueueHandler
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qa import hostile_models
+from service.errors import ModelError, NoModel
+from service.model import check
+from service.settings import Settings
+from service.versions import folder as versions
+from service.versions import manager
+from service.versions.manager import Models
+from service.versions.shared_state import Orders
+from tests.support.service import MODELS, publish, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from service.model.classifier import Classifier
+    from service.versions.canary import Trial
+
+
+LOOK = 0.05  # seconds: a look comes ten times as often as in the service
+
+
+def spoil(models: Path, version: int) -> str:
+    """Empties a version's golden batch; how its refusal begins."""
+    path = models / str(version) / "golden.npz"
+    path.write_bytes(b"")
+    return f"{path}: expected sha256"
+
+
+def begin(models: Path, version: int) -> None:
+    """A committed version that is still being copied: all files are there, and one is not whole."""
+    (models / str(version)).mkdir()
+    for name in versions.FILES:
+        shutil.copy(MODELS / str(version) / name, models / str(version) / name)
+    spoil(models, version)
+
+
+def mend(models: Path, version: int) -> None:
+    """Puts the golden batch back, in one step: a look may be under way."""
+    shutil.copy(MODELS / str(version) / "golden.npz", models / "mended")
+    (models / "mended").replace(models / str(version) / "golden.npz")
+
+
+async def keep_changing(models: Path, version: int) -> None:
+    """For several looks, of which each sees another thing."""
+    for change in range(1, 31):
+        os.utime(models / str(version) / "model.json", ns=(change, change))
+        await asyncio.sleep(LOOK / 5)
+
+
+class Followed:
+    """The models of a folder, followed, and all that was told of them."""
+
+    def __init__(self, folder: Path, orders: Orders | None = None, **settings: object) -> None:
+        self.settings = Settings.model_validate({"model_dir": folder, **settings})
+        self.models = Models(self.settings, orders or Orders(shared=False))
+        self.told: asyncio.Queue[str | None] = asyncio.Queue()
+        self.tried: asyncio.Queue[Trial | None] = asyncio.Queue()
+        self.missing: dict[str, int] = {}
+
+    def changed(self, classifier: Classifier | None) -> None:
+        self.told.put_nowait(None if classifier is None else classifier.version)
+
+    async def next(self) -> str | None:
+        """What is told next: a version, none, or a refusal."""
+        return await asyncio.wait_for(self.told.get(), 30)
+
+    async def next_trial(self) -> Trial | None:
+        """What is tried next."""
+        return await asyncio.wait_for(self.tried.get(), 30)
+
+    async def follow(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Play a story while it is followed; nothing may be told that the story did not take."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(manager, "POLL_SECONDS", LOOK)
+            hear = (self.changed, self.told.put_nowait, self.tried.put_nowait, self.missing.update)
+            async with self.models.followed(*hear):
+                await story()
+        assert self.told.empty()
+        assert self.tried.empty()
+
+    def run(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
+        """The same, in an event loop of its own."""
+        asyncio.run(self.follow(story))
+
+
+def test_it_begins_with_the_highest_version_that_is_good(models: Path) -> None:
+    """A spoilt one above is refused, and told when it is followed, before what serves."""
+    publish(models, 2)
+    reason = spoil(models, 2)
+    followed = Followed(models)
+    with pytest.raises(NoModel, match=r"^No model version is loaded; /readyz tells when one is\.$"):
+        followed.models.served()
+    followed.models.start()
+    assert followed.models.served().version == "1"
+    assert (followed.models.shelf.name, followed.models.shelf.numbers) == ("mnist-mlp", [2, 1])
+    assert list(followed.models.shelf.refused) == [2]
+
+    async def story() -> None:
+        told = await followed.next()
+        assert told is not None
+        assert told.startswith(reason)
+        assert await followed.next() == "1"
+
+    followed.run(story)
+
+
+def test_a_chosen_version_is_the_only_one(models: Path) -> None:
+    """Where a number is chosen, no other serves in its place."""
+    publish(models, 2)
+    reason = spoil(models, 2)
+    for chosen, sentence in (("2", reason), ("3", f"{models}: expected a version with golden.npz, model.json, ")):
+        followed = Followed(models, model_version=chosen)
+        with pytest.raises(ModelError) as refusal:
+            followed.models.start()
+        assert str(refusal.value).startswith(sentence)
+        assert followed.models.current is None
+
+
+def test_it_follows_folder_and_pin(models: Path) -> None:
+    """A new version by itself, once its files rest; a pin and its end; always each change once."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish(models, 2)
+        assert await followed.next() == "2"
+        for pin, version in (("1", "1"), ("latest", "2")):
+            versions.pin(followed.settings, pin)
+            followed.models.look_again()
+            assert await followed.next() == version
+        assert followed.models.served().version == "2"
+
+    followed.run(story)
+
+
+def test_what_is_still_changing_is_waited_for(models: Path) -> None:
+    """Each look sees another thing: only what rests is loaded, and so nothing is refused."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        begin(models, 2)
+        await keep_changing(models, 2)
+        mend(models, 2)
+        assert await followed.next() == "2"
+
+    followed.run(story)
+
+
+def test_a_version_that_is_gone_gives_way(models: Path) -> None:
+    """Where its files are no more, the next one below serves."""
+    publish(models, 2)
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "2"
+        shutil.rmtree(models / "2")
+        assert await followed.next() == "1"
+
+    followed.run(story)
+
+
+def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
+    """At each look at once, and not by itself; mended, it serves."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish(models, 2)
+        reason = spoil(models, 2)
+        for _ in range(2):
+            followed.models.look_again()
+            assert str(await followed.next()).startswith(reason)
+        with pytest.raises(ModelError) as refusal:
+            await followed.models.load()
+        assert str(refusal.value).startswith(reason)
+        assert str(await followed.next()).startswith(reason)
+        mend(models, 2)
+        await followed.models.load()
+        assert await followed.next() == "2"
+        assert followed.models.shelf.refused == {}
+
+    followed.run(story)
+
+
+def test_what_was_refused_is_not_tried_again_by_itself(models: Path) -> None:
+    """Neither after the start nor after an order."""
+    publish(models, 2)
+    reason = spoil(models, 2)
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert str(await followed.next()).startswith(reason)
+        assert await followed.next() == "1"
+        await asyncio.sleep(LOOK * 5)
+        assert followed.told.empty()
+        with pytest.raises(ModelError):
+            await followed.models.load()
+        assert str(await followed.next()).startswith(reason)
+        await asyncio.sleep(LOOK * 5)  # nothing more is told
+
+    followed.run(story)
+
+
+def test_orders_to_unload_and_load(models: Path) -> None:
+    """What is unloaded stays so, whatever is looked at, until it is loaded again."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        await followed.models.unload()
+        assert await followed.next() is None
+        publish(models, 2)
+        await followed.models.unload()
+        assert followed.models.current is None
+        await followed.models.load()
+        assert await followed.next() == "2"
+
+    followed.run(story)
+
+
+def test_another_model_is_refused(models: Path) -> None:
+    """A version in the folder that is one of another model."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish(models, 2)
+        card = models / "2" / "model.json"
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"name": "other"}))
+        followed.models.look_again()
+        expected = f"{models}/2: expected model mnist-mlp, which is served, found other"
+        assert await followed.next() == expected
+        assert followed.models.served().version == "1"
+
+    followed.run(story)
+
+
+def test_trouble_is_logged_once(models: Path) -> None:
+    """A pin of nonsense changes nothing, and is one line however often it is looked at; a new one is another."""
+    followed = Followed(models)
+    followed.models.start()
+    lines: asyncio.Queue[logging.LogRecord] = asyncio.Queue()
+    handler = QueueHandler(lines)
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        for word, trouble in (
+            ("newest", "a version's number, or latest, found something else"),
+            ("x" * 81, "at most 80 bytes, found 81"),
+        ):
+            versions.pin_file(followed.settings).write_text(word)
+            line = await asyncio.wait_for(lines.get(), 30)
+            assert line.getMessage() == f"PINNED: expected {trouble}"
+            await asyncio.sleep(LOOK * 5)  # other looks
+            assert lines.empty()
+
+    logging.getLogger("service").addHandler(handler)
+    followed.run(story)
+    logging.getLogger("service").removeHandler(handler)
+
+
+def test_whatever_goes_wrong_the_looks_go_on(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where who hears of a change fails: the log has it, and the next change is followed."""
+
+    class Failing(Followed):
+        def changed(self, classifier: Classifier | None) -> None:
+            super().changed(classifier)
+            if classifier is not None and classifier.version == "2":
+                raise ValueError("heard enough")
+
+    followed = Failing(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish(models, 2)
+        assert await followed.next() == "2"
+        versions.pin(followed.settings, "1")
+        assert await followed.next() == "1"
+
+    followed.run(story)
+    (record,) = caplog.records
+    assert record.getMessage() == "looking for model versions failed"
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "heard enough"
+
+
+def test_a_pin_to_a_missing_version_is_told_once(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What serves goes on; the number is there for the metric, and is gone when the version comes, or the pin goes."""
+    followed = Followed(models)
+    followed.models.start()
+    line = "expected version 7, which is the choice, with golden.npz, model.json, model.onnx, found none"
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        assert followed.missing == {"choice": 0, "canary": 0}
+        versions.pin(followed.settings, "7")
+        await told(followed, "choice", 7)
+        with pytest.raises(ModelError, match=line):
+            await followed.models.load()
+        assert followed.models.served().version == "1"
+        versions.unpin(followed.settings)
+        await told(followed, "choice", 0)
+        versions.tell_canary(followed.settings, 9, 5)
+        await told(followed, "canary", 9)
+
+    followed.run(story)
+    canary = f"{models}: {line}".replace("7", "9").replace("choice", "canary")
+    assert [record.getMessage() for record in caplog.records] == [f"{models}: {line}", canary]
+
+
+async def told(followed: Followed, what: str, number: int) -> None:
+    """Wait until this version is told to be missing, and for some looks more."""
+    await asyncio.to_thread(until, lambda: followed.missing[what] == number, f"{number} is not told")
+    await asyncio.sleep(LOOK * 5)
+
+
+def test_a_linked_version_is_refused_by_name(models: Path, tmp_path: Path) -> None:
+    """Where it is chosen; under `latest` it is none."""
+    publish(tmp_path, 2)
+    (models / "2").symlink_to(tmp_path / "2")
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        versions.pin(followed.settings, "2")
+        assert await followed.next() == f"{models}/2: expected a folder, found a symbolic link"
+
+    followed.run(story)
+
+
+def publish_slow(models: Path) -> None:
+    """Version 2, whose check takes a minute."""
+    hostile_models.publish(models / "2", hostile_models.MODELS["multiplications for a minute"][0]())
+
+
+def test_nobody_waits_for_a_hanging_check(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that ordered it is answered, others unload meanwhile, and the end comes at once."""
+    monkeypatch.setattr(check, "SECONDS", 60.0)
+    monkeypatch.setattr(manager, "ORDER_SECONDS", 0.5)
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish_slow(models)
+        with pytest.raises(ModelError, match=r"still being checked after 0\.5 s"):
+            await followed.models.load()
+        assert followed.models.served().version == "1"
+        await followed.models.unload()
+        assert await followed.next() is None
+
+    began = time.monotonic()
+    followed.run(story)
+    assert time.monotonic() - began < 30
+
+
+def test_what_is_unloaded_meanwhile_stays_so(models: Path) -> None:
+    """A version whose check has begun before the order does not come to serve after it."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        publish(models, 2)
+        order = asyncio.create_task(followed.models.load())
+        await asyncio.sleep(0.1)
+        await followed.models.unload()
+        assert await followed.next() is None
+        with pytest.raises(ModelError):
+            await order
+        assert followed.models.current is None
+
+    followed.run(story)
+
+
+def test_where_no_process_can_be_started_it_is_tried_again(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version is not refused for it, and serves once there can be one."""
+    followed = Followed(models)
+    followed.models.start()
+
+    async def story() -> None:
+        assert await followed.next() == "1"
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", "/nowhere")
+            publish(models, 2)
+            await asyncio.sleep(LOOK * 10)
+            assert followed.models.shelf.refused == {}
+        assert await followed.next() == "2"
+
+    followed.run(story)
