@@ -13,7 +13,7 @@ EXTRAS ?= grpc
 .DEFAULT_GOAL := help
 .PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom dev extras docs test check lint types tools lock clean
 
-help: ## What there is to make
+help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
 
 up: $(VENV)/.training runs/up/published.json ## Environment, data, quick training, export, and the service
@@ -33,24 +33,24 @@ serve: $(VENV)/.serving ## The service alone, with the newest version in models/
 bench: $(VENV)/.dev ## This service beside other model servers: make bench ARGS="--only ours,mosec"
 	$(PY) -m benchmarks.serving $(ARGS)
 
-soak: $(VENV)/.dev ## Versions, signals and kills under load, many times: nothing may be lost
+soak: $(VENV)/.dev ## New versions, signals and kills under load: counts lost requests
 	$(PY) -m qa.soak $(ARGS)
 
 bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training job beside Keras, PyTorch and scikit-learn
 	$(PY) -m benchmarks.learning $(ARGS)
 
-hostile: $(VENV)/.dev ## Bodies made to hurt, and spoilt model files: what becomes of them
+hostile: $(VENV)/.dev ## Malicious bodies and corrupted models: reports the outcome
 	$(PY) -m qa.hostile
 
-fuzz: $(VENV)/.dev $(VENV)/changed/.installed ## Bytes of all sizes and changed ones into all that reads bytes: make fuzz ARGS="--seconds 600"
+fuzz: $(VENV)/.dev $(VENV)/changed/.installed ## Inputs of all sizes, and good ones with changed bytes: make fuzz ARGS="--seconds 600"
 	SCALING=all $(PY) -m pytest tests/unit/test_scaling.py
 	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m qa.fuzz $(ARGS)
 
-mutants: $(VENV)/.dev $(VENV)/changed/.installed ## Changed code: which changes no test sees: ARGS="'service.body.*'"
+mutants: $(VENV)/.dev $(VENV)/changed/.installed ## Changes of the code that no test notices: make mutants ARGS="'service.codec.body.*'"
 	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut run $(ARGS)
 	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut results
 
-conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Made-up requests, and other servers' tools: ARGS="--seconds 600"
+conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Generated requests, and clients of other servers: make conformance ARGS="--seconds 600"
 	$(PY) -m pytest tests/system/test_conformance.py
 	$(PY) -m qa.conformance $(ARGS)
 
@@ -74,10 +74,10 @@ extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,sweep,t
 docs: $(VENV)/docs/.installed ## The documentation as a site in build/docs; a broken link is an error
 	$(VENV)/docs/bin/zensical build --strict --clean
 
-test: $(VENV)/.dev ## Environment, lint, types, every test
+test: $(VENV)/.dev ## Environment, style, types and every test
 	@$(MAKE) --no-print-directory check
 
-check: lint types ## The same in the environment that is there
+check: lint types ## Style, types and tests in the environment that is there
 	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: | tools ## Style alone

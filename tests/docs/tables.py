@@ -51,7 +51,8 @@ def written(name: str) -> tuple[str, str]:
 
 def _setting(name: str) -> tuple[str, ...]:
     field = Settings.model_fields[name]
-    default = DEFAULTS.get(name, "unset" if field.default is None else f"`{field.default}`")
+    value = str(field.default).lower() if isinstance(field.default, bool) else field.default
+    default = DEFAULTS.get(name, "unset" if value is None else f"`{value}`")
     assert field.description is not None
     return f"`MNIST_{name.upper()}`", default, field.description
 
