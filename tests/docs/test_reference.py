@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,8 @@ from tests.support.service import ROOT
 from training.__main__ import main as training
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx
 
 API = DOCUMENTS["docs/api.md"]
@@ -129,3 +132,11 @@ def test_the_hooks_are_what_make_lint_runs() -> None:
     (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert [hook["entry"] for hook in local["hooks"]] == commands
     assert all(hook["language"] == "system" and not hook["pass_filenames"] for hook in local["hooks"])
+
+
+@pytest.mark.parametrize("target", ["lint", "types", "check"])
+def test_a_missing_environment_is_told(target: str, tmp_path: Path) -> None:
+    """Without the tools, the targets that need them say in one line which command installs them."""
+    command = ["make", "--silent", target, f"VENV={tmp_path}"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "the tools are missing: make dev installs them\n")

@@ -110,6 +110,9 @@ def test_the_site_works_offline(url: str) -> None:
         page.on("response", lambda answer: failed.append(answer.url) if answer.status >= 400 else None)
         page.goto(f"{url}/metrics.html", wait_until="networkidle")
         expect(page.get_by_role("heading", level=1)).to_contain_text("Metrics")
+        page.keyboard.press("/")
+        page.keyboard.type("canary")
+        expect(page.get_by_text("Canary and shadow")).to_be_visible()
         browser.close()
     assert failed == []
     assert all(each.startswith((url, "data:", "blob:")) for each in asked)
