@@ -57,7 +57,7 @@ conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Generated requests, 
 # It warns that locks do not tell which package needs which.
 SBOM = PYTHONWARNINGS=ignore $(VENV)/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible
 
-sbom: $(VENV)/sbom/.installed ## What the locks bring in, as CycloneDX files in build/sbom
+sbom: $(VENV)/sbom/.installed ## The locked dependencies, as CycloneDX files in build/sbom
 	@mkdir -p build/sbom
 	$(SBOM) --output-file build/sbom/serving.cdx.json requirements/serving.txt
 	cat requirements/torch.txt requirements/training.txt | $(SBOM) --output-file build/sbom/training.cdx.json -

@@ -25,7 +25,7 @@ VALUES_IN_ROW = 10
 
 def settings() -> str:
     """A row for each setting: variable, default and description."""
-    return _table(("variable", "default", "what it is"), map(_setting, Settings.model_fields))
+    return _table(("variable", "default", "description"), map(_setting, Settings.model_fields))
 
 
 def metrics() -> str:
@@ -33,7 +33,7 @@ def metrics() -> str:
     registry = CollectorRegistry()
     Metrics(registry)
     declared = list(registry._collector_to_names)
-    return _table(("metric", "type", "what it is"), (_metric(each) for each in declared))  # type: ignore[arg-type]
+    return _table(("metric", "type", "description"), (_metric(each) for each in declared))  # type: ignore[arg-type]
 
 
 TABLES = {"settings": ("configuration.md", settings), "metrics": ("metrics.md", metrics)}
