@@ -72,7 +72,7 @@ class Metrics:
 
         self._build_info = gauge(
             "build_info",
-            "Always 1; the labels name the running versions.",
+            "Always 1; the labels say what runs.",
             "version",
             "model_version",
             "model_sha256",
@@ -81,100 +81,79 @@ class Metrics:
         self._requests = counter(
             "http_requests_total", "Requests answered, by route template.", "route", "method", "code"
         )
-        self._duration = histogram(
-            "http_request_duration_seconds", "Seconds from the request line to the last byte of the response.", "route"
-        )
+        self._duration = histogram("http_request_duration_seconds", "From request line to last byte.", "route")
         self.in_progress = Level(
-            self.book, gauge("http_requests_in_progress", "Requests in progress.", over_workers="livesum")
+            self.book, gauge("http_requests_in_progress", "Requests being answered.", over_workers="livesum")
         )
-        stage = histogram("stage_duration_seconds", "Seconds of one stage of a prediction.", "stage")
+        stage = histogram("stage_duration_seconds", "Time of one stage of a prediction.", "stage")
         self.stages = {name: Spread(self.book, stage.labels(name), SECONDS) for name in STAGES}
         batch_size = histogram("batch_size", "Pictures in one run of the model.", buckets=BATCHES)
         self.batch_size = Spread(self.book, batch_size, BATCHES)
         self._batch_cost = gauge(
             "batch_cost_seconds",
-            "CPU seconds of one run of the served model by number of pictures, measured when it was loaded.",
+            "CPU time of one run of the served model, measured when it was loaded.",
             "size",
             over_workers="livemax",
         )
         self._inference_seconds = counts(
-            counter("inference_request_seconds_total", "Seconds of requests with pictures, by result.", "result"),
+            counter("inference_request_seconds_total", "Time of requests with pictures, by how they ended.", "result"),
             RESULTS,
         )
         self.run_seconds = Count(
             self.book,
-            counter(
-                "inference_run_seconds_total", "Seconds of runs of the model, counted once for each request in a run."
-            ),
+            counter("inference_run_seconds_total", "Time of runs of the model, once for each request in them."),
         )
         last = gauge(
-            "last_inference_timestamp_seconds",
-            "Unix time of the last run of the model; 0: none yet.",
-            over_workers="max",
+            "last_inference_timestamp_seconds", "When the model last ran, Unix time; 0: never.", over_workers="max"
         )
         self.last_inference = Level(self.book, last)
         self.queue_depth = Level(
-            self.book, gauge("queue_depth", "Pictures that wait for the model.", over_workers="livesum")
+            self.book, gauge("queue_depth", "Pictures waiting for the model.", over_workers="livesum")
         )
-        digits = counts(counter("predictions_total", "Predictions, by digit.", "digit"), map(str, range(10)))
+        digits = counts(counter("predictions_total", "Digits answered.", "digit"), map(str, range(10)))
         self.digits = list(digits.values())
-        confidence = histogram("prediction_confidence", "Probability of the predicted digit.", buckets=CONFIDENCES)
+        confidence = histogram("prediction_confidence", "Probability of the answered digit.", buckets=CONFIDENCES)
         self.confidence = Spread(self.book, confidence, CONFIDENCES)
         ink_ratio = histogram("input_ink_ratio", "Share of a picture's pixels that are ink.", buckets=INK)
         self.ink_ratio = Spread(self.book, ink_ratio, INK)
         self.polarities = counts(
-            counter("input_polarity_total", "Pictures, by the polarity of their ink.", "polarity"), POLARITIES
+            counter("input_polarity_total", "Pictures by what their ink is like.", "polarity"), POLARITIES
         )
-        self.rejected = counts(counter("rejected_images_total", "Pictures refused, by reason.", "reason"), REJECTIONS)
-        self.shed = counts(
-            counter("shed_requests_total", "Requests refused or abandoned to protect the others, by reason.", "reason"),
-            SHED,
-        )
+        self.rejected = counts(counter("rejected_images_total", "Pictures refused.", "reason"), REJECTIONS)
+        self.shed = counts(counter("shed_requests_total", "Requests given up to protect the others.", "reason"), SHED)
         self.connections = Level(self.book, gauge("connections", "Open HTTP connections.", over_workers="livesum"))
-        self.cut = counts(
-            counter("connections_cut_total", "Connections that the service closed, by reason.", "reason"), CUT
-        )
-        self.reader_ends = counts(
-            counter("reader_ends_total", "Readers that ended during a job, by reason.", "reason"), READER_ENDS
-        )
-        self.dropped_lines = counter("log_lines_dropped_total", "Log lines dropped because nobody read them in time.")
-        self._by_key = counter(
-            "key_requests_total", "Requests, by the name of their API key and by result.", "key", "result"
-        )
+        self.cut = counts(counter("connections_cut_total", "Connections closed on their clients.", "reason"), CUT)
+        self.reader_ends = counts(counter("reader_ends_total", "Readers that ended with a job.", "reason"), READER_ENDS)
+        self.dropped_lines = counter("log_lines_dropped_total", "Log lines that nobody read in time.")
+        self._by_key = counter("key_requests_total", "Requests by whose API key they had.", "key", "result")
         self.key_refusals = {
             result: Count(self.book, self._by_key.labels(NO_KEY, result)) for result in ("missing", "unknown")
         }
         self.keys_unreadable = Level(
-            self.book,
-            gauge("api_keys_unreadable", "1: the file of API keys cannot be read or parsed.", over_workers="livemax"),
+            self.book, gauge("api_keys_unreadable", "1: the file of API keys cannot be read.", over_workers="livemax")
         )
         self._model_loaded = gauge(
-            "model_load_timestamp_seconds", "Unix time at which the served version was loaded.", over_workers="livemax"
+            "model_load_timestamp_seconds", "When the served model was loaded, Unix time.", over_workers="livemax"
         )
-        self.reloads = counts(counter("model_reloads_total", "Loads of a model version, by result.", "result"), RESULTS)
-        self._canary_version = gauge("canary_version", "Version of the canary; 0: none.", over_workers="livemax")
+        self.reloads = counts(counter("model_reloads_total", "Loads of a model version.", "result"), RESULTS)
+        self._canary_version = gauge("canary_version", "Version that is tried; 0: none.", over_workers="livemax")
         self._canary_percent = gauge(
             "canary_percent", "Percent of the requests that the canary answers.", over_workers="livemax"
         )
         self._missing = gauge(
             "model_missing_version",
-            "Version that is named and does not exist, by what names it; 0: none.",
+            "Version that is named and not there, by what names it; 0: none.",
             "named_by",
             over_workers="livemax",
         )
         self.canary_requests = counts(
-            counter("canary_requests_total", "Requests for the canary, by result.", "result"), ("answered", "failed")
+            counter("canary_requests_total", "Answers that the canary was to give.", "result"), ("answered", "failed")
         )
-        self.rollbacks = counts(
-            counter("canary_rollbacks_total", "Canaries that were stopped automatically, by reason.", "reason"), REASONS
-        )
+        self.rollbacks = counts(counter("canary_rollbacks_total", "Canaries stopped by a guard.", "reason"), REASONS)
         self.shadow_answers = counts(
-            counter("shadow_answers_total", "Pictures that both versions ran on, by agreement.", "agreement"),
-            AGREEMENTS,
+            counter("shadow_answers_total", "Pictures that both versions were asked.", "agreement"), AGREEMENTS
         )
-        shadow_seconds = histogram(
-            "shadow_inference_seconds", "Seconds of a run in a comparison, by version.", "version"
-        )
+        shadow_seconds = histogram("shadow_inference_seconds", "Time of a run in a comparison.", "version")
         self.shadow_seconds = {
             name: Spread(self.book, shadow_seconds.labels(name), SECONDS) for name in ("served", "canary")
         }
