@@ -5,7 +5,9 @@ The service's port is a free one; commands and outputs have 8000 in its place.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -30,9 +32,7 @@ class Terminal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._service: subprocess.Popen[str] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = str(free.getsockname()[1])
+        self._port = str(_free_port())
         _copy(folder)
 
     def run(self, command: str) -> str:
@@ -107,6 +107,14 @@ def matches(expected: str, output: str) -> bool:
     """Whether an output is as the document shows it: `…` stands for any text, numbers for numbers."""
     pattern = ".*".join(map(re.escape, masked(expected).split("…")))
     return re.fullmatch(pattern, masked(output)) is not None
+
+
+def _free_port() -> int:
+    """A port below those that the system gives to connections, which could take it before the service does."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _copy(folder: Path) -> None:
