@@ -11,7 +11,7 @@ ARGS ?=
 EXTRAS ?= grpc
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom dev extras docs test check lint types tools lock clean
+.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom dev extras docs test check lint types tools wheel lock clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -110,9 +110,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed 
 	@touch $@
 
 # The clients that the tests ask with, in an environment of their own: their pins are older than ours.
-$(VENV)/clients/.installed: requirements/clients.txt | $(PY)
+$(VENV)/clients/.installed: requirements/clients.txt tests/support/clients/package-lock.json | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/clients
 	@$(PYTHON) -m pip --python $(VENV)/clients/bin/python install --quiet --disable-pip-version-check -r $<
+	@cp tests/support/clients/package*.json $(VENV)/clients
+	@cd $(VENV)/clients && npm ci --silent || echo "npm does not work here: the test of a TypeScript client is skipped"
 	@touch $@
 
 # The generator of the documentation's site: what it needs stays away from what the service needs.
@@ -153,13 +155,17 @@ $(VENV)/peers/%/.installed: benchmarks/serving/requirements/%.txt | $(PY)
 COMPILE = $(PY) -m piptools compile --quiet --strip-extras --generate-hashes --unsafe-package torch \
 	--no-emit-index-url --no-emit-find-links --no-header
 
+wheel: ## The package mnist_mlp as a wheel in dist/, with a trained version in it
+	@rm -rf build/lib
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
 lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
 	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt \
 		--extra grpc --extra training --extra sweep --extra tensorboard --extra mlflow --extra dev
-	printf "kserve\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
+	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
 
 clean: ## Removes the environment and the runs

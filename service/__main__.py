@@ -31,15 +31,16 @@ from .access import keys
 from .connection import certificate
 from .errors import ModelError
 from .observability import logs
-from .process.exit_codes import ended
+from .process.exit_codes import run_command
 from .system import orphans
+from .versions.bundled import or_bundled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .settings import Settings
-    from .versions.manager import Models
-    from .versions.shared_state import Orders
+    from .versions.manager import VersionManager
+    from .versions.shared_state import SharedState
 
 BACKLOG = 2048
 FILES = 64  # that a process may open at the least
@@ -58,12 +59,13 @@ Ctrl-C ends it."""
 
 def main(arguments: list[str]) -> int:
     """Serves until a signal comes; returns the exit code."""
-    return ended("service", lambda: _serve(arguments))
+    return run_command("service", lambda: _serve(arguments))
 
 
 def _serve(arguments: list[str]) -> int:
     settings = settings_module.load(arguments)
     logs.start(settings.log_level)
+    settings = or_bundled(settings)
     _check_descriptors()
     _check_certificate(settings)
     if settings.api_keys_file is not None:
@@ -158,19 +160,19 @@ def _roomy(size: int) -> Path:
 def _run(settings: Settings, listeners: list[socket.socket]) -> int:
     # Imported here, and each where it is needed: prometheus_client looks for its folder when it is imported, and the
     # parent of several workers starts them sooner without the app.
-    from .versions.manager import Models
-    from .versions.shared_state import Orders
+    from .versions.manager import VersionManager
+    from .versions.shared_state import SharedState
 
     orphans.adopt()
-    orders = Orders(shared=settings.workers > 1)
-    models = Models(settings, orders)
+    shared_state = SharedState(shared=settings.workers > 1)
+    models = VersionManager(settings, shared_state)
     version = None
     # Checked here for all workers: one line and one exit code, before any worker is started.
     with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
         begin = models.start if settings.workers == 1 else models.check
         version = begin(functools.partial(_import, settings))
     logs.say(_welcome(settings, listeners, version), sys.stdout)
-    return _one(settings, listeners, models) if settings.workers == 1 else _several(settings, listeners, orders)
+    return _one(settings, listeners, models) if settings.workers == 1 else _several(settings, listeners, shared_state)
 
 
 def _import(settings: Settings) -> None:
@@ -182,37 +184,39 @@ def _import(settings: Settings) -> None:
             from . import app  # noqa: F401
 
 
-def _one(settings: Settings, listeners: list[socket.socket], models: Models) -> int:
+def _one(settings: Settings, listeners: list[socket.socket], models: VersionManager) -> int:
     from .process import worker
 
     with worker.uncollected():
         from . import app
         from .connection.drain import Drain
         from .observability import metrics
-        from .process.connection_counts import Shares
+        from .process.connection_counts import ConnectionCounts
         from .process.server import Server
         from .process.watchdog import OuterWatchdog, Watchdog
 
         seconds = settings.stall_seconds
         watchdog = Watchdog(seconds, settings.shutdown_seconds, functools.partial(OuterWatchdog, seconds))
         drain = Drain(settings.drain_seconds, listeners[0], watchdog.end_in_time)
-        server = Server(settings, app.create_app(settings, models, metrics.registry(), drain), Shares(1), watchdog)
+        server = Server(
+            settings, app.create_app(settings, models, metrics.registry(), drain), ConnectionCounts(1), watchdog
+        )
     return min(1, server.run_to_end(listeners))
 
 
-def _several(settings: Settings, listeners: list[socket.socket], orders: Orders) -> int:
-    from .process.connection_counts import Shares
+def _several(settings: Settings, listeners: list[socket.socket], shared_state: SharedState) -> int:
+    from .process.connection_counts import ConnectionCounts
     from .process.supervisor import Supervisor
     from .process.worker_process import Job
     from .reader import token
 
     os.environ[token.NAME] = secrets.token_hex(8)
-    shares = Shares(settings.workers)
-    assert orders.descriptor is not None
-    assert shares.descriptor is not None
+    counts = ConnectionCounts(settings.workers)
+    assert shared_state.descriptor is not None
+    assert counts.descriptor is not None
     ports = [listener.fileno() for listener in listeners]
-    job = Job(settings, ports, orders.descriptor, orders.verified.descriptor, shares.descriptor)
-    return Supervisor(settings, job, listeners[0], shares).run()
+    job = Job(settings, ports, shared_state.descriptor, shared_state.checked_files.descriptor, counts.descriptor)
+    return Supervisor(settings, job, listeners[0], counts).run()
 
 
 def _welcome(settings: Settings, listeners: list[socket.socket], version: str | None) -> str:

@@ -21,7 +21,7 @@ from training.strokes import curve, draw, trace, unit
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels
     from training.papers import Scene
     from training.strokes import Points, Segments
 

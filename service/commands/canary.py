@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .. import settings as settings_module
 from ..errors import ModelError
 from ..model import check
-from ..process.exit_codes import ended
+from ..process.exit_codes import run_command
 from ..versions import folder
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     for setting in ("model-dir", "pin-file"):
         parser.add_argument(f"--{setting}", help="as for `python -m service`; default: what the environment says")
     chosen = parser.parse_args(arguments)
-    return ended("canary", lambda: _tell(chosen))
+    return run_command("canary", lambda: _tell(chosen))
 
 
 def _percent(text: str) -> float:
@@ -52,7 +52,7 @@ def _tell(chosen: argparse.Namespace) -> int:
     settings = settings_module.load([part for flag in given.items() if flag[1] for part in flag])
     if chosen.off:
         number = _told(settings).number
-        folder.tell_canary(settings, number, None)
+        folder.write_canary(settings, number, None)
         done = f"version {number} is held back"
     elif chosen.promote:
         number = _told(settings).number
@@ -60,23 +60,23 @@ def _tell(chosen: argparse.Namespace) -> int:
         done = f"version {number} is promoted"
     else:
         check.check(settings, chosen.version)
-        folder.tell_canary(settings, chosen.version, chosen.percent)
+        folder.write_canary(settings, chosen.version, chosen.percent)
         share = f"answers {chosen.percent:g} % of the requests" if chosen.percent else "is compared"
         done = f"version {chosen.version} {share}"
-    print(f"{done}, by {folder.canary_file(settings)}; services follow within 2 s")
+    print(f"{done}, by {folder.canary_path(settings)}; services follow within 2 s")
     return 0
 
 
 def _promote(settings: Settings, number: int) -> None:
     """Have a version serve: as `latest`, where that is chosen and comes to it, or else by the pin."""
     check.check(settings, number)
-    if folder.chosen(settings) != folder.LATEST or number != folder.numbers(settings.model_dir)[0]:
+    if folder.chosen_version(settings) != folder.LATEST or number != folder.numbers(settings.model_dir)[0]:
         folder.pin(settings, str(number))
-    folder.forget_canary(settings)
+    folder.remove_canary(settings)
 
 
-def _told(settings: Settings) -> folder.Canary:
-    told = folder.canary(settings)
+def _told(settings: Settings) -> folder.CanarySpec:
+    told = folder.read_canary(settings)
     if told is None:
-        raise ModelError(f"{folder.canary_file(settings)}: expected a canary, found none")
+        raise ModelError(f"{folder.canary_path(settings)}: expected a canary, found none")
     return told

@@ -13,7 +13,7 @@ import argparse
 from .. import settings as settings_module
 from ..errors import ModelError
 from ..model import check
-from ..process.exit_codes import ended
+from ..process.exit_codes import run_command
 from ..versions import folder
 
 
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     for setting in ("model-dir", "pin-file"):
         parser.add_argument(f"--{setting}", help="as for `python -m service`; default: what the environment says")
     chosen = parser.parse_args(arguments)
-    return ended("rollback", lambda: _choose(chosen))
+    return run_command("rollback", lambda: _choose(chosen))
 
 
 def _choose(chosen: argparse.Namespace) -> int:
@@ -48,7 +48,7 @@ def _choose(chosen: argparse.Namespace) -> int:
 
 def _before(settings: settings_module.Settings) -> int:
     """The highest version below the chosen one; raises `ModelError`."""
-    word = folder.chosen(settings)
+    word = folder.chosen_version(settings)
     numbers = folder.candidates(settings)
     highest = max(numbers, default=0) if word == folder.LATEST else int(word)
     below = [number for number in numbers if number < highest]

@@ -36,7 +36,7 @@ GOOD = b"+"
 MAX_WORDS = 1000  # bytes of a verdict
 LENGTHS = struct.Struct("!QQQ")  # of card, model and golden batch, which follow
 ROOT = Path(__file__).parents[2]
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 def memory(max_images: int) -> int:
@@ -79,7 +79,7 @@ class Check:
                 handed.write(part)
             handed.seek(0)
             self._process = subprocess.Popen(  # noqa: S603 - this program's own module
-                [sys.executable, "-m", "service.model.check_process", *map(str, words)],
+                [sys.executable, "-m", f"{__package__}.check_process", *map(str, words)],
                 stdin=handed,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -126,7 +126,7 @@ class Check:
                     raise ModelError(
                         f"{self._folder}: expected a model that is checked in {SECONDS:g} s, found that it takes longer"
                     )
-                if selector.select(LOOK_SECONDS):
+                if selector.select(POLL_SECONDS):
                     piece = os.read(self._process.stdout.fileno(), MAX_WORDS - len(words))
                     if not piece:
                         break

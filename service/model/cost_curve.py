@@ -14,8 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..picture.decode import Pixels
-    from .artefact import Probabilities
+    from ..arrays import Pixels, Probabilities
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ROUNDS = 3  # the cheapest is taken

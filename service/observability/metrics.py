@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from ..model.cost_curve import SIZES
 from ..versions.canary import AGREEMENTS, REASONS
 from . import shared_metrics
-from .buffered_metrics import Book, BulkHistogram, Count, Level, Spread
+from .buffered_metrics import BufferedCounter, BufferedGauge, BufferedHistogram, BufferedMetrics, BulkHistogram
 from .exposition import INFERRING, RESULTS, STAGES, result_of
 from .scrapes import Scrapes
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ..errors import ServiceError
     from ..model.classifier import Classifier
-    from ..versions.canary import Trial
+    from ..versions.canary import CanaryTrial
 
     Result = TypeVar("Result")
 
@@ -63,16 +63,16 @@ class Metrics:
         def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> BulkHistogram:
             return BulkHistogram(f"mnist_{name}", text, labels, registry=registry, buckets=buckets)
 
-        def counts(one: Counter, names: Iterable[str]) -> dict[str, Count]:
-            return {name: Count(self.book, one.labels(name)) for name in names}
+        def counts(one: Counter, names: Iterable[str]) -> dict[str, BufferedCounter]:
+            return {name: BufferedCounter(self.buffered, one.labels(name)) for name in names}
 
-        self.book = Book()
+        self.buffered = BufferedMetrics()
         self._scrapes = Scrapes(functools.partial(_over_workers, registry))
         self._served: list[tuple[str, str, str]] = []
 
         self._build_info = gauge(
             "build_info",
-            "Always 1; the labels say what runs.",
+            "Always 1; the labels name the running versions.",
             "version",
             "model_version",
             "model_sha256",
@@ -81,92 +81,117 @@ class Metrics:
         self._requests = counter(
             "http_requests_total", "Requests answered, by route template.", "route", "method", "code"
         )
-        self._duration = histogram("http_request_duration_seconds", "From request line to last byte.", "route")
-        self.in_progress = Level(
-            self.book, gauge("http_requests_in_progress", "Requests being answered.", over_workers="livesum")
+        self._duration = histogram(
+            "http_request_duration_seconds", "Seconds from the request line to the last byte of the response.", "route"
         )
-        stage = histogram("stage_duration_seconds", "Time of one stage of a prediction.", "stage")
-        self.stages = {name: Spread(self.book, stage.labels(name), SECONDS) for name in STAGES}
+        self.in_progress = BufferedGauge(
+            self.buffered, gauge("http_requests_in_progress", "Requests in progress.", over_workers="livesum")
+        )
+        stage = histogram("stage_duration_seconds", "Seconds of one stage of a prediction.", "stage")
+        self.stages = {name: BufferedHistogram(self.buffered, stage.labels(name), SECONDS) for name in STAGES}
         batch_size = histogram("batch_size", "Pictures in one run of the model.", buckets=BATCHES)
-        self.batch_size = Spread(self.book, batch_size, BATCHES)
+        self.batch_size = BufferedHistogram(self.buffered, batch_size, BATCHES)
         self._batch_cost = gauge(
             "batch_cost_seconds",
-            "CPU time of one run of the served model, measured when it was loaded.",
+            "CPU seconds of one run of the served model by number of pictures, measured when it was loaded.",
             "size",
             over_workers="livemax",
         )
         self._inference_seconds = counts(
-            counter("inference_request_seconds_total", "Time of requests with pictures, by how they ended.", "result"),
+            counter("inference_request_seconds_total", "Seconds of requests with pictures, by result.", "result"),
             RESULTS,
         )
-        self.run_seconds = Count(
-            self.book,
-            counter("inference_run_seconds_total", "Time of runs of the model, once for each request in them."),
+        self.run_seconds = BufferedCounter(
+            self.buffered,
+            counter(
+                "inference_run_seconds_total", "Seconds of runs of the model, counted once for each request in a run."
+            ),
         )
         last = gauge(
-            "last_inference_timestamp_seconds", "When the model last ran, Unix time; 0: never.", over_workers="max"
+            "last_inference_timestamp_seconds",
+            "Unix time of the last run of the model; 0: none yet.",
+            over_workers="max",
         )
-        self.last_inference = Level(self.book, last)
-        self.queue_depth = Level(
-            self.book, gauge("queue_depth", "Pictures waiting for the model.", over_workers="livesum")
+        self.last_inference = BufferedGauge(self.buffered, last)
+        self.queue_depth = BufferedGauge(
+            self.buffered, gauge("queue_depth", "Pictures that wait for the model.", over_workers="livesum")
         )
-        digits = counts(counter("predictions_total", "Digits answered.", "digit"), map(str, range(10)))
+        digits = counts(counter("predictions_total", "Predictions, by digit.", "digit"), map(str, range(10)))
         self.digits = list(digits.values())
-        confidence = histogram("prediction_confidence", "Probability of the answered digit.", buckets=CONFIDENCES)
-        self.confidence = Spread(self.book, confidence, CONFIDENCES)
+        confidence = histogram("prediction_confidence", "Probability of the predicted digit.", buckets=CONFIDENCES)
+        self.confidence = BufferedHistogram(self.buffered, confidence, CONFIDENCES)
         ink_ratio = histogram("input_ink_ratio", "Share of a picture's pixels that are ink.", buckets=INK)
-        self.ink_ratio = Spread(self.book, ink_ratio, INK)
+        self.ink_ratio = BufferedHistogram(self.buffered, ink_ratio, INK)
         self.polarities = counts(
-            counter("input_polarity_total", "Pictures by what their ink is like.", "polarity"), POLARITIES
+            counter("input_polarity_total", "Pictures, by the polarity of their ink.", "polarity"), POLARITIES
         )
-        self.rejected = counts(counter("rejected_images_total", "Pictures refused.", "reason"), REJECTIONS)
-        self.shed = counts(counter("shed_requests_total", "Requests given up to protect the others.", "reason"), SHED)
-        self.connections = Level(self.book, gauge("connections", "Open HTTP connections.", over_workers="livesum"))
-        self.cut = counts(counter("connections_cut_total", "Connections closed on their clients.", "reason"), CUT)
-        self.reader_ends = counts(counter("reader_ends_total", "Readers that ended with a job.", "reason"), READER_ENDS)
-        self.dropped_lines = counter("log_lines_dropped_total", "Log lines that nobody read in time.")
-        self._by_key = counter("key_requests_total", "Requests by whose API key they had.", "key", "result")
+        self.rejected = counts(counter("rejected_images_total", "Pictures refused, by reason.", "reason"), REJECTIONS)
+        self.shed = counts(
+            counter("shed_requests_total", "Requests refused or abandoned to protect the others, by reason.", "reason"),
+            SHED,
+        )
+        self.connections = BufferedGauge(
+            self.buffered, gauge("connections", "Open HTTP connections.", over_workers="livesum")
+        )
+        self.cut = counts(
+            counter("connections_cut_total", "Connections that the service closed, by reason.", "reason"), CUT
+        )
+        self.reader_ends = counts(
+            counter("reader_ends_total", "Readers that ended during a job, by reason.", "reason"), READER_ENDS
+        )
+        self.dropped_lines = counter("log_lines_dropped_total", "Log lines dropped because nobody read them in time.")
+        self._by_key = counter(
+            "key_requests_total", "Requests, by the name of their API key and by result.", "key", "result"
+        )
         self.key_refusals = {
-            result: Count(self.book, self._by_key.labels(NO_KEY, result)) for result in ("missing", "unknown")
+            result: BufferedCounter(self.buffered, self._by_key.labels(NO_KEY, result))
+            for result in ("missing", "unknown")
         }
-        self.keys_unreadable = Level(
-            self.book, gauge("api_keys_unreadable", "1: the file of API keys cannot be read.", over_workers="livemax")
+        self.keys_unreadable = BufferedGauge(
+            self.buffered,
+            gauge("api_keys_unreadable", "1: the file of API keys cannot be read or parsed.", over_workers="livemax"),
         )
         self._model_loaded = gauge(
-            "model_load_timestamp_seconds", "When the served model was loaded, Unix time.", over_workers="livemax"
+            "model_load_timestamp_seconds", "Unix time at which the served version was loaded.", over_workers="livemax"
         )
-        self.reloads = counts(counter("model_reloads_total", "Loads of a model version.", "result"), RESULTS)
-        self._canary_version = gauge("canary_version", "Version that is tried; 0: none.", over_workers="livemax")
+        self.reloads = counts(counter("model_reloads_total", "Loads of a model version, by result.", "result"), RESULTS)
+        self._canary_version = gauge("canary_version", "Version of the canary; 0: none.", over_workers="livemax")
         self._canary_percent = gauge(
             "canary_percent", "Percent of the requests that the canary answers.", over_workers="livemax"
         )
         self._missing = gauge(
             "model_missing_version",
-            "Version that is named and not there, by what names it; 0: none.",
+            "Version that is named and does not exist, by what names it; 0: none.",
             "named_by",
             over_workers="livemax",
         )
         self.canary_requests = counts(
-            counter("canary_requests_total", "Answers that the canary was to give.", "result"), ("answered", "failed")
+            counter("canary_requests_total", "Requests for the canary, by result.", "result"), ("answered", "failed")
         )
-        self.rollbacks = counts(counter("canary_rollbacks_total", "Canaries stopped by a guard.", "reason"), REASONS)
+        self.rollbacks = counts(
+            counter("canary_rollbacks_total", "Canaries that were stopped automatically, by reason.", "reason"), REASONS
+        )
         self.shadow_answers = counts(
-            counter("shadow_answers_total", "Pictures that both versions were asked.", "agreement"), AGREEMENTS
+            counter("shadow_answers_total", "Pictures that both versions ran on, by agreement.", "agreement"),
+            AGREEMENTS,
         )
-        shadow_seconds = histogram("shadow_inference_seconds", "Time of a run in a comparison.", "version")
+        shadow_seconds = histogram(
+            "shadow_inference_seconds", "Seconds of a run in a comparison, by version.", "version"
+        )
         self.shadow_seconds = {
-            name: Spread(self.book, shadow_seconds.labels(name), SECONDS) for name in ("served", "canary")
+            name: BufferedHistogram(self.buffered, shadow_seconds.labels(name), SECONDS)
+            for name in ("served", "canary")
         }
-        self.shadow_dropped = Count(
-            self.book, counter("shadow_dropped_total", "Requests that were not compared, to leave time for others.")
+        self.shadow_dropped = BufferedCounter(
+            self.buffered, counter("shadow_dropped_total", "Requests that were not compared, to leave time for others.")
         )
 
     async def scrape(self, make: Callable[[Iterable[Metric]], Result]) -> Result:
         """What this makes of all workers' metrics; raises `Overloaded` where too many ask."""
-        self.book.flush()
+        self.buffered.flush()
         return await self._scrapes.ask(make)
 
-    def serves(self, version: str, classifier: Classifier | None) -> None:
+    def set_served(self, version: str, classifier: Classifier | None) -> None:
         """This is what answers from now on."""
         for labels in self._served:
             self._build_info.labels(*labels).set(0)
@@ -179,25 +204,27 @@ class Metrics:
                 self._batch_cost.labels(str(size)).set(classifier.costs.seconds(size))
             self.reloads["success"].inc()
 
-    def tries(self, trial: Trial | None) -> None:
+    def set_canary(self, canary: CanaryTrial | None) -> None:
         """This is what is tried from now on."""
-        self._canary_version.set(0 if trial is None else int(trial.classifier.version))
-        self._canary_percent.set(0 if trial is None else trial.percent)
+        self._canary_version.set(0 if canary is None else int(canary.classifier.version))
+        self._canary_percent.set(0 if canary is None else canary.percent)
 
-    def misses(self, missing: dict[str, int]) -> None:
+    def set_missing(self, missing: dict[str, int]) -> None:
         """These versions are named, and not there."""
         for name, number in missing.items():
             self._missing.labels(name).set(number)
 
-    def of_key(self, name: str) -> dict[str, Count]:
+    def key_counters(self, name: str) -> dict[str, BufferedCounter]:
         """The counts of requests with the key of this name."""
-        return {result: Count(self.book, self._by_key.labels(name, result)) for result in KEY_RESULTS}
+        return {result: BufferedCounter(self.buffered, self._by_key.labels(name, result)) for result in KEY_RESULTS}
 
-    def of_requests(self, route: str, method: str, status: int) -> tuple[Count, Spread, Count | None]:
+    def request_metrics(
+        self, route: str, method: str, status: int
+    ) -> tuple[BufferedCounter, BufferedHistogram, BufferedCounter | None]:
         """The count and the duration of requests with these labels; and their time, if they have pictures."""
-        requests = Count(self.book, self._requests.labels(route, method, str(status)))
+        requests = BufferedCounter(self.buffered, self._requests.labels(route, method, str(status)))
         seconds = self._inference_seconds[result_of(str(status))] if route.endswith(INFERRING) else None
-        return requests, Spread(self.book, self._duration.labels(route), SECONDS), seconds
+        return requests, BufferedHistogram(self.buffered, self._duration.labels(route), SECONDS), seconds
 
     def count_shed(self, error: ServiceError) -> None:
         """A request was refused with this error: was it given up to protect the others?"""

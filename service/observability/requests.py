@@ -11,7 +11,6 @@ import itertools
 import logging
 import os
 import random
-import re
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from starlette.requests import Request
 
 from ..access.proxies import TrustedProxies
 from ..connection import problems
+from ..headers import given_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,21 +26,12 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from ..errors import ServiceError
-    from .buffered_metrics import Count, Spread
+    from .buffered_metrics import BufferedCounter, BufferedHistogram
     from .metrics import Metrics
 
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 access_log = logging.getLogger("service.access")
-
-
-def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The id that the client gave, if it is one."""
-    for name, value in headers:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return value.decode()
-    return None
 
 
 class Observer:
@@ -59,7 +50,7 @@ class Observer:
         # An id is cheap and unique: a random start for each process, then a count.
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
-        self._bound: dict[tuple[str, str, int], tuple[Count, Spread, Count | None]] = {}
+        self._bound: dict[tuple[str, str, int], tuple[BufferedCounter, BufferedHistogram, BufferedCounter | None]] = {}
         self.expect(routes)
 
     def expect(self, routes: Iterable[tuple[str, str]]) -> None:
@@ -109,11 +100,13 @@ class Observer:
             }
             access_log.info("request", extra={"fields": fields})
 
-    def _children(self, route: str, method: str, status: int) -> tuple[Count, Spread, Count | None]:
+    def _children(
+        self, route: str, method: str, status: int
+    ) -> tuple[BufferedCounter, BufferedHistogram, BufferedCounter | None]:
         """The metrics of these labels: looked up once, since that costs more than counting."""
         key = (route, method, status)
         if key not in self._bound:
-            self._bound[key] = self._metrics.of_requests(route, method, status)
+            self._bound[key] = self._metrics.request_metrics(route, method, status)
         return self._bound[key]
 
 

@@ -13,7 +13,6 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -24,7 +23,7 @@ from . import containers, formats
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Pixels = NDArray[np.uint8]
+    from ..arrays import Pixels
 
 MIN_SHORT, MIN_LONG = 2, 5  # pixels of the sides: a 1 cut out of small print
 WORK_SIDE = 1000  # pixels; no digit needs more, and a JPEG of any size decodes straight to about this

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ..model.classifier import Classifier
-    from .folder import Canary
+    from .folder import CanarySpec
 
 REASONS = ("errors", "latency", "agreement")
 WINDOW = 200  # the last answers, pictures and comparisons, which are looked at
@@ -44,18 +44,18 @@ class Tripped(NamedTuple):
     sentence: str
 
 
-class Trial:
+class CanaryTrial:
     """A version that is tried, by what is told of it, until something else is told or it is stopped."""
 
-    def __init__(self, classifier: Classifier, told: Canary) -> None:
+    def __init__(self, classifier: Classifier, spec: CanarySpec) -> None:
         self.classifier = classifier
-        self.told = told
-        self.percent = told.percent or 0.0
+        self.spec = spec
+        self.percent = spec.percent or 0.0
         self._failed: deque[bool] = deque(maxlen=WINDOW)
         self._same: deque[bool] = deque(maxlen=WINDOW)
         self._slower: deque[float] = deque(maxlen=WINDOW)
 
-    def takes(self, request_id: str | None) -> bool:
+    def answers(self, request_id: str | None) -> bool:
         """Whether it answers this request: one id's always, or never; without an id, by chance.
 
         More percent take more ids, and keep those of before. Another version takes other ids, so that the same people
@@ -68,7 +68,7 @@ class Trial:
         digest = hashlib.blake2b(f"{self.classifier.version} {request_id}".encode(), digest_size=8).digest()
         return int.from_bytes(digest) / 2**64 * 100 < self.percent
 
-    def ran(self, error: Exception | None) -> Tripped | None:
+    def record_run(self, error: Exception | None) -> Tripped | None:
         """One more request that it was to answer; what speaks against it now."""
         self._failed.append(error is not None)
         failures = sum(self._failed)
@@ -77,7 +77,7 @@ class Trial:
         runs = f"{failures} of its last {len(self._failed)} answers"
         return Tripped("errors", f"{runs} failed, and the limit is {FAILURES}; this one with {error!r}")
 
-    def compared(self, comparison: Comparison) -> Tripped | None:
+    def record_comparison(self, comparison: Comparison) -> Tripped | None:
         """One more comparison; what speaks against it now. A shadow is only watched: it answers nobody."""
         sure = [agreement for agreement in comparison.agreements if agreement != DOUBTED]
         self._same.extend(agreement == SAME for agreement in sure)

@@ -19,12 +19,12 @@ from ..system import shared_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SIZE = 32  # bytes of a digest
-KEPT = 64  # digests
-LOOK_SECONDS = 0.05
+DIGEST_BYTES = 32  # bytes of a digest
+MAX_DIGESTS = 64  # digests
+POLL_SECONDS = 0.05
 
 
-class Verified:
+class CheckedFiles:
     """Digests of files that were checked, newest first, and a lock for the next check."""
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -36,11 +36,11 @@ class Verified:
 
     def add(self, digest: bytes) -> None:
         """These files were checked, by who has the turn."""
-        os.pwrite(self.descriptor, b"".join([digest, *self._digests()[: KEPT - 1]]), 0)
+        os.pwrite(self.descriptor, b"".join([digest, *self._digests()[: MAX_DIGESTS - 1]]), 0)
 
     def _digests(self) -> list[bytes]:
-        data = os.pread(self.descriptor, SIZE * KEPT, 0)
-        return [data[start : start + SIZE] for start in range(0, len(data), SIZE)]
+        data = os.pread(self.descriptor, DIGEST_BYTES * MAX_DIGESTS, 0)
+        return [data[start : start + DIGEST_BYTES] for start in range(0, len(data), DIGEST_BYTES)]
 
     @contextlib.contextmanager
     def turn(self, stopped: Callable[[], bool]) -> Iterator[None]:
@@ -48,7 +48,7 @@ class Verified:
         while not self._locked():
             if stopped():
                 raise NotChecked("nobody waits for the check of a model version any more")
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         try:
             yield
         finally:

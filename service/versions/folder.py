@@ -32,7 +32,7 @@ MAX_WORDS = 80  # bytes, of a pin or a canary file
 Stamp = tuple[tuple[int, int, int], ...]  # inode, bytes and time of each file
 
 
-class Canary(NamedTuple):
+class CanarySpec(NamedTuple):
     """What is told of a version that is not to be `latest` until it is promoted."""
 
     number: int
@@ -64,7 +64,7 @@ def stamp(folder: Path) -> Stamp | None:
     """
     try:
         try:
-            with files.opened(folder) as descriptor:
+            with files.open_folder(folder) as descriptor:
                 return tuple(_facts(os.stat(name, dir_fd=descriptor, follow_symlinks=False)) for name in FILES)
         except FileNotFoundError:
             return None
@@ -83,13 +83,13 @@ def pin_file(settings: Settings) -> Path:
     return settings.pin_file or settings.model_dir / PIN
 
 
-def chosen(settings: Settings) -> str:
+def chosen_version(settings: Settings) -> str:
     """The pin's word, or else the setting's: `latest` or a number; raises `ModelError` for another word in the pin."""
     path = pin_file(settings)
-    told = _told(settings, path)
-    if told is None:
+    spec = _told(settings, path)
+    if spec is None:
         return settings.model_version
-    word, _ = told
+    word, _ = spec
     if word != LATEST and not re.fullmatch(NUMBER, word):
         raise ModelError(f"{path.name}: expected a version's number, or {LATEST}, found something else")
     return word
@@ -116,43 +116,43 @@ def unpin(settings: Settings) -> None:
     pin_file(settings).unlink(missing_ok=True)
 
 
-def canary_file(settings: Settings) -> Path:
+def canary_path(settings: Settings) -> Path:
     """Where a canary is told, if there is one."""
     return pin_file(settings).with_name(CANARY)
 
 
-def canary(settings: Settings) -> Canary | None:
+def read_canary(settings: Settings) -> CanarySpec | None:
     """What the canary file says, if there is one; raises `ModelError` for other words in it."""
-    path = canary_file(settings)
-    told = _told(settings, path)
-    if told is None:
+    path = canary_path(settings)
+    spec = _told(settings, path)
+    if spec is None:
         return None
-    words, written = told
+    words, written = spec
     found = re.fullmatch(rf"({NUMBER}) ({HELD}|[0-9]{{1,3}}(?:\.[0-9]+)?)", words)
     percent = None if found is None or found[2] == HELD else float(found[2])
     if found is None or (percent or 0) > 100:
         raise ModelError(f"{path.name}: expected a version's number, and 0 to 100 or {HELD}, found something else")
-    return Canary(int(found[1]), percent, written)
+    return CanarySpec(int(found[1]), percent, written)
 
 
-def tell_canary(settings: Settings, number: int, percent: float | None) -> None:
+def write_canary(settings: Settings, number: int, percent: float | None) -> None:
     """Have every service that reads this file try a version, or hold it back; raises `OSError`."""
-    _write(canary_file(settings), f"{number} {HELD if percent is None else f'{percent:g}'}")
+    _write(canary_path(settings), f"{number} {HELD if percent is None else f'{percent:g}'}")
 
 
-def forget_canary(settings: Settings) -> None:
+def remove_canary(settings: Settings) -> None:
     """Let the version be one like all others; raises `OSError`."""
-    canary_file(settings).unlink(missing_ok=True)
+    canary_path(settings).unlink(missing_ok=True)
 
 
 def candidates(settings: Settings) -> list[int]:
     """The numbers that `latest` may come to, highest first: all but the canary's; raises `ModelError`."""
-    return without(canary(settings), numbers(settings.model_dir))
+    return exclude_canary(read_canary(settings), numbers(settings.model_dir))
 
 
-def without(told: Canary | None, found: list[int]) -> list[int]:
+def exclude_canary(spec: CanarySpec | None, found: list[int]) -> list[int]:
     """All numbers but the canary's."""
-    return [number for number in found if told is None or number != told.number]
+    return [number for number in found if spec is None or number != spec.number]
 
 
 def _write(path: Path, words: str) -> None:

@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..system import shared_memory
-from .checked_files import Verified
+from .checked_files import CheckedFiles
 
 if TYPE_CHECKING:
     from collections.abc import MutableSequence
 
 
-class Orders:
+class SharedState:
     """A count of orders, odd after one to unload; and the canary that was given up last."""
 
-    def __init__(self, *, shared: bool, descriptor: int | None = None, verified: int | None = None) -> None:
+    def __init__(self, *, shared: bool, descriptor: int | None = None, checked_files: int | None = None) -> None:
         """With `shared`, the numbers lie behind a `descriptor`, of a new memory where none is given; so do digests."""
-        self.verified = Verified(verified)
+        self.checked_files = CheckedFiles(checked_files)
         self._numbers: MutableSequence[int] = [0, 0]
         self.descriptor = descriptor
         if shared:

@@ -28,6 +28,7 @@ LEFT_OUT = {
     "docker compose up": "there is no Docker here; tests/test_containers.py checks the files",
     "make docs": "tests/docs/test_site.py builds the site",
     "make lint": "`make test` runs it",
+    "make wheel": "tests/system/test_package.py builds it",
 }
 PAGES = {name: found for name, text in DOCUMENTS.items() if name != "README.md" and (found := blocks(text))}
 

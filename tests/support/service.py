@@ -19,15 +19,13 @@ import httpx
 import pytest
 from PIL import Image
 
-from service.picture.mnist_format import in_mnist_form, seems_mnist_form
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models" / "mnist-mlp"
@@ -111,8 +109,3 @@ def publish(models: Path, version: int) -> None:
     """A committed version, whole at once, as export publishes."""
     shutil.copytree(MODELS / str(version), models / ".unfinished")
     (models / ".unfinished").rename(models / str(version))
-
-
-def is_mnist_form(pixels: Pixels) -> bool:
-    """Whether `uint8[28, 28]` is in MNIST's own form: it seems so, and is."""
-    return seems_mnist_form(pixels.tobytes()) and in_mnist_form(pixels[None])[0]

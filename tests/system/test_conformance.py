@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from service.model.artefact import Probabilities
+    from service.arrays import Probabilities
     from tests.support.service import Service
 
 MODEL = "mnist-mlp"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from service.model.artefact import Probabilities
+    from service.arrays import Probabilities
 
 ROUTE = "/inference.GRPCInferenceService/ModelStreamInfer"
 

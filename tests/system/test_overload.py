@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels
 
 SIZES = (784, 2560, 2304, 10)  # as large as a model may be
 PIXELS = "application/octet-stream"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from service.picture.prepare import Prepared, read
+from service.picture.prepare import PreparedImage, read
 from training import ink
 from training.strokes import SHAPES, draw, trace
 
@@ -24,7 +24,7 @@ def seven() -> NDArray[np.uint8]:
     return digit
 
 
-def look(family: str, digit: NDArray[np.uint8] | None, seed: int) -> Prepared:
+def look(family: str, digit: NDArray[np.uint8] | None, seed: int) -> PreparedImage:
     return read(ink.render(family, digit, 7, np.random.default_rng(seed)), max_pixels=10_000_000)
 
 

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .background import depth
-from .boxes import frames
-from .components import Mask, label
-from .morphology import dilate_square
-from .rulings import without_lines
+from ..geometry import depth
+from .morphology import dilate_square, label
+from .rulings import frames, without_lines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .surface import Field
+    from ...arrays import Field, Mask
 
 SPECK = 0.02  # of the main shape's ink: less is dirt, wherever it lies
 PART = 0.05  # of the main shape's ink: as much may belong to the digit from further away

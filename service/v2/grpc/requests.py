@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...connection import problems
-from ...connection.fast_path import CLOSED
+from ...connection.limits import CLIENT_CLOSED
 from ...errors import ServiceError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Requests:
     async def watch(self, method: Method, caller: Caller, ask: Callable[[], Awaitable[Answered]]) -> Answered:
         """What becomes of a request, which is seen by the observer."""
         started = time.perf_counter()
-        status = CLOSED  # where the client leaves, this is cancelled
+        status = CLIENT_CLOSED  # where the client leaves, this is cancelled
         self._observer.begin()
         self._begun += 1
         try:

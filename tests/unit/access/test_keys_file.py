@@ -206,11 +206,11 @@ def followed(tmp_path: Path) -> Followed:
 
 def test_a_file_is_read_when_it_has_changed(followed: Followed) -> None:
     """And not when it has not."""
-    followed.file.look()
+    followed.file.poll()
     assert len(followed.entries) == 1
     followed.path.write_text(f"shop infer sha256:{SUM}\nother infer sha256:{'1' * 64}")
-    followed.file.look()
-    followed.file.look()
+    followed.file.poll()
+    followed.file.poll()
     assert [entry.name for entry in followed.entries[-1]] == ["shop", "other"]
     assert len(followed.entries) == 2
 
@@ -229,7 +229,7 @@ def test_a_bad_file_keeps_the_keys_and_is_told_once_a_minute(
     told = []
     for second in range(70):
         monkeypatch.setattr(time, "monotonic", lambda second=second: now + second)
-        followed.file.look()
+        followed.file.poll()
         told += [(second, record.message) for record in caplog.records if record.levelname == "ERROR"]
         caplog.clear()
     seconds, sentences = zip(*told, strict=True)
@@ -238,18 +238,18 @@ def test_a_bad_file_keeps_the_keys_and_is_told_once_a_minute(
         assert seconds == (0, 10)
         assert sentences[1].endswith("; nobody is let in")
         assert followed.entries[1:] == [[]]
-        assert followed.file.trouble == "the file of API keys is missing"
+        assert followed.file.failure == "the file of API keys is missing"
     else:
         assert seconds == (0, 60)
         assert followed.entries[1:] == []
-        assert followed.file.trouble is None
+        assert followed.file.failure is None
     assert sentences[0].endswith("; the keys from before stay")
     (followed.path.parent / "next").write_text(f"shop infer sha256:{SUM}")
     if followed.path.is_dir():
         followed.path.rmdir()
     (followed.path.parent / "next").replace(followed.path)
-    followed.file.look()
-    assert followed.file.trouble is None
+    followed.file.poll()
+    assert followed.file.failure is None
     assert [entry.name for entry in followed.entries[-1]] == ["shop"]
 
 
@@ -262,15 +262,15 @@ def test_a_file_that_is_away_for_a_moment_changes_nothing(followed: Followed, mo
         else:
             followed.path.write_text(f"shop infer sha256:{SUM}")
         monkeypatch.setattr(time, "monotonic", lambda second=second: now + second)
-        followed.file.look()
-        assert followed.file.trouble is None
+        followed.file.poll()
+        assert followed.file.failure is None
     assert all(followed.entries)
 
 
 def test_without_a_file_at_the_start_nobody_is_let_in(tmp_path: Path) -> None:
     """A worker that is started anew has no keys from before."""
     file = KeysFile(tmp_path / "keys.txt", Metrics(CollectorRegistry()), lambda _: None)
-    assert file.trouble == "the file of API keys cannot be read"
+    assert file.failure == "the file of API keys cannot be read"
 
 
 @pytest.mark.parametrize(

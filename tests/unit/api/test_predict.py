@@ -22,8 +22,8 @@ from tests.unit.connection.test_fast_path import answer, post
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from service.arrays import Pixels
     from service.model.classifier import Classifier
-    from service.picture.decode import Pixels
 
 PNG = {"content-type": "image/png"}
 RAW = {"content-type": "application/octet-stream"}

@@ -16,8 +16,7 @@ from service.observability.metrics import Metrics
 from tests.support.service import MODELS
 
 if TYPE_CHECKING:
-    from service.model.artefact import Probabilities
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels, Probabilities
     from tests.support.service import Digits
 
 
@@ -34,7 +33,7 @@ class Watched:
         return (await self.batcher.predict(self.classifier, images.tobytes())).probabilities
 
     def value(self, name: str, **labels: str) -> float:
-        self.metrics.book.flush()
+        self.metrics.buffered.flush()
         value = self.registry.get_sample_value(name, labels)
         assert value is not None
         return value

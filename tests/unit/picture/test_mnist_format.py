@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from service.picture.mnist_format import THICKEST, THINNEST, of_strokes, thickness
-from tests.support.service import is_mnist_form
+from service.picture.geometry import thickness
+from service.picture.mnist_format import THICKEST, THINNEST, is_mnist_format, of_strokes
 
 if TYPE_CHECKING:
-    from service.picture.decode import Pixels
-    from service.picture.segment.components import Mask
+    from service.arrays import Mask, Pixels
 
 
 def bar(first: int = 4, last: int = 23, *, width: int = 2, value: int = 255) -> Pixels:
@@ -67,8 +66,8 @@ CASES = {
 def test_the_limits_of_mnists_form(case: str) -> None:
     """As long, as centred, as black and as light as MNIST's digits are, upright or lying."""
     pixels, fits = CASES[case]
-    assert is_mnist_form(pixels) == fits
-    assert is_mnist_form(pixels.T) == fits
+    assert is_mnist_format(pixels.tobytes()) == fits
+    assert is_mnist_format(pixels.T.tobytes()) == fits
 
 
 def sheet(rows: slice, columns: slice, size: int = 100) -> Mask:

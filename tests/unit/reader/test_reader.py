@@ -30,7 +30,7 @@ from tests.support.service import png, running_service, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels
     from tests.support.service import Digits, Service
 
 

@@ -22,7 +22,7 @@ from tests.support.clients import facts
 from tests.support.service import MODELS, ROOT, VERSION, Digits, Service, png, running_service, until
 
 if TYPE_CHECKING:
-    from service.model.artefact import Probabilities
+    from service.arrays import Probabilities
 
 MODEL = "mnist-mlp"
 INFER = "/inference.GRPCInferenceService/ModelInfer"

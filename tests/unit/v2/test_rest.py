@@ -19,7 +19,7 @@ from tests.support.service import ROOT, VERSION, Digits, png, running_service
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.model.artefact import Probabilities
+    from service.arrays import Probabilities
     from service.model.classifier import Classifier
 
 MODEL = "mnist-mlp"

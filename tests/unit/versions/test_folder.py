@@ -61,22 +61,22 @@ def test_a_stamp_changes_with_each_file(tmp_path: Path, name: str) -> None:
 
 def test_the_pin_chooses_and_else_the_setting(settings: Settings) -> None:
     """A pin is a readable file in the model's folder, whole at once; without it the setting's word stands."""
-    assert versions.chosen(settings) == "3"
+    assert versions.chosen_version(settings) == "3"
     for word in ("7", "12", "latest"):
         versions.pin(settings, word)
-        assert versions.chosen(settings) == word
+        assert versions.chosen_version(settings) == word
     (pin,) = settings.model_dir.iterdir()
     assert (pin.name, pin.read_text(), pin.stat().st_mode & 0o777) == ("PINNED", "latest\n", 0o644)
     versions.unpin(settings)
     versions.unpin(settings)
-    assert versions.chosen(settings) == "3"
+    assert versions.chosen_version(settings) == "3"
 
 
 def test_the_pin_may_lie_elsewhere(settings: Settings, tmp_path: Path) -> None:
     """Where a setting names its file, and there alone."""
     elsewhere = settings.model_copy(update={"pin_file": tmp_path / "elsewhere"})
     versions.pin(elsewhere, "7")
-    assert (versions.chosen(elsewhere), versions.chosen(settings)) == ("7", "3")
+    assert (versions.chosen_version(elsewhere), versions.chosen_version(settings)) == ("7", "3")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_another_word_in_the_pin_is_refused(settings: Settings, content: bytes, 
     """What stands there may be another file's, and is never quoted."""
     (settings.model_dir / "PINNED").write_bytes(content)
     with pytest.raises(ModelError) as refusal:
-        versions.chosen(settings)
+        versions.chosen_version(settings)
     assert str(refusal.value) == f"PINNED: expected {found}"
 
 
@@ -147,7 +147,7 @@ def test_only_a_small_file_of_the_folder_is_a_pin_or_a_canary(settings: Settings
     put, found = PLACES[place]
     put(settings.model_dir / name)
     with pytest.raises(ModelError) as refusal:
-        (versions.chosen if name == "PINNED" else versions.canary)(settings)
+        (versions.chosen_version if name == "PINNED" else versions.read_canary)(settings)
     assert str(refusal.value) == f"{name}: expected {found}"
 
 
@@ -157,7 +157,7 @@ def test_a_setting_may_name_no_device(settings: Settings, target: str) -> None:
     named = settings.model_copy(update={"pin_file": settings.model_dir / "chosen"})
     (settings.model_dir / "chosen").symlink_to(target)
     with pytest.raises(ModelError, match=r"^chosen: expected a re"):
-        versions.chosen(named)
+        versions.chosen_version(named)
 
 
 def test_a_config_map_may_hold_pin_and_canary(settings: Settings, tmp_path: Path) -> None:
@@ -176,12 +176,12 @@ def test_a_config_map_may_hold_pin_and_canary(settings: Settings, tmp_path: Path
     swap("..2026_01_01_10_00_00.1", "7\n", "9 held\n")
     for name in ("PINNED", "CANARY"):
         (mounted / name).symlink_to(f"..data/{name}")
-    first = versions.canary(named)
-    assert (versions.chosen(named), first) == ("7", (9, None, first and first.written))
+    first = versions.read_canary(named)
+    assert (versions.chosen_version(named), first) == ("7", (9, None, first and first.written))
     swap("..2026_01_01_10_00_01.2", "8", "9 5")
-    second = versions.canary(named)
+    second = versions.read_canary(named)
     assert second is not None
-    assert (versions.chosen(named), second[:2]) == ("8", (9, 5.0))
+    assert (versions.chosen_version(named), second[:2]) == ("8", (9, 5.0))
 
 
 def test_the_models_folder_may_be_a_link(settings: Settings, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_the_models_folder_may_be_a_link(settings: Settings, tmp_path: Path) -> 
     (tmp_path / "link").symlink_to("models")
     linked = settings.model_copy(update={"model_dir": tmp_path / "link"})
     assert versions.numbers(linked.model_dir) == [3]
-    assert versions.chosen(linked) == "3"
+    assert versions.chosen_version(linked) == "3"
 
 
 def test_what_is_no_folder_is_no_version(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which version answers, through `service.versions.manager.Models`: what it begins with, follows and refuses."""
+"""`service.versions.manager.VersionManager`: which version answers, what it begins with, follows and refuses."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from service.model import check
 from service.settings import Settings
 from service.versions import folder as versions
 from service.versions import manager
-from service.versions.manager import Models
-from service.versions.shared_state import Orders
+from service.versions.manager import VersionManager
+from service.versions.shared_state import SharedState
 from tests.support.service import MODELS, publish, until
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.model.classifier import Classifier
-    from service.versions.canary import Trial
+    from service.versions.canary import CanaryTrial
 
 
 LOOK = 0.05  # seconds: a look comes ten times as often as in the service
@@ -66,11 +66,11 @@ async def keep_changing(models: Path, version: int) -> None:
 class Followed:
     """The models of a folder, followed, and all that was told of them."""
 
-    def __init__(self, folder: Path, orders: Orders | None = None, **settings: object) -> None:
+    def __init__(self, folder: Path, shared_state: SharedState | None = None, **settings: object) -> None:
         self.settings = Settings.model_validate({"model_dir": folder, **settings})
-        self.models = Models(self.settings, orders or Orders(shared=False))
+        self.models = VersionManager(self.settings, shared_state or SharedState(shared=False))
         self.told: asyncio.Queue[str | None] = asyncio.Queue()
-        self.tried: asyncio.Queue[Trial | None] = asyncio.Queue()
+        self.tried: asyncio.Queue[CanaryTrial | None] = asyncio.Queue()
         self.missing: dict[str, int] = {}
 
     def changed(self, classifier: Classifier | None) -> None:
@@ -80,7 +80,7 @@ class Followed:
         """What is told next: a version, none, or a refusal."""
         return await asyncio.wait_for(self.told.get(), 30)
 
-    async def next_trial(self) -> Trial | None:
+    async def next_canary(self) -> CanaryTrial | None:
         """What is tried next."""
         return await asyncio.wait_for(self.tried.get(), 30)
 
@@ -89,7 +89,7 @@ class Followed:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(manager, "POLL_SECONDS", LOOK)
             hear = (self.changed, self.told.put_nowait, self.tried.put_nowait, self.missing.update)
-            async with self.models.followed(*hear):
+            async with self.models.following(*hear):
                 await story()
         assert self.told.empty()
         assert self.tried.empty()
@@ -108,8 +108,8 @@ def test_it_begins_with_the_highest_version_that_is_good(models: Path) -> None:
         followed.models.served()
     followed.models.start()
     assert followed.models.served().version == "1"
-    assert (followed.models.shelf.name, followed.models.shelf.numbers) == ("mnist-mlp", [2, 1])
-    assert list(followed.models.shelf.refused) == [2]
+    assert (followed.models.loader.name, followed.models.loader.numbers) == ("mnist-mlp", [2, 1])
+    assert list(followed.models.loader.refused) == [2]
 
     async def story() -> None:
         told = await followed.next()
@@ -143,7 +143,7 @@ def test_it_follows_folder_and_pin(models: Path) -> None:
         assert await followed.next() == "2"
         for pin, version in (("1", "1"), ("latest", "2")):
             versions.pin(followed.settings, pin)
-            followed.models.look_again()
+            followed.models.poll_now()
             assert await followed.next() == version
         assert followed.models.served().version == "2"
 
@@ -189,7 +189,7 @@ def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
         publish(models, 2)
         reason = spoil(models, 2)
         for _ in range(2):
-            followed.models.look_again()
+            followed.models.poll_now()
             assert str(await followed.next()).startswith(reason)
         with pytest.raises(ModelError) as refusal:
             await followed.models.load()
@@ -198,7 +198,7 @@ def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
         mend(models, 2)
         await followed.models.load()
         assert await followed.next() == "2"
-        assert followed.models.shelf.refused == {}
+        assert followed.models.loader.refused == {}
 
     followed.run(story)
 
@@ -251,7 +251,7 @@ def test_another_model_is_refused(models: Path) -> None:
         publish(models, 2)
         card = models / "2" / "model.json"
         card.write_text(json.dumps(json.loads(card.read_text()) | {"name": "other"}))
-        followed.models.look_again()
+        followed.models.poll_now()
         expected = f"{models}/2: expected model mnist-mlp, which is served, found other"
         assert await followed.next() == expected
         assert followed.models.served().version == "1"
@@ -325,7 +325,7 @@ def test_a_pin_to_a_missing_version_is_told_once(models: Path, caplog: pytest.Lo
         assert followed.models.served().version == "1"
         versions.unpin(followed.settings)
         await told(followed, "choice", 0)
-        versions.tell_canary(followed.settings, 9, 5)
+        versions.write_canary(followed.settings, 9, 5)
         await told(followed, "canary", 9)
 
     followed.run(story)
@@ -410,7 +410,7 @@ def test_where_no_process_can_be_started_it_is_tried_again(models: Path, monkeyp
             patch.setattr(sys, "executable", "/nowhere")
             publish(models, 2)
             await asyncio.sleep(LOOK * 10)
-            assert followed.models.shelf.refused == {}
+            assert followed.models.loader.refused == {}
         assert await followed.next() == "2"
 
     followed.run(story)
