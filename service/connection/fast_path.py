@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from ..errors import DeadlineExceeded, ServiceError
 from . import problems, writing
 from .draining import Draining
-from .guard import holds
+from .holding import holds
 from .limits import CLIENT_CLOSED, MAX_KNOWN_HEAD, UNCOUNTED_BYTES
 
 if TYPE_CHECKING:
