@@ -17,6 +17,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from . import __version__
 from .access.authorisation import Access
 from .access.origins import AllowedHosts
+from .access.proxies import TrustedProxies
 from .api import metrics_port, openapi, operation, predict
 from .api.pages import add_pages
 from .connection import problems
@@ -29,7 +30,7 @@ from .drivers.direct import DirectRoute
 from .inference.batcher import Batcher
 from .inference.engine import Engine
 from .observability import logs, metrics
-from .observability.requests import Observe, Observer
+from .observability.requests import Observer, ObserverMiddleware
 from .system import orphans, signals
 from .v2 import inference, rest
 from .v2 import openapi as v2_openapi
@@ -71,7 +72,7 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        logs.count_dropped(watched.dropped_lines.inc)
+        logs.count_dropped(watched.worker.log_lines_dropped.inc)
         drain.install()
         certificate = Certificate(settings)
         budget = Budget()
@@ -85,7 +86,7 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
                     on_served_changed,
                     functools.partial(_tell_refused, watched),
                     functools.partial(_tell_canary, watched),
-                    watched.set_missing,
+                    watched.model.set_missing,
                 ),
                 certificate.following(),
                 orphans.reaping(),
@@ -146,8 +147,10 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
         app.include_router(router)
     add_pages(app)
     operation.add_document(app, openapi.schemas(settings) | v2_openapi.schemas(settings))
-    observer = Observer(watched, _templates(app, *routers), settings.access_log, settings.trusted_proxies)
-    app.add_middleware(Observe, observer=observer)
+    client = TrustedProxies(settings.trusted_proxies).client
+    observer = Observer(watched, _templates(app, *routers), settings.access_log, client)
+    app.add_middleware(problems.RefusalMiddleware, metrics=watched)
+    app.add_middleware(ObserverMiddleware, observer=observer)
     return app
 
 
@@ -161,24 +164,26 @@ def _unready(drain: Drain, access: Access | None, models: VersionManager) -> str
 
 
 def _tell_served(watched: metrics.Metrics, classifier: Classifier | None) -> None:
-    watched.set_served(__version__, classifier)
     if classifier is None:
+        watched.model.set_unserved()
         log.warning("serving no model")
     else:
+        watched.model.set_served(__version__, classifier.version, classifier.sha256, classifier.costs.by_size())
         costs = f"milliseconds of a run by its pictures: {classifier.costs}"
         log.info("serving model %s version %s; %s", classifier.name, classifier.version, costs)
 
 
 def _tell_refused(watched: metrics.Metrics, reason: str) -> None:
-    watched.reloads["failure"].inc()
+    watched.model.reloads["failure"].inc()
     log.error("a model version is refused: %s", reason)
 
 
 def _tell_canary(watched: metrics.Metrics, canary: CanaryTrial | None) -> None:
-    watched.set_canary(canary)
     if canary is None:
+        watched.canary.set(0, 0)
         log.info("trying no other version")
     else:
+        watched.canary.set(int(canary.classifier.version), canary.percent)
         log.info("trying version %s with %g %% of the requests", canary.classifier.version, canary.percent)
 
 

@@ -19,9 +19,10 @@ from . import settings as settings_module
 from .client import Prediction
 from .errors import ModelError
 from .model.classifier import Classifier
+from .model.layout import LATEST
 from .model.uncertainty import doubts
 from .picture import prepare
-from .versions import folder
+from .versions import choice
 from .versions.bundled import or_bundled
 
 if TYPE_CHECKING:
@@ -78,11 +79,11 @@ def open_model(path: str | os.PathLike[str] | None = None) -> Model:
 
 def _chosen(settings: Settings) -> Classifier:
     """The chosen version; of `latest`, the highest that can be loaded, as the service has it."""
-    version = folder.chosen_version(settings)
-    if version != folder.LATEST:
+    version = choice.chosen_version(settings)
+    if version != LATEST:
         return Classifier.load(settings.model_dir, version)
     refusals = []
-    for number in folder.candidates(settings):
+    for number in choice.latest_candidates(settings):
         try:
             return Classifier.load(settings.model_dir, str(number))
         except ModelError as error:

@@ -1,7 +1,7 @@
 """Everything that can be configured, read once, at the edge.
 
 In: environment variables `MNIST_*` (plain `PORT` too), a `.env` file, command-line flags. Out: one frozen `Settings`.
-It knows no other module; a bad value is a `SettingsError` that names its key and the value.
+A bad value is a `SettingsError` that names its key and the value.
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ import os
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+
+from .errors import SettingsError
+
+if TYPE_CHECKING:
+    import argparse
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d{0,8})$")]
@@ -39,10 +44,6 @@ def _hosts(text: str) -> str:
 
 Networks = Annotated[str, AfterValidator(_networks)]
 Hosts = Annotated[str, AfterValidator(_hosts)]
-
-
-class SettingsError(ValueError):
-    """A setting that cannot be used: the message names its key, the value and what is allowed."""
 
 
 class Settings(BaseSettings):
@@ -159,8 +160,34 @@ class Settings(BaseSettings):
 
 def load(arguments: list[str] | None = None) -> Settings:
     """Settings from flags, then environment, then `.env`, then defaults; raises `SettingsError`."""
+    return _load(_cli_parse_args=arguments if arguments is not None else False)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting; `of_flags` takes what the parser finds."""
+    parser.set_defaults(settings_source=CliSettingsSource(Settings, root_parser=parser))
+
+
+def of_flags(options: argparse.Namespace) -> Settings:
+    """As `load`, with the flags that a parser has found; raises `SettingsError`."""
+    return _load(_cli_settings_source=options.settings_source(parsed_args=options))
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where the model and its pin file are; `of_model_flags` takes what the parser finds."""
+    for setting in ("model-dir", "pin-file"):
+        parser.add_argument(f"--{setting}", help="as for `python -m service`; default: what the environment says")
+
+
+def of_model_flags(options: argparse.Namespace) -> Settings:
+    """As `load`, with the flags of `add_model_flags`; raises `SettingsError`."""
+    flags = {"--model-dir": options.model_dir, "--pin-file": options.pin_file}
+    return load([part for flag in flags.items() if flag[1] for part in flag])
+
+
+def _load(**sources: object) -> Settings:
     try:
-        settings = Settings(_cli_parse_args=arguments if arguments is not None else False)  # type: ignore[call-arg]
+        settings = Settings(**sources)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
     except ValueError as error:  # PORT that is no number fails in its default factory

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..observability.metrics import Metrics
+    from ..settings import Settings
     from .keys import Entry
 
     Headers = Iterable[tuple[bytes, bytes]]
@@ -41,7 +42,7 @@ class Holder:
 
     def __init__(self, entry: Entry, metrics: Metrics) -> None:
         self.entry = entry
-        self.counts = metrics.key_counters(entry.name)
+        self.counts = metrics.keys.of_key(entry.name)
         self._tokens = self._size = max(1.0, entry.rate or 1.0)
         self._since = time.monotonic()
 
@@ -102,9 +103,9 @@ class Access:
 
     def _unauthorized(self, headers: Headers) -> Unauthorized:
         if _presented(headers) is None:
-            self._metrics.key_refusals["missing"].inc()
+            self._metrics.keys.refusals["missing"].inc()
             return Unauthorized("An API key is needed; send it as Authorization: Bearer …, or as X-API-Key.")
-        self._metrics.key_refusals["unknown"].inc()
+        self._metrics.keys.refusals["unknown"].inc()
         return Unauthorized("The API key is none that is known here.", challenge=', error="invalid_token"')
 
     def _change(self, entries: list[Entry]) -> None:
@@ -134,6 +135,12 @@ def scope_of(route: str) -> str | None:
     if route == "/metrics":
         return "metrics"
     return "admin" if route.startswith("/v2/repository/models/") else "infer"
+
+
+def require_admin(settings: Settings) -> None:
+    """Raise `Forbidden` unless clients may load and unload models; with API keys, the scope `admin` decides before."""
+    if not settings.admin and settings.api_keys_file is None:
+        raise Forbidden("models are not loaded or unloaded by clients here; MNIST_ADMIN=true lets them")
 
 
 def _presented(headers: Headers) -> bytes | None:

@@ -14,7 +14,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ..settings import SettingsError
+from ..errors import SettingsError
 from ..system import files
 from . import keys
 
@@ -71,7 +71,7 @@ class KeysFile:
             self._keep(error, missing=isinstance(error, keys.MissingFile))
         else:
             self._state, self._missing_since, self._logged, self.failure = state, math.inf, -math.inf, None
-            self._metrics.keys_unreadable.set(0)
+            self._metrics.keys.file_unreadable.set(0)
             self._changed(entries)
             log.info("%d API keys are known", len(entries))
 
@@ -79,7 +79,7 @@ class KeysFile:
         """Keep the keys from before, unless the file has been missing for long."""
         now = time.monotonic()
         self._state = None
-        self._metrics.keys_unreadable.set(1)
+        self._metrics.keys.file_unreadable.set(1)
         self._missing_since = min(self._missing_since, now) if missing else math.inf
         if now - self._missing_since >= GONE_SECONDS and self.failure is None:
             self.failure = "the file of API keys is missing"

@@ -87,7 +87,7 @@ async def _response(request: Request, watched: Metrics) -> Response:
     try:
         return await scraped(request, watched)
     except ServiceError as error:
-        watched.count_shed(error)
+        watched.requests.count_shed(error)
         return problems.refusal(request, error)
 
 

@@ -98,7 +98,7 @@ class Connections:
     def enter(self, connection: Connection, now: float) -> None:
         """One more; raises `Overloaded` where there is no room, and none can be made."""
         if self.count >= self._limit:
-            self._metrics.cut["full"].inc()
+            self._metrics.worker.connections_cut["full"].inc()
             full = Overloaded(
                 f"This worker has {self._limit} connections, which is the limit.", limit=self._limit, retry_after_s=1
             )
@@ -154,17 +154,17 @@ class Connections:
             connection.let_go(self._budget.full())
         else:
             return False
-        self._metrics.cut["full"].inc()
+        self._metrics.worker.connections_cut["full"].inc()
         self.hold(connection, 0)
         return True
 
     def count_slow(self) -> None:
         """A client was too slow."""
-        self._metrics.cut["slow"].inc()
+        self._metrics.worker.connections_cut["slow"].inc()
 
     def tell(self) -> None:
         """Let the metrics have their number."""
-        self._metrics.connections.set(self.count)
+        self._metrics.worker.connections.set(self.count)
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:

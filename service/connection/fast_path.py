@@ -275,4 +275,4 @@ class FastPath(Draining):
         client, headers = self.client[0] if self.client else None, request.headers.items()
         template, seconds = self._routes[request.path].template, time.perf_counter() - request.started
         end = self._observer.end
-        end(template, "POST", status, seconds, request_id=request_id, client=client, headers=headers)
+        end(template, "POST", status, seconds, request_id=request_id, peer=client, headers=headers)

@@ -474,7 +474,7 @@ class Guarded(HttpToolsProtocol):
         client, headers = self.client[0] if self.client else None, self.headers or ()
         self._observer.begin()
         request_id = self._request_id()
-        self._observer.end("other", "other", error.status, 0.0, request_id=request_id, client=client, headers=headers)
+        self._observer.end("other", "other", error.status, 0.0, request_id=request_id, peer=client, headers=headers)
 
     def _request_id(self) -> bytes:
         return self._observer.request_id(self.headers or ())

@@ -123,7 +123,7 @@ class Batcher:
         heapq.heappush(self._waiting.setdefault(classifier, []), waiting)
         self._depths[classifier] += size
         self._depth += size
-        self._metrics.queue_depth.set(self._depth)
+        self._metrics.predictions.queue_depth.set(self._depth)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         classifier, batch = self._take()
@@ -164,7 +164,7 @@ class Batcher:
         while self._waiting and not batch:
             classifier = min(self._waiting, key=lambda version: self._waiting[version][0][:2])
             batch = self._take_of(classifier)
-        self._metrics.queue_depth.set(self._depth)
+        self._metrics.predictions.queue_depth.set(self._depth)
         return (classifier, batch) if batch else (None, [])
 
     def _take_of(self, classifier: Classifier) -> list[_Waiting]:
@@ -191,7 +191,7 @@ class Batcher:
         if self._pressed:
             self._learn(now - self._started)
         for item in batch:
-            self._metrics.stages["queue"].observe(now - item.since)
+            self._metrics.predictions.stages["queue"].observe(now - item.since)
         self._started, self._pressed = now, bool(self._waiting)
         self._expected = classifier.costs.seconds(size)
 
@@ -199,10 +199,10 @@ class Batcher:
         seconds = time.perf_counter() - self._started
         if not self._pressed:
             self._learn(seconds)
-        self._metrics.stages["inference"].observe(seconds)
-        self._metrics.run_seconds.inc(seconds * requests)  # each has waited for all of it
-        self._metrics.batch_size.observe(size)
-        self._metrics.last_inference.set(time.time())
+        self._metrics.predictions.stages["inference"].observe(seconds)
+        self._metrics.predictions.run_seconds.inc(seconds * requests)  # each has waited for all of it
+        self._metrics.predictions.batch_size.observe(size)
+        self._metrics.predictions.last_inference.set(time.time())
 
     def _learn(self, seconds: float) -> None:
         """Learn from the last run; under pressure from all that was done until the next one could begin.

@@ -93,7 +93,7 @@ class Engine:
             self.count_rejected(error)
             raise
         if prepared is not None:
-            self._metrics.stages["decode"].observe(time.perf_counter() - started)
+            self._metrics.predictions.stages["decode"].observe(time.perf_counter() - started)
         return prepared
 
     async def prepare_large(self, route: Route[T], headers: Headers, body: Spool) -> Prepared:
@@ -104,7 +104,7 @@ class Engine:
         except ServiceError as error:
             self.count_rejected(error)
             raise
-        self._metrics.stages["decode"].observe(time.perf_counter() - started)
+        self._metrics.predictions.stages["decode"].observe(time.perf_counter() - started)
         return prepared
 
     async def prepare_any(self, route: Route[T], headers: Headers, body: Spool) -> Prepared:
@@ -157,24 +157,24 @@ class Engine:
 
     def count_rejected(self, error: ServiceError) -> None:
         """Count a picture or a body that cannot be read."""
-        if type(error).reason in self._metrics.rejected:
-            self._metrics.rejected[type(error).reason].inc()
+        if type(error).reason in self._metrics.predictions.rejected:
+            self._metrics.predictions.rejected[type(error).reason].inc()
 
     def count_images(self, images: Iterable[PreparedImage]) -> None:
         """Count what the pictures of a request are like."""
         for image in images:
-            self._metrics.ink_ratio.observe(image.ink_ratio)
-            self._metrics.polarities[image.polarity].inc()
+            self._metrics.predictions.ink_ratio.observe(image.ink_ratio)
+            self._metrics.predictions.polarities[image.polarity].inc()
 
     def count_results(self, results: Results) -> None:
         """Count digits and confidences."""
         for digit, confidence in zip(results.digits, results.confidences, strict=True):
-            self._metrics.digits[digit].inc()
-            self._metrics.confidence.observe(confidence)
+            self._metrics.predictions.digits[digit].inc()
+            self._metrics.predictions.confidence.observe(confidence)
 
     def time_encoding(self, started: float) -> None:
         """Observe the seconds since `started` (perf_counter) as the time that a response took to encode."""
-        self._metrics.stages["encode"].observe(time.perf_counter() - started)
+        self._metrics.predictions.stages["encode"].observe(time.perf_counter() - started)
 
 
 def _respond(

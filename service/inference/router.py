@@ -111,7 +111,7 @@ class Router:
             error = found
         elif not np.isfinite(found.probabilities).all():
             error = ValueError("probabilities that are no numbers")
-        self._metrics.canary_requests["answered" if error is None else "failed"].inc()
+        self._metrics.canary.requests["answered" if error is None else "failed"].inc()
         self._judge(canary, canary.record_run(error))
         return error is not None
 
@@ -120,5 +120,5 @@ class Router:
 
     def _judge(self, canary: CanaryTrial, tripped: Tripped | None) -> None:
         if tripped is not None and self._models.roll_back(canary):
-            self._metrics.rollbacks[tripped.reason].inc()
+            self._metrics.canary.rollbacks[tripped.reason].inc()
             log.error("the canary, version %s, is rolled back: %s", canary.spec.number, tripped.sentence)

@@ -54,7 +54,7 @@ class Shadow:
     def offer(self, served: Classifier, canary: CanaryTrial, images: Pixels) -> None:
         """These pictures were answered: compare both versions on them, if there is time."""
         if self._busy or time.perf_counter() < self._rests_until:
-            self._metrics.shadow_dropped.inc()
+            self._metrics.canary.dropped.inc()
             return
         self._busy = True
         self._timer = asyncio.get_running_loop().call_later(DELAY, self._begin, served, canary, images)
@@ -62,7 +62,7 @@ class Shadow:
     def _begin(self, served: Classifier, canary: CanaryTrial, images: Pixels) -> None:
         if self._batcher.wait() > PRESSED:
             self._busy = False
-            self._metrics.shadow_dropped.inc()
+            self._metrics.canary.dropped.inc()
             return
         self._canary_first = not self._canary_first
         run = asyncio.get_running_loop().run_in_executor(
@@ -78,10 +78,10 @@ class Shadow:
         if comparison is None:
             return
         for agreement in comparison.agreements:
-            self._metrics.shadow_answers[agreement].inc()
+            self._metrics.canary.agreements[agreement].inc()
         if FAILED not in comparison.agreements:
-            self._metrics.shadow_seconds["served"].observe(comparison.served_seconds)
-            self._metrics.shadow_seconds["canary"].observe(comparison.canary_seconds)
+            self._metrics.canary.seconds["served"].observe(comparison.served_seconds)
+            self._metrics.canary.seconds["canary"].observe(comparison.canary_seconds)
             self._judge(canary, comparison)
 
 

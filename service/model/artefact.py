@@ -16,8 +16,7 @@ import orjson
 
 from ..errors import ModelError
 from ..system import files
-from ..versions import folder as versions
-from . import operators
+from . import layout, operators
 
 if TYPE_CHECKING:
     from ..arrays import Pixels, Probabilities
@@ -62,7 +61,7 @@ def read(model_dir: Path, version: str = "latest") -> Artefact:
 
 def read_files(model_dir: Path, version: str = "latest") -> Files:
     """Read the files of `model_dir/version`, which have the right checksums; raises `ModelError`."""
-    folder = model_dir / (version if version != versions.LATEST else str(versions.numbers(model_dir)[0]))
+    folder = model_dir / (version if version != layout.LATEST else str(layout.numbers(model_dir)[0]))
     try:
         with files.open_folder(folder) as descriptor:
             found = Files(folder, *(_bytes(folder / name, limit, descriptor) for name, limit in LIMITS.items()))

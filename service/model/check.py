@@ -13,13 +13,11 @@ import selectors
 import signal
 import struct
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError, NotChecked
-from ..system import confinement
+from ..system import confinement, modules
 from . import artefact
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ PICTURES = 145  # the most of one run, where MNIST_MAX_IMAGES is less: of an exp
 GOOD = b"+"
 MAX_WORDS = 1000  # bytes of a verdict
 LENGTHS = struct.Struct("!QQQ")  # of card, model and golden batch, which follow
-ROOT = Path(__file__).parents[2]
 POLL_SECONDS = 0.05
 
 
@@ -79,11 +76,11 @@ class Check:
                 handed.write(part)
             handed.seek(0)
             self._process = subprocess.Popen(  # noqa: S603 - this program's own module
-                [sys.executable, "-m", f"{__package__}.check_process", *map(str, words)],
+                modules.command("model.check_process", *map(str, words)),
                 stdin=handed,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                cwd=ROOT,
+                cwd=modules.FOLDER,
                 env=confinement.environment(),
             )
 

@@ -1,7 +1,7 @@
 """How many connections each worker has, for the others to see.
 
 In: the workers that there are, from their parent; how many connections it has, from each worker. Out: the fewest that
-another one has. The numbers lie in memory that they share (`service.system.shared_memory`). It knows neither sockets
+another one has. The numbers lie in memory that they share (`service.system.memory`). It knows neither sockets
 nor requests.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from os import getpid
 from typing import TYPE_CHECKING
 
-from ..system import shared_memory
+from ..system import memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, MutableSequence
@@ -28,8 +28,8 @@ class ConnectionCounts:
         self.descriptor = descriptor
         if workers > 1:
             new = descriptor is None
-            self.descriptor = shared_memory.create(2 * workers) if descriptor is None else descriptor
-            numbers = shared_memory.numbers(self.descriptor)
+            self.descriptor = memory.share_numbers(2 * workers) if descriptor is None else descriptor
+            numbers = memory.shared_numbers(self.descriptor)
             self._pids, self._counts = numbers[:workers], numbers[workers:]
             if new:
                 for slot in range(workers):

@@ -11,9 +11,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from ..errors import ModelError
+from ..errors import ModelError, SettingsError
 from ..observability import logs
-from ..settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

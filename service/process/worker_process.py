@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from ..system import signals
+from ..system import modules, signals
 from . import heartbeat
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .heartbeat import Clock
 
 STARTUP_FAILURE = 3  # the exit code of one whose app cannot start, as uvicorn has it
-COMMAND = [sys.executable, "-c", f"from {__package__}.worker import spawn_main; spawn_main()"]
+COMMAND = [sys.executable, "-c", f"from {modules.PACKAGE}.process.worker import spawn_main; spawn_main()"]
 
 
 class Job(NamedTuple):

@@ -10,19 +10,15 @@ import asyncio
 import os
 import socket
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..system import confinement
+from ..system import confinement, modules
 from .wire import Decoder, Message, ProtocolError, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .jobs import Limits
-
-ROOT = Path(__file__).parents[2]
 
 
 class ForkServer:
@@ -79,10 +75,9 @@ class ForkServer:
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
-    arguments = [sys.executable, "-m", __package__ or "", str(connection.fileno()), str(os.getpid())]
     return subprocess.Popen(  # noqa: S603 - this program's own module
-        arguments,
-        cwd=ROOT,
+        modules.command("reader", str(connection.fileno()), str(os.getpid())),
+        cwd=modules.FOLDER,
         env=confinement.environment(),
         pass_fds=[connection.fileno()],
         stdin=subprocess.DEVNULL,

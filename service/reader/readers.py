@@ -72,7 +72,7 @@ class Readers:
         self._count = min(AT_ONCE, max(1, len(os.sched_getaffinity(0)) // settings.workers))
         hears = Hears(self._on_message, self._on_ended, self._dispatch)
         self._processes = Processes(limits, self._large_limits, self._count, hears)
-        self._ends = metrics.reader_ends
+        self._ends = metrics.worker.reader_ends
         self._numbers = itertools.count()
         self._waiting: deque[Job] = deque()
         self._running = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..access.admin import require_admin
+from ..access.authorisation import require_admin
 from ..errors import ModelError, NoSuchModel, NotLoaded
 from ..quoting import quoted
 

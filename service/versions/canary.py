@@ -12,18 +12,19 @@ import statistics
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..observability.labels import AGREEMENTS
+
 if TYPE_CHECKING:
     from ..model.classifier import Classifier
-    from .folder import CanarySpec
+    from .choice import CanarySpec
 
-REASONS = ("errors", "latency", "agreement")
 WINDOW = 200  # the last answers, pictures and comparisons, which are looked at
 # A model that has proved itself on its golden digits never fails by itself; once or twice it may be the machine.
 FAILURES = 3
 # Of the pictures that the served version does not doubt. On digits, versions 1 and 2 agree on 99 % of them; a network
 # that has learnt something else, on a tenth. Of what is no digit good versions say anything: there has to be room.
 AGREEMENT = 0.9
-SAME, DIFFERENT, DOUBTED, FAILED = AGREEMENTS = ("same", "different", "doubted", "failed")
+SAME, DIFFERENT, DOUBTED, FAILED = AGREEMENTS
 # A larger network may be wanted. From here on requests would be shed where none are today. A median needs a few dozen.
 SLOWER = 3.0
 COMPARISONS = 50
@@ -38,7 +39,7 @@ class Comparison(NamedTuple):
 
 
 class Tripped(NamedTuple):
-    """What speaks against a canary: one of `REASONS`, and a sentence."""
+    """What speaks against a canary: one of `ROLLBACK_REASONS`, and a sentence."""
 
     reason: str
     sentence: str

@@ -13,18 +13,19 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ModelError, NotChecked
-from ..model import artefact, check
-from ..system import heap
-from . import folder as versions
+from ..model import artefact, check, layout
+from ..system import memory
+from . import choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..model.artefact import Files
     from ..model.classifier import Classifier
+    from ..model.layout import Stamp
     from ..settings import Settings
-    from .checked_files import CheckedFiles
-    from .folder import CanarySpec, Stamp
+    from .choice import CanarySpec
+    from .shared_state import CheckedFiles
 
 CHOICE, CANARY = "choice", "canary"
 HIGHEST = 100  # versions that `latest` may come to: each is looked at twice a second
@@ -52,12 +53,12 @@ class VersionLoader:
 
     def version_to_load(self, current: Classifier | None) -> Found | None:
         """The version that is to be loaded, if it is not the one that serves; raises `ModelError`."""
-        word = versions.chosen_version(self._settings)
-        spec = versions.read_canary(self._settings)
-        self.numbers = versions.numbers(self._settings.model_dir)
-        latest = word == versions.LATEST
+        word = choice.chosen_version(self._settings)
+        spec = choice.read_canary(self._settings)
+        self.numbers = layout.numbers(self._settings.model_dir)
+        latest = word == layout.LATEST
         self.missing[CHOICE] = 0
-        for number in versions.exclude_canary(spec, self.numbers)[:HIGHEST] if latest else [int(word)]:
+        for number in choice.exclude_canary(spec, self.numbers)[:HIGHEST] if latest else [int(word)]:
             found = self._found(number)
             if found is None:
                 self.missing[CHOICE] = 0 if latest else number
@@ -72,7 +73,7 @@ class VersionLoader:
         self, current: Classifier | None, tried: Classifier | None
     ) -> tuple[CanarySpec | None, Found | None]:
         """What is to be tried, if anything is; and its version, if it is to be loaded; raises `ModelError`."""
-        spec = versions.read_canary(self._settings)
+        spec = choice.read_canary(self._settings)
         self.missing[CANARY] = 0
         if spec is None or spec.percent is None or current is None or _is(current, spec.number):
             return None, None
@@ -82,7 +83,7 @@ class VersionLoader:
 
     def _found(self, number: int) -> Found | None:
         """The version, once its files are all there."""
-        stamp = versions.stamp(self._settings.model_dir / str(number))
+        stamp = layout.stamp(self._settings.model_dir / str(number))
         return None if stamp is None else Found(number, stamp)
 
     def _known(self, found: Found, loaded: Classifier | None) -> bool:
@@ -104,7 +105,7 @@ class VersionLoader:
                 folder = self._settings.model_dir / str(found.number)
                 raise ModelError(f"{folder}: expected model {self.name}, which is served, found {classifier.name}")
         self.name = classifier.name
-        heap.give_back()  # loading takes four times what is kept
+        memory.trim()  # loading takes four times what is kept
         return classifier
 
     def check(self, found: Found, meanwhile: Callable[[], object]) -> int:
@@ -136,8 +137,8 @@ class VersionLoader:
         """The version's files, as a process of their own has found them good; raises `ModelError`."""
         files = artefact.read_files(self._settings.model_dir, str(found.number))
         if files.digest not in self._checked_files:
-            with self._checked_files.turn(self._stopped.is_set):
-                if files.digest not in self._checked_files:  # while this worker waited for its turn
+            with self._checked_files.locking(self._stopped.is_set):
+                if files.digest not in self._checked_files:  # while this worker waited for the lock
                     with check.checking(files, self._settings.max_images, self._stopped.is_set) as checking:
                         meanwhile()
                         checking.wait()
@@ -146,7 +147,7 @@ class VersionLoader:
 
     def missing_message(self) -> str:
         """What is named and not there, in words; else nothing."""
-        files = ", ".join(versions.FILES)
+        files = ", ".join(layout.FILES)
         return "; ".join(
             f"{self._settings.model_dir}: expected version {number}, which is the {what}, with {files}, found none"
             for what, number in self.missing.items()
@@ -155,7 +156,7 @@ class VersionLoader:
 
     def no_version_error(self) -> ModelError:
         """Why the chosen version is not served."""
-        missing = f"{self._settings.model_dir}: expected a version with {', '.join(versions.FILES)}, found none"
+        missing = f"{self._settings.model_dir}: expected a version with {', '.join(layout.FILES)}, found none"
         return ModelError(next(iter(self.refused.values()), missing))
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ModelError, NoModel, NoSuchModel, NotChecked
 from ..quoting import quoted
-from ..system import heap
+from ..system import memory
 from .canary import CanaryTrial
 from .loader import CHOICE, VersionLoader
 
@@ -48,7 +48,7 @@ class VersionManager:
         self.canary: CanaryTrial | None = None
         self.loader = VersionLoader(settings, shared_state.checked_files)
         self._shared_state = shared_state
-        self._order = shared_state.number  # that was followed last
+        self._order = shared_state.command  # that was followed last
         self._seen: Found | None = None
         self._seen_canary: Found | None = None
         self._trouble = ""
@@ -168,8 +168,8 @@ class VersionManager:
     async def _update(self, *, settled: bool = False) -> None:
         """Serve what is to be served; raises `ModelError`. With `settled`, only what the last look saw too."""
         async with self._lock:
-            if self._order != self._shared_state.number:
-                self._order = self._shared_state.number
+            if self._order != self._shared_state.command:
+                self._order = self._shared_state.command
                 self.loader.refused.clear()
             if self._shared_state.unloaded:
                 self._serve_nothing()
@@ -233,7 +233,7 @@ class VersionManager:
     def _let_go(self) -> None:
         """Give back the memory of the version that served until now, once its last requests are answered."""
         loop = asyncio.get_running_loop()
-        loop.call_later(LAST_SECONDS, loop.run_in_executor, None, heap.give_back)
+        loop.call_later(LAST_SECONDS, loop.run_in_executor, None, memory.trim)
 
     def _tell(self, trouble: str) -> None:
         """Log it once, not at every look; nothing, where there is none any more."""

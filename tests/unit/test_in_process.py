@@ -14,7 +14,7 @@ from PIL import Image
 import service
 from service import Client, ModelError, NotAPicture, Prediction, Refused, ServiceError, TooLarge, Unusable, open_model
 from service.settings import load
-from service.versions import bundled, folder
+from service.versions import bundled, choice
 from tests.support.service import MODELS, ROOT, VERSION, Digits, png, publish
 
 if TYPE_CHECKING:
@@ -107,11 +107,11 @@ def test_opens_the_version_that_the_service_would_serve(models: Path, monkeypatc
     assert (open_model(models).name, open_model(models).version) == ("mnist-mlp", "2")
     monkeypatch.setenv("MNIST_MODEL_DIR", str(models))
     assert open_model().version == "2"
-    folder.write_canary(load(), 2, 5)
+    choice.write_canary(load(), 2, 5)
     assert open_model().version == "1"
-    folder.pin(load(), "2")
+    choice.pin(load(), "2")
     assert open_model().version == "2"
-    folder.unpin(load())
+    choice.unpin(load())
     monkeypatch.setenv("MNIST_MODEL_VERSION", "2")
     assert open_model().version == "2"
 

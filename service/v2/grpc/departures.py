@@ -95,6 +95,6 @@ class Departures:
         )
         in_the_way = unused[: max(0, len(silent) - self._many)]
         if slow or in_the_way:
-            self._watched.cut["slow"].inc(len(slow))
-            self._watched.cut["full"].inc(len(in_the_way))
+            self._watched.worker.connections_cut["slow"].inc(len(slow))
+            self._watched.worker.connections_cut["full"].inc(len(in_the_way))
             self._sockets.cut(slow.union(in_the_way))

@@ -14,7 +14,7 @@ from service.inference.batcher import Batcher
 from service.inference.router import Router
 from service.model.artefact import read
 from service.observability.metrics import Metrics
-from service.versions import folder
+from service.versions import choice
 from tests.support.service import MODELS, publish
 from tests.system.test_canary import next_digit, not_finite, publish_edited, raises
 from tests.unit.versions.test_manager import Followed
@@ -41,7 +41,7 @@ class Rolled:
     def __init__(self, models: Path, number: int, percent: float) -> None:
         publish(models, 2)
         self.following = Followed(models, model_version="2")
-        folder.write_canary(self.following.settings, number, percent)
+        choice.write_canary(self.following.settings, number, percent)
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.models = self.following.models
@@ -88,7 +88,7 @@ def test_without_a_trial_what_serves_answers(models: Path, images: Pixels, class
     rolled = Rolled(models, 1, 100)
 
     async def story() -> None:
-        folder.remove_canary(rolled.following.settings)
+        choice.remove_canary(rolled.following.settings)
         rolled.models.poll_now()
         assert await rolled.following.next_canary() is None
         assert rolled.choose() == (rolled.models.current, rolled.models.current, None)

@@ -20,7 +20,7 @@ from qa import hostile, hostile_models
 from service.errors import ModelError, NotChecked
 from service.model import artefact, check
 from service.settings import Settings
-from service.versions.checked_files import CheckedFiles
+from service.versions.shared_state import CheckedFiles
 from tests.support.service import MODELS, ROOT, VERSION, until
 
 if TYPE_CHECKING:
@@ -120,13 +120,13 @@ import sys
 from multiprocessing import reduction
 from pathlib import Path
 import numpy, onnxruntime
-from service.system import heap
+from service.system import memory
 from service.settings import Settings
 from service.versions.loader import VersionLoader
-from service.versions.checked_files import CheckedFiles
+from service.versions.shared_state import CheckedFiles
 
 def held():
-    heap.give_back()
+    memory.trim()
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
@@ -284,20 +284,20 @@ def test_only_one_worker_checks_at_a_time() -> None:
     verified = CheckedFiles()
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=hold_turn, args=(Handed(verified), theirs))
+    child = context.Process(target=hold_lock, args=(Handed(verified), theirs))
     child.start()
     assert ours.recv() == "has it"
     asked = iter([False, False, True])
-    with pytest.raises(NotChecked), verified.turn(lambda: next(asked)):
+    with pytest.raises(NotChecked), verified.locking(lambda: next(asked)):
         pass
     child.kill()
     child.join()
-    with verified.turn(lambda: True):
+    with verified.locking(lambda: True):
         pass
 
 
-def hold_turn(handed: Handed, tell: Connection[str, str]) -> None:
-    with handed().turn(never):
+def hold_lock(handed: Handed, tell: Connection[str, str]) -> None:
+    with handed().locking(never):
         tell.send("has it")
         time.sleep(60)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.versions.canary import COMPARISONS, FAILURES, WINDOW, CanaryTrial, Comparison
-from service.versions.folder import CanarySpec
+from service.versions.choice import CanarySpec
 from tests.support.service import MODELS
 
 if TYPE_CHECKING:

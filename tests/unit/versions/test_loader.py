@@ -11,10 +11,11 @@ import pytest
 from onnx import helper
 
 from service.errors import ModelError
+from service.model import layout
 from service.settings import Settings
-from service.versions import folder
-from service.versions.checked_files import CheckedFiles
+from service.versions import choice
 from service.versions.loader import VersionLoader
+from service.versions.shared_state import CheckedFiles
 from tests.support.service import publish
 from tests.system.test_canary import constant, publish_edited
 from tests.unit.versions.test_manager import mend, spoil
@@ -54,7 +55,7 @@ def refuse(loader: VersionLoader, found: Found | None) -> str:
 def test_the_highest_is_to_be_loaded_until_it_serves(loader: VersionLoader, models: Path) -> None:
     """And again when its files change; one below it has no place beside it."""
     found = loader.version_to_load(None)
-    assert found == (2, folder.stamp(models / "2"))
+    assert found == (2, layout.stamp(models / "2"))
     assert loader.numbers == [2, 1]
     assert loader.version_to_load(None) == found  # it is not loaded yet
     current = loader.load(found)
@@ -62,7 +63,7 @@ def test_the_highest_is_to_be_loaded_until_it_serves(loader: VersionLoader, mode
     assert loader.version_to_load(current) is None
     os.utime(models / "2" / "model.onnx", ns=(1, 1))
     changed = loader.version_to_load(current)
-    assert changed == (2, folder.stamp(models / "2"))
+    assert changed == (2, layout.stamp(models / "2"))
     assert changed != found
 
 
@@ -71,7 +72,7 @@ def test_a_chosen_one_is_to_be_loaded_and_no_other(loader: VersionLoader, settin
     found = loader.version_to_load(None)
     assert found is not None
     current = loader.load(found)
-    folder.pin(settings, "1")
+    choice.pin(settings, "1")
     assert number(loader.version_to_load(current)) == 1
     (models / "1" / "model.json").unlink()
     assert loader.version_to_load(current) is None
@@ -161,35 +162,35 @@ def test_why_nothing_serves_is_told(loader: VersionLoader, models: Path) -> None
 
 def test_a_canary_is_to_be_loaded_until_it_is_tried(loader: VersionLoader, settings: Settings, models: Path) -> None:
     """And again when its files change; it is not `latest`, and nothing is tried where nothing serves."""
-    folder.write_canary(settings, 2, 30)
-    told = folder.read_canary(settings)
+    choice.write_canary(settings, 2, 30)
+    told = choice.read_canary(settings)
     found = loader.version_to_load(None)
     assert number(found) == 1
     assert found is not None
     assert loader.canary_to_load(None, None) == (None, None)
     current = loader.load(found)
     told_now, canary = loader.canary_to_load(current, None)
-    assert (told_now, canary) == (told, (2, folder.stamp(models / "2")))
+    assert (told_now, canary) == (told, (2, layout.stamp(models / "2")))
     assert canary is not None
     tried = loader.load(canary)
     assert loader.canary_to_load(current, tried) == (told, None)
     os.utime(models / "2" / "model.onnx", ns=(1, 1))
-    assert loader.canary_to_load(current, tried) == (told, (2, folder.stamp(models / "2")))
+    assert loader.canary_to_load(current, tried) == (told, (2, layout.stamp(models / "2")))
 
 
 def test_what_is_no_canary_is_not_tried(loader: VersionLoader, settings: Settings, models: Path) -> None:
     """None told, one that is held, the one that serves itself; and one that is missing or refused is not loaded."""
-    folder.pin(settings, "1")
+    choice.pin(settings, "1")
     found = loader.version_to_load(None)
     assert found is not None
     current = loader.load(found)
     assert loader.canary_to_load(current, None) == (None, None)
     for told, percent in ((2, None), (1, 30.0)):
-        folder.write_canary(settings, told, percent)
+        choice.write_canary(settings, told, percent)
         assert loader.canary_to_load(current, None) == (None, None)
-    folder.write_canary(settings, 7, 30)
-    assert loader.canary_to_load(current, None) == (folder.read_canary(settings), None)
-    folder.write_canary(settings, 2, 0)
+    choice.write_canary(settings, 7, 30)
+    assert loader.canary_to_load(current, None) == (choice.read_canary(settings), None)
+    choice.write_canary(settings, 2, 0)
     spoil(models, 2)
     refuse(loader, loader.canary_to_load(current, None)[1])
-    assert loader.canary_to_load(current, None) == (folder.read_canary(settings), None)
+    assert loader.canary_to_load(current, None) == (choice.read_canary(settings), None)

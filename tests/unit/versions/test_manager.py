@@ -16,10 +16,9 @@ import pytest
 
 from qa import hostile_models
 from service.errors import ModelError, NoModel
-from service.model import check
+from service.model import check, layout
 from service.settings import Settings
-from service.versions import folder as versions
-from service.versions import manager
+from service.versions import choice, manager
 from service.versions.manager import VersionManager
 from service.versions.shared_state import SharedState
 from tests.support.service import MODELS, publish, until
@@ -45,7 +44,7 @@ def spoil(models: Path, version: int) -> str:
 def begin(models: Path, version: int) -> None:
     """A committed version that is still being copied: all files are there, and one is not whole."""
     (models / str(version)).mkdir()
-    for name in versions.FILES:
+    for name in layout.FILES:
         shutil.copy(MODELS / str(version) / name, models / str(version) / name)
     spoil(models, version)
 
@@ -142,7 +141,7 @@ def test_it_follows_folder_and_pin(models: Path) -> None:
         publish(models, 2)
         assert await followed.next() == "2"
         for pin, version in (("1", "1"), ("latest", "2")):
-            versions.pin(followed.settings, pin)
+            choice.pin(followed.settings, pin)
             followed.models.poll_now()
             assert await followed.next() == version
         assert followed.models.served().version == "2"
@@ -272,7 +271,7 @@ def test_trouble_is_logged_once(models: Path) -> None:
             ("newest", "a version's number, or latest, found something else"),
             ("x" * 81, "at most 80 bytes, found 81"),
         ):
-            versions.pin_file(followed.settings).write_text(word)
+            choice.pin_path(followed.settings).write_text(word)
             line = await asyncio.wait_for(lines.get(), 30)
             assert line.getMessage() == f"PINNED: expected {trouble}"
             await asyncio.sleep(LOOK * 5)  # other looks
@@ -299,7 +298,7 @@ def test_whatever_goes_wrong_the_looks_go_on(models: Path, caplog: pytest.LogCap
         assert await followed.next() == "1"
         publish(models, 2)
         assert await followed.next() == "2"
-        versions.pin(followed.settings, "1")
+        choice.pin(followed.settings, "1")
         assert await followed.next() == "1"
 
     followed.run(story)
@@ -318,14 +317,14 @@ def test_a_pin_to_a_missing_version_is_told_once(models: Path, caplog: pytest.Lo
     async def story() -> None:
         assert await followed.next() == "1"
         assert followed.missing == {"choice": 0, "canary": 0}
-        versions.pin(followed.settings, "7")
+        choice.pin(followed.settings, "7")
         await told(followed, "choice", 7)
         with pytest.raises(ModelError, match=line):
             await followed.models.load()
         assert followed.models.served().version == "1"
-        versions.unpin(followed.settings)
+        choice.unpin(followed.settings)
         await told(followed, "choice", 0)
-        versions.write_canary(followed.settings, 9, 5)
+        choice.write_canary(followed.settings, 9, 5)
         await told(followed, "canary", 9)
 
     followed.run(story)
@@ -348,7 +347,7 @@ def test_a_linked_version_is_refused_by_name(models: Path, tmp_path: Path) -> No
 
     async def story() -> None:
         assert await followed.next() == "1"
-        versions.pin(followed.settings, "2")
+        choice.pin(followed.settings, "2")
         assert await followed.next() == f"{models}/2: expected a folder, found a symbolic link"
 
     followed.run(story)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.versions import folder
+from service.versions import choice
 from service.versions.shared_state import SharedState
 from tests.support.service import publish
 from tests.unit.versions.test_manager import Followed, begin, keep_changing, mend, spoil
@@ -30,7 +30,7 @@ def followed(models: Path) -> Followed:
 
 def tell(followed: Followed, percent: float | None, number: int = 2) -> None:
     """What is told of a canary, and a look at once."""
-    folder.write_canary(followed.settings, number, percent)
+    choice.write_canary(followed.settings, number, percent)
     followed.models.poll_now()
 
 
@@ -69,9 +69,9 @@ def test_it_is_followed_without_an_order(followed: Followed) -> None:
 
     async def story() -> None:
         assert await followed.next() == "1"
-        folder.write_canary(followed.settings, 2, 30)
+        choice.write_canary(followed.settings, 2, 30)
         await canary(followed, 30)
-        folder.write_canary(followed.settings, 2, None)
+        choice.write_canary(followed.settings, 2, None)
         assert await followed.next_canary() is None
 
     followed.run(story)
@@ -84,13 +84,13 @@ def test_one_that_is_promoted_is_tried_no_more(followed: Followed) -> None:
         assert await followed.next() == "1"
         tell(followed, 30)
         await canary(followed, 30)
-        folder.pin(followed.settings, "2")
+        choice.pin(followed.settings, "2")
         followed.models.poll_now()
         assert await followed.next() == "2"
         assert await followed.next_canary() is None
         tell(followed, 60)
-        folder.remove_canary(followed.settings)
-        folder.unpin(followed.settings)
+        choice.remove_canary(followed.settings)
+        choice.unpin(followed.settings)
         tell(followed, 40, number=1)
         found = await followed.next_canary()
         assert found is not None
@@ -139,7 +139,7 @@ def test_one_that_is_still_changing_is_waited_for(models: Path) -> None:
 
     async def story() -> None:
         assert await followed.next() == "1"
-        folder.write_canary(followed.settings, 2, 30)
+        choice.write_canary(followed.settings, 2, 30)
         begin(models, 2)
         await keep_changing(models, 2)
         mend(models, 2)
@@ -154,7 +154,7 @@ def test_one_that_is_rolled_back_stays_so_until_it_is_told_again(models: Path) -
     shared_state = SharedState(shared=False)
     workers = [Followed(models, shared_state) for _ in range(3)]
     for worker in workers:
-        folder.write_canary(worker.settings, 2, 30)
+        choice.write_canary(worker.settings, 2, 30)
         worker.models.start()
     first, second, third = workers
 
@@ -172,7 +172,7 @@ def test_one_that_is_rolled_back_stays_so_until_it_is_told_again(models: Path) -
         for worker in workers:
             assert await worker.next() == "1"
         await stop()
-        folder.write_canary(first.settings, 2, 30)
+        choice.write_canary(first.settings, 2, 30)
         await stop()
 
     first.run(lambda: second.follow(lambda: third.follow(story)))
