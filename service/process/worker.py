@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def spawn_main() -> None:
-    """Run in a new process, which its parent has started with its signals held."""
+    """Run in a new process, which its parent has started with signals blocked."""
     signals.install()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.HELD)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.BLOCKED)
     import orjson
 
     from .exit_codes import run_command

@@ -49,7 +49,7 @@ class WorkerProcess:
         self.heart, theirs = os.pipe()
         try:
             os.set_blocking(self.heart, False)
-            with signals.held():
+            with signals.blocking():
                 self._process = subprocess.Popen(  # noqa: S603 - our own words
                     COMMAND,
                     stdin=subprocess.PIPE,
