@@ -12,7 +12,7 @@ import functools
 import logging
 from typing import TYPE_CHECKING
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from . import __version__
 from .access.authorisation import Access
@@ -138,12 +138,17 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
         lifespan=lifespan,
     )
     problems.install(app, watched)
-    app.include_router(predict.router(predict_route, engine, models, settings))
-    app.include_router(operation.router(models, watched, unready, metrics=settings.metrics_port is None))
-    app.include_router(rest.router(engine, models, settings, watched, unready))
+    routers = (
+        predict.router(predict_route, engine, models, settings),
+        operation.router(models, watched, unready, metrics=settings.metrics_port is None),
+        rest.router(engine, models, settings, watched, unready),
+    )
+    for router in routers:
+        app.include_router(router)
     add_pages(app)
     operation.add_document(app, openapi.schemas(settings) | v2_openapi.schemas(settings))
-    observer = Observer(watched, _routes(app), settings.access_log, TrustedProxies(settings.trusted_proxies).client)
+    client = TrustedProxies(settings.trusted_proxies).client
+    observer = Observer(watched, _templates(app, *routers), settings.access_log, client)
     app.add_middleware(problems.RefusalMiddleware, metrics=watched)
     app.add_middleware(ObserverMiddleware, observer=observer)
     return app
@@ -182,10 +187,7 @@ def _tell_canary(watched: metrics.Metrics, canary: CanaryTrial | None) -> None:
         log.info("trying version %s with %g %% of the requests", canary.classifier.version, canary.percent)
 
 
-def _routes(app: FastAPI) -> list[tuple[str, str]]:
+def _templates(*routers: FastAPI | APIRouter) -> list[tuple[str, str]]:
     """Return the route templates that exist, each with its methods."""
-    return [(route.path, method) for route in app.routes if hasattr(route, "path") for method in _methods(route)]
-
-
-def _methods(route: object) -> set[str]:
-    return getattr(route, "methods", None) or {"GET"}
+    routes = [route for router in routers for route in router.routes if hasattr(route, "path")]
+    return [(route.path, method) for route in routes for method in getattr(route, "methods", None) or {"GET"}]

@@ -1,7 +1,7 @@
-"""MNIST's own form: 28 x 28, light on dark, the digit 20 pixels long with its centre of mass in the middle.
+"""MNIST's format: 28 x 28, light on dark, the digit 20 pixels long with its centre of mass in the middle.
 
-In: a digit's strokes, `bool[h, w]`. Out: `uint8[28, 28]`, as LeCun made MNIST (yann.lecun.com/exdb/mnist) and with
-strokes about as thick as there. It does not know where the strokes came from.
+In: a digit's strokes, `bool[h, w]`, or an image. Out: `uint8[28, 28]` as LeCun made MNIST (yann.lecun.com/exdb/mnist),
+with strokes about as thick; or whether the image is in this format. It does not know where the strokes come from.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from .geometry import cropped, thickness
+from .geometry import crop, thickness
 from .segment.morphology import thicken, thin
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ DIGIT_SIDE = 20  # pixels of the digit's longer side in it
 THINNEST, THICKEST = 2.5, 3.6  # pixels of a stroke; half of MNIST's are within
 _ROW = 2 ** (8 * SIDE) - 1  # all bits of the last row
 _Y, _X = np.divmod(np.arange(SIDE * SIDE), SIDE)
-# float32[784, 3]: takes pixels to their sum, and to its moments down and across.
+# float32[784, 3]: maps pixels to their sum, and to their moments down and across.
 _MOMENTS = np.stack([np.ones(SIDE * SIDE), _Y, _X], 1).astype(np.float32)
 
 
@@ -56,25 +56,25 @@ def _width(rows: bytes) -> int:
     return len((folded & _ROW).to_bytes(SIDE).strip(b"\0"))
 
 
-def of_strokes(strokes: Mask) -> Pixels:
-    """Strokes, cropped to the digit, in MNIST's form."""
-    return _centred(_fitted(_like_mnist(strokes)))
+def to_mnist_format(strokes: Mask) -> Pixels:
+    """Bring strokes, cropped to the digit, into MNIST's format."""
+    return _centre(_fit(_adjust_thickness(strokes)))
 
 
-def _like_mnist(strokes: Mask) -> Mask:
-    """Thicker or thinner, where a stroke would be out of MNIST's range at 20 pixels."""
+def _adjust_thickness(strokes: Mask) -> Mask:
+    """Thicken or thin strokes that would be outside MNIST's range at 20 pixels."""
     unit = max(strokes.shape) / DIGIT_SIDE
     thick = thickness(strokes) / unit
     if thick < THINNEST:
-        return cropped(thicken(strokes, (THINNEST - thick) / 2 * unit))
+        return crop(thicken(strokes, (THINNEST - thick) / 2 * unit))
     if thick > THICKEST:
         thinner = thin(strokes, (thick - THICKEST) / 2 * unit)
-        return cropped(thinner) if thinner.any() else strokes
+        return crop(thinner) if thinner.any() else strokes
     return strokes
 
 
-def _fitted(strokes: Mask) -> Pixels:
-    """The longer side at 20 pixels, by area averaging."""
+def _fit(strokes: Mask) -> Pixels:
+    """Resize the longer side to 20 pixels by area averaging; the lightest pixel becomes 255."""
     height, width = strokes.shape
     shrink = DIGIT_SIDE / max(height, width)
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
@@ -82,8 +82,8 @@ def _fitted(strokes: Mask) -> Pixels:
     return (fitted * (255 / max(1e-3, float(fitted.max())))).round().astype(np.uint8)
 
 
-def _centred(digit: Pixels) -> Pixels:
-    """On a 28 x 28 ground with the centre of mass at (14, 14) to half a pixel, as far as the border lets it."""
+def _centre(digit: Pixels) -> Pixels:
+    """Put the centre of mass at (14, 14) of 28 x 28 pixels, to half a pixel, as far as the border allows."""
     height, width = digit.shape
     mass = float(digit.sum())
     top = round(14 - float(digit.sum(1) @ np.arange(height)) / mass)

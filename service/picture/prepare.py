@@ -1,8 +1,8 @@
-"""From a picture of a digit to what the network reads: `uint8[28, 28]`, light ink on dark, as MNIST stores it.
+"""Prepare a picture of a digit for the network: `uint8[28, 28]`, light ink on dark, as MNIST stores it.
 
 In: PNG or JPEG bytes, or grey pixels. Out: a `PreparedImage`. `decode` reads the bytes, `segment` finds the digit, and
 `mnist_format` brings it into MNIST's format. An image that is in MNIST's format already, or in its negative, keeps its
-pixels. It knows no HTTP, network or training.
+pixels.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .decode import Picture, decode, require_size
+from .decode import Picture, decode
 from .formats import PNG
-from .mnist_format import SIDE, is_mnist_format, of_strokes
-from .segment.digit import find_ink
+from .limits import check_size
+from .mnist_format import SIDE, is_mnist_format, to_mnist_format
+from .segment.digit import find_digit
 from .small_png import read_small_grey
 
 if TYPE_CHECKING:
     from ..arrays import Pixels
     from .geometry import Box
 
-# A 28 x 28 picture or nearly so: preparing it costs less than handing it to another process.
+# A 28 x 28 picture or nearly so: to prepare it costs less than to hand it to another process.
 QUICK_BYTES, QUICK_PIXELS = 2048, 4096
 _DARK = bytes(range(128))
 _NEGATIVE = bytes(range(255, -1, -1))
@@ -43,21 +44,21 @@ class PreparedImage(NamedTuple):
 
 
 def read(data: bytes, *, max_pixels: int, room: int | None = None) -> PreparedImage:
-    """Prepare PNG or JPEG bytes; raises `NotAPicture`, `TooLarge` (over `max_pixels`) or `Unusable`.
+    """Prepare a PNG or JPEG of at most `max_pixels`.
 
-    Raises `Expensive` for a large picture that takes more than `room` bytes of memory.
+    Raises `NotAPicture`, `TooLarge` or `Unusable`, and `Expensive` where decoding takes more than `room` bytes.
     """
     return read_small(data) or _prepare(decode(data, max_pixels=max_pixels, room=room))
 
 
 def read_small(data: bytes) -> PreparedImage | None:
-    """Read a 28 x 28 grey PNG in MNIST's format or its negative; None for all other bytes."""
+    """Prepare a 28 x 28 grey PNG in MNIST's format or its negative; None for all other bytes."""
     rows = read_small_grey(data)
     return None if rows is None else pass_through(rows)
 
 
 def pass_through(rows: bytes) -> PreparedImage | None:
-    """Leave 784 pixels as they are, or invert them, where that is MNIST's format; None for all others."""
+    """Prepare 784 pixels in MNIST's format, which are kept, or in its negative, which is inverted; None for others."""
     polarity = "light_on_dark"
     if not is_mnist_format(rows):
         rows, polarity = rows.translate(_NEGATIVE), "dark_on_light"
@@ -66,32 +67,32 @@ def pass_through(rows: bytes) -> PreparedImage | None:
     return PreparedImage(rows, polarity, len(rows.translate(None, _DARK)) / len(rows))
 
 
-def is_quick(data: bytes) -> bool:
-    """Whether these bytes are a PNG that a millisecond or two prepare, whatever else they hold."""
-    few = len(data) <= QUICK_BYTES and data.startswith(PNG) and data[12:16] == b"IHDR"
-    return few and int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= QUICK_PIXELS
-
-
 def prepare(grey: Pixels) -> PreparedImage:
     """Prepare grey pixels, `uint8[H, W]` of either polarity; raises `Unusable` if they are too few."""
     height, width = grey.shape
-    require_size(width, height)
+    check_size(width, height)
     return _prepare(Picture(grey, width, height))
+
+
+def is_quick(data: bytes) -> bool:
+    """Whether bytes are a PNG that takes a millisecond or two to prepare, whatever it contains."""
+    few = len(data) <= QUICK_BYTES and data.startswith(PNG) and data[12:16] == b"IHDR"
+    return few and int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= QUICK_PIXELS
 
 
 def _prepare(picture: Picture) -> PreparedImage:
     pixels = picture.pixels
     if pixels.shape == (SIDE, SIDE) and (ready := pass_through(pixels.tobytes())):
         return ready
-    ink = find_ink(pixels)
-    if ink.box is None:
-        return PreparedImage(bytes(SIDE * SIDE), ink.polarity, 0.0, None, ink.warnings)
-    rows = of_strokes(ink.strokes).tobytes()
-    return PreparedImage(rows, ink.polarity, ink.ratio, _sent_box(ink.box, picture), ink.warnings)
+    digit = find_digit(pixels)
+    if digit.box is None:
+        return PreparedImage(bytes(SIDE * SIDE), digit.polarity, 0.0, None, digit.warnings)
+    rows = to_mnist_format(digit.strokes).tobytes()
+    return PreparedImage(rows, digit.polarity, digit.ink_ratio, _scale(digit.box, picture), digit.warnings)
 
 
-def _sent_box(box: Box, picture: Picture) -> Box:
-    """The digit's box in the pixels that were sent, of which a big picture was decoded to fewer."""
+def _scale(box: Box, picture: Picture) -> Box:
+    """Scale a box to the size that was sent, because a large picture was decoded to fewer pixels."""
     left, top, right, bottom = box
     across, down = picture.width / picture.pixels.shape[1], picture.height / picture.pixels.shape[0]
     return (

@@ -29,6 +29,8 @@ from ..openapi import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..openapi import Responses, Schema
     from ..settings import Settings
 
@@ -54,7 +56,7 @@ INFERENCE["content"]["application/octet-stream"] = {"schema": BINARY}
 _DURATIONS = "success fail queue compute_input compute_infer compute_output cache_hit cache_miss".split()
 
 
-def operation_id(handler: str, path: str, paths: tuple[str, ...]) -> str:
+def operation_id(handler: str, path: str, paths: Sequence[str]) -> str:
     """A name for one of a handler's routes, which generated clients give to a function."""
     if path == paths[0]:
         return handler

@@ -21,7 +21,7 @@ from . import metadata, openapi, repository
 from .inference import Inference, encoding, rest_form
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from ..inference.engine import Engine
     from ..model.classifier import Classifier
@@ -48,7 +48,7 @@ def router(
     @_route(
         routes,
         "POST",
-        [f"{path}/infer" for path in MODEL],
+        tuple(f"{path}/infer" for path in MODEL),
         "Probabilities of pictures",
         {200: openapi.INFERENCE},
         **openapi.inference_extra(),
@@ -64,15 +64,15 @@ def router(
 
 
 def _add_server(routes: APIRouter, unready: Callable[[], str | None]) -> None:
-    @_route(routes, "GET", [""], "The server, and the extensions that it has", {200: answer(openapi.SERVER)})
+    @_route(routes, "GET", ("",), "The server, and the extensions that it has", {200: answer(openapi.SERVER)})
     async def server_metadata() -> Response:
         return _json(metadata.server())
 
-    @_route(routes, "GET", ["/health/live"], "Is the process alive?", {200: answer(openapi.LIVE)})
+    @_route(routes, "GET", ("/health/live",), "Is the process alive?", {200: answer(openapi.LIVE)})
     async def live() -> Response:
         return _json({"live": True})
 
-    @_route(routes, "GET", ["/health/ready"], "May requests be sent here?", openapi.readiness(openapi.READY))
+    @_route(routes, "GET", ("/health/ready",), "May requests be sent here?", openapi.readiness(openapi.READY))
     async def ready() -> Response:
         ready = unready() is None
         return _json({"live": True, "ready": ready}, 200 if ready else 503)
@@ -85,7 +85,7 @@ def _add_model(
     @_route(
         routes,
         "GET",
-        ["/models/stats", *(f"{path}/stats" for path in MODEL)],
+        ("/models/stats", *(f"{path}/stats" for path in MODEL)),
         "Inferences, and how long they took",
         {200: answer(openapi.STATISTICS)},
     )
@@ -100,7 +100,7 @@ def _add_model(
 
     readiness = openapi.readiness(openapi.MODEL_READY)
 
-    @_route(routes, "GET", [f"{path}/ready" for path in MODEL], "May this model be asked?", readiness)
+    @_route(routes, "GET", tuple(f"{path}/ready" for path in MODEL), "May this model be asked?", readiness)
     async def model_ready(request: Request) -> Response:
         classifier = _resolve(models, request)
         ready = unready() is None
@@ -109,7 +109,7 @@ def _add_model(
     @_route(
         routes,
         "GET",
-        [f"{path}/config" for path in MODEL],
+        tuple(f"{path}/config" for path in MODEL),
         "The model's configuration, as Triton's clients read it",
         {200: answer(openapi.CONFIGURATION)},
     )
@@ -118,19 +118,19 @@ def _add_model(
 
 
 def _add_repository(routes: APIRouter, models: VersionManager, settings: Settings) -> None:
-    @_route(routes, "POST", ["/repository/index"], "The versions that there are", {200: answer(openapi.INDEX)})
+    @_route(routes, "POST", ("/repository/index",), "The versions that there are", {200: answer(openapi.INDEX)})
     async def repository_index() -> Response:
         return _json(repository.index(models, settings))
 
     model = "/repository/models/{model}"
 
-    @_route(routes, "POST", [f"{model}/load"], "Look for the chosen version anew, and serve it", {200: openapi.DONE})
+    @_route(routes, "POST", (f"{model}/load",), "Look for the chosen version anew, and serve it", {200: openapi.DONE})
     async def repository_load(request: Request) -> Response:
         require_same_origin(request.headers)
         await repository.load(models, settings, request.path_params["model"])
         return Response()
 
-    @_route(routes, "POST", [f"{model}/unload"], "Serve nothing until there is an order to load", {200: openapi.DONE})
+    @_route(routes, "POST", (f"{model}/unload",), "Serve nothing until there is an order to load", {200: openapi.DONE})
     async def repository_unload(request: Request) -> Response:
         require_same_origin(request.headers)
         await repository.unload(models, settings, request.path_params["model"])
@@ -138,19 +138,19 @@ def _add_repository(routes: APIRouter, models: VersionManager, settings: Setting
 
 
 def _route(
-    routes: APIRouter, method: str, paths: Sequence[str], summary: str, responses: Described, **extra: Any
+    routes: APIRouter, method: str, paths: tuple[str, ...], summary: str, responses: Described, **extra: Any
 ) -> Callable[[Handler], Handler]:
     """Add a handler under each path; what it has beside its parameters goes into /openapi.json as it is."""
 
     def add(handler: Handler) -> Handler:
-        for number, path in enumerate(paths):
+        for path in paths:
             parameters = [*openapi.path_parameters(path), *extra.get("parameters", [])]
             routes.add_api_route(
                 path,
                 handler,
                 methods=[method],
                 response_class=Response,
-                operation_id=f"{handler.__name__}{number or ''}",
+                operation_id=openapi.operation_id(handler.__name__, path, paths),
                 summary=summary,
                 responses=openapi.ERRORS | responses,
                 openapi_extra=extra | {"parameters": parameters},

@@ -15,8 +15,13 @@ log = logging.getLogger("service")
 
 
 def or_bundled(settings: Settings) -> Settings:
-    """Settings with the bundled model, if no setting names a model's folder and the default folder does not exist."""
-    if "model_dir" in settings.model_fields_set or settings.model_dir.exists() or not BUNDLED.exists():
+    """Settings with the bundled model, if no setting names a model's folder and the default folder does not exist.
+
+    A service that is to wait for a version waits.
+    """
+    if "model_dir" in settings.model_fields_set or settings.model_dir.exists():
+        return settings
+    if settings.model_wait or not BUNDLED.exists():
         return settings
     log.info("the bundled model is used: MNIST_MODEL_DIR is unset, and there is no folder %s", settings.model_dir)
     return settings.model_copy(update={"model_dir": BUNDLED})

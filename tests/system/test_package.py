@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 import service
 from tests.support.service import MODELS, ROOT, VERSION
@@ -24,6 +25,13 @@ from tests.support.service import MODELS, ROOT, VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+USE = """\
+from mnist_mlp import Client, Model, open_model
+
+model: Model = open_model()
+letter: str = model.read("picture.png").digit
+other: str = Client().predict(b"").digit
+"""
 SEVEN = ROOT / "service" / "page" / "seven.png"
 HEAVY = {"fastapi", "numpy", "onnxruntime", "PIL", "pydantic", "starlette", "torch", "uvicorn"}
 # A setting of whoever runs the tests must not name a model's folder.
@@ -123,8 +131,15 @@ def test_each_command_tells_its_version(installed: Installed, command: str) -> N
     assert installed.run(command, "--version").stdout == f"mnist-mlp {service.__version__}\n"
 
 
-def test_it_serves_the_bundled_version_in_an_empty_folder(installed: Installed) -> None:
-    """Two workers start, the client and the process itself read a picture alike, and a log line names the model."""
+def test_the_client_names_itself(installed: Installed) -> None:
+    """Without a picture, `mnist-mlp` prints its usage under its own name."""
+    assert installed.run("mnist-mlp", code=2).stderr.startswith("usage: mnist-mlp [-h]")
+
+
+def test_it_serves_the_bundled_version_in_an_empty_folder(installed: Installed, tmp_path: Path) -> None:
+    """Two workers and their readers answer the client, a log line names the model, and `open_model` reads alike."""
+    large = tmp_path / "large.png"
+    Image.open(SEVEN).resize((2000, 2000)).save(large, compress_level=0)
     command = installed.command("mnist-mlp-serve", "--port", "0", "--workers", "2")
     with subprocess.Popen(
         command, cwd=installed.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -134,11 +149,12 @@ def test_it_serves_the_bundled_version_in_an_empty_folder(installed: Installed) 
             welcome = "".join(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
             (url,) = re.findall(r"  page +(\S+)/\n", welcome)
             answer = json.loads(installed.run("mnist-mlp", SEVEN, "--url", url, "--json").stdout)
+            read = json.loads(installed.run("mnist-mlp", large, "--url", url, "--json").stdout)
         finally:
             process.send_signal(signal.SIGTERM)
             _, logged = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert answer["digit"] == 7
+    assert (answer["digit"], read["digit"]) == (7, 7)
     assert '"the bundled model is used: MNIST_MODEL_DIR is unset, and there is no folder models/mnist-mlp"' in logged
     code = f"from mnist_mlp import open_model; print(open_model().read({str(SEVEN)!r}).probabilities)"
     assert installed.run("python", "-c", code).stdout == f"{tuple(answer['probabilities'])}\n"
@@ -174,6 +190,19 @@ def test_the_client_imports_nothing_heavy_either_way(installed: Installed) -> No
     assert installed.run("python", "-c", code).stdout == "set()\n"
     code = IMPORTS.format("service", "service", HEAVY)
     assert installed.run("python", "-c", code, PYTHONPATH=str(ROOT)).stdout == "set()\n"
+
+
+def test_others_see_its_types(installed: Installed, tmp_path: Path) -> None:
+    """mypy reads the installed package's types, and so finds what is wrong in a program that uses it."""
+    (tmp_path / "use.py").write_text(USE)
+    words = ["--strict", "--no-error-summary", "--python-executable", str(installed.python), "use.py"]
+    found = subprocess.run(
+        [sys.executable, "-m", "mypy", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert re.findall(r"^use.py:(\d+): error: .*\[(.*)\]$", found.stdout, re.MULTILINE) == [
+        ("4", "assignment"),
+        ("5", "assignment"),
+    ]
 
 
 def test_both_names_offer_the_same(installed: Installed) -> None:

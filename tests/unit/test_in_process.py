@@ -129,11 +129,13 @@ def test_a_version_that_the_service_would_refuse_is_refused(models: Path) -> Non
 def test_the_bundled_version_is_for_whoever_has_no_other(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A setting, or the default folder, comes before it."""
+    """A setting, or the default folder, comes before it, and so does the wish to wait for a version."""
     monkeypatch.setattr(bundled, "BUNDLED", models)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     assert open_model().version == "1"
+    waiting = load(["--model-wait", "true"])
+    assert bundled.or_bundled(waiting) is waiting
     monkeypatch.setenv("MNIST_MODEL_DIR", str(MODELS))
     assert open_model().version == VERSION
     monkeypatch.delenv("MNIST_MODEL_DIR")
