@@ -105,7 +105,7 @@ class VersionManager:
         on_canary_changed: Callable[[CanaryTrial | None], None],
         on_missing: Callable[[dict[str, int]], None],
     ) -> AsyncIterator[None]:
-        """Follow the operators' choice while the context is open: report the current state at once, then each change."""
+        """Follow the operators' choice while the context is open: report the state at once, then each change."""
         for reason in self.loader.refused.values():
             on_refused(reason)
         on_changed(self.current)
