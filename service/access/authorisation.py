@@ -83,7 +83,7 @@ class Access:
         if not holder.consume_token():
             holder.counts["limited"].inc()
             raise RateLimited(
-                f"The key of {entry.name} has {entry.rate:g} requests a second.",
+                f"The key of {entry.name} is limited to {entry.rate:g} requests a second.",
                 limit=entry.rate or 0,
                 retry_after_s=holder.wait_s(),
             )
@@ -106,7 +106,7 @@ class Access:
             self._metrics.keys.refusals["missing"].inc()
             return Unauthorized("An API key is needed; send it as Authorization: Bearer …, or as X-API-Key.")
         self._metrics.keys.refusals["unknown"].inc()
-        return Unauthorized("The API key is none that is known here.", challenge=', error="invalid_token"')
+        return Unauthorized("The API key is unknown.", challenge=', error="invalid_token"')
 
     def _change(self, entries: list[Entry]) -> None:
         """Use these keys from now on."""
@@ -140,7 +140,7 @@ def scope_of(route: str) -> str | None:
 def require_admin(settings: Settings) -> None:
     """Raise `Forbidden` unless clients may load and unload models; with API keys, the scope `admin` decides before."""
     if not settings.admin and settings.api_keys_file is None:
-        raise Forbidden("models are not loaded or unloaded by clients here; MNIST_ADMIN=true lets them")
+        raise Forbidden("clients may not load or unload models; MNIST_ADMIN=true allows it")
 
 
 def _presented(headers: Headers) -> bytes | None:

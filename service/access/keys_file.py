@@ -87,4 +87,4 @@ class KeysFile:
             self._changed([])
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
-            log.error("%s; %s", error, "the keys from before stay" if self.failure is None else "nobody is let in")
+            log.error("%s; %s", error, "the keys from before stay" if self.failure is None else "no key is accepted")

@@ -29,7 +29,7 @@ class AllowedHosts:
     def check(self, host: bytes, url: bytes) -> None:
         """Raise `UnknownHost` for another host, except on probes."""
         if _name(host) not in self._hosts and url.partition(b"?")[0] not in PROBES:
-            raise UnknownHost("The host of this request is none that is served here; MNIST_ALLOWED_HOSTS lists them.")
+            raise UnknownHost("This host is not served here; MNIST_ALLOWED_HOSTS lists those that are.")
 
 
 def require_same_origin(headers: Mapping[str, str]) -> None:
@@ -37,7 +37,7 @@ def require_same_origin(headers: Mapping[str, str]) -> None:
     site = headers.get("sec-fetch-site", "none").lower()
     origin = headers.get("origin")
     if site not in {"same-origin", "none"} or (origin is not None and not _is_of(origin, headers.get("host", ""))):
-        raise Forbidden("Models are not loaded or unloaded by pages of other sites.")
+        raise Forbidden("Pages of other sites may not load or unload models.")
 
 
 def _is_of(origin: str, host: str) -> bool:

@@ -118,7 +118,7 @@ class Check:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while not words.startswith(GOOD) and len(words) < MAX_VERDICT_BYTES:
                 if self._stopped():
-                    raise NotChecked(f"{self._folder}: nobody waits for its check any more")
+                    raise NotChecked(f"{self._folder}: its check was abandoned")
                 if time.monotonic() > self._until:
                     raise ModelError(
                         f"{self._folder}: expected a model that is checked in {SECONDS:g} s, found that it takes longer"

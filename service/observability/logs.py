@@ -29,7 +29,7 @@ MAX_LINES = 4096  # that wait to be written
 MAX_LINE = 65_536  # characters of one line
 WRITE_BYTES = select.PIPE_BUF  # a pipe with room has room for so many, and writes them as one
 POLL_SECONDS = 1.0
-DROPPED = "log lines were dropped: nobody read stderr, or it took no more"
+DROPPED = "log lines were dropped: nobody read stderr, or it was full"
 
 
 class JsonFormatter(logging.Formatter):

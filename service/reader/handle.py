@@ -119,5 +119,5 @@ def _descriptor(body: Spool) -> int:
     try:
         return body.descriptor()
     except OSError as error:
-        sentence = f"The system has no room for this body now: {error.strerror}. Come back in 1 s."
+        sentence = f"The system has no memory for this body now: {error.strerror}. Retry in 1 s."
         raise Overloaded(sentence, limit=body.size, retry_after_s=1) from error

@@ -134,7 +134,7 @@ def too_much(what: str, limits: Limits) -> TooLarge:
     """Return the error for a picture or body that exceeds a reader's limits."""
     mebibytes = limits.memory_bytes >> 20
     return TooLarge(
-        f"{what} takes more than {mebibytes} MiB or {limits.seconds:g} s to read, which is the limit. "
+        f"{what} takes more than the limit of {mebibytes} MiB or {limits.seconds:g} s to read. "
         "Send it smaller: 300 x 300 is plenty for a digit.",
         limit=limits.seconds,
     )
@@ -142,7 +142,7 @@ def too_much(what: str, limits: Limits) -> TooLarge:
 
 def lost(what: str) -> NotAPicture:
     """Return the error for a picture or body that ended each reader."""
-    return NotAPicture(f"{what} cannot be read: the process that read it ended, each time.")
+    return NotAPicture(f"{what} cannot be read: it crashes the decoder.")
 
 
 @contextlib.contextmanager

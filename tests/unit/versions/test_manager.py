@@ -303,7 +303,7 @@ def test_whatever_goes_wrong_the_looks_go_on(models: Path, caplog: pytest.LogCap
 
     followed.run(story)
     (record,) = caplog.records
-    assert record.getMessage() == "looking for model versions failed"
+    assert record.getMessage() == "polling model versions failed"
     assert record.exc_info is not None
     assert str(record.exc_info[1]) == "heard enough"
 
