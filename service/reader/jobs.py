@@ -134,7 +134,7 @@ def too_much(what: str, limits: Limits) -> TooLarge:
     """Return the error for a picture or body that exceeds a reader's limits."""
     mebibytes = limits.memory_bytes >> 20
     return TooLarge(
-        f"{what} takes more than the limit of {mebibytes} MiB or {limits.seconds:g} s to read. "
+        f"{what} takes more than {mebibytes} MiB or {limits.seconds:g} s to read, which is the limit. "
         "Send it smaller: 300 x 300 is plenty for a digit.",
         limit=limits.seconds,
     )
