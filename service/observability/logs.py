@@ -145,7 +145,7 @@ def count_dropped(count: Callable[[int], object]) -> None:
             handler.on_dropped = count
 
 
-def say(text: str, stream: TextIO) -> None:
+def print_for_people(text: str, stream: TextIO) -> None:
     """Print a text for people on stdout or stderr, unless nobody reads it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # the stream is closed or missing
         if _is_read(stream):

@@ -46,18 +46,18 @@ class Scrapes:
         made: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((make, made))
         if self._work is None:
-            self._work = asyncio.create_task(self._answer_all())
+            self._work = asyncio.create_task(self._respond_to_all())
         return await made
 
-    async def _answer_all(self) -> None:
+    async def _respond_to_all(self) -> None:
         while self._waiting:
             asked, self._waiting = self._waiting, []
             began = time.monotonic()
-            seconds = await self._answer(asked)
+            seconds = await self._respond_to(asked)
             await asyncio.sleep(began + seconds / MAX_CPU_SHARE - time.monotonic())
         self._work = None
 
-    async def _answer(self, asked: list[tuple[Make[Any], asyncio.Future[Any]]]) -> float:
+    async def _respond_to(self, asked: list[tuple[Make[Any], asyncio.Future[Any]]]) -> float:
         """Answer these requests; return the CPU time that it took."""
         makes = {make for make, _ in asked}
         made: dict[Make[Any], Any]

@@ -33,5 +33,5 @@ def run_command(name: str, work: Callable[[], int]) -> int:
 
 
 def _report(name: str, error: Exception, code: int) -> int:
-    logs.say(f"{name}: {error}", sys.stderr)
+    logs.print_for_people(f"{name}: {error}", sys.stderr)
     return code

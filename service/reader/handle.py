@@ -38,7 +38,7 @@ class Job:
 
 
 class Reader:
-    """A reader process; `heard` is called with each of its messages, and with None for invalid bytes."""
+    """A reader process; `on_message` is called with each of its messages, and with None for invalid bytes."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Reader:
         *,
         large: bool,
         max_images: int,
-        heard: Callable[[Reader, Message | None], None],
+        on_message: Callable[[Reader, Message | None], None],
     ) -> None:
         self.number = number
         self.large = large
@@ -55,7 +55,7 @@ class Reader:
         self.parsed = False  # whether it has parsed the job's body
         self._connection = connection
         self._decoder = Decoder(max_images * IMAGE)
-        self._heard = heard
+        self._on_message = on_message
         self.has_worked = False
         self.has_ended = False
         self._timer: asyncio.TimerHandle | None = None
@@ -63,8 +63,8 @@ class Reader:
         connection.setblocking(False)
         asyncio.get_running_loop().add_reader(connection, self._read)
 
-    def begin(self, job: Job, seconds: float, hangs: Callable[[Reader], None]) -> None:
-        """Send a job; `hangs` is called if the job takes longer than `seconds`.
+    def begin(self, job: Job, seconds: float, on_hang: Callable[[Reader], None]) -> None:
+        """Send a job; `on_hang` is called if the job takes longer than `seconds`.
 
         Raises `Overloaded` where the system has no memory for the body, and `OSError` where the reader has ended.
         """
@@ -78,11 +78,11 @@ class Reader:
         except OSError:
             self.has_ended = True
             raise
-        self.watch(seconds, hangs)
+        self.watch(seconds, on_hang)
 
-    def watch(self, seconds: float, hangs: Callable[[Reader], None]) -> None:
-        """Call `hangs` after `seconds`, unless the job has ended before."""
-        self._timer = asyncio.get_running_loop().call_later(seconds, hangs, self)
+    def watch(self, seconds: float, on_hang: Callable[[Reader], None]) -> None:
+        """Call `on_hang` after `seconds`, unless the job has ended before."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, on_hang, self)
 
     def release_job(self) -> Job | None:
         """Take the job back, and return it."""
@@ -110,9 +110,9 @@ class Reader:
             return
         try:
             for message in self._decoder.feed(data):
-                self._heard(self, message)
+                self._on_message(self, message)
         except ProtocolError:
-            self._heard(self, None)
+            self._on_message(self, None)
 
 
 def _descriptor(body: Spool) -> int:

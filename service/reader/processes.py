@@ -149,7 +149,7 @@ class Processes:
             except BaseException:
                 ours.close()
                 raise
-        reader = Reader(number, ours, large=large, max_images=limits.max_images, heard=self._callbacks.message)
+        reader = Reader(number, ours, large=large, max_images=limits.max_images, on_message=self._callbacks.message)
         self._readers[number] = reader
         return reader
 

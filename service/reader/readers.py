@@ -50,15 +50,15 @@ log = logging.getLogger("service")
 
 
 def large_memory(settings: Settings) -> int:
-    """Bytes that the one large reader of a service may take for a job."""
+    """Return the bytes that the large reader may take for a job."""
     return MEMORY + int(PIXEL_BYTES * settings.max_pixels)
 
 
 class Reading(NamedTuple):
-    """What a body held."""
+    """The contents of a body."""
 
     items: list[Item]
-    end: dict[str, Any]  # what its kind tells beside them
+    end: dict[str, Any]  # what its kind of body has in addition
     pixels: bytes  # n·784
 
 
