@@ -1,7 +1,7 @@
 """The gRPC server of one worker: opened and closed with the app, in its event loop.
 
 In: what the app has. Out: the port, answered until the drain lets no more connections in, or the block ends; what was
-accepted by then is answered first. All workers listen on one port (SO_REUSEPORT), which `service.__main__` keeps for
+accepted by then is answered first. Workers listen on one port (SO_REUSEPORT), which `service.process.start` keeps for
 them. It knows no method.
 """
 
