@@ -230,7 +230,7 @@ class Predictor:
         if request is not None and request.pixels is not None:
             return request, request.pixels.tobytes()
         reading = await self._readers.read(unread.body, unread.kind, **unread.about)
-        wanted = v2_json.Wanted(**reading.end["wanted"])
+        wanted = v2_json.OutputFormat(**reading.end["wanted"])
         request = v2_json.Request(reading.end["identity"], None, [], wanted)
         if reading.pixels:
             return request, reading.pixels

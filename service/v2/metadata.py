@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import service
 
-from ..codec.v2_json import CLASSES, INPUT, OUTPUT
+from ..codec.v2_tensors import CLASSES, INPUT, OUTPUT
 from ..errors import NoSuchModel
 from ..quoting import quoted
 

@@ -10,7 +10,8 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from ..api.openapi import answer, example_picture, example_rows, path_parameter, record, timeout_parameter
-from ..codec.v2_json import CLASSES, HEADER_LENGTH, INPUT, OUTPUT
+from ..codec.v2_json import HEADER_LENGTH
+from ..codec.v2_tensors import CLASSES, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from ..settings import Settings

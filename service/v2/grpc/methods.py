@@ -70,7 +70,7 @@ class Methods:
         """The model's tensors."""
         return pb.ModelMetadataResponse(**served.metadata(self._asked(request.name, request.version)))
 
-    async def ModelInfer(self, request: v2_grpc.Asked) -> pb.ModelInferResponse:
+    async def ModelInfer(self, request: v2_grpc.InferCall) -> pb.ModelInferResponse:
         """Probabilities of pictures."""
         classifier = self._asked(request.model_name, request.model_version)
         # The deadline that a client sets is gRPC's own: at its end this is cancelled.
@@ -81,7 +81,7 @@ class Methods:
             work = self._predictor.infer(classifier, unread, v2_grpc.encode, named=bool(request.model_version))
             return await in_time(work, seconds)
 
-    async def ModelStreamInfer(self, request: v2_grpc.Asked) -> pb.ModelInferResponse:
+    async def ModelStreamInfer(self, request: v2_grpc.InferCall) -> pb.ModelInferResponse:
         """The same, for one request of a stream."""
         return await self.ModelInfer(request)
 
@@ -114,7 +114,7 @@ class Methods:
         return served.asked(self._models, name, version or None)
 
 
-def _spooled(request: v2_grpc.Asked) -> Spool:
+def _spooled(request: v2_grpc.InferCall) -> Spool:
     """The message for a reader, and no longer in two places; raises `Overloaded`."""
     spool = Spool()
     if request.pictures:
