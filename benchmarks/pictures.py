@@ -21,8 +21,8 @@ from PIL import Image
 from service.inference import occlusion
 from service.model.classifier import Classifier
 from service.picture import prepare
-from training import ink
-from training.strokes import draw
+from training.synthesis import ink
+from training.synthesis.strokes import draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""What one run of the model has answered, read off for all its pictures at once, and cut into each request's part.
+"""The results of one run of the model, read off for all its pictures at once, and cut into each request's part.
 
-In: the probabilities of a run. Out: `Answers`. For one picture NumPy's calls cost many times what
-they compute: so they are made once for a run, and only where somebody asks. It knows neither requests nor JSON.
+In: the probabilities of a run. Out: `Results`. For one picture NumPy's calls cost many times what they compute: so they
+are made once for a run, and only where somebody asks. It knows neither requests nor JSON.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One run of the model: probabilities float32[n,10]."""
+    """One run of the model: probabilities float32[n,10], and what is read off them."""
 
     def __init__(self, probabilities: Probabilities) -> None:
         self.probabilities = probabilities
 
     @cached_property
     def digits(self) -> list[int]:
-        """The most probable digit of each."""
+        """The most probable digit of each picture."""
         return self.probabilities.argmax(1).tolist()  # type: ignore[no-any-return]
 
     @cached_property
@@ -34,12 +34,12 @@ class Run:
         return np.maximum.reduce(self.probabilities, 1).tolist()  # type: ignore[no-any-return]
 
     @cached_property
-    def doubts(self) -> list[tuple[str, ...]]:
-        """The warnings that each answer deserves."""
+    def warnings(self) -> list[tuple[str, ...]]:
+        """The warnings that each picture's probabilities deserve."""
         return doubts(self.probabilities)
 
 
-class Answers(NamedTuple):
+class Results(NamedTuple):
     """The part of a run that is one request's."""
 
     run: Run
@@ -62,6 +62,6 @@ class Answers(NamedTuple):
         return self.run.confidences[self.start : self.stop]
 
     @property
-    def doubts(self) -> list[tuple[str, ...]]:
-        """The warnings that each answer deserves."""
-        return self.run.doubts[self.start : self.stop]
+    def warnings(self) -> list[tuple[str, ...]]:
+        """The warnings that each picture's probabilities deserve."""
+        return self.run.warnings[self.start : self.stop]

@@ -20,7 +20,7 @@ import pytest
 from service.model.classifier import Classifier
 from tests.support.service import MODELS, Digits, Service, png, running_service
 from tests.support.service import publish as publish_committed
-from training.publish import publish
+from training.export.publish import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(file, images=golden, probabilities=probabilities)
     folder = tmp_path_factory.mktemp("models") / "mnist-mlp"
     card = {"schema": "mnist-mlp/1", "name": "mnist-mlp", "run": "large"}
-    publish(folder, content, file.getvalue(), card, lambda _: "")
+    publish(folder, content, file.getvalue(), card, lambda _: "", number=1)
     return folder
 
 

@@ -17,8 +17,8 @@ from service.inference.admission import Admission
 from service.reader.readers import Readers
 from service.settings import Settings
 from service.system.spool import Spool
-from service.versions.manager import Models
-from service.versions.shared_state import Orders
+from service.versions.manager import VersionManager
+from service.versions.shared_state import SharedState
 from tests.support.service import MODELS, png
 from tests.unit.inference.test_batcher import Watched
 
@@ -36,7 +36,7 @@ class Door:
 
     def __init__(self, classifier: Classifier, *, serving: bool = True, **settings: float) -> None:
         chosen = Settings.model_validate({"model_dir": MODELS, "model_version": "2", **settings})
-        models = Models(chosen, Orders(shared=False))
+        models = VersionManager(chosen, SharedState(shared=False))
         if serving:
             models.start()
         self.run = models.current.costs.seconds(1) if models.current else 0.0  # seconds of one picture's

@@ -33,7 +33,7 @@ class Watched:
         return (await self.batcher.predict(self.classifier, images.tobytes())).probabilities
 
     def value(self, name: str, **labels: str) -> float:
-        self.metrics.book.flush()
+        self.metrics.buffered.flush()
         value = self.registry.get_sample_value(name, labels)
         assert value is not None
         return value

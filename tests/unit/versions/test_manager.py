@@ -1,4 +1,4 @@
-"""Which version answers, through `service.versions.manager.Models`: what it begins with, follows and refuses."""
+"""`service.versions.manager.VersionManager`: which version answers, what it begins with, follows and refuses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ import pytest
 
 from qa import hostile_models
 from service.errors import ModelError, NoModel
-from service.model import check
+from service.model import check, layout
 from service.settings import Settings
-from service.versions import folder as versions
-from service.versions import manager
-from service.versions.manager import Models
-from service.versions.shared_state import Orders
+from service.versions import choice, manager
+from service.versions.manager import VersionManager
+from service.versions.shared_state import SharedState
 from tests.support.service import MODELS, publish, until
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.model.classifier import Classifier
-    from service.versions.canary import Trial
+    from service.versions.canary import CanaryTrial
 
 
 LOOK = 0.05  # seconds: a look comes ten times as often as in the service
@@ -45,7 +44,7 @@ def spoil(models: Path, version: int) -> str:
 def begin(models: Path, version: int) -> None:
     """A committed version that is still being copied: all files are there, and one is not whole."""
     (models / str(version)).mkdir()
-    for name in versions.FILES:
+    for name in layout.FILES:
         shutil.copy(MODELS / str(version) / name, models / str(version) / name)
     spoil(models, version)
 
@@ -66,11 +65,11 @@ async def keep_changing(models: Path, version: int) -> None:
 class Followed:
     """The models of a folder, followed, and all that was told of them."""
 
-    def __init__(self, folder: Path, orders: Orders | None = None, **settings: object) -> None:
+    def __init__(self, folder: Path, shared_state: SharedState | None = None, **settings: object) -> None:
         self.settings = Settings.model_validate({"model_dir": folder, **settings})
-        self.models = Models(self.settings, orders or Orders(shared=False))
+        self.models = VersionManager(self.settings, shared_state or SharedState(shared=False))
         self.told: asyncio.Queue[str | None] = asyncio.Queue()
-        self.tried: asyncio.Queue[Trial | None] = asyncio.Queue()
+        self.tried: asyncio.Queue[CanaryTrial | None] = asyncio.Queue()
         self.missing: dict[str, int] = {}
 
     def changed(self, classifier: Classifier | None) -> None:
@@ -80,7 +79,7 @@ class Followed:
         """What is told next: a version, none, or a refusal."""
         return await asyncio.wait_for(self.told.get(), 30)
 
-    async def next_trial(self) -> Trial | None:
+    async def next_canary(self) -> CanaryTrial | None:
         """What is tried next."""
         return await asyncio.wait_for(self.tried.get(), 30)
 
@@ -89,7 +88,7 @@ class Followed:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(manager, "POLL_SECONDS", LOOK)
             hear = (self.changed, self.told.put_nowait, self.tried.put_nowait, self.missing.update)
-            async with self.models.followed(*hear):
+            async with self.models.following(*hear):
                 await story()
         assert self.told.empty()
         assert self.tried.empty()
@@ -108,8 +107,8 @@ def test_it_begins_with_the_highest_version_that_is_good(models: Path) -> None:
         followed.models.served()
     followed.models.start()
     assert followed.models.served().version == "1"
-    assert (followed.models.shelf.name, followed.models.shelf.numbers) == ("mnist-mlp", [2, 1])
-    assert list(followed.models.shelf.refused) == [2]
+    assert (followed.models.loader.name, followed.models.loader.numbers) == ("mnist-mlp", [2, 1])
+    assert list(followed.models.loader.refused) == [2]
 
     async def story() -> None:
         told = await followed.next()
@@ -142,8 +141,8 @@ def test_it_follows_folder_and_pin(models: Path) -> None:
         publish(models, 2)
         assert await followed.next() == "2"
         for pin, version in (("1", "1"), ("latest", "2")):
-            versions.pin(followed.settings, pin)
-            followed.models.look_again()
+            choice.pin(followed.settings, pin)
+            followed.models.poll_now()
             assert await followed.next() == version
         assert followed.models.served().version == "2"
 
@@ -189,7 +188,7 @@ def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
         publish(models, 2)
         reason = spoil(models, 2)
         for _ in range(2):
-            followed.models.look_again()
+            followed.models.poll_now()
             assert str(await followed.next()).startswith(reason)
         with pytest.raises(ModelError) as refusal:
             await followed.models.load()
@@ -198,7 +197,7 @@ def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
         mend(models, 2)
         await followed.models.load()
         assert await followed.next() == "2"
-        assert followed.models.shelf.refused == {}
+        assert followed.models.loader.refused == {}
 
     followed.run(story)
 
@@ -251,7 +250,7 @@ def test_another_model_is_refused(models: Path) -> None:
         publish(models, 2)
         card = models / "2" / "model.json"
         card.write_text(json.dumps(json.loads(card.read_text()) | {"name": "other"}))
-        followed.models.look_again()
+        followed.models.poll_now()
         expected = f"{models}/2: expected model mnist-mlp, which is served, found other"
         assert await followed.next() == expected
         assert followed.models.served().version == "1"
@@ -272,7 +271,7 @@ def test_trouble_is_logged_once(models: Path) -> None:
             ("newest", "a version's number, or latest, found something else"),
             ("x" * 81, "at most 80 bytes, found 81"),
         ):
-            versions.pin_file(followed.settings).write_text(word)
+            choice.pin_path(followed.settings).write_text(word)
             line = await asyncio.wait_for(lines.get(), 30)
             assert line.getMessage() == f"PINNED: expected {trouble}"
             await asyncio.sleep(LOOK * 5)  # other looks
@@ -299,7 +298,7 @@ def test_whatever_goes_wrong_the_looks_go_on(models: Path, caplog: pytest.LogCap
         assert await followed.next() == "1"
         publish(models, 2)
         assert await followed.next() == "2"
-        versions.pin(followed.settings, "1")
+        choice.pin(followed.settings, "1")
         assert await followed.next() == "1"
 
     followed.run(story)
@@ -318,14 +317,14 @@ def test_a_pin_to_a_missing_version_is_told_once(models: Path, caplog: pytest.Lo
     async def story() -> None:
         assert await followed.next() == "1"
         assert followed.missing == {"choice": 0, "canary": 0}
-        versions.pin(followed.settings, "7")
+        choice.pin(followed.settings, "7")
         await told(followed, "choice", 7)
         with pytest.raises(ModelError, match=line):
             await followed.models.load()
         assert followed.models.served().version == "1"
-        versions.unpin(followed.settings)
+        choice.unpin(followed.settings)
         await told(followed, "choice", 0)
-        versions.tell_canary(followed.settings, 9, 5)
+        choice.write_canary(followed.settings, 9, 5)
         await told(followed, "canary", 9)
 
     followed.run(story)
@@ -348,7 +347,7 @@ def test_a_linked_version_is_refused_by_name(models: Path, tmp_path: Path) -> No
 
     async def story() -> None:
         assert await followed.next() == "1"
-        versions.pin(followed.settings, "2")
+        choice.pin(followed.settings, "2")
         assert await followed.next() == f"{models}/2: expected a folder, found a symbolic link"
 
     followed.run(story)
@@ -410,7 +409,7 @@ def test_where_no_process_can_be_started_it_is_tried_again(models: Path, monkeyp
             patch.setattr(sys, "executable", "/nowhere")
             publish(models, 2)
             await asyncio.sleep(LOOK * 10)
-            assert followed.models.shelf.refused == {}
+            assert followed.models.loader.refused == {}
         assert await followed.next() == "2"
 
     followed.run(story)
