@@ -29,11 +29,11 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.servers import ours
-from qa import hostile_models
 from service.errors import ModelError
 from service.model import check
 from service.model.classifier import GOLDEN_TOLERANCE, Classifier
 from service.settings import Settings
+from tests.support import hostile_models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from service.codec import inference_pb2 as pb
 from service.v2.grpc.health import OF_ONE
 from service.v2.grpc.limits import STREAMS
-from tests.support.grpc_load import Watched
+from tests.support.grpc import Watched
 from tests.support.http2 import Connection
 from tests.support.service import Digits, running_service, until
 from tests.unit.v2.test_grpc import infer, method, request

@@ -12,7 +12,7 @@ import pytest
 
 from service.access import keys
 from service.codec import inference_pb2 as pb
-from tests.support.grpc_load import INFER, Watched, at_once, pss
+from tests.support.grpc import INFER, Watched, at_once, pss
 from tests.support.http2 import Connection
 from tests.support.service import Digits, Service, png, running_service, until
 from tests.unit.v2.test_grpc import infer, request

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from qa import hostile_models
 from service.commands.rollback import main as rollback
+from tests.support import hostile_models
 from tests.support.service import MODELS, ROOT, Digits, Service, png, publish, running_service, until
 from tests.support.traffic import Traffic
 from tests.system.test_metrics import samples, value

@@ -18,10 +18,10 @@ import onnxruntime
 import pytest
 
 from qa import hostile
-from qa.hostile_models import sparse
 from service.errors import ModelError
 from service.model import artefact, operators
 from service.model.classifier import Classifier
+from tests.support.hostile_models import sparse
 from tests.support.service import MODELS, ROOT, VERSION
 
 if TYPE_CHECKING:

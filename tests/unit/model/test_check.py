@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from qa import hostile, hostile_models
+from qa import hostile
 from service.errors import ModelError, NotChecked
 from service.model import artefact, check
 from service.settings import Settings
 from service.versions.checked_files import Verified
+from tests.support import hostile_models
 from tests.support.service import MODELS, ROOT, VERSION, until
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ import resource, sys
 from multiprocessing import reduction
 from pathlib import Path
 import numpy as np
-from qa import hostile_models
+from tests.support import hostile_models
 from service.model import artefact
 from service.model.classifier import Classifier
 images, probabilities = np.zeros((1, 1, 28, 28), np.uint8), np.full((1, 10), 0.1, np.float32)

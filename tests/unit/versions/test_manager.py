@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qa import hostile_models
 from service.errors import ModelError, NoModel
 from service.model import check
 from service.settings import Settings
@@ -22,6 +21,7 @@ from service.versions import folder as versions
 from service.versions import manager
 from service.versions.manager import Models
 from service.versions.shared_state import Orders
+from tests.support import hostile_models
 from tests.support.service import MODELS, publish, until
 
 if TYPE_CHECKING:
