@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from service.model.classifier import Classifier
-from tests.support.service import MODELS, VERSION, Digits, publish, running_service
+from tests.support.pictures import Digits
+from tests.support.service import MODELS, VERSION, publish, running_service
 from tests.support.traffic import Expected
 
 if TYPE_CHECKING:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 import contextlib
-import io
 import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from PIL import Image
-
-from service.picture.mnist_format import in_mnist_form, seems_mnist_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from service.picture.decode import Pixels
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models" / "mnist-mlp"
@@ -93,26 +90,15 @@ def until(true: Callable[[], object], what: str) -> None:
         time.sleep(0.05)
 
 
-class Digits(NamedTuple):
-    """MNIST's test digits."""
-
-    images: Pixels  # uint8[N,28,28]
-    labels: NDArray[np.int64]  # int64[N]
-
-
-def png(pixels: Pixels, **options: object) -> bytes:
-    """A picture as PNG bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", **options)
-    return buffer.getvalue()
-
-
 def publish(models: Path, version: int) -> None:
     """A committed version, whole at once, as export publishes."""
     shutil.copytree(MODELS / str(version), models / ".unfinished")
     (models / ".unfinished").rename(models / str(version))
 
 
-def is_mnist_form(pixels: Pixels) -> bool:
-    """Whether `uint8[28, 28]` is in MNIST's own form: it seems so, and is."""
-    return seems_mnist_form(pixels.tobytes()) and in_mnist_form(pixels[None])[0]
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(["openssl", *words.split(), "-out", chain, "-keyout", key], capture_output=True, check=True)
+    return chain, key

@@ -7,9 +7,8 @@ import json
 import pytest
 
 from service.access.proxies import TrustedProxies
+from tests.support.http import post, responses
 from tests.support.service import running_service
-from tests.system.test_alike import told
-from tests.unit.connection.test_fast_path import post
 
 TRUSTED = "127.0.0.1, 10.0.0.0/8,2001:db8::/32"
 LOCAL = "127.0.0.1"
@@ -48,7 +47,7 @@ def test_the_log_names_the_client_behind_trusted_proxies(
             ):
                 lines = f"Host: x\r\nX-Forwarded-Proto: https\r\nX-Request-ID: {name}-{number}"
                 lines += "" if forwarded is None else f"\r\nX-Forwarded-For: {forwarded}"
-                told(service, request.replace(b"Host: x", lines.encode()))
+                responses(service, request.replace(b"Host: x", lines.encode()))
     logged = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     clients = {line["request_id"]: line["client"] for line in logged if "request_id" in line}
     for number, (name, (_, client)) in enumerate(CASES.items()):

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from qa.hostile import SMUGGLED, fate, garbled, wrong_framing
-from tests.support.service import Digits, Service, png, running_service
-from tests.unit.connection.test_fast_path import answer, digit
+from tests.support.hostile_bodies import SMUGGLED, fate, garbled, wrong_framing
+from tests.support.http import digit_of, exchange, read_response
+from tests.support.pictures import Digits, png
+from tests.support.service import Service, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,21 +28,6 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
     """One service of each kind, for all that only ask."""
     with running_service(fast_path=request.param) as service:
         yield service
-
-
-def exchange(service: Service, *parts: bytes) -> bytes:
-    """All that comes back on a connection until the service closes it."""
-    host, port = service.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        received = b""
-        try:
-            for part in parts:
-                connection.sendall(part)
-            while piece := connection.recv(65536):
-                received += piece
-        except ConnectionError:  # closed while more was there
-            pass
-        return received
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -93,8 +79,8 @@ def test_an_upgrade_is_not_made_and_the_body_is_read(service: Service, digits: D
         for _ in range(2):
             for part in (head, picture) if apart else (head + picture,):
                 connection.sendall(part)
-            status, _, body = answer(stream)
-            assert (status, digit(body)) == (200, digits.labels[0])
+            status, _, body = read_response(stream)
+            assert (status, digit_of(body)) == (200, digits.labels[0])
 
 
 @pytest.mark.parametrize("pieces", [1, 50])

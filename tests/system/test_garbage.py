@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.service import Digits, png, running_service
-from tests.system.test_shutdown import connect
-from tests.unit.connection.test_fast_path import answer, post
+from tests.support.http import connect, post, read_response
+from tests.support.pictures import Digits, png
+from tests.support.service import running_service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ def test_no_request_leaves_a_cycle(request_: bytes, tmp_path: Path) -> None:
         def ask(count: int) -> None:
             for _ in range(count):
                 connection.sendall(request_)
-                answer(stream)
+                read_response(stream)
 
         ask(COUNT)
         before = int(freed.read_text())

@@ -20,14 +20,15 @@ from service.model.classifier import Classifier
 from service.v2.grpc.calls import SERVICE
 from service.versions.canary import Trial
 from service.versions.folder import Canary
-from tests.support.service import MODELS, Digits, Service, publish, running_service, until
-from tests.system.test_metrics import worker_pids
+from tests.support.processes import worker_pids
+from tests.support.service import MODELS, Service, publish, running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from service.picture.decode import Pixels
+    from tests.support.pictures import Digits
     from tests.support.traffic import Expected
 
 MODEL = "mnist-mlp"

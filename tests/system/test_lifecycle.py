@@ -18,28 +18,14 @@ import pytest
 
 from service.commands.rollback import main as rollback
 from tests.support import hostile_models
-from tests.support.service import MODELS, ROOT, Digits, Service, png, publish, running_service, until
+from tests.support.metrics import REFUSED, failed_loads, samples, value
+from tests.support.pictures import Digits, png
+from tests.support.service import MODELS, ROOT, Service, publish, running_service, until
 from tests.support.traffic import Traffic
-from tests.system.test_metrics import samples, value
+from tests.support.versions import wait_for_version
 
 if TYPE_CHECKING:
     from tests.support.traffic import Expected
-
-REFUSED = {"result": "failure"}
-
-
-def serve(service: Service, version: str) -> None:
-    """Wait until each worker names this version: of twenty new connections one at least reaches each."""
-
-    def all_do() -> bool:
-        named = {httpx.get(f"{service.url}/model").json()["version"] for _ in range(20)}
-        return named == {int(version)}
-
-    until(all_do, f"version {version} is not served")
-
-
-def failures(service: Service) -> float:
-    return value(samples(f"{service.url}/metrics"), "mnist_model_reloads_total", REFUSED)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -52,11 +38,11 @@ def test_versions_change_under_load(models: Path, expected: Expected, workers: i
     ):
         until(lambda: traffic.answered["1"], "nothing is answered")
         publish(models, 2)
-        serve(service, "2")
+        wait_for_version(service, "2")
         assert rollback(flags) == 0
-        serve(service, "1")
+        wait_for_version(service, "1")
         assert rollback(["--undo", *flags]) == 0
-        serve(service, "2")
+        wait_for_version(service, "2")
         traffic.stop()
         found = samples(f"{service.url}/metrics")
     assert traffic.failures == []
@@ -73,9 +59,9 @@ def test_a_spoilt_version_is_refused_and_the_old_one_serves_on(models: Path, dig
         publish(models, 2)
         with (models / "2" / "model.onnx").open("r+b") as file:
             file.truncate(1000)
-        until(lambda: failures(service) >= workers, "the version was not refused")
+        until(lambda: failed_loads(service) >= workers, "the version was not refused")
         time.sleep(1.2)  # two looks more
-        assert failures(service) == workers
+        assert failed_loads(service) == workers
         answer = httpx.post(f"{service.url}/predict", content=png(digits.images[0])).json()
         assert answer["model"]["version"] == "1"
         index = httpx.post(f"{service.url}/v2/repository/index").json()
@@ -83,7 +69,7 @@ def test_a_spoilt_version_is_refused_and_the_old_one_serves_on(models: Path, dig
         assert "models/2/model.onnx: expected sha256" in index[0]["reason"]
         assert str(models) not in index[0]["reason"]
         shutil.copy(MODELS / "2" / "model.onnx", models / "2" / "model.onnx")
-        serve(service, "2")
+        wait_for_version(service, "2")
 
 
 def test_a_start_passes_over_a_spoilt_newest_version(models: Path) -> None:
@@ -92,7 +78,7 @@ def test_a_start_passes_over_a_spoilt_newest_version(models: Path) -> None:
     (models / "2" / "golden.npz").write_bytes(b"")
     with running_service(model_dir=models, model_version="latest") as service:
         assert httpx.get(f"{service.url}/model").json()["version"] == 1
-        assert failures(service) == 1
+        assert failed_loads(service) == 1
 
 
 def test_a_version_that_is_being_copied_is_waited_for(models: Path) -> None:
@@ -102,8 +88,8 @@ def test_a_version_that_is_being_copied_is_waited_for(models: Path) -> None:
         time.sleep(1.2)  # two looks
         assert httpx.get(f"{service.url}/model").json()["version"] == 1
         shutil.copy(MODELS / "2" / "model.json", models / "2" / "model.json")
-        serve(service, "2")
-        assert failures(service) == 0
+        wait_for_version(service, "2")
+        assert failed_loads(service) == 0
 
 
 def test_a_service_may_wait_for_its_first_version(tmp_path: Path, digits: Digits) -> None:
@@ -151,9 +137,9 @@ def test_sighup_tries_a_refused_version_again(models: Path) -> None:
     publish(models, 2)
     (models / "2" / "golden.npz").write_bytes(b"")
     with running_service(model_dir=models, model_version="latest") as service:
-        assert failures(service) == 1
+        assert failed_loads(service) == 1
         service.process.send_signal(signal.SIGHUP)
-        until(lambda: failures(service) == 2, "it was not tried again")
+        until(lambda: failed_loads(service) == 2, "it was not tried again")
 
 
 def test_a_version_of_another_model_is_refused(models: Path) -> None:
@@ -162,7 +148,7 @@ def test_a_version_of_another_model_is_refused(models: Path) -> None:
         publish(models, 2)
         card = models / "2" / "model.json"
         card.write_text(json.dumps(json.loads(card.read_text()) | {"name": "other"}))
-        until(lambda: failures(service), "it was not refused")
+        until(lambda: failed_loads(service), "it was not refused")
         assert httpx.get(f"{service.url}/model").json()["version"] == 1
 
 
@@ -219,7 +205,7 @@ def test_a_version_made_to_hurt_hurts_nobody(models: Path, digits: Digits, name:
     with running_service(model_dir=models, model_version="latest", workers=2) as service:
         hostile_models.publish(models / "9", hostile_models.MODELS[name][0]())
         most, asked = 0, time.monotonic()
-        while failures(service) < 2:
+        while failed_loads(service) < 2:
             most = max(most, held(service))
             assert httpx.post(f"{service.url}/predict", content=picture).json()["model"]["version"] == "1"
             assert time.monotonic() - asked < 60
@@ -300,6 +286,6 @@ def test_a_config_map_pins_a_running_service(models: Path, tmp_path: Path) -> No
     swap("1")
     (mounted / "PINNED").symlink_to("..data/PINNED")
     with running_service(model_dir=models, pin_file=mounted / "PINNED") as service:
-        serve(service, "1")
+        wait_for_version(service, "1")
         swap("2")
-        serve(service, "2")
+        wait_for_version(service, "2")

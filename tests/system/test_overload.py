@@ -18,7 +18,8 @@ import onnxruntime
 import pytest
 
 from service.model.classifier import Classifier
-from tests.support.service import MODELS, Digits, Service, png, running_service
+from tests.support.pictures import Digits, png
+from tests.support.service import MODELS, Service, running_service
 from tests.support.service import publish as publish_committed
 from training.publish import publish
 

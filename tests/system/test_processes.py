@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.support.http import connect
+from tests.support.metrics import samples, successful_loads, value
+from tests.support.processes import BLOCKING, worker_pids
 from tests.support.service import MODELS, ROOT, VERSION, Service, running_service, until
-from tests.system.test_metrics import samples, value, worker_pids
-from tests.system.test_shutdown import BLOCKING, connect, loads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ def lines(capfd: pytest.CaptureFixture[str], *levels: str) -> list[dict[str, Any
 
 def both(service: Service) -> list[int]:
     """The workers, when both serve."""
-    until(lambda: loads(service) == 2, "the workers do not start")
+    until(lambda: successful_loads(service) == 2, "the workers do not start")
     return worker_pids(service)
 
 
@@ -99,7 +100,7 @@ def test_the_process_that_watches_is_started_again(blocking: None) -> None:
 def test_a_pause_is_no_stall(workers: int, capfd: pytest.CaptureFixture[str]) -> None:
     """All processes stand still for longer than they may be blocked, as a paused container does, and go on."""
     with running_service(workers=workers, stall_seconds=1) as service:
-        until(lambda: loads(service) == workers, "the workers do not start")
+        until(lambda: successful_loads(service) == workers, "the workers do not start")
         before = children(service.process.pid)
         for _ in range(2):
             os.killpg(service.process.pid, signal.SIGSTOP)
@@ -126,7 +127,7 @@ def test_a_process_that_alone_is_stopped_for_a_while_goes_on() -> None:
 def test_sigterm_ends_it_in_time_whatever_hangs(blocking: None, workers: int, number: signal.Signals) -> None:
     """A blocked loop, which nothing else would end: in the middle of the drain, and exit code 0 all the same."""
     with running_service(workers=workers, stall_seconds=0, drain_seconds=2, shutdown_seconds=4) as service:
-        until(lambda: loads(service) == workers, "the workers do not start")
+        until(lambda: successful_loads(service) == workers, "the workers do not start")
         stuck = service.process.pid if workers == 1 else worker_pids(service)[0]
         service.process.send_signal(signal.SIGTERM)
         until(lambda: httpx.get(f"{service.url}/readyz").status_code == 503, "it is still ready")
@@ -148,11 +149,11 @@ def test_a_stopped_worker_does_not_hold_the_end_up() -> None:
 
 
 def processes_left(service: Service) -> list[int]:
-    from tests.system.test_faults import processes
+    from tests.support.processes import processes_of_session
 
     with contextlib.suppress(AssertionError):
-        until(lambda: not processes(service.process.pid), "processes are left")
-    return processes(service.process.pid)
+        until(lambda: not processes_of_session(service.process.pid), "processes are left")
+    return processes_of_session(service.process.pid)
 
 
 def test_a_drain_longer_than_the_time_to_end_is_refused() -> None:

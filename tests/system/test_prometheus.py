@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.support.pictures import SEVEN
 from tests.support.service import running_service
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "deploy" / "prometheus"
-SEVEN = (ROOT / "service" / "page" / "seven.png").read_bytes()
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("prometheus") and shutil.which("promtool")), reason="prometheus is not installed"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.support.service import MODELS, ROOT, VERSION, png
+from tests.support.pictures import png
+from tests.support.service import MODELS, ROOT, VERSION
 from training import handwriting, ink, others
 from training.errors import DataError
 

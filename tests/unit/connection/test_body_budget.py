@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.service import Digits, Service, png, running_service
-from tests.system.test_shutdown import connect
-from tests.unit.connection.test_fast_path import answer, post
+from tests.support.http import connect, post, read_response
+from tests.support.pictures import Digits, png
+from tests.support.service import Service, running_service
 
 if TYPE_CHECKING:
     import socket
@@ -65,7 +65,7 @@ def test_bodies_beyond_the_limit_are_refused_and_smaller_ones_are_not(service: S
         held = [opened.enter_context(unfinished(service, 800_000)) for _ in range(3)]
         refused = [connection for connection in held if _is_answered(connection)]
         assert len(refused) == 1
-        status, headers, content = answer(refused[0].makefile("rb"))
+        status, headers, content = read_response(refused[0].makefile("rb"))
         assert (status, headers["retry-after"]) == (503, "1")
         assert f'"limit":{LIMIT}'.encode() in content
         assert b"This worker holds 2,097,152 bytes of requests and answers, which is the limit." in content
@@ -74,7 +74,7 @@ def test_bodies_beyond_the_limit_are_refused_and_smaller_ones_are_not(service: S
         for connection in held:
             if connection not in refused:
                 connection.sendall(b"\0")
-                assert answer(connection.makefile("rb"))[0] == 415
+                assert read_response(connection.makefile("rb"))[0] == 415
     assert httpx.post(f"{service.url}/predict", content=noise(900)).status_code == 200
 
 
@@ -97,7 +97,7 @@ def test_photographs_go_on_beside_bodies_of_the_largest_size() -> None:
     def flood(service: Service) -> None:
         while not stopped:
             with contextlib.suppress(OSError), unfinished(service, largest - 1000) as connection:
-                answer(connection.makefile("rb"))
+                read_response(connection.makefile("rb"))
 
     photograph = noise(1000)
     with (
@@ -147,6 +147,6 @@ def test_slow_bodies_make_room(service: Service) -> None:
         held = [opened.enter_context(unfinished(service, 800_000)) for _ in range(2)]
         time.sleep(SECONDS)
         assert httpx.post(f"{service.url}/predict", content=noise(900)).status_code == 200
-        assert answer(held[0].makefile("rb"))[0] == 503
+        assert read_response(held[0].makefile("rb"))[0] == 503
         held[1].sendall(b"\0")
-        assert answer(held[1].makefile("rb"))[0] == 415
+        assert read_response(held[1].makefile("rb"))[0] == 415

@@ -14,10 +14,9 @@ import pytest
 
 from service.connection.budget import Budget
 from service.connection.longest import AT_ONCE, PAUSE, Longest
-from tests.support.service import Digits, Service, png, running_service
-from tests.system.test_framing import exchange
-from tests.system.test_shutdown import connect
-from tests.unit.connection.test_fast_path import answer
+from tests.support.http import connect, exchange, read_response
+from tests.support.pictures import Digits, png
+from tests.support.service import Service, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +118,7 @@ def test_answers_that_nobody_takes_stop_a_connections_requests(digits: Digits) -
         time.sleep(1)
         assert _answered(service) < 200
         stream = connection.makefile("rb")
-        assert {answer(stream)[0] for _ in range(500)} == {200}
+        assert {read_response(stream)[0] for _ in range(500)} == {200}
 
 
 def _answered(service: Service) -> float:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from qa import hostile
 from service.errors import ModelError, NotChecked
 from service.model import artefact, check
 from service.settings import Settings
 from service.versions.checked_files import Verified
 from tests.support import hostile_models
+from tests.support.processes import forget_memory, most_memory
 from tests.support.service import MODELS, ROOT, VERSION, until
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def test_a_version_made_to_hurt_is_refused_at_no_cost(
     if name == SLOW:
         monkeypatch.setattr(check, "SECONDS", 2.0)
     sentence = publish(settings, name)
-    hostile.forget_memory(os.getpid())
-    before = hostile.most_memory(os.getpid())
+    forget_memory(os.getpid())
+    before = most_memory(os.getpid())
     with pytest.raises(ModelError) as refusal:
         check.check(settings, 1)
-    assert hostile.most_memory(os.getpid()) - before < 100 * MEBIBYTE
+    assert most_memory(os.getpid()) - before < 100 * MEBIBYTE
     assert str(refusal.value).startswith(f"{settings.model_dir}/1")
     assert str(refusal.value).endswith(sentence)
     assert len(str(refusal.value)) < 500
@@ -94,7 +94,7 @@ def test_a_check_takes_no_more_memory_than_it_may(settings: Settings) -> None:
 def held_by(pid: int) -> int | None:
     """The most bytes that a process has held; None once it has ended."""
     try:
-        return hostile.most_memory(pid)
+        return most_memory(pid)
     except (ValueError, FileNotFoundError, ProcessLookupError):  # a zombie holds none
         return None
 

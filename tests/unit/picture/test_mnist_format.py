@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.picture.mnist_format import THICKEST, THINNEST, of_strokes, thickness
-from tests.support.service import is_mnist_form
+from tests.support.pictures import is_mnist_form
 
 if TYPE_CHECKING:
     from service.picture.decode import Pixels

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from service.errors import Unusable
 from service.picture.prepare import Prepared, prepare, read
-from tests.support.service import is_mnist_form
+from tests.support.pictures import is_mnist_form
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -21,11 +21,11 @@ from service.observability.metrics import Metrics
 from service.process.accept import Acceptor
 from service.process.connection_counts import Shares
 from service.settings import load
-from tests.support.service import Digits, Service, png, running_service, until
-from tests.system.test_metrics import worker_pids
-from tests.system.test_shutdown import connect, loads
-from tests.system.test_supply_chain import sockets
-from tests.unit.connection.test_fast_path import answer, post
+from tests.support.http import connect, post, read_response
+from tests.support.metrics import successful_loads
+from tests.support.pictures import Digits, png
+from tests.support.processes import socket_inodes, worker_pids
+from tests.support.service import Service, running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,19 +42,19 @@ def opened(service: Service, count: int) -> Iterator[list[socket.socket]]:
 
 def ready(service: Service) -> list[int]:
     """The workers, when there are two and each has taken a connection."""
-    until(lambda: loads(service) == 2, "the workers do not start")
+    until(lambda: successful_loads(service) == 2, "the workers do not start")
     workers = worker_pids(service)
-    before = {pid: len(sockets(pid)) for pid in workers}
+    before = {pid: len(socket_inodes(pid)) for pid in workers}
     taking: set[int] = set()
 
     def all_take() -> bool:
         with opened(service, 10):
             time.sleep(0.1)
-            taking.update(pid for pid in workers if len(sockets(pid)) > before[pid])
+            taking.update(pid for pid in workers if len(socket_inodes(pid)) > before[pid])
         return len(taking) == 2
 
     until(all_take, "a worker takes no connections")
-    until(lambda: all(len(sockets(pid)) <= before[pid] for pid in workers), "connections stay")
+    until(lambda: all(len(socket_inodes(pid)) <= before[pid] for pid in workers), "connections stay")
     return workers
 
 
@@ -101,16 +101,16 @@ def test_each_worker_has_its_share(digits: Digits) -> None:
     """60 connections come at once, and 60 more: each of two workers has a fourth of all at least."""
     with running_service(workers=2, keep_alive_seconds=60) as service:
         workers = ready(service)
-        before = {pid: len(sockets(pid)) for pid in workers}
+        before = {pid: len(socket_inodes(pid)) for pid in workers}
 
         def counts() -> list[int]:
-            return [len(sockets(pid)) - before[pid] for pid in workers]
+            return [len(socket_inodes(pid)) - before[pid] for pid in workers]
 
         with opened(service, 60) as first:
             until(lambda: sum(counts()) > 55, "not all are taken")  # who asked at the start may have gone since
             for connection in first[::2]:  # of whichever worker
                 connection.sendall(post(png(digits.images[0])))
-                assert answer(connection.makefile("rb"))[0] == 200
+                assert read_response(connection.makefile("rb"))[0] == 200
             with opened(service, 60):
                 until(lambda: sum(counts()) > 115, "not all are taken")
                 assert min(counts()) >= 30
@@ -126,7 +126,7 @@ def test_a_worker_that_stands_still_keeps_no_connection_waiting(digits: Digits) 
             with opened(service, 40) as connections:
                 for connection in connections:
                     connection.sendall(post(png(digits.images[0])))
-                    assert answer(connection.makefile("rb"))[0] == 200
+                    assert read_response(connection.makefile("rb"))[0] == 200
             assert time.monotonic() - began < 5
         finally:
             os.kill(stopped, signal.SIGCONT)
@@ -142,9 +142,9 @@ def test_a_worker_in_the_place_of_another_gets_its_share() -> None:
             (new,) = {*worker_pids(service)} - {killed, kept}
 
             def gets_some() -> bool:
-                had = len(sockets(new))
+                had = len(socket_inodes(new))
                 with opened(service, 10):
                     time.sleep(0.1)
-                    return len(sockets(new)) - had >= 8
+                    return len(socket_inodes(new)) - had >= 8
 
             until(gets_some, "the new worker gets no connections")
