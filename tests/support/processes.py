@@ -65,6 +65,13 @@ def socket_inodes(pid: int) -> set[str]:
     return found
 
 
+def connections_of(pid: int, port: int) -> int:
+    """How many TCP connections to this port a process holds."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    open_ones = {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] in {"01", "08"}}
+    return len(socket_inodes(pid) & open_ones)
+
+
 def with_mounts(mounts: str) -> list[str]:
     """A command that makes these mounts, for itself alone, and becomes the one after it."""
     return ["unshare", "--mount", "sh", "-ec", f'{mounts}; exec "$@"', "sh"]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 import contextlib
+import inspect
 import os
 import re
 import shutil
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models" / "mnist-mlp"
 VERSION = "2"  # the newest that is committed
+PATIENCE = 60  # seconds for what takes none on a machine that has time
+
+# A busy machine takes longer than the 5 s of httpx: this object is the default of all its functions and clients.
+_timeout = inspect.signature(httpx.get).parameters["timeout"].default
+_timeout.connect = _timeout.read = _timeout.write = _timeout.pool = PATIENCE
 
 
 @dataclass
@@ -44,7 +50,7 @@ class Service:
         """Ends it as an operator would; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE)
 
 
 @contextlib.contextmanager
@@ -84,7 +90,7 @@ def running_service(*, under: Sequence[str] = (), **settings: Any) -> Iterator[S
 
 def until(true: Callable[[], object], what: str) -> None:
     """Wait for something that comes by itself."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)

@@ -98,4 +98,4 @@ class Followed:
 
     def run(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
         """The same, in an event loop of its own."""
-        asyncio.run(self.follow(story))
+        asyncio.run(asyncio.wait_for(self.follow(story), 120))

@@ -194,9 +194,7 @@ def test_one_that_says_other_digits_is_rolled_back(
         ask_until(service, images, lambda found: compared(found, "different") > 3 * WINDOW, "it is not compared")
         tell(both, "3", "--percent", "100")
         found = ask_until(service, images, lambda found: rolled_back(found, "agreement"), "it is not stopped")
-        stopped = time.monotonic()
         until(lambda: states(service) == {"2"}, "it is not stopped everywhere")
-        assert time.monotonic() - stopped < 10  # 2 s, on a machine that has time
         time.sleep(1.2)  # two looks
         assert states(service) == {"2"}
         assert rolled_back(samples(f"{service.url}/metrics"), "agreement") == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -104,19 +103,16 @@ def test_the_clock_may_jump(digits: Digits, tmp_path: Path, hours: int) -> None:
     # The monotonic clock stays as it is, and locks that wait by it are not to be "mended": Python's would stand still.
     fake += ["FAKETIME_FORCE_MONOTONIC_FIX=0"]
     with (
-        running_service(under=["env", *fake, "FAKETIME_DONT_FAKE_MONOTONIC=1"], timeout_seconds=8) as service,
+        running_service(under=["env", *fake, "FAKETIME_DONT_FAKE_MONOTONIC=1"], timeout_seconds=10) as service,
         connect(service) as connection,
+        connect(service) as slow,
     ):
         before = httpx.get(f"{service.url}/livez").headers["date"]
+        slow.sendall(b"GET /livez")
         connection.sendall(b"GET /livez HTTP/1.1\r\n")
         clock.write_text(f"{hours:+d}h")
         until(lambda: httpx.get(f"{service.url}/livez").headers["date"][5:7] != before[5:7], "the clock did not jump")
         connection.sendall(b"Host: x\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
         assert answers(service, digits)
-        began = time.monotonic()
-        connection.sendall(b"GET /livez")
-        connection.settimeout(30)
-        stream = connection.makefile("rb").read()
-        assert b"HTTP/1.1 408" in stream
-        assert time.monotonic() - began < 20
+        assert slow.makefile("rb").read().startswith(b"HTTP/1.1 408")

