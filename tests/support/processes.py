@@ -23,18 +23,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is 
 
 def worker_pids(service: Service) -> list[int]:
     """The processes that answer: children of the parent that hold its socket."""
-    children = f"/proc/{service.process.pid}/task/{service.process.pid}/children"
-    with open(children) as file:  # noqa: PTH123 - a kernel file
-        pids = [int(pid) for pid in file.read().split()]
-    return [pid for pid in pids if "spawn_main" in _command(pid)]
-
-
-def _command(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/cmdline") as file:  # noqa: PTH123
-            return file.read()
-    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-        return ""
+    pids = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
+    return [pid for pid in map(int, pids) if b"spawn_main" in command(pid)]
 
 
 def descriptors(service: Service) -> int:

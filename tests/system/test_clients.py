@@ -32,8 +32,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
-@pytest.mark.parametrize("trusted", [TRUSTED, "192.0.2.1", None])
+@pytest.mark.parametrize(
+    ("fast_path", "trusted"), [(True, TRUSTED), (False, TRUSTED), (True, "192.0.2.1"), (False, None)]
+)
 def test_the_log_names_the_client_behind_trusted_proxies(
     capfd: pytest.CaptureFixture[str], fast_path: bool, trusted: str | None
 ) -> None:

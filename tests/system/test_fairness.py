@@ -84,7 +84,7 @@ def test_requests_that_wait_for_their_turn_are_answered_at_sigterm() -> None:
     with running_service(max_wait_seconds=60) as service, flooding(service, 5) as connections:
         service.process.send_signal(signal.SIGTERM)
         assert [statuses(connection) for connection in connections] == [[b"200"] * 5] * COUNT
-        assert service.process.wait(30) == 0
+        assert service.process.wait(60) == 0
 
 
 def test_who_leaves_keeps_nobody_waiting(digits: Digits) -> None:

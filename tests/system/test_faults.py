@@ -124,7 +124,7 @@ def run(fault: str, at: int, where: Where, folder: Path) -> Outcome:
 def outcomes(faults: tuple[str, ...], where: Where, folder: Path) -> Iterator[tuple[str, Outcome]]:
     """Of each step's fault, until there is no such step."""
     everything = os.environ.get("FAULTS") == "all"
-    stride = 1 if everything else 3 if where.begin == "stop" else 7
+    stride = 1 if everything else 5 if where.begin == "stop" else 13
     with ThreadPoolExecutor(2) as pool:
         for batch in itertools.count():
             indices = range(4 * batch, 4 * batch + 4)

@@ -232,7 +232,7 @@ def test_sigterm_under_calls_loses_none(expected: Expected, workers: int) -> Non
         until(lambda: callers.answered["2"] > 50, "nothing is answered")
         service.process.send_signal(signal.SIGTERM)
         callers.wait_until_refused()
-        assert service.process.wait(30) == 0
+        assert service.process.wait(60) == 0
     assert callers.failures == []
     assert callers.refused == 5
 
@@ -249,7 +249,7 @@ def test_it_is_not_ready_before_it_stops_answering(digits: Digits) -> None:
         assert not ask(channel, "ModelReady", name=MODEL).ready
         assert infer(channel, digits.images[0]).model_version == "2"
         assert list(watched) == []
-        assert service.process.wait(30) == 0
+        assert service.process.wait(60) == 0
 
 
 def test_sighup_replaces_workers_on_the_shared_port(expected: Expected) -> None:

@@ -301,7 +301,7 @@ def test_the_end_of_the_service_waits_for_a_run(large: Path, digits: Digits) -> 
 
     with running_service(model_dir=large, model_version=1, max_images=2048, timeout_seconds=60) as service:
         assert asyncio.run(ask(service)) == 200
-        assert service.process.wait(30) == 0
+        assert service.process.wait(60) == 0
 
 
 def cost(service: Service) -> float:
