@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 import contextlib
+import functools
 import inspect
 import os
 import re
 import shutil
 import signal
+import ssl
 import sys
 import time
 from dataclasses import dataclass
@@ -32,6 +34,8 @@ MODELS = ROOT / "models" / "mnist-mlp"
 VERSION = "2"  # the newest that is committed
 PATIENCE = 60  # seconds for what takes none on a machine that has time
 
+# httpx makes a context for each call, and reads the machine's certificates: 30 ms, thousands of times.
+ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
 # A busy machine takes longer than the 5 s of httpx: this object is the default of all its functions and clients.
 _timeout = inspect.signature(httpx.get).parameters["timeout"].default
 _timeout.connect = _timeout.read = _timeout.write = _timeout.pool = PATIENCE
