@@ -66,7 +66,7 @@ ready.request('GET', '/readyz'); \
 sys.exit(ready.getresponse().status != 200)"]
 ENTRYPOINT ["python", "-m", "service"]
 # Last, so that another version or revision reuses every layer above.
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="mnist-mlp" \
       org.opencontainers.image.description="Pictures of handwritten digits in, digits out." \

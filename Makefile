@@ -8,11 +8,12 @@ PY := $(VENV)/bin/python
 INSTALL = $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-check
 MODELS := models/mnist-mlp
 ARGS ?=
+EXTRAS ?= grpc
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom test check lint types lock clean
+.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom dev extras docs test check lint types tools wheel lock clean
 
-help: ## What there is to make
+help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
 
 up: $(VENV)/.training runs/up/published.json ## Environment, data, quick training, export, and the service
@@ -32,47 +33,62 @@ serve: $(VENV)/.serving ## The service alone, with the newest version in models/
 bench: $(VENV)/.dev ## This service beside other model servers: make bench ARGS="--only ours,mosec"
 	$(PY) -m benchmarks.serving $(ARGS)
 
-soak: $(VENV)/.dev ## Versions, signals and kills under load, many times: nothing may be lost
+soak: $(VENV)/.dev ## New versions, signals and kills under load: counts lost requests
 	$(PY) -m qa.soak $(ARGS)
 
 bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training job beside Keras, PyTorch and scikit-learn
 	$(PY) -m benchmarks.learning $(ARGS)
 
-hostile: $(VENV)/.dev ## Bodies made to hurt, and spoilt model files: what becomes of them
+hostile: $(VENV)/.dev ## Malicious bodies and corrupted models: reports the outcome
 	$(PY) -m qa.hostile
 
-fuzz: $(VENV)/.dev $(VENV)/changed/.installed ## Bytes of all sizes and changed ones into all that reads bytes: make fuzz ARGS="--seconds 600"
+fuzz: $(VENV)/.dev $(VENV)/changed/.installed ## Inputs of all sizes, and good ones with changed bytes: make fuzz ARGS="--seconds 600"
 	SCALING=all $(PY) -m pytest tests/unit/test_scaling.py
 	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m qa.fuzz $(ARGS)
 
-mutants: $(VENV)/.dev $(VENV)/changed/.installed ## Changed code: which changes no test sees: ARGS="'service.body.*'"
+mutants: $(VENV)/.dev $(VENV)/changed/.installed ## Changes of the code that no test notices: make mutants ARGS="'service.codec.body.*'"
 	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut run $(ARGS)
 	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut results
 
-conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Made-up requests, and other servers' tools: ARGS="--seconds 600"
+conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Generated requests, and clients of other servers: make conformance ARGS="--seconds 600"
 	$(PY) -m pytest tests/system/test_conformance.py
 	$(PY) -m qa.conformance $(ARGS)
 
 # It warns that locks do not tell which package needs which.
 SBOM = PYTHONWARNINGS=ignore $(VENV)/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible
 
-sbom: $(VENV)/sbom/.installed ## What the locks bring in, as CycloneDX files in build/sbom
+sbom: $(VENV)/sbom/.installed ## The locked dependencies, as CycloneDX files in build/sbom
 	@mkdir -p build/sbom
 	$(SBOM) --output-file build/sbom/serving.cdx.json requirements/serving.txt
 	cat requirements/torch.txt requirements/training.txt | $(SBOM) --output-file build/sbom/training.cdx.json -
 
-test: $(VENV)/.dev ## Environment, lint, types, every test
+dev: $(VENV)/.dev ## The environment for development, without a run of the tests
+
+# The versions are those of the lock.
+extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,sweep,tensorboard,mlflow
+	@sed -n 's/ \\$$//p' requirements/dev.txt | grep == > $(VENV)/pins.txt
+	@$(INSTALL) --constraint $(VENV)/pins.txt $$($(PY) -c "import sys, tomllib; \
+		extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; \
+		print(*(line for name in sys.argv[1].split(',') for line in extras[name]))" "$(EXTRAS)")
+
+docs: $(VENV)/docs/.installed ## The documentation as a site in build/docs; a broken link is an error
+	$(VENV)/docs/bin/zensical build --strict --clean
+
+test: $(VENV)/.dev ## Environment, style, types and every test
 	@$(MAKE) --no-print-directory check
 
-check: lint types ## The same in the environment that is there
+check: lint types ## Style, types and tests in the environment that is there
 	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
-lint:
+lint: | tools ## Style alone
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-types:
+types: | tools ## Types alone
 	$(PY) -m mypy
+
+tools:
+	@test -e $(VENV)/.dev || { echo "the tools are missing: make dev installs them"; exit 1; }
 
 $(PY):
 	@echo "making the environment in $(VENV) …"
@@ -89,14 +105,22 @@ $(VENV)/.training: requirements/torch.txt requirements/training.txt | $(PY)
 	@$(INSTALL) -r requirements/training.txt
 	@touch $@ $(VENV)/.serving
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed $(VENV)/docs/.installed
 	@$(INSTALL) -r requirements/dev.txt
 	@touch $@
 
 # The clients that the tests ask with, in an environment of their own: their pins are older than ours.
-$(VENV)/clients/.installed: requirements/clients.txt | $(PY)
+$(VENV)/clients/.installed: requirements/clients.txt tests/support/clients/package-lock.json | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/clients
 	@$(PYTHON) -m pip --python $(VENV)/clients/bin/python install --quiet --disable-pip-version-check -r $<
+	@cp tests/support/clients/package*.json $(VENV)/clients
+	@cd $(VENV)/clients && npm ci --silent || echo "npm does not work here: the test of a TypeScript client is skipped"
+	@touch $@
+
+# The generator of the documentation's site: what it needs stays away from what the service needs.
+$(VENV)/docs/.installed: requirements/docs.txt | $(PY)
+	@$(PYTHON) -m venv --without-pip $(VENV)/docs
+	@$(PYTHON) -m pip --python $(VENV)/docs/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(VENV)/sbom/.installed: | $(PY)
@@ -131,13 +155,18 @@ $(VENV)/peers/%/.installed: benchmarks/serving/requirements/%.txt | $(PY)
 COMPILE = $(PY) -m piptools compile --quiet --strip-extras --generate-hashes --unsafe-package torch \
 	--no-emit-index-url --no-emit-find-links --no-header
 
+wheel: ## The package mnist_mlp as a wheel in dist/, with a trained version in it
+	@rm -rf build/lib
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
 lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
 	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt \
 		--extra grpc --extra training --extra sweep --extra tensorboard --extra mlflow --extra dev
-	printf "kserve\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
+	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
+	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
 
 clean: ## Removes the environment and the runs
 	rm -rf $(VENV) runs

@@ -1,1 +1,1 @@
-"""What every number in the README was measured with."""
+"""What every number in docs/benchmarks.md was measured with."""

@@ -23,8 +23,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import onnx
 
-from training.config import RECIPES
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -47,6 +45,7 @@ class Other(NamedTuple):
 
 
 HERE = Path(sys.executable)
+RECIPES = ("flash", "quick", "good", "tiny", "best")  # not imported: training.config brings PyTorch into this process
 APART = Path(sys.prefix) / "learners" / "bin" / "python"
 OTHERS = {
     "keras": Other("TensorFlow's quickstart for beginners: Keras, 784-128-10, 5 epochs", "keras_tutorial", APART),

@@ -21,15 +21,13 @@ from PIL import Image
 from service.inference import occlusion
 from service.model.classifier import Classifier
 from service.picture import prepare
-from service.picture.small_png import read_small_grey
-from training import ink
-from training.strokes import draw
+from training.synthesis import ink
+from training.synthesis.strokes import draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.model.artefact import Probabilities
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels, Probabilities
 
 MODELS = Path("models/mnist-mlp")
 ROUNDS = 9
@@ -47,7 +45,6 @@ def main() -> None:
     big = Image.open(io.BytesIO(ink.FAMILIES["phone"](draw(5, np.random.default_rng(1)), np.random.default_rng(1))))
     kinds: dict[str, tuple[int, Callable[[], object]]] = {
         "28 x 28 PNG in MNIST's form": (1000, reader(digit, "PNG")),
-        "the same, without what runs share": (1000, glancer(digit)),
         "28 x 28 PNG, dark on light": (1000, reader(255 - digit, "PNG")),
         "28 x 28 PNG, not in the middle": (50, reader(np.roll(digit, 3, 1), "PNG")),
         "280 x 280 PNG": (50, reader(np.kron(255 - digit, np.ones((10, 10), np.uint8)), "PNG")),
@@ -69,13 +66,6 @@ def reader(pixels: Pixels, form: str) -> Callable[[], object]:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, form)
     return lambda: prepare.read(stream.getvalue(), max_pixels=50_000_000)
-
-
-def glancer(pixels: Pixels) -> Callable[[], object]:
-    """Does what the fast path does for each PNG; what is left to do is done for all of a run at once."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return lambda: prepare.glance(read_small_grey(stream.getvalue()))
 
 
 def timed(call: Callable[[], object], count: int) -> float:

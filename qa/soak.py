@@ -28,7 +28,7 @@ import httpx
 from benchmarks.attack_bodies import photograph
 from benchmarks.serving.processes import free_port
 from service.settings import load
-from service.versions import folder as versions
+from service.versions import choice
 from tests.support.metrics import predictions, samples
 from tests.support.processes import readers_of, worker_pids
 from tests.support.proxies import running_proxy
@@ -118,7 +118,7 @@ def swaps(expected: Expected, times: int) -> Row:
             for number in range(times):
                 version = 2 - number % 2
                 began = time.monotonic()
-                versions.pin(settings, str(version))
+                choice.pin(settings, str(version))
                 until(lambda: _served(service, version), f"version {version} is not served")  # noqa: B023
                 row.times += 1
                 row.slowest = max(row.slowest, traffic.latest.get(str(3 - version), began) - began)

@@ -1,3 +1,44 @@
-"""The service: pictures in, digits out. It knows the artefact in `models/` and nothing of the code that made it."""
+"""The service: pictures in, digits out. It knows the artefact in `models/` and nothing of the code that made it.
 
-__version__ = "0.1.0"
+What others import stands here: `open_model` reads pictures in this process, `Client` asks a running service. Each name
+is imported when it is first used, so that the client loads neither ONNX Runtime nor FastAPI.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .client import Client, ClientError, Prediction, Refused
+    from .errors import ModelError, NotAPicture, ServiceError, TooLarge, Unusable
+    from .in_process import Model, open_model
+
+__version__ = "0.2.0"
+__all__ = [
+    "Client",
+    "ClientError",
+    "Model",
+    "ModelError",
+    "NotAPicture",
+    "Prediction",
+    "Refused",
+    "ServiceError",
+    "TooLarge",
+    "Unusable",
+    "__version__",
+    "open_model",
+]
+
+_HOMES = {
+    **dict.fromkeys(("Client", "ClientError", "Prediction", "Refused"), "client"),
+    **dict.fromkeys(("ModelError", "NotAPicture", "ServiceError", "TooLarge", "Unusable"), "errors"),
+    **dict.fromkeys(("Model", "open_model"), "in_process"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module; raises `AttributeError` for any other."""
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

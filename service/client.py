@@ -191,7 +191,8 @@ def _refused(problem: dict[str, Any]) -> Refused:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints a table of the pictures and their digits; 0 all answered, 1 some not, 2 usage."""
-    parser = argparse.ArgumentParser(prog="python -m service.client", description="Which digits do pictures show?")
+    program = "mnist-mlp" if Path(sys.argv[0]).name == "mnist-mlp" else "python -m service.client"
+    parser = argparse.ArgumentParser(prog=program, description="Which digits do pictures show?")
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder of them, or - for stdin")
     parser.add_argument("--url", default=DEFAULT_URL, help="where the service is (default: %(default)s)")
     parser.add_argument("--key", help="API key, where the service wants one")

@@ -171,6 +171,10 @@ class DeadlineExceeded(ServiceError):
     reason = "deadline_exceeded"
 
 
+class SettingsError(ValueError):
+    """A setting that cannot be used: the message names its key, the value and what is allowed."""
+
+
 class ModelError(Exception):
     """A model version that must not serve: names the file, what was expected and what was found."""
 

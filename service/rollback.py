@@ -2,7 +2,7 @@
 
 import sys
 
-from .commands.rollback import main
+from .commands.cli import run_alone
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_alone("rollback", sys.argv[1:]))

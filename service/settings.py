@@ -1,7 +1,7 @@
 """Everything that can be configured, read once, at the edge.
 
 In: environment variables `MNIST_*` (plain `PORT` too), a `.env` file, command-line flags. Out: one frozen `Settings`.
-It knows no other module; a bad value is a `SettingsError` that names its key and the value.
+A bad value is a `SettingsError` that names its key and the value.
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ import os
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+
+from .errors import SettingsError
+
+if TYPE_CHECKING:
+    import argparse
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d{0,8})$")]
@@ -41,10 +46,6 @@ Networks = Annotated[str, AfterValidator(_networks)]
 Hosts = Annotated[str, AfterValidator(_hosts)]
 
 
-class SettingsError(ValueError):
-    """A setting that cannot be used: the message names its key, the value and what is allowed."""
-
-
 class Settings(BaseSettings):
     """The service's settings; each is `MNIST_<NAME>` in the environment and `--<name>` on the command line."""
 
@@ -65,13 +66,13 @@ class Settings(BaseSettings):
     port: Port = Field(
         # Platforms that hand a process its port call it PORT; it is a default, so MNIST_PORT wins.
         default_factory=lambda: int(os.environ.get("PORT", "8000")),
-        description="Port to listen on; plain PORT is understood too; 0 takes a free one.",
+        description="Port to listen on; plain PORT works too; 0 takes a free one.",
     )
     workers: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
         ge=1,
         le=256,
-        description="Processes that share the port; default: the cores this process may use.",
+        description="Processes that share the port; default: the cores that this process may use.",
     )
     model_dir: Path = Field(Path("models/mnist-mlp"), description="Folder that holds the numbered versions of a model.")
     model_version: Version = Field("latest", description="Version to serve: a number, or latest.")
@@ -80,30 +81,34 @@ class Settings(BaseSettings):
         description="File with the version to serve, over MNIST_MODEL_VERSION; unset: PINNED in the model's folder.",
     )
     model_wait: bool = Field(
-        False, description="Start without a usable version and wait for one, not ready; off: end with exit code 3."
+        False,
+        description="true: start without a usable version, not ready, and wait for one; false: end with exit code 3.",
     )
-    admin: bool = Field(False, description="Without API keys: let every client load and unload the model; off: none.")
+    admin: bool = Field(
+        False, description="true: without API keys, every client may load and unload the model; false: none may."
+    )
     allowed_hosts: Hosts | None = Field(
-        None, description="Hosts that requests may ask for (between commas, without ports), but on probes; unset: any."
+        None, description="Hosts that requests may name, with commas, without ports; probes may name any; unset: any."
     )
     trusted_proxies: Networks | None = Field(
         None,
-        description="Addresses and networks (between commas) whose X-Forwarded-For tells the client; unset: none.",
+        description="Addresses and networks, with commas, whose X-Forwarded-For names the client; unset: none.",
     )
     metrics_port: Port | None = Field(
         None, description="Moves /metrics to a port of its own; unset: on the service's port."
     )
     grpc_port: Port | None = Field(
-        None, description="Port to answer gRPC on, which needs the extra `grpc`; 0 takes a free one; unset: no gRPC."
+        None, description="Port for gRPC, which needs the extra `grpc`; 0 takes a free one; unset: no gRPC."
     )
     api_keys_file: Path | None = Field(
-        None, description="File of API keys, which requests then need; read again when it changes; unset: no keys."
+        None,
+        description="File of API keys; each request then needs one; read again when it changes; unset: no keys.",
     )
     tls_cert_file: Path | None = Field(
-        None, description="Certificate chain (PEM), for HTTPS and gRPC over TLS; unset: neither, as behind a proxy."
+        None, description="Certificate chain (PEM), for HTTPS and gRPC over TLS; unset: no TLS, as behind a proxy."
     )
     tls_key_file: Path | None = Field(
-        None, description="Private key of the certificate (PEM); unset: it stands in the certificate's file."
+        None, description="Private key of the certificate (PEM); unset: it is in the certificate's file."
     )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body, in bytes.")
     max_pixels: int = Field(
@@ -118,40 +123,71 @@ class Settings(BaseSettings):
     timeout_seconds: float = Field(
         10.0,
         gt=0,
-        description="Time to receive a request, to answer it, and to have the answer taken, in seconds; "
-        "a body, or an answer, that moves by 16 KiB/s has more.",
+        description="Time to receive a request, to answer it, and to send the response, in seconds; "
+        "a body or a response that moves at 16 KiB/s has more.",
     )
     keep_alive_seconds: float = Field(
-        5.0, gt=0, description="Time that a connection stays open after an answer, without a request, in seconds."
+        5.0, gt=0, description="Time that an idle connection stays open after a response, in seconds."
     )
     max_connections: int | None = Field(
         None,
         ge=1,
         description="Most open connections in one worker; unset: 2,000, over TLS 666, "
-        "and never more than it may open files.",
+        "and never more than the files that it may open.",
     )
     drain_seconds: float = Field(
-        0.0, ge=0, description="Time to go on answering after SIGTERM, not ready any more, before it listens no longer."
+        0.0,
+        ge=0,
+        description="Time to go on answering after SIGTERM, while not ready, before the port closes, in seconds.",
     )
     shutdown_seconds: int = Field(
-        25, ge=0, description="Time to end after SIGTERM, the drain included; what is open then is cut off."
+        25,
+        ge=0,
+        description="Time to end after SIGTERM, the drain included, in seconds; connections open by then are closed.",
     )
     stall_seconds: float = Field(
-        8.0, ge=0, description="A process whose event loop is blocked for so long ends itself; 0: never."
+        8.0, ge=0, description="A process whose event loop is blocked for this time, in seconds, ends itself; 0: never."
     )
     fast_path: bool = Field(
-        True, description="Answer small requests inside the HTTP protocol; off changes nothing but the speed."
+        True,
+        description="true: small requests are answered inside the HTTP protocol; false: the same responses, slower.",
     )
     access_log: float = Field(
         0.0, ge=0, le=1, description="Share of requests written to the JSON access log (stderr): 0 none, 1 all."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
 
 
 def load(arguments: list[str] | None = None) -> Settings:
     """Settings from flags, then environment, then `.env`, then defaults; raises `SettingsError`."""
+    return _load(_cli_parse_args=arguments if arguments is not None else False)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting; `of_flags` takes what the parser finds."""
+    parser.set_defaults(settings_source=CliSettingsSource(Settings, root_parser=parser))
+
+
+def of_flags(options: argparse.Namespace) -> Settings:
+    """As `load`, with the flags that a parser has found; raises `SettingsError`."""
+    return _load(_cli_settings_source=options.settings_source(parsed_args=options))
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where the model and its pin file are; `of_model_flags` takes what the parser finds."""
+    for setting in ("model-dir", "pin-file"):
+        parser.add_argument(f"--{setting}", help="as for `python -m service`; default: what the environment says")
+
+
+def of_model_flags(options: argparse.Namespace) -> Settings:
+    """As `load`, with the flags of `add_model_flags`; raises `SettingsError`."""
+    flags = {"--model-dir": options.model_dir, "--pin-file": options.pin_file}
+    return load([part for flag in flags.items() if flag[1] for part in flag])
+
+
+def _load(**sources: object) -> Settings:
     try:
-        settings = Settings(_cli_parse_args=arguments if arguments is not None else False)  # type: ignore[call-arg]
+        settings = Settings(**sources)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
     except ValueError as error:  # PORT that is no number fails in its default factory

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.model.artefact import Probabilities
+    from service.arrays import Probabilities
     from tests.support.service import Service
 
 

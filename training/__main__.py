@@ -1,9 +1,6 @@
-"""The training job, top to bottom: data → network → fit → evaluate → export → publish.
+"""The command line: `python -m training [train|evaluate|compare|sweep|card|render] …`; without a command, `train`.
 
-In: a command line (`python -m training --help` lists every knob). Out: one new version below models/, and the facts of
-the run below runs/. `python -m training evaluate` prints how good a published version is instead, `compare` lays runs
-side by side, `sweep` searches knobs. `torchrun --nproc-per-node N -m training` trains in N processes. Exit codes: 0
-done, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C or SIGTERM.
+Exit codes: 0 done, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -13,122 +10,76 @@ import sys
 
 if __name__ == "__main__":
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: sys.exit(130))
+        signal.signal(name, lambda *_: sys.exit(130))  # before the imports, which take seconds
 
-import dataclasses
+import argparse
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-import torch
-from rich.console import Console
-
-from training import compare, data, export, handwriting, quantise, ranks, seen, sweep, track
-from training.card import describe
-from training.checkpoint import Keeper, forget
-from training.config import Config, parse
-from training.errors import DataError, TrainingError
-from training.evaluate import evaluate, fit_temperature, outputs
-from training.fit import fit
-from training.network import NONE, Network
-from training.publish import publish
-from training.readme import readme
-from training.report import report
-from training.run import Follower, Run
+from . import __version__, sweep, train
+from .errors import DataError, TrainingError
+from .evaluation import handwriting
+from .export import model_readme
+from .loop import distributed
+from .reporting import compare
+from .synthesis import rendered
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from types import ModuleType
+
+# Each module has HELP, add_arguments(parser) and run(given).
+COMMANDS: Final[dict[str, ModuleType]] = {
+    "train": train,
+    "evaluate": handwriting,
+    "compare": compare,
+    "sweep": sweep,
+    "card": model_readme,
+    "render": rendered,
+}
 
 
-def train(config: Config, console: Console) -> Path | None:
-    """Train, prove and publish one version; returns its folder. Raises `TrainingError`.
-
-    Of several processes the first alone writes, speaks and publishes; the others return None once it is trained.
-    """
-    torch.set_num_threads(config.threads)
-    track.require_libraries(config)
-    device = ranks.choose(config.device)
-    config = dataclasses.replace(config, device="cuda" if device.type == "cuda" else "cpu")
-    run = Run(config, console) if ranks.is_first() else Follower()
-    tracking = track.Tracking(config, run.folder)
-
-    with ranks.joined(device):
-        with ranks.first_before_others():
-            dataset = data.load(config.data_dir)
-        training, validation = data.split(dataset.train, config.validation_share)
-        run.say(f"{len(training.labels):,} digits to train on, from {dataset.source}", *dataset.warnings)
-        rendered, held_out = seen.load()
-        training = training.and_also(rendered.take(torch.arange(config.seen)))
-        held_out = held_out.take(held_out.labels < NONE)
-
-        network = Network.of(config).to(device)
-        with Keeper(run.folder, config.checkpoint_seconds) as keeper:
-            fitting = fit(network, training.to(device), validation.to(device), config, keeper)
-            epochs = run.follow(tracking.follow(fitting), config.epochs)
-    if isinstance(run, Follower):
-        return None
-
-    network.cpu()
-    logits = outputs(network, validation.images)
-    network.temperature.fill_(fit_temperature(logits, validation.labels))
-    expected = outputs(network.probabilities, dataset.test.images)
-
-    models = quantise.twins(export.to_onnx(network), dataset.train.images)
-    answers = {name: export.run_onnx(model, dataset.test.images) for name, model in models.items()}
-    parity = export.prove(expected, answers["fp32"])
-    exports = quantise.compare(models, answers, dataset.test)
-    quantise.require_harmless(exports, config.precision)
-    model = models[config.precision]
-    metrics = {
-        "validation": evaluate(export.run_onnx(model, validation.images), validation.labels),
-        "rendered": evaluate(export.run_onnx(model, held_out.images), held_out.labels),
-        "test": evaluate(answers[config.precision], dataset.test.labels),
-    }
-    export.require_accuracy(metrics["test"], config.min_accuracy)
-
-    card = describe(
-        config,
-        dataset,
-        run=run.identifier(),
-        epochs=epochs,
-        metrics=metrics,
-        parity=parity,
-        exports=exports,
-        temperature=network.temperature.item(),
+def parse(words: list[str]) -> tuple[ModuleType, dict[str, object]]:
+    """Return the command's module and its arguments; `--help`, `--version` and usage errors end the process."""
+    if not words or words[0] not in {*COMMANDS, "-h", "--help", "--version"}:
+        words = ["train", *words]
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Train MNIST classifiers, and evaluate, compare and describe them.",
+        epilog="Without a command it trains. python -m training COMMAND --help lists a command's flags; those of train "
+        "are the hyperparameters.",
+        allow_abbrev=False,
     )
-    probabilities = answers["int8"] if config.precision == "int8" else expected
-    golden = export.golden(dataset.test, probabilities)
-    version = publish(config.models_dir / config.name, model, golden, card, readme)
-    run.report(report(card, network, dataset.test, probabilities))
-    tracking.end(card, version)
-    run.published(version)
-    forget(run.folder)
-    run.say(
-        f"test accuracy {metrics['test'].accuracy:.2%}; {epochs[-1].seconds:.1f} s of training; published {version}"
-    )
-    return version
+    parser.add_argument("--version", action="version", version=f"mnist-mlp {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    for name, module in COMMANDS.items():
+        description = f"{module.HELP[0].upper()}{module.HELP[1:]}."
+        module.add_arguments(commands.add_parser(name, help=module.HELP, description=description, allow_abbrev=False))
+    options, rest = parser.parse_known_args(words)
+    given = vars(options)
+    module = COMMANDS[given.pop("command")]
+    if module is sweep:
+        given["flags"] = rest  # of the training jobs that it runs
+    elif rest:
+        commands.choices[words[0]].error(f"unrecognized arguments: {' '.join(rest)}")
+    return module, given
 
 
-def main(words: list[str]) -> int:
-    """Run the job that the command line asks for; returns the exit code."""
+def main(words: list[str] | None = None) -> int:
+    """Run the command of a command line, by default this process's; returns the exit code."""
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("training").setLevel(logging.INFO)
+    logging.getLogger(__package__).setLevel(logging.INFO)
     try:
-        if words[:1] == ["evaluate"]:
-            handwriting.main(words[1:])
-        elif words[:1] == ["compare"]:
-            compare.main(words[1:])
-        elif words[:1] == ["sweep"]:
-            sweep.main(words[1:])
-        else:
-            train(parse(words), Console())
+        module, given = parse(sys.argv[1:] if words is None else words)
+        module.run(given)
     except (TrainingError, OSError) as error:  # OSError: a folder that cannot be written, a full disk
-        if ranks.is_first() or isinstance(error, DataError | OSError):  # the rest is the same in all processes
+        # Other errors are the same in all processes.
+        if distributed.is_main() or isinstance(error, DataError | OSError):
             print(f"error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
     return 0
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what ends Python's exit by an exception is told at length
+    code = main()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Python's exit reports an exception of a signal handler at length
     sys.exit(code)

@@ -1,15 +1,15 @@
-"""The ways a training job ends early, and the exit code of each.
+"""The ways in which a training job ends early, and the exit code of each.
 
-    data        DataError 1     no source has the digits, or a file is not what it says it is
-    flags       UsageError 2    a knob has a value that cannot work, or a folder holds no run to go on with
-                Busy 1          another process trains in the folder
-    fit         Diverged 1      the loss is no number any more
+    data        DataError 1        no source has the digits, or a file has the wrong content
+    flags       UsageError 2       a hyperparameter cannot work, or a folder holds no run to resume
+                Busy 1             another process trains in the folder
+    fit         Diverged 1         the loss is not a number
                 CheckpointError 1  the disk does not take a checkpoint
-                Stopped 130     SIGTERM or Ctrl-C, after a last checkpoint
-    processes   Lost 1          another process of a run of several has ended
-    export      GateError 3     the model is not good enough, or ONNX Runtime and PyTorch disagree
+                Stopped 130        SIGTERM or Ctrl-C, after a last checkpoint
+    processes   Lost 1             another process of a distributed run has ended
+    export      GateError 3        the model is not good enough, or ONNX Runtime and PyTorch disagree
 
-`training.__main__` prints the sentence and ends with the code. It knows nothing of who raises them.
+`training.__main__` prints the sentence and ends with the code.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ class TrainingError(Exception):
 
 
 class DataError(TrainingError):
-    """The digits cannot be had: names the file or the source, what was expected and what was found."""
+    """The digits are not available. Names the file or the source, what was expected and what was found."""
 
 
 class UsageError(TrainingError):
-    """A knob has a value that cannot work: names the flag and the value."""
+    """A hyperparameter has a value that cannot work. Names the flag and the value."""
 
     exit_code = 2
 
 
 class Busy(TrainingError):
-    """Another process trains in the folder of the run: names it."""
+    """Another process trains in the run's folder. Names the folder."""
 
 
 class Diverged(TrainingError):
-    """The loss is no number any more: names the epoch, and what to change."""
+    """The loss is not a number. Names the epoch, and what to change."""
 
 
 class CheckpointError(TrainingError):
-    """A checkpoint cannot be written: names the file and the reason; the one before it is whole."""
+    """A checkpoint cannot be written. Names the file and the reason; the checkpoint before it is complete."""
 
 
 class Stopped(TrainingError):
-    """The process was asked to end, and kept a checkpoint first: names how to go on."""
+    """The process was asked to end, and saved a checkpoint first. Names how to go on."""
 
     exit_code = 130
 
 
 class Lost(TrainingError):
-    """Another process of the run has ended: torchrun starts all of them anew, or tells why not."""
+    """Another process of the run has ended. torchrun restarts all of them, or says why not."""
 
 
 class GateError(TrainingError):
-    """The model must not be published: names the gate, its limit and what was measured."""
+    """The model must not be published. Names the gate, its limit and the measured value."""
 
     exit_code = 3

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..observability.metrics import Metrics
+    from ..settings import Settings
     from .keys import Entry
 
     Headers = Iterable[tuple[bytes, bytes]]
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 PREFIX = 8  # bytes of a digest that find an entry; all of it is then compared in constant time
 MODEL = "/v2/models/{model}"
 # Probes have no keys. The pages' files tell nothing; what they ask needs a key, which a proxy may add.
-OPEN = frozenset(
+PUBLIC_ROUTES = frozenset(
     {"/", "/docs", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
     | {f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
 )
@@ -41,11 +42,11 @@ class Holder:
 
     def __init__(self, entry: Entry, metrics: Metrics) -> None:
         self.entry = entry
-        self.counts = metrics.of_key(entry.name)
+        self.counts = metrics.keys.of_key(entry.name)
         self._tokens = self._size = max(1.0, entry.rate or 1.0)
         self._since = time.monotonic()
 
-    def take(self) -> bool:
+    def consume_token(self) -> bool:
         """Counts a request that is let in; False where there is no token for it."""
         if self.entry.rate is not None:
             now = time.monotonic()
@@ -79,7 +80,7 @@ class Access:
         if scope not in entry.scopes:
             holder.counts["forbidden"].inc()
             raise Forbidden(f"The key of {entry.name} is for {', '.join(sorted(entry.scopes))}; this asks for {scope}.")
-        if not holder.take():
+        if not holder.consume_token():
             holder.counts["limited"].inc()
             raise RateLimited(
                 f"The key of {entry.name} has {entry.rate:g} requests a second.",
@@ -102,9 +103,9 @@ class Access:
 
     def _unauthorized(self, headers: Headers) -> Unauthorized:
         if _presented(headers) is None:
-            self._metrics.key_refusals["missing"].inc()
+            self._metrics.keys.refusals["missing"].inc()
             return Unauthorized("An API key is needed; send it as Authorization: Bearer …, or as X-API-Key.")
-        self._metrics.key_refusals["unknown"].inc()
+        self._metrics.keys.refusals["unknown"].inc()
         return Unauthorized("The API key is none that is known here.", challenge=', error="invalid_token"')
 
     def _change(self, entries: list[Entry]) -> None:
@@ -121,7 +122,7 @@ class Access:
             _header: object = Security(APIKeyHeader(name="X-API-Key", auto_error=False)),
         ) -> None:
             scope = scope_of(request.scope["route"].path)
-            if scope is not None and not request.scope.get("let_in"):
+            if scope is not None:
                 self.admit(request.scope["headers"], scope)
 
         return check
@@ -129,11 +130,17 @@ class Access:
 
 def scope_of(route: str) -> str | None:
     """The scope that a route asks for; None: it is open."""
-    if route in OPEN:
+    if route in PUBLIC_ROUTES:
         return None
     if route == "/metrics":
         return "metrics"
     return "admin" if route.startswith("/v2/repository/models/") else "infer"
+
+
+def require_admin(settings: Settings) -> None:
+    """Raise `Forbidden` unless clients may load and unload models; with API keys, the scope `admin` decides before."""
+    if not settings.admin and settings.api_keys_file is None:
+        raise Forbidden("models are not loaded or unloaded by clients here; MNIST_ADMIN=true lets them")
 
 
 def _presented(headers: Headers) -> bytes | None:

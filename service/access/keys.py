@@ -19,7 +19,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..settings import SettingsError
+from ..errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ..settings import SettingsError
+from ..errors import SettingsError
 from ..system import files
 from . import keys
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..observability.metrics import Metrics
     from .keys import Entry
 
-LOOK_SECONDS = 1.0  # between two looks at the file
+POLL_SECONDS = 1.0  # between two looks at the file
 GONE_SECONDS = 10.0  # for which it may be missing
 LOG_SECONDS = 60.0  # between two lines about a file that cannot be read
 
@@ -42,11 +42,11 @@ class KeysFile:
         self._state: tuple[int, int, int] | None = None  # of what was read last, and well
         self._missing_since = math.inf
         self._logged = -math.inf
-        self.trouble: str | None = "the file of API keys cannot be read"  # why nobody is let in, if so
-        self.look()
+        self.failure: str | None = "the file of API keys cannot be read"  # why nobody is let in, if so
+        self.poll()
 
     @contextlib.asynccontextmanager
-    async def followed(self) -> AsyncIterator[None]:
+    async def following(self) -> AsyncIterator[None]:
         """Look at it once a second while the context is open."""
         task = asyncio.create_task(self._follow())
         yield
@@ -54,13 +54,13 @@ class KeysFile:
 
     async def _follow(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             try:
-                self.look()
+                self.poll()
             except Exception:  # whatever it is, the next look may do
                 log.exception("looking at the file of API keys failed")
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read the file if it has changed."""
         state = files.state(self._path)
         if state is not None and state == self._state:
@@ -70,8 +70,8 @@ class KeysFile:
         except SettingsError as error:
             self._keep(error, missing=isinstance(error, keys.MissingFile))
         else:
-            self._state, self._missing_since, self._logged, self.trouble = state, math.inf, -math.inf, None
-            self._metrics.keys_unreadable.set(0)
+            self._state, self._missing_since, self._logged, self.failure = state, math.inf, -math.inf, None
+            self._metrics.keys.file_unreadable.set(0)
             self._changed(entries)
             log.info("%d API keys are known", len(entries))
 
@@ -79,12 +79,12 @@ class KeysFile:
         """Keep the keys from before, unless the file has been missing for long."""
         now = time.monotonic()
         self._state = None
-        self._metrics.keys_unreadable.set(1)
+        self._metrics.keys.file_unreadable.set(1)
         self._missing_since = min(self._missing_since, now) if missing else math.inf
-        if now - self._missing_since >= GONE_SECONDS and self.trouble is None:
-            self.trouble = "the file of API keys is missing"
+        if now - self._missing_since >= GONE_SECONDS and self.failure is None:
+            self.failure = "the file of API keys is missing"
             self._logged = -math.inf
             self._changed([])
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
-            log.error("%s; %s", error, "the keys from before stay" if self.trouble is None else "nobody is let in")
+            log.error("%s; %s", error, "the keys from before stay" if self.failure is None else "nobody is let in")

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..connection import problems
-from ..connection.connections import OF_METRICS_PORT, Connections
-from ..connection.fast_path import Protocol
-from ..connection.start_queue import Turns
+from ..connection.connections import METRICS_PORT_CONNECTIONS, Connections
+from ..connection.draining import Draining
+from ..connection.start_queue import StartQueue
 from ..errors import ServiceError
 from ..observability.exposition import text_for
 
@@ -38,13 +38,13 @@ class FewConnections(Connections):
     """Those of this port, which are not among the service's in the metrics."""
 
     def __init__(self, settings: Settings, watched: Metrics, budget: Budget) -> None:
-        super().__init__(settings.model_copy(update={"max_connections": OF_METRICS_PORT}), watched, budget)
+        super().__init__(settings.model_copy(update={"max_connections": METRICS_PORT_CONNECTIONS}), watched, budget)
 
     def tell(self) -> None:
         """They are told nowhere."""
 
 
-class MetricsProtocol(Protocol):
+class MetricsProtocol(Draining):
     """The guarded protocol, with the app of this port behind it."""
 
     def __init__(self, **given: Any) -> None:
@@ -69,13 +69,13 @@ async def serving(
         await response(scope, receive, send)
 
     connections = FewConnections(settings, watched, budget)
-    async with connections.watched():
+    async with connections.watching():
         yield {
             "app": app,
             "connections": connections,
             "drain": drain,
             "observer": observer,
-            "turns": Turns(settings.max_wait_seconds, PATHS),
+            "start_queue": StartQueue(settings.max_wait_seconds, PATHS),
         }
 
 
@@ -87,7 +87,7 @@ async def _response(request: Request, watched: Metrics) -> Response:
     try:
         return await scraped(request, watched)
     except ServiceError as error:
-        watched.count_shed(error)
+        watched.requests.count_shed(error)
         return problems.refusal(request, error)
 
 

@@ -1,135 +1,135 @@
-"""What `/openapi.json` says of `/predict`: every input form with an example, every status code with its problem.
+"""What `/openapi.json` says of our own routes: every form of a request with an example, every status code.
 
 In: the settings whose limits the texts quote. Out: plain OpenAPI objects. It describes; `service.codec.body` reads and
-`service.app` answers. What is said of the routes below /v2 is `service.v2.openapi`'s.
+`service.app` answers. `service.v2.openapi` describes the routes below /v2.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageDraw
-
-from ..inference.admission import TIMEOUT
+from ..headers import TIMEOUT
+from ..openapi import (
+    ANYTHING,
+    BINARY,
+    TEXT,
+    answer,
+    array,
+    choice,
+    constant,
+    example_base64,
+    example_rows,
+    nullable,
+    path_parameter,
+    record,
+    ref,
+    timeout_parameter,
+)
 
 if TYPE_CHECKING:
+    from ..openapi import Responses, Schema
     from ..settings import Settings
 
+__all__ = ["CARD", "HEALTH", "answer", "predict_extra", "predict_responses", "problem", "schemas"]
+
 _WARNINGS = {
-    "no_ink": "the picture is blank, or so even that nothing stands out",
-    "too_faint": "the ink hardly stands out from its ground",
+    "no_ink": "blank or nearly uniform image",
+    "too_faint": "the ink has little contrast with its background",
     "several_shapes": "other shapes as large as the digit lie beside it",
     "unlike_a_digit": "the ink looks like no digit",
-    "low_confidence": "the answer is more likely wrong than right",
+    "low_confidence": "the prediction is more likely wrong than right",
 }
-
-
-def record(properties: dict[str, Any], *, required: list[str] | None = None) -> dict[str, Any]:
-    """The schema of an object, all of whose properties are required unless some are named."""
-    names = list(properties) if required is None else required
-    return {"type": "object", "properties": properties, "required": names}
-
-
-PROBLEM = record(
-    {
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "A sentence that a person can act on."},
-        "reason": {"type": "string", "description": "The same, for programs."},
-        "limit": {"type": "number", "description": "The limit that was passed, where there is one."},
-        "request_id": {"type": "string"},
-    },
-    required=["title", "status", "detail", "reason", "request_id"],
-)
-_EXPLANATION = record(
-    {
-        "image": {"type": "string", "contentEncoding": "base64", "description": "PNG, 28×28: what the network saw."},
-        "heatmap": {
-            "type": "string",
-            "contentEncoding": "base64",
-            "description": "PNG, 28×28: lighter where covering the ink costs the answer more of its probability.",
-        },
-        "polarity": {"enum": ["light_on_dark", "dark_on_light"]},
-        "box": {
-            "type": ["array", "null"],
-            "items": {"type": "integer"},
-            "description": "Left, top, right, bottom of the digit in the upright picture.",
-        },
-    }
-)
-_PREDICTION = record(
-    {
-        "digit": {"type": "integer", "minimum": 0, "maximum": 9},
-        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-        "probabilities": {"type": "array", "items": {"type": "number"}, "minItems": 10, "maxItems": 10},
-        "warnings": {
-            "type": "array",
-            "items": {"enum": list(_WARNINGS)},
-            "description": "; ".join(f"{name}: {meaning}" for name, meaning in _WARNINGS.items()),
-        },
-        "explain": _EXPLANATION,
-    },
-    required=["digit", "confidence", "probabilities", "warnings"],
-)
-_FAILED = record(
-    {"error": record({k: v for k, v in PROBLEM["properties"].items() if k in {"status", "detail", "reason"}})}
-)
-ANSWER = record(
-    {
-        "model": record({"name": {"type": "string"}, "version": {"type": "string"}}),
-        "predictions": {"type": "array", "items": {"anyOf": [_PREDICTION, _FAILED]}},
-    }
-)
-HEALTH = record({"status": {"type": "string", "description": "Or why no requests should be sent here."}})
-CARD = record(
-    {"schema": {"const": "mnist-mlp/1"}, "name": {"type": "string"}, "version": {"type": "integer"}},
-)
-_BINARY = {"type": "string", "format": "binary"}
 _BASE64 = r"^(data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}(==|[A-Za-z0-9+/]=))?$"
-_EXAMPLE_ANSWER = {
-    "model": {"name": "mnist-mlp", "version": "1"},
-    "predictions": [
-        {
-            "digit": 1,
-            "confidence": 0.998,
-            "probabilities": [0, 0.998, 0.001, 0, 0, 0, 0, 0.001, 0, 0],
-            "warnings": [],
-        }
-    ],
-}
+_PNG = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
+_STATUS = {"type": "integer"}
+
+HEALTH = ref("Health")
+CARD = ref("ModelCard")
+
+
+def schemas(settings: Settings) -> dict[str, Schema]:
+    """The schemas that have names."""
+    problem = {
+        "status": _STATUS,
+        "detail": TEXT | {"description": "A readable sentence."},
+        "reason": TEXT | {"description": "The reason as a word, for programs."},
+    }
+    limit = {"type": "number", "description": "The limit that was exceeded, where there is one."}
+    numbers = array({"type": "number", "minimum": 0, "maximum": 255})
+    image = [
+        TEXT | {"pattern": _BASE64, "description": "A PNG or JPEG file in base64, or as a data URL."},
+        numbers | {"minItems": 784, "maxItems": 784},
+        array(numbers | {"minItems": 28, "maxItems": 28}, minItems=28, maxItems=28),
+    ]
+    # A batch is answered whatever is in it: a value that is no picture is an error of its own.
+    item = {"anyOf": [*image, ANYTHING | {"description": "Anything else gets an `error` in its place."}]}
+    return {
+        "Problem": record(
+            {"title": TEXT, **problem, "limit": limit, "request_id": TEXT},
+            required=["title", *problem, "request_id"],
+        ),
+        "PictureError": record({**problem, "limit": limit}, required=[*problem]),
+        "FailedPrediction": record({"error": ref("PictureError")}),
+        "Explanation": record(
+            {
+                "image": _PNG | {"description": "PNG, 28×28: the network's input."},
+                "heatmap": _PNG | {"description": "PNG, 28×28, an occlusion map: lighter where the ink matters more."},
+                "polarity": choice("light_on_dark", "dark_on_light"),
+                "box": nullable(
+                    array({"type": "integer"}, minItems=4, maxItems=4)
+                    | {"description": "Left, top, right and bottom of the digit in the upright picture."}
+                ),
+            }
+        ),
+        "Prediction": record(
+            {
+                "digit": {"type": "integer", "minimum": 0, "maximum": 9},
+                "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+                "probabilities": array({"type": "number"}, minItems=10, maxItems=10),
+                "warnings": array(choice(*_WARNINGS))
+                | {"description": "; ".join(f"{name}: {meaning}" for name, meaning in _WARNINGS.items())},
+                "explain": ref("Explanation"),
+            },
+            required=["digit", "confidence", "probabilities", "warnings"],
+        ),
+        "ModelIdentity": record({"name": TEXT, "version": TEXT}),
+        "Predictions": record(
+            {
+                "model": ref("ModelIdentity"),
+                "predictions": array({"anyOf": [ref("Prediction"), ref("FailedPrediction")]}),
+            }
+        ),
+        "OneImage": record({"image": {"anyOf": image}}),
+        "SeveralImages": record({"images": array(item, minItems=1, maxItems=settings.max_images)}),
+        "Health": record({"status": TEXT | {"description": "Or why no requests should be sent here."}}),
+        "ModelCard": record({"schema": constant("mnist-mlp/1"), "name": TEXT, "version": {"type": "integer"}})
+        | {"additionalProperties": True},
+    }
 
 
 def predict_extra(settings: Settings, *names: str) -> dict[str, Any]:
     """The parameters of `/predict`, those that a path has besides, and the request body."""
-    text = base64.b64encode(example_picture()).decode()
-    image = _image()
-    # A batch is answered whatever is in it: a value that is no picture is an error of its own.
-    item = {"anyOf": [*image["anyOf"], {"description": "Anything else gets an `error` in its place."}]}
-    several = {"type": "array", "items": item, "minItems": 1, "maxItems": settings.max_images}
+    text = example_base64()
     return {
         "parameters": [*map(path_parameter, names), _explain_parameter(), timeout_parameter()],
         "requestBody": {
             "required": True,
             "description": f"At most {settings.max_body_bytes:,} bytes and {settings.max_images} pictures.",
             "content": {
-                "image/png": {"schema": _BINARY},
-                "image/jpeg": {"schema": _BINARY},
+                "image/png": {"schema": BINARY},
+                "image/jpeg": {"schema": BINARY},
                 "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "description": "Each file of the form is a picture, whatever its field is called.",
-                        "properties": {"image": _BINARY},
-                        "required": ["image"],
-                        "additionalProperties": _BINARY,
+                    "schema": record({"image": BINARY})
+                    | {
+                        "description": "Each file of the form is a picture, whatever the name of its field.",
+                        "additionalProperties": BINARY,
                     }
                 },
                 "application/octet-stream": {
-                    "schema": _BINARY | {"description": "uint8[N,28,28], row by row: N·784 bytes."},
+                    "schema": BINARY | {"description": "uint8[N,28,28], row by row: N·784 bytes."},
                 },
                 "application/json": {
-                    "schema": {"oneOf": [_alone("image", image, "images"), _alone("images", several, "image")]},
+                    "schema": {"oneOf": [ref("OneImage"), ref("SeveralImages")]},
                     "examples": {
                         "base64": {"value": {"image": text}},
                         "data URL": {"value": {"image": f"data:image/png;base64,{text}"}},
@@ -142,44 +142,17 @@ def predict_extra(settings: Settings, *names: str) -> dict[str, Any]:
     }
 
 
-def _alone(name: str, schema: dict[str, Any], other: str) -> dict[str, Any]:
-    return record({name: schema, other: False}, required=[name])
-
-
-def _image() -> dict[str, Any]:
-    numbers = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 255}}
-    text = {"type": "string", "pattern": _BASE64, "description": "A PNG or JPEG in base64, or as a data URL."}
-    row = {**numbers, "minItems": 28, "maxItems": 28}
-    rows = {"type": "array", "items": row, "minItems": 28, "maxItems": 28}
-    return {"anyOf": [text, {**numbers, "minItems": 784, "maxItems": 784}, rows]}
-
-
-def path_parameter(name: str) -> dict[str, Any]:
-    """A part of a path."""
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-
-
 def _explain_parameter() -> dict[str, Any]:
     return {
         "name": "explain",
         "in": "query",
-        "description": "Add what the network saw, and why; empty, `0` and `false` are no.",
+        "description": "Add the network's input and an occlusion map; empty, `0` and `false` are no.",
         "schema": {"type": "string", "default": "0", "examples": ["1"]},
     }
 
 
-def timeout_parameter() -> dict[str, Any]:
-    """The header of a client that has a deadline."""
-    return {
-        "name": TIMEOUT,
-        "in": "header",
-        "description": "Milliseconds after which the answer is worth nothing to the client.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
-    }
-
-
-def predict_responses(settings: Settings) -> dict[int | str, dict[str, Any]]:
-    """Every answer of `/predict`, by status code."""
+def predict_responses(settings: Settings) -> Responses:
+    """Every response of `/predict`, by status code."""
     seconds = f"{settings.timeout_seconds:g} s"
     problems = {
         400: "Malformed: an empty body, not JSON, not base64, or of another shape.",
@@ -188,48 +161,29 @@ def predict_responses(settings: Settings) -> dict[int | str, dict[str, Any]]:
         415: "Not a picture that is read here, or a Content-Type that is not.",
         422: "Readable, but no digit can be in it.",
         500: "A fault of the service.",
-        503: "It would be answered too late, so much is waiting; `Retry-After` says when to come back.",
+        503: "Too many requests wait, and the response would be late; `Retry-After` says when to come back.",
         504: f"Not answered within {seconds}, or within {TIMEOUT}.",
     }
     if settings.api_keys_file is not None:
         problems |= {
-            401: "No API key, or none that is known.",
+            401: "No API key, or an unknown one.",
             403: "The API key is for something else.",
             429: "More requests than the API key has; `Retry-After` says when to come back.",
         }
-    responses: dict[int | str, dict[str, Any]] = {
-        200: {
-            "description": "One prediction per picture, in order; in a batch, a bad picture is that item's `error`.",
-            "content": {"application/json": {"schema": ANSWER, "example": _EXAMPLE_ANSWER}},
-        }
+    prediction = {
+        "digit": 1,
+        "confidence": 0.998,
+        "probabilities": [0, 0.998, 0.001, 0, 0, 0, 0, 0.001, 0, 0],
+        "warnings": [],
     }
-    return responses | {code: problem(text) for code, text in problems.items()}
-
-
-def answer(schema: dict[str, Any], description: str = "The answer.") -> dict[str, Any]:
-    """A response that is JSON of this schema."""
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+    predictions = answer(
+        ref("Predictions"),
+        "One prediction per picture, in order; in a batch, a bad picture is that item's `error`.",
+        example={"model": {"name": "mnist-mlp", "version": "1"}, "predictions": [prediction]},
+    )
+    return {200: predictions, **{code: problem(text) for code, text in problems.items()}}
 
 
 def problem(description: str) -> dict[str, Any]:
     """A response of type application/problem+json (RFC 9457)."""
-    return {"description": description, "content": {"application/problem+json": {"schema": PROBLEM}}}
-
-
-def _example() -> Image.Image:
-    picture = Image.new("L", (28, 28))
-    ImageDraw.Draw(picture).line([(10, 9), (15, 5), (15, 23)], fill=255, width=3)
-    return picture
-
-
-def example_picture() -> bytes:
-    """A digit as a PNG file."""
-    buffer = io.BytesIO()
-    _example().save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def example_rows() -> list[list[int]]:
-    """The same digit as 28 rows of 28 numbers."""
-    pixels = list(_example().tobytes())
-    return [pixels[row * 28 : row * 28 + 28] for row in range(28)]
+    return {"description": description, "content": {"application/problem+json": {"schema": ref("Problem")}}}

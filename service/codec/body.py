@@ -53,20 +53,20 @@ def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
     if kind == "application/json" or kind.endswith("+json"):
         return _json(body, max_images)
     # curl's --data-binary names no picture type: the bytes themselves say it.
-    if kind.startswith("image/") or formats.is_read(body):
+    if kind.startswith("image/") or formats.is_supported(body):
         return Pictures([body], several=False)
     if kind == "application/octet-stream":
         return _raw(body, max_images)
     found = quoted(kind) or "(none)"
     unknown = UnknownMediaType(f"Content-Type {found} is not one that is read here; send {ACCEPTED}.")
-    raise formats.refusal(body) or unknown
+    raise formats.unsupported(body) or unknown
 
 
 def _raw(body: bytes, max_images: int) -> Pictures:
     count, rest = divmod(len(body), 784)
     if rest:
         odd = Malformed(f"application/octet-stream takes N·784 bytes (uint8[N,28,28]); {len(body):,} were sent.")
-        raise formats.refusal(body) or odd
+        raise formats.unsupported(body) or odd
     _check_count(count, max_images)
     return Pictures([Numbers(body[at : at + 784]) for at in range(0, len(body), 784)], several=count > 1)
 

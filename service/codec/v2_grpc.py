@@ -19,7 +19,7 @@ from . import grpc_compression, protobuf_wire, v2_json
 from . import inference_pb2 as pb
 
 if TYPE_CHECKING:
-    from ..model.artefact import Probabilities
+    from ..arrays import Probabilities
 
 MOST_PARAMETERS = 16  # of an output
 MODEL_NAME, MODEL_VERSION, IDENTITY, RAW_INPUT_CONTENTS = 1, 2, 3, 7  # numbers of fields, in inference.proto

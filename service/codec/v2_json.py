@@ -21,8 +21,7 @@ from ..quoting import quoted
 from . import base64_text, json_values
 
 if TYPE_CHECKING:
-    from ..model.artefact import Probabilities
-    from ..picture.decode import Pixels
+    from ..arrays import Pixels, Probabilities
 
 INPUT: Final = "images"
 OUTPUT: Final = "probabilities"

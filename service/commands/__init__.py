@@ -1,4 +1,5 @@
-"""Change what running services do, from a shell: try a canary, roll back, make keys.
+"""The commands of `python -m service`: serve, status, check, canary, rollback, keys.
 
-In: command lines. Out: files that every worker follows, and an exit code. It runs no server.
+In: words of a command line. Out: an exit code, lines for people, and the files that running services follow. A command
+knows no request.
 """

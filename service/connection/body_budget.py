@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from ..errors import Overloaded
     from .budget import Budget
 
-PATIENCE = 1.0  # seconds without a byte after which a client is slow
-SMALL = 65_536  # bytes: a body up to this makes room only where there are no larger ones
-HUGE = 8 * 2**20  # bytes: a body of more is huge
-KEPT = 16 * 2**20  # bytes that huge ones leave to the others, unless there is one alone
+SLOW_SECONDS = 1.0  # seconds without a byte after which a client is slow
+SMALL_BYTES = 65_536  # bytes: a body up to this makes room only where there are no larger ones
+HUGE_BYTES = 8 * 2**20  # bytes: a body of more is huge
+RESERVED_BYTES = 16 * 2**20  # bytes that huge ones leave to the others, unless there is one alone
 
 
 class Body:
@@ -40,7 +40,7 @@ class Wait(NamedTuple):
     timeout: asyncio.Timeout
 
 
-class Bodies:
+class BodyBudget:
     """All of them."""
 
     def __init__(self, budget: Budget, max_body_bytes: int) -> None:
@@ -54,35 +54,35 @@ class Bodies:
         self._large: dict[Body, Wait] = {}
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[Body]:
+    def track(self) -> Iterator[Body]:
         """A body, which is held while the context is open."""
         body = Body()
         try:
             yield body
         finally:
-            self.whole(body)
+            self.complete(body)
             self._huge.discard(body)
             self._share.held -= body.size
 
-    def grow(self, body: Body, size: int, wait: Wait) -> None:
+    def add(self, body: Body, size: int, wait: Wait) -> None:
         """So many bytes more have come of it; raises `Overloaded`."""
         if not body.refused:
             body.size += size
             body.grown = asyncio.get_running_loop().time()
             self._share.held += size
-            if body.size > SMALL:
+            if body.size > SMALL_BYTES:
                 self._small.pop(body, None)
                 self._large.setdefault(body, wait)
             else:
                 self._small.setdefault(body, wait)
-            if body.size > HUGE:
+            if body.size > HUGE_BYTES:
                 self._huge.add(body)
                 self._settle_huge()
             self._share.settle()
         if body.refused:
             raise self.full()
 
-    def whole(self, body: Body) -> None:
+    def complete(self, body: Body) -> None:
         """No more of it comes."""
         self._small.pop(body, None)
         self._large.pop(body, None)
@@ -101,7 +101,7 @@ class Bodies:
 
     def _settle_huge(self) -> None:
         """Refuse the largest of the huge ones that are coming, until there is room for others beside all of them."""
-        limit = max(self._max_body_bytes, self._budget.limit - KEPT)
+        limit = max(self._max_body_bytes, self._budget.limit - RESERVED_BYTES)
         while sum(body.size for body in self._huge) > limit and (coming := self._huge & self._large.keys()):
             self._refuse(max(coming, key=lambda body: body.size), self._large)
 
@@ -113,5 +113,5 @@ class Bodies:
 
     def _large_one(self, now: float) -> Body:
         """The large one that makes room for the others."""
-        slow = (body for body, wait in self._large.items() if now > min(wait.end, body.grown + PATIENCE))
+        slow = (body for body, wait in self._large.items() if now > min(wait.end, body.grown + SLOW_SECONDS))
         return next(slow, None) or max(reversed(self._large), key=lambda body: body.size)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..settings import Settings
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 State: TypeAlias = "list[tuple[int, int, int] | None]"  # of both files
 
@@ -36,7 +36,7 @@ class Certificate:
         self.context = context(settings)
 
     @contextlib.asynccontextmanager
-    async def followed(self) -> AsyncIterator[None]:
+    async def following(self) -> AsyncIterator[None]:
         """Read it again while the context is open, when its files change."""
         task = None if self.context is None else asyncio.create_task(self._follow())
         yield
@@ -45,10 +45,10 @@ class Certificate:
 
     async def _follow(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await asyncio.to_thread(self.look)
+            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.to_thread(self.poll)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Use what is there if it is new, and two looks saw the same: certificate and key come one after the other."""
         before, self._seen = self._seen, self._state()
         if self._seen == self._used or self._seen != before:

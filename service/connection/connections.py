@@ -12,32 +12,59 @@ import contextlib
 import logging
 import os
 import resource
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import Overloaded
+from .limits import CONNECTION_BYTES, TLS_CONNECTION_BYTES
 from .longest import Longest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ..errors import ServiceError
     from ..observability.metrics import Metrics
     from ..settings import Settings
     from .budget import Budget
-    from .guard import Guarded
-    from .handshake import Handshake
 
-LOOK_SECONDS = 0.5
-AT_ONCE = 256  # connections that are looked at before others have their turn: some hundred microseconds
-BYTES = 2000 * 16_384  # that connections themselves take, where nothing else limits them
+CHECK_SECONDS = 0.5
+CHECKS_A_TURN = 256  # connections that are looked at before others have their turn: some hundred microseconds
+BYTES = 2000 * CONNECTION_BYTES  # that connections themselves take, where nothing else limits them
 LEAST_BYTES = 2**20  # that connections may hold, however few there may be
 GRPC_SHARE = 4  # with gRPC, one descriptor in so many is for its connections
-SPARE = 20  # descriptors for model files, metrics and threads
-OF_METRICS_PORT = 8  # connections that its port may have, where there is one; their descriptors are kept for them
-COST, TLS_COST = 16_384, 49_152  # bytes that a connection takes, with FREE of what it holds
-FREE = 4096  # bytes that a connection may hold uncounted
-YOUNG = 1.0  # seconds that a connection may wait for its client without making room for another
+RESERVED_DESCRIPTORS = 20  # descriptors for model files, metrics and threads
+METRICS_PORT_CONNECTIONS = (
+    8  # connections that its port may have, where there is one; their descriptors are kept for them
+)
+YOUNG_SECONDS = 1.0  # that a connection may wait for its client without making room for another
 
 log = logging.getLogger("service")
+
+
+class Connection(Protocol):
+    """An open connection, as far as all of them are counted and timed together."""
+
+    cost: int  # bytes that it takes, whatever it holds
+
+    def waiting_since(self) -> float:
+        """Since when it waits for its client, on the loop's clock; infinite where it waits for none."""
+
+    def check_timeouts(self, now: float) -> None:
+        """Cut it off if its client will be too slow by `now`, when it is checked next."""
+
+    def cut_off(self, error: ServiceError) -> None:
+        """Close a connection that waits for its client, and say why where a request has begun."""
+
+
+class HoldingConnection(Connection, Protocol):
+    """One that may hold bytes of its client."""
+
+    held: int  # bytes, as they are counted
+
+    def holding_since(self) -> float:
+        """Since when its client makes it hold what it holds, on the loop's clock; infinite where it does not."""
+
+    def let_go(self, error: ServiceError) -> None:
+        """Drop all that is held."""
 
 
 class Connections:
@@ -48,16 +75,19 @@ class Connections:
         self.keep_alive = settings.keep_alive_seconds  # without a request, after an answer
         # Whatever the chunks of a body are like, and what comes after them.
         self.max_message = 2 * settings.max_body_bytes
-        self.look_seconds = min(LOOK_SECONDS, self.timeout / 8, self.keep_alive / 8)
-        cost = COST if settings.tls_cert_file is None else TLS_COST
-        kept = SPARE if settings.metrics_port is None else SPARE + OF_METRICS_PORT
+        self.max_body = settings.max_body_bytes
+        self.check_seconds = min(CHECK_SECONDS, self.timeout / 8, self.keep_alive / 8)
+        cost = CONNECTION_BYTES if settings.tls_cert_file is None else TLS_CONNECTION_BYTES
+        kept = (
+            RESERVED_DESCRIPTORS if settings.metrics_port is None else RESERVED_DESCRIPTORS + METRICS_PORT_CONNECTIONS
+        )
         self._limit = min(settings.max_connections or BYTES // cost, _descriptors(settings) - kept)
         self._metrics = metrics
-        self._open: set[Guarded | Handshake] = set()
+        self._open: set[Connection] = set()
         self._waiting = Longest(self._open, lambda connection: connection.waiting_since())
         self._budget = budget
         self._share = budget.share(max(LEAST_BYTES, self._limit * cost), self._make_room)
-        self._holders: set[Guarded] = set()  # those that hold more than any connection may
+        self._holders: set[HoldingConnection] = set()  # those that hold more than any connection may
         self._holding = Longest(self._holders, lambda connection: connection.holding_since())
 
     @property
@@ -65,15 +95,15 @@ class Connections:
         """How many are open."""
         return len(self._open)
 
-    def enter(self, connection: Guarded | Handshake, now: float) -> None:
+    def enter(self, connection: Connection, now: float) -> None:
         """One more; raises `Overloaded` where there is no room, and none can be made."""
         if self.count >= self._limit:
-            self._metrics.cut["full"].inc()
+            self._metrics.worker.connections_cut["full"].inc()
             full = Overloaded(
                 f"This worker has {self._limit} connections, which is the limit.", limit=self._limit, retry_after_s=1
             )
             slowest = self._waiting.next(now)
-            if slowest is None or slowest[0] > now - YOUNG:
+            if slowest is None or slowest[0] > now - YOUNG_SECONDS:
                 raise full
             slowest[1].cut_off(full)
         self._share.held += connection.cost
@@ -82,7 +112,7 @@ class Connections:
             raise self._budget.full()
         self._open.add(connection)
 
-    def leave(self, connection: Guarded | Handshake) -> None:
+    def leave(self, connection: Connection) -> None:
         """One less."""
         if connection in self._open:
             self._open.remove(connection)
@@ -92,7 +122,7 @@ class Connections:
         """Whether so many bytes more can be held."""
         return self._share.settle(size)
 
-    def hold(self, connection: Guarded, size: int) -> bool:
+    def hold(self, connection: HoldingConnection, size: int) -> bool:
         """This connection holds so many bytes, beyond what any may; False if that is too much, and nothing makes room.
 
         It may be cut off itself.
@@ -124,20 +154,20 @@ class Connections:
             connection.let_go(self._budget.full())
         else:
             return False
-        self._metrics.cut["full"].inc()
+        self._metrics.worker.connections_cut["full"].inc()
         self.hold(connection, 0)
         return True
 
     def count_slow(self) -> None:
         """A client was too slow."""
-        self._metrics.cut["slow"].inc()
+        self._metrics.worker.connections_cut["slow"].inc()
 
     def tell(self) -> None:
         """Let the metrics have their number."""
-        self._metrics.connections.set(self.count)
+        self._metrics.worker.connections.set(self.count)
 
     @contextlib.asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
+    async def watching(self) -> AsyncIterator[None]:
         """Look at all of them while the context is open."""
         task = asyncio.create_task(self._watch())
         yield
@@ -146,18 +176,18 @@ class Connections:
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self.look_seconds)
+            await asyncio.sleep(self.check_seconds)
             self.tell()
             for number, connection in enumerate(list(self._open)):
-                if number % AT_ONCE == AT_ONCE - 1:
+                if number % CHECKS_A_TURN == CHECKS_A_TURN - 1:
                     await asyncio.sleep(0)
                 if connection not in self._open:  # it has gone meanwhile
                     continue
                 try:
-                    # What would be late at the next look is late now.
-                    connection.look(loop.time() + self.look_seconds)
+                    # What would be late at the next check is late now.
+                    connection.check_timeouts(loop.time() + self.check_seconds)
                 except Exception:  # one that cannot be looked at keeps none of the others from it
-                    log.exception("looking at a connection failed")
+                    log.exception("checking a connection failed")
 
 
 def _descriptors(settings: Settings) -> int:

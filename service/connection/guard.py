@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..errors import BadFraming, HeadTooLarge, ServiceError, SlowRequest, TooLarge
-from . import framing, problems
-from .connections import COST, FREE
-from .receive import RATE
+from . import framing, problems, writing
+from .limits import CONNECTION_BYTES, MAX_KNOWN_HEAD, MIN_BYTES_PER_SECOND, UNCOUNTED_BYTES
 
 if TYPE_CHECKING:
     from asyncio import Transport
@@ -34,14 +33,13 @@ if TYPE_CHECKING:
     from ..errors import Overloaded
     from ..observability.requests import Observer
     from .connections import Connections
-    from .start_queue import Turns
+    from .start_queue import StartQueue
 
 HEAD_END = b"\r\n\r\n"
 CHUNKS = 4096  # bytes of a body in chunks that are read without looking whether a request is whole
 PARTS_A_TURN = 512  # parts of a body that are read in one turn: in chunks of one byte each costs a microsecond
 HANG_UP_SECONDS = 0.5
 HEAD = framing.MAX_HEAD + 8192  # bytes of a head with all that is no name and no value
-MAX_KNOWN = 2048  # bytes of a head that is kept for when it comes again
 BYTES_ACKED = slice(120, 128)  # linux/tcp.h: tcpi_bytes_acked in struct tcp_info
 
 log = logging.getLogger("service")
@@ -68,13 +66,13 @@ class Guarded(HttpToolsProtocol):
     """uvicorn's protocol with deadlines and limits, which reads a request when those before it are answered."""
 
     flow: _Flow
-    cost = COST
+    cost = CONNECTION_BYTES
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._connections: Connections = self.app_state["connections"]
         self._observer: Observer = self.app_state["observer"]
-        self._turns: Turns = self.app_state["turns"]
+        self._start_queue: StartQueue = self.app_state["start_queue"]
         self._hosts: AllowedHosts | None = self.app_state.get("hosts")
         self.held = 0  # bytes, as they are counted
         self._rest = b""  # what came, and is not read yet
@@ -151,7 +149,7 @@ class Guarded(HttpToolsProtocol):
         rest, at, self._parts = self._rest, 0, 0
         while at < len(rest) and not (self._refused or self._whole()):
             if self._parts >= PARTS_A_TURN:
-                self._turns.take(self._read_in_turn, "")
+                self._start_queue.enqueue(self._read_in_turn, "")
                 break
             piece = rest[at : at + self._size_of_next(rest, at)]
             at += len(piece)
@@ -196,7 +194,7 @@ class Guarded(HttpToolsProtocol):
     def _feed(self, piece: bytes) -> None:
         self._piece = len(piece)
         if self._receiving is None:
-            self._first = piece[: MAX_KNOWN + 1]
+            self._first = piece[: MAX_KNOWN_HEAD + 1]
         try:
             self.parser.feed_data(piece)
             if self._receiving is not None:
@@ -278,7 +276,7 @@ class Guarded(HttpToolsProtocol):
         """Start the app when it is this request's turn, and tell it since when the request has been coming."""
         cycle.scope["began"] = self.loop.time() if self._receiving is None else self._receiving
         self._running = cycle
-        self._turns.take(functools.partial(self._start_in_turn, cycle, app), cycle.scope["path"])
+        self._start_queue.enqueue(functools.partial(self._start_in_turn, cycle, app), cycle.scope["path"])
 
     def _start_in_turn(self, cycle: Any, app: Any, refusal: Overloaded | None) -> None:
         if not self.transport.is_closing():
@@ -354,7 +352,7 @@ class Guarded(HttpToolsProtocol):
     def count(self) -> None:
         """Count what is held; a connection for which there is no room is cut off."""
         held = self._holding()
-        if held <= FREE:
+        if held <= UNCOUNTED_BYTES:
             held = 0
         if held != self.held and not self._connections.hold(self, held) and not self._refused:
             self.let_go(self._connections.full())
@@ -378,7 +376,7 @@ class Guarded(HttpToolsProtocol):
         Who takes answers at the rate that earns more time has just begun.
         """
         if self._unsent:
-            return self._unsent_since + (self._unsent - self._unsent_now()) / RATE
+            return self._unsent_since + (self._unsent - self._unsent_now()) / MIN_BYTES_PER_SECOND
         if self._rest and self._answering():
             return self._rest_since
         return self.waiting_since()
@@ -395,20 +393,20 @@ class Guarded(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def look(self, now: float) -> None:
-        """Cut it off if its client will be too slow by `now`, when it is looked at next."""
+    def check_timeouts(self, now: float) -> None:
+        """Cut it off if its client will be too slow by `now`, when it is checked next."""
         timeout = self._connections.timeout
         if self._hanging_up and not self._holds_answers():
             return
         if self.transport.is_closing() or self._holds_answers():
             taken = _taken(self.transport)
             if self._unsent:
-                self._unsent_since += (self._unsent - self._unsent_now()) / RATE
+                self._unsent_since += (self._unsent - self._unsent_now()) / MIN_BYTES_PER_SECOND
                 self._unsent = self._unsent_now()
                 self.count()
-            if self._taking is None:  # it may have begun just after the last look
-                self._taking = _Taking(now - 2 * self._connections.look_seconds, taken)
-            if now > self._taking.since + timeout + (taken - self._taking.taken) / RATE:
+            if self._taking is None:  # it may have begun just after the last check
+                self._taking = _Taking(now - 2 * self._connections.check_seconds, taken)
+            if now > self._taking.since + timeout + (taken - self._taking.taken) / MIN_BYTES_PER_SECOND:
                 self._connections.count_slow()
                 self._reset()
             return
@@ -476,19 +474,15 @@ class Guarded(HttpToolsProtocol):
         client, headers = self.client[0] if self.client else None, self.headers or ()
         self._observer.begin()
         request_id = self._request_id()
-        self._observer.end("other", "other", error.status, 0.0, request_id=request_id, client=client, headers=headers)
+        self._observer.end("other", "other", error.status, 0.0, request_id=request_id, peer=client, headers=headers)
 
     def _request_id(self) -> bytes:
         return self._observer.request_id(self.headers or ())
 
     def _answer(self, error: ServiceError) -> None:
         request_id = self._request_id()
-        kind, content = problems.encoded(error.members(), self.url.decode("latin-1"), request_id)
-        lines = {"content-type": kind, **problems.headers_of(error), "content-length": str(len(content))}
-        head = [STATUS_LINE[error.status], *(b"%b: %b\r\n" % header for header in self.server_state.default_headers)]
-        head += [f"{name}: {value}\r\n".encode() for name, value in lines.items()]
-        head += [b"x-request-id: %b\r\nconnection: close\r\n\r\n" % request_id]
-        self.transport.write(b"".join(head) + content)
+        reply = problems.reply_to(error, self.url.decode("latin-1"), request_id)
+        self.transport.write(writing.response(reply, request_id, self.server_state.default_headers, keep_alive=False))
         self._hang_up()
 
     def _hang_up(self) -> None:

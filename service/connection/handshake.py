@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from uvloop.loop import SSLProtocol  # type: ignore[attr-defined]  # it has no types
 
 from ..errors import ServiceError
-from .connections import TLS_COST
-from .fast_path import Protocol
+from .fast_path import FastPath
+from .limits import TLS_CONNECTION_BYTES
 
 if TYPE_CHECKING:
     from asyncio import Transport
@@ -28,7 +28,7 @@ class Handshake(SSLProtocol):  # type: ignore[misc]
     count it, or could cut it off.
     """
 
-    cost = TLS_COST
+    cost = TLS_CONNECTION_BYTES
 
     def __init__(self, *, app_state: dict[str, Any], **given: Any) -> None:
         """What uvicorn gives to a protocol."""
@@ -83,8 +83,8 @@ class Handshake(SSLProtocol):  # type: ignore[misc]
         """Since when it waits for its client, on the loop's clock; infinite where it waits no longer."""
         return math.inf if self._below.is_closing() else self._since
 
-    def look(self, now: float) -> None:
-        """Cut it off if its client will be too slow by `now`, when it is looked at next."""
+    def check_timeouts(self, now: float) -> None:
+        """Cut it off if its client will be too slow by `now`, when it is checked next."""
         if now > self._since + self._connections.timeout:
             self._connections.count_slow()
             self._below.abort()
@@ -94,10 +94,10 @@ class Handshake(SSLProtocol):  # type: ignore[misc]
         self._below.abort()
 
 
-class _Decrypted(Protocol):
+class _Decrypted(FastPath):
     """HTTP after a handshake, which ends when this begins."""
 
-    cost = TLS_COST
+    cost = TLS_CONNECTION_BYTES
 
     def __init__(self, handshake: Handshake, **given: Any) -> None:
         super().__init__(**given)

@@ -1,7 +1,7 @@
-"""Errors → HTTP answers: `application/problem+json` (RFC 9457), or below /v2 {"error": "…"}, made in this one place.
+"""Errors → replies: `application/problem+json` (RFC 9457), or below /v2 {"error": "…"}, made in this one place.
 
-In: any exception that a route raised. Out: the response. A fault of ours tells the client no more than its request id;
-the rest is in the log.
+In: any exception that answers a request. Out: its reply, and for the app's routes the response. A fault of ours tells
+the client no more than its request id; the rest is in the log.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from ..errors import Overloaded, RateLimited, ServiceError, Unauthorized
 from ..quoting import quoted
+from ..reply import JSON, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fastapi import FastAPI, Request
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..observability.metrics import Metrics
 
 
-MEDIA_TYPE = "application/problem+json"
-JSON = "application/json"
+PROBLEM = ((b"content-type", b"application/problem+json"),)
 FAULT = {
     "status": 500,
     "detail": "The service failed at this request; its log tells more under the request id.",
@@ -34,11 +36,11 @@ FAULT = {
 
 
 def install(app: FastAPI, metrics: Metrics) -> None:
-    """Lets every error of the app's routes be answered by this module."""
+    """Let every error of the app's routes be answered by this module."""
 
     async def on_service_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)
-        metrics.count_shed(error)
+        metrics.requests.count_shed(error)
         return refusal(request, error)
 
     async def on_http_error(request: Request, error: Exception) -> Response:
@@ -51,42 +53,69 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         return plain(request, error.status_code, detail, error.headers)
 
     async def on_fault(request: Request, _: Exception) -> Response:
-        return _problem(request, FAULT)
+        return _response(_reply(FAULT, request.url.path, request.scope["request_id"]))
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(Exception, on_fault)
 
 
+class RefusalMiddleware:
+    """Plain ASGI middleware that answers requests which the connection refused before their turn.
+
+    Their error is in the scope. This costs less than an exception in the app would.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or pass it on to the app."""
+        app = self._app
+        if (error := scope.get("refusal")) is not None:
+            self._metrics.requests.count_shed(error)
+            app = refusal(Request(scope), error)
+        await app(scope, receive, send)
+
+
 def plain(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The response with a status that says everything, and a sentence."""
+    """Make the response with a status that says everything, and a sentence."""
     reason = HTTPStatus(status).phrase.lower().replace(" ", "_")
-    return _problem(request, {"status": status, "detail": detail, "reason": reason}, headers)
+    problem = {"status": status, "detail": detail, "reason": reason}
+    response = _response(_reply(problem, request.url.path, request.scope["request_id"]))
+    response.headers.update(headers or {})
+    return response
 
 
 def refusal(request: Request, error: ServiceError) -> Response:
-    """The response to a request that is refused."""
-    return _problem(request, error.members(), headers_of(error))
+    """Make the response to a request that is refused."""
+    return _response(reply_to(error, request.url.path, request.scope["request_id"]))
 
 
-def headers_of(error: ServiceError) -> dict[str, str]:
-    """The headers of an error that says when to come back, or how to come with a key."""
+def reply_to(error: Exception, path: str, request_id: bytes) -> Reply:
+    """Make the reply that an error is to a request for `path`."""
+    if not isinstance(error, ServiceError):
+        return _reply(FAULT, path, request_id)
+    reply = _reply(error.members(), path, request_id)
     match error:
         case Overloaded() | RateLimited():
-            return {"Retry-After": str(error.retry_after_s)}
+            more = (b"retry-after", b"%d" % error.retry_after_s)
         case Unauthorized():
-            return {"WWW-Authenticate": f'Bearer realm="mnist-mlp"{error.challenge}'}
-    return {}
+            more = (b"www-authenticate", f'Bearer realm="mnist-mlp"{error.challenge}'.encode())
+        case _:
+            return reply
+    return reply._replace(headers=(*reply.headers, more))
 
 
-def _problem(request: Request, problem: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    media_type, content = encoded(problem, request.url.path, request.scope["request_id"])
-    return Response(content, problem["status"], headers, media_type=media_type)
-
-
-def encoded(problem: dict[str, Any], path: str, request_id: bytes) -> tuple[str, bytes]:
-    """A problem's media type and JSON, as they are for requests to `path`."""
+def _reply(problem: dict[str, Any], path: str, request_id: bytes) -> Reply:
+    status = problem["status"]
     if path.startswith("/v2"):
-        return JSON, orjson.dumps({"error": problem["detail"]})
-    title = HTTPStatus(problem["status"]).phrase
-    return MEDIA_TYPE, orjson.dumps({"title": title, **problem, "request_id": request_id.decode()})
+        return Reply(orjson.dumps({"error": problem["detail"]}), JSON, status)
+    content = {"title": HTTPStatus(status).phrase, **problem, "request_id": request_id.decode()}
+    return Reply(orjson.dumps(content), PROBLEM, status)
+
+
+def _response(reply: Reply) -> Response:
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.content, reply.status, headers)

@@ -6,47 +6,18 @@ In: a request. Out: its body, and the time that is left to answer it. It knows t
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 from typing import TYPE_CHECKING
 
 from ..errors import Malformed, Overloaded, SlowRequest, TooLarge
-from ..inference.admission import TIMEOUT
-from ..picture.prepare import QUICK_BYTES
-from ..system.spool import Spool
 from .body_budget import Wait
+from .limits import MIN_BYTES_PER_SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from starlette.requests import Request
 
-    from ..inference.admission import Admission
     from ..settings import Settings
+    from ..system.spool import Spool
     from .body_budget import Body
-
-# Bytes a second that earn a body, or an answer, more time: a poor mobile line. A deadline for the whole alone would cut
-# off a photograph that somebody sends from the road, and one for each piece would let a byte now and then hold a
-# connection for ever.
-RATE = 16_384
-
-
-@contextlib.asynccontextmanager
-async def admitted_body(
-    request: Request, settings: Settings, admission: Admission
-) -> AsyncIterator[tuple[Spool, float]]:
-    """The body of a request with pictures, and the seconds left to answer it; raises what the two functions do.
-
-    It is admitted twice: before the body is waited for, which may be long, and before the body is decoded. It counts
-    among the bodies that are held until the context ends.
-    """
-    began = time.perf_counter()
-    timeout, length = (request.headers.get(name) for name in (TIMEOUT, "content-length"))
-    large = length is None or not length.isdecimal() or int(length) > QUICK_BYTES
-    admission.admit(timeout, began, large=large)
-    with request.state.bodies.one() as held, contextlib.closing(Spool()) as body:
-        await receive_body(request, settings, held, body)
-        yield body, admission.admit(timeout, began, large=large)
 
 
 async def receive_body(request: Request, settings: Settings, held: Body, body: Spool) -> None:
@@ -63,10 +34,10 @@ async def receive_body(request: Request, settings: Settings, held: Body, body: S
     except TimeoutError:
         if held.refused:
             raise request.state.bodies.full() from None
-        sentence = f"The body did not arrive within {seconds:g} s, nor at {RATE:,} bytes a second."
+        sentence = f"The body did not arrive within {seconds:g} s, nor at {MIN_BYTES_PER_SECOND:,} bytes a second."
         raise SlowRequest(sentence, limit=seconds) from None
     if pieces > 1:  # many may have come at once, for requests that had begun before
-        await request.state.turns.have()
+        await request.state.start_queue.wait_turn()
 
 
 async def _receive(request: Request, limit: int, held: Body, body: Spool, wait: Wait) -> int:
@@ -83,15 +54,15 @@ async def _receive(request: Request, limit: int, held: Body, body: Spool, wait: 
         if message["type"] == "http.disconnect":
             raise Malformed("The connection was closed before the body had arrived.")
         piece = message.get("body", b"")
-        request.state.bodies.grow(held, len(piece), wait)
+        request.state.bodies.add(held, len(piece), wait)
         add(body, piece)
         pieces += 1
         if body.size > limit:
             raise TooLarge(f"The body has more than {limit:,} bytes, which is the limit.", limit=limit)
         if not message.get("more_body", False):
-            request.state.bodies.whole(held)
+            request.state.bodies.complete(held)
             return pieces
-        wait.timeout.reschedule(wait.end + body.size / RATE)
+        wait.timeout.reschedule(wait.end + body.size / MIN_BYTES_PER_SECOND)
 
 
 def add(body: Spool, piece: bytes) -> None:

@@ -26,7 +26,7 @@ REFUSALS = 4  # in one turn
 LEARNING_RATE = 0.05
 
 
-class Turns:
+class StartQueue:
     """Who begins when, in one event loop."""
 
     def __init__(self, max_wait: float, ahead: Collection[str]) -> None:
@@ -43,7 +43,7 @@ class Turns:
         # Moving averages, in seconds: what the first step of a request takes, and a turn for each of its requests.
         self._step = self._each = SECONDS
 
-    def take(self, begin: Begin, path: str) -> None:
+    def enqueue(self, begin: Begin, path: str) -> None:
         """Call `begin` when it is this request's turn: now, where none waits."""
         if not self._turning:
             self._turning = True
@@ -55,7 +55,7 @@ class Turns:
         else:
             self._waiting.append((begin, time.perf_counter()))
 
-    async def have(self) -> None:
+    async def wait_turn(self) -> None:
         """Wait for a turn, in the midst of a request; raises `Overloaded`."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -67,7 +67,7 @@ class Turns:
             else:
                 turn.set_exception(refusal)
 
-        self.take(begin, "")
+        self.enqueue(begin, "")
         await turn
 
     def _refuse(self, begin: Begin, wait: float) -> None:

@@ -13,22 +13,22 @@ import time
 from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded, Malformed, Overloaded
+from ..headers import TIMEOUT
 from ..quoting import quoted
 
 if TYPE_CHECKING:
     from ..reader.readers import Readers
     from ..settings import Settings
-    from ..versions.manager import Models
+    from ..versions.manager import VersionManager
     from .batcher import Batcher
 
-TIMEOUT = "X-Request-Timeout-Ms"
 _MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Admission:
     """Lets requests in while they can be answered in time."""
 
-    def __init__(self, settings: Settings, models: Models, batcher: Batcher, readers: Readers) -> None:
+    def __init__(self, settings: Settings, models: VersionManager, batcher: Batcher, readers: Readers) -> None:
         self._models = models
         self._batcher = batcher
         self._readers = readers

@@ -1,6 +1,6 @@
 """Requests that are waiting → one run of the classifier.
 
-In: n·784 pixels of one request, and the classifier that it began with. Out: its `Answers`. No timer, no poll: what
+In: n·784 pixels of one request, and the classifier that it began with. Out: its `Results`. No timer, no poll: what
 arrives in the same turn of the event loop is answered by one run at the turn's end, so one lone request never waits and
 batches grow by themselves under load. A run that is long by its classifier's costs has a thread, so that the loop goes
 on reading; what arrives meanwhile is the next batch. It knows neither pictures nor HTTP.
@@ -24,15 +24,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from .results import Answers, Run
+from .results import Results, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..model.artefact import Probabilities
+    from ..arrays import Probabilities
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
-    from ..picture.decode import Pixels
 
 # A run that is predicted to take longer gets a thread; a shorter one costs less than handing it over would.
 INLINE_SECONDS = 0.002
@@ -40,7 +39,7 @@ IMAGE = 784  # bytes
 LEARNING_RATE = 0.1
 
 # Takes a request's answers, or why there are none, and returns what is to be done with all of the run, if anything.
-Done: TypeAlias = "Callable[[Answers | Exception], Callable[[], None] | None]"
+Done: TypeAlias = "Callable[[Results | Exception], Callable[[], None] | None]"
 
 
 class _Waiting(NamedTuple):
@@ -87,11 +86,11 @@ class Batcher:
             waiting += classifier.costs.seconds(images)
         return max(0.0, under_way) + waiting * self._slowness
 
-    async def predict(self, classifier: Classifier, pixels: bytes) -> Answers:
+    async def predict(self, classifier: Classifier, pixels: bytes) -> Results:
         """The answers to n·784 pixels."""
-        answer: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Results] = asyncio.get_running_loop().create_future()
 
-        def done(found: Answers | Exception) -> None:
+        def done(found: Results | Exception) -> None:
             if answer.done():  # given up while the model ran
                 return
             if isinstance(found, Exception):
@@ -124,7 +123,7 @@ class Batcher:
         heapq.heappush(self._waiting.setdefault(classifier, []), waiting)
         self._depths[classifier] += size
         self._depth += size
-        self._metrics.queue_depth.set(self._depth)
+        self._metrics.predictions.queue_depth.set(self._depth)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         classifier, batch = self._take()
@@ -135,11 +134,11 @@ class Batcher:
         self._begin(classifier, batch, len(images))
         if self._expected > INLINE_SECONDS:
             run = loop.run_in_executor(self._thread, classifier.predict, images)
-            run.add_done_callback(functools.partial(self._ran_in_thread, loop, batch, images))
+            run.add_done_callback(functools.partial(self._ran_in_thread, loop, batch))
             return
         found: Run | Exception
         try:
-            found = Run(images, classifier.predict(images))
+            found = Run(classifier.predict(images))
         except Exception as error:  # noqa: BLE001 - whatever it is, every request in the batch must get an answer
             found = error
         self._ended(len(images), len(batch))
@@ -150,16 +149,13 @@ class Batcher:
         _answer(batch, found)
 
     def _ran_in_thread(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        batch: list[_Waiting],
-        images: Pixels,
-        run: asyncio.Future[Probabilities],
+        self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting], run: asyncio.Future[Probabilities]
     ) -> None:
-        self._ended(len(images), len(batch))
+        size = sum(item.size for item in batch)
+        self._ended(size, len(batch))
         self._run(loop)  # at once: the thread works while the answers are written
         error = run.exception()
-        _answer(batch, Run(images, run.result()) if error is None else error)  # type: ignore[arg-type]  # no BaseException
+        _answer(batch, Run(run.result()) if error is None else error)  # type: ignore[arg-type]  # no BaseException
 
     def _take(self) -> tuple[Classifier | None, list[_Waiting]]:
         """The next batch and its version; none where nothing waits."""
@@ -168,7 +164,7 @@ class Batcher:
         while self._waiting and not batch:
             classifier = min(self._waiting, key=lambda version: self._waiting[version][0][:2])
             batch = self._take_of(classifier)
-        self._metrics.queue_depth.set(self._depth)
+        self._metrics.predictions.queue_depth.set(self._depth)
         return (classifier, batch) if batch else (None, [])
 
     def _take_of(self, classifier: Classifier) -> list[_Waiting]:
@@ -195,7 +191,7 @@ class Batcher:
         if self._pressed:
             self._learn(now - self._started)
         for item in batch:
-            self._metrics.stages["queue"].observe(now - item.since)
+            self._metrics.predictions.stages["queue"].observe(now - item.since)
         self._started, self._pressed = now, bool(self._waiting)
         self._expected = classifier.costs.seconds(size)
 
@@ -203,10 +199,10 @@ class Batcher:
         seconds = time.perf_counter() - self._started
         if not self._pressed:
             self._learn(seconds)
-        self._metrics.stages["inference"].observe(seconds)
-        self._metrics.run_seconds.inc(seconds * requests)  # each has waited for all of it
-        self._metrics.batch_size.observe(size)
-        self._metrics.last_inference.set(time.time())
+        self._metrics.predictions.stages["inference"].observe(seconds)
+        self._metrics.predictions.run_seconds.inc(seconds * requests)  # each has waited for all of it
+        self._metrics.predictions.batch_size.observe(size)
+        self._metrics.predictions.last_inference.set(time.time())
 
     def _learn(self, seconds: float) -> None:
         """Learn from the last run; under pressure from all that was done until the next one could begin.
@@ -226,7 +222,7 @@ def _answer(batch: list[_Waiting], found: Run | Exception) -> None:
     start = 0
     for item in batch:
         stop = start + item.size
-        sends.append(item.done(found if isinstance(found, Exception) else Answers(found, start, stop)))
+        sends.append(item.done(found if isinstance(found, Exception) else Results(found, start, stop)))
         start = stop
     for send in sends:
         if send is not None:

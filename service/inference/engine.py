@@ -1,7 +1,8 @@
-"""The journey of an uploaded picture: body → pictures → prepared → probabilities → JSON.
+"""The engine of inference: a route's request is prepared, run by a version of the model, and responded to.
 
-In: content type and body. Out: the bytes of the answer. An error of a single picture is raised; in a batch it is that
-item's `error`. It knows the order of the stages and times them; each stage knows itself.
+In: routes, each a pair of plain functions, and their requests. Out: what the route responds. One way serves every
+driver: an ASGI route awaits `answer`; the fast path calls `prepare`, and gives `submit` a callback. It knows the order
+of the stages, and neither HTTP nor gRPC.
 """
 
 from __future__ import annotations
@@ -9,315 +10,192 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-import orjson
+import numpy as np
 
-from ..codec import body, v2_json
-from ..codec.body import Numbers
 from ..errors import DeadlineExceeded, ServiceError
-from ..picture import prepare
-from ..picture.prepare import Glanced
-from ..picture.small_png import read_small_grey
 from ..reader.readers import Readers
-from . import occlusion
 from .admission import Admission
-from .router import Chosen, Rollout
+from .results import Results, Run
+from .router import Router
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from ..codec.body import Picture
-    from ..model.artefact import Probabilities
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
-    from ..picture.decode import Pixels
-    from ..picture.prepare import Prepared
+    from ..picture.prepare import PreparedImage
     from ..settings import Settings
     from ..system.spool import Spool
-    from ..versions.manager import Models
+    from ..versions.manager import VersionManager
     from .batcher import Batcher
-    from .results import Answers
-    from .router import Headers
+    from .router import Chosen
 
-MAX_CONTENT_TYPE = 1024  # characters: a form's, with its boundary, has a hundred
+    Headers = Mapping[bytes, bytes]
+
 T = TypeVar("T")
-# The model's name and version, a request, its probabilities → what the protocol answers.
-Encode: TypeAlias = "Callable[[dict[str, str], v2_json.Request, Probabilities], T]"
+T_co = TypeVar("T_co", covariant=True)
+
+NO_RESULTS = Results(Run(np.empty((0, 10), np.float32)), 0, 0)
 
 
-class Small(NamedTuple):
-    """A small request, prepared: what its model is to see, and what makes its probabilities the answer's bytes."""
+class Prepared(NamedTuple):
+    """A request that is ready for the model."""
 
     chosen: Chosen
-    pixels: bytes  # n·784
-    # The version that has answered, and what → the body, and the length of JSON before other bytes; or None where the
-    # pictures turn out not to be what they seemed, and are to be prepared first.
-    answer: Callable[[Classifier, Answers], tuple[bytes, int | None] | None]
+    pixels: bytes  # n·784; empty where no picture of the request can be read
+    request: Any  # what its route needs to respond
 
 
-class Unread(NamedTuple):
-    """A request of the Open Inference Protocol, and how it is to be read."""
+class Route(Protocol[T_co]):
+    """What a kind of request needs from the engine's users: to be prepared, and to be responded to."""
 
-    parse: Callable[[], v2_json.Request | None]  # what is small and plain; None for the rest
-    body: Spool
-    kind: str  # of the reader's job, and what that is told beside the body
-    about: dict[str, str | None]
+    def prepare(self, headers: Headers, body: bytes) -> Prepared | None:
+        """Prepare a small body in the event loop; None where a reader has to. Raises `ServiceError`."""
+
+    async def prepare_large(self, headers: Headers, body: Spool) -> Prepared:
+        """Have a reader prepare the body; raises `ServiceError`."""
+
+    def respond(self, prepared: Prepared, classifier: Classifier, results: Results) -> T_co:
+        """Make the response of the results, which come from this classifier."""
 
 
-class Predictor:
-    """Answers request bodies, each with a classifier that serves when it begins."""
+class Engine:
+    """Answers requests, each with the version of the model that is chosen when it begins."""
 
-    def __init__(self, models: Models, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
+    def __init__(self, models: VersionManager, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
+        self.readers = Readers(settings, metrics)
+        self.router = Router(models, batcher, metrics)
+        self.admission = Admission(settings, models, batcher, self.readers)
         self._models = models
-        self.rollout = Rollout(models, batcher, metrics)
-        self._readers = Readers(settings, metrics)
-        self.admission = Admission(settings, models, batcher, self._readers)
         self._metrics = metrics
-        self._settings = settings
 
     def reading(self) -> AbstractAsyncContextManager[None]:
-        """Processes that read what is not small, while the context is open."""
-        return self._readers.started()
+        """Keep reader processes while the context is open."""
+        return self.readers.started()
 
     def close(self) -> None:
-        """Ends the thread that compares; what it has begun is finished."""
-        self.rollout.close()
+        """End the thread of the shadow; a comparison that it has begun is finished."""
+        self.router.close()
 
-    async def answer(self, content_type: str, data: Spool, *, explained: bool = False, headers: Headers = ()) -> bytes:
-        """The JSON answer to one body of `/predict`; raises `ServiceError`."""
-        chosen = self.rollout.choose(self._models.served(), headers)
+    def served(self) -> Classifier:
+        """Return the version that serves; raises `NoModel`."""
+        return self._models.served()
+
+    def prepare(self, route: Route[T], headers: Headers, body: bytes) -> Prepared | None:
+        """Prepare a small body; None where a reader has to. Raises `ServiceError`, which is counted."""
         started = time.perf_counter()
         try:
-            prepared, several = await self._read(content_type, data)
-            if not several:
-                _raise_first(prepared)
+            prepared = route.prepare(headers, body)
         except ServiceError as error:
-            self._reject(error)
+            self.count_rejected(error)
             raise
-        self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        good = []
-        for item in prepared:
-            if isinstance(item, ServiceError):
-                self._reject(item)
-            else:
-                good.append(item)
-        classifier, pixels = chosen.classifier, _joined(good)
-        if good:
-            classifier, answers = await self.rollout.predict(chosen, pixels)
-        started = time.perf_counter()
-        results = iter(self._results(good, answers) if good else [])
-        predictions = [
-            {"error": item.members()} if isinstance(item, ServiceError) else next(results) for item in prepared
-        ]
-        if explained:
-            await self._explain(chosen._replace(classifier=classifier), prepared, predictions)
-        encoded = self._encode(classifier, predictions, started)
-        if good:
-            self.rollout.compare(chosen, pixels)
-        return encoded
+        if prepared is not None:
+            self._metrics.predictions.stages["decode"].observe(time.perf_counter() - started)
+        return prepared
 
-    async def infer(
+    async def prepare_large(self, route: Route[T], headers: Headers, body: Spool) -> Prepared:
+        """Have a reader prepare a body; raises `ServiceError`, which is counted."""
+        started = time.perf_counter()
+        try:
+            prepared = await route.prepare_large(headers, body)
+        except ServiceError as error:
+            self.count_rejected(error)
+            raise
+        self._metrics.predictions.stages["decode"].observe(time.perf_counter() - started)
+        return prepared
+
+    async def prepare_any(self, route: Route[T], headers: Headers, body: Spool) -> Prepared:
+        """Prepare a body where its size and its content allow it best."""
+        small = body.small
+        prepared = None if small is None else self.prepare(route, headers, small)
+        return prepared or await self.prepare_large(route, headers, body)
+
+    async def run(self, prepared: Prepared) -> tuple[Classifier, Results]:
+        """Return the version that has answered, and its results."""
+        if not prepared.pixels:
+            return prepared.chosen.classifier, NO_RESULTS
+        return await self.router.run(prepared.chosen, prepared.pixels)
+
+    async def answer(self, route: Route[T], headers: Headers, body: Spool) -> T:
+        """Return the route's response to a body; raises `ServiceError`."""
+        return await self._answer(route, await self.prepare_any(route, headers, body))
+
+    async def answer_large(self, route: Route[T], headers: Headers, body: Spool) -> T:
+        """As `answer`, for a body that `prepare` leaves to a reader."""
+        return await self._answer(route, await self.prepare_large(route, headers, body))
+
+    async def _answer(self, route: Route[T], prepared: Prepared) -> T:
+        response = route.respond(prepared, *await self.run(prepared))
+        self.compare(prepared)
+        return response
+
+    def submit(
         self,
-        classifier: Classifier,
-        unread: Unread,
-        encode: Encode[T],
-        *,
-        named: bool,
-        headers: Headers = (),
-    ) -> T:
-        """What `encode` makes of the answer to a request; raises `ServiceError`.
-
-        A classifier that is `named` answers itself; else the canary may.
-        """
-        started = time.perf_counter()
-        try:
-            request, pixels = await self._read_tensor(unread)
-        except ServiceError as error:
-            self._reject(error)
-            raise
-        self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        chosen = Chosen(classifier, classifier, None)
-        if not named:
-            chosen = self.rollout.choose(classifier, headers, request.identity)
-        encoded = self._inferred(encode, request, *await self.rollout.predict(chosen, pixels))
-        self.rollout.compare(chosen, pixels)
-        return encoded
-
-    def _inferred(self, encode: Encode[T], request: v2_json.Request, classifier: Classifier, answers: Answers) -> T:
-        started = time.perf_counter()
-        self._count(answers)
-        encoded = encode(classifier.identity, request, answers.probabilities)
-        self._metrics.stages["encode"].observe(time.perf_counter() - started)
-        return encoded
-
-    def _count(self, answers: Answers) -> None:
-        for digit, confidence in zip(answers.digits, answers.confidences, strict=True):
-            self._metrics.digits[digit].inc()
-            self._metrics.confidence.observe(confidence)
-
-    def _count_pictures(self, pictures: Iterable[Glanced | Prepared]) -> None:
-        for picture in pictures:
-            self._metrics.ink_ratio.observe(picture.ink_ratio)
-            self._metrics.polarities[picture.polarity].inc()
-
-    def small_answer(self, headers: Mapping[bytes, bytes], data: bytes) -> Small | None:
-        """`answer` for a small body, without an event loop; None for what takes longer or needs one.
-
-        Where it raises `ServiceError`, or returns None, nothing is counted: `answer` is to be asked instead.
-        """
-        chosen = self.rollout.choose(self._models.served(), headers.items())
-        started = time.perf_counter()
-        content_type = headers.get(b"content-type", b"").decode("latin-1")
-        pictures = body.parse(content_type, data, max_images=self._settings.max_images)
-        small = self._small(pictures.items)
-        if small is None:
-            return None
-        self._metrics.stages["decode"].observe(time.perf_counter() - started)
-
-        def answer(classifier: Classifier, answers: Answers) -> tuple[bytes, int | None] | None:
-            began = time.perf_counter()
-            if type(small[0]) is Glanced and not all(answers.in_mnist_form):
-                return None
-            return self._encode(classifier, self._results(small, answers), began), None
-
-        return Small(chosen, _joined(small), answer)
-
-    def small_infer(self, headers: Mapping[bytes, bytes], data: bytes) -> Small | None:
-        """`infer` for a small body of pixels, on the terms of `small_answer`."""
-        classifier = self._models.served()
-        started = time.perf_counter()
-        length = headers.get(v2_json.HEADER_LENGTH.lower().encode())
-        text = None if length is None else length.decode("latin-1")
-        request = v2_json.parse(data, text, max_images=self._settings.max_images)
-        if request.pixels is None:
-            return None
-        self._metrics.stages["decode"].observe(time.perf_counter() - started)
-        chosen = self.rollout.choose(classifier, headers.items(), request.identity)
-        answer = functools.partial(self._inferred, v2_json.encode, request)
-        return Small(chosen, request.pixels.tobytes(), answer)
-
-    def _small(self, items: list[Picture]) -> Sequence[Glanced] | Sequence[Prepared] | None:
-        """All pictures, as they seem or as they are, if none of them takes long."""
-        glanced = []
-        for item in items:
-            seen = _glance(item)
-            if seen is None:
-                break
-            glanced.append(seen)
-        else:
-            return glanced
-        first = items[0]
-        if isinstance(first, bytes) and len(items) == 1 and prepare.is_quick(first):
-            return [prepare.read(first, max_pixels=self._settings.max_pixels)]
-        return None
-
-    def _encode(self, classifier: Classifier, predictions: list[dict[str, Any]], started: float) -> bytes:
-        answer = {"model": classifier.identity, "predictions": predictions}
-        encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-        self._metrics.stages["encode"].observe(time.perf_counter() - started)
-        return encoded
-
-    async def _read(self, content_type: str, data: Spool) -> tuple[list[Prepared | ServiceError], bool]:
-        """Each picture as the network will see it, or why there is none; and whether there could be several.
-
-        What takes long is read by another process.
-        """
-        small = data.small
-        if small is not None:
-            pictures = body.parse(content_type, small, max_images=self._settings.max_images)
-            quick = self._read_quickly(pictures.items)
-            if quick is not None:
-                return quick, pictures.several
-        reading = await self._readers.read(data, "predict", content_type=content_type[:MAX_CONTENT_TYPE])
-        return reading.items, bool(reading.end["several"])
-
-    def _read_quickly(self, items: list[Picture]) -> list[Prepared | ServiceError] | None:
-        """All pictures, prepared, if none of them takes long."""
-        first = items[0]
-        if len(items) == 1 and isinstance(first, bytes) and prepare.is_quick(first):
-            return [prepare.read(first, max_pixels=self._settings.max_pixels)]
-        glanced = [item if isinstance(item, ServiceError) else _glance(item) for item in items]
-        if None in glanced:
-            return None
-        whole = prepare.unchanged([one if isinstance(one, Glanced) else None for one in glanced])
-        found = [one if isinstance(one, ServiceError) else found for one, found in zip(glanced, whole, strict=True)]
-        return None if None in found else found  # type: ignore[return-value]  # mypy does not see it
-
-    async def _read_tensor(self, unread: Unread) -> tuple[v2_json.Request, bytes]:
-        """The request, and n·784 pixels."""
-        request = unread.parse()
-        if request is not None and request.pixels is not None:
-            return request, request.pixels.tobytes()
-        reading = await self._readers.read(unread.body, unread.kind, **unread.about)
-        wanted = v2_json.Wanted(**reading.end["wanted"])
-        request = v2_json.Request(reading.end["identity"], None, [], wanted)
-        if reading.pixels:
-            return request, reading.pixels
-        prepared = _raise_first(reading.items)
-        self._count_pictures(prepared)
-        return request, _joined(prepared)
-
-    def _results(self, pictures: Sequence[Glanced | Prepared], answers: Answers) -> list[dict[str, Any]]:
-        self._count_pictures(pictures)
-        self._count(answers)
-        # The confidence as float32, and so written with the same digits as in the list.
-        return [
-            {"digit": digit, "confidence": row[digit], "probabilities": row, "warnings": picture.warnings + doubts}
-            for picture, digit, row, doubts in zip(
-                pictures, answers.digits, answers.probabilities, answers.doubts, strict=True
-            )
-        ]
-
-    async def _explain(
-        self, chosen: Chosen, prepared: list[Prepared | ServiceError], predictions: list[dict[str, Any]]
+        route: Route[T],
+        prepared: Prepared,
+        finish: Callable[[T | Exception], Callable[[], None]],
+        wanted: Callable[[], bool],
     ) -> None:
-        async def predict(images: Pixels) -> Probabilities:
-            _, answers = await self.rollout.predict(chosen, images.tobytes())
-            return answers.probabilities
+        """Call `finish` with the route's response, or with what went wrong, in a later turn of the event loop.
 
-        for item, prediction in zip(prepared, predictions, strict=True):
-            if not isinstance(item, ServiceError):
-                heat = await occlusion.heat_map(item.pixels, prediction["digit"], predict)
-                prediction["explain"] = {
-                    "image": occlusion.png(item.pixels),
-                    "heatmap": occlusion.png(heat),
-                    "polarity": item.polarity,
-                    "box": item.box,
-                }
+        What it returns sends the response, when the other requests of the run have theirs too. A request that is not
+        `wanted` any more when its turn comes is dropped.
+        """
+        respond = functools.partial(_respond, route, prepared, finish)
+        if prepared.pixels:
+            self.router.submit(prepared.chosen, prepared.pixels, respond, wanted)
+        else:
+            asyncio.get_running_loop().call_soon(respond(prepared.chosen.classifier, NO_RESULTS))
 
-    def _reject(self, error: ServiceError) -> None:
-        if type(error).reason in self._metrics.rejected:
-            self._metrics.rejected[type(error).reason].inc()
+    def compare(self, prepared: Prepared) -> None:
+        """Have the shadow compare a request that is answered, where there is a canary and time for it."""
+        if prepared.pixels:
+            self.router.compare(prepared.chosen, prepared.pixels)
+
+    def count_rejected(self, error: ServiceError) -> None:
+        """Count a picture or a body that cannot be read."""
+        if type(error).reason in self._metrics.predictions.rejected:
+            self._metrics.predictions.rejected[type(error).reason].inc()
+
+    def count_images(self, images: Iterable[PreparedImage]) -> None:
+        """Count what the pictures of a request are like."""
+        for image in images:
+            self._metrics.predictions.ink_ratio.observe(image.ink_ratio)
+            self._metrics.predictions.polarities[image.polarity].inc()
+
+    def count_results(self, results: Results) -> None:
+        """Count digits and confidences."""
+        for digit, confidence in zip(results.digits, results.confidences, strict=True):
+            self._metrics.predictions.digits[digit].inc()
+            self._metrics.predictions.confidence.observe(confidence)
+
+    def time_encoding(self, started: float) -> None:
+        """Observe the seconds since `started` (perf_counter) as the time that a response took to encode."""
+        self._metrics.predictions.stages["encode"].observe(time.perf_counter() - started)
+
+
+def _respond(
+    route: Route[T],
+    prepared: Prepared,
+    finish: Callable[[T | Exception], Callable[[], None]],
+    classifier: Classifier,
+    found: Results | Exception,
+) -> Callable[[], None]:
+    response: T | Exception
+    try:
+        response = found if isinstance(found, Exception) else route.respond(prepared, classifier, found)
+    except Exception as error:  # noqa: BLE001 - whatever it is, this request gets an answer
+        response = error
+    return finish(response)
 
 
 async def in_time(work: Awaitable[T], seconds: float) -> T:
-    """What the work comes to; raises `DeadlineExceeded` when it takes longer."""
+    """Return what the work comes to; raises `DeadlineExceeded` when it takes longer."""
     try:
         async with asyncio.timeout(seconds):
             return await work
     except TimeoutError:
         raise DeadlineExceeded(f"The answer was not ready within {seconds:.3g} s.", limit=seconds) from None
-
-
-def _glance(picture: Picture) -> Glanced | None:
-    """What seems to be in MNIST's own form."""
-    if isinstance(picture, Numbers):
-        return prepare.glance(picture.rows)
-    return prepare.glance(read_small_grey(picture)) if isinstance(picture, bytes) else None
-
-
-def _joined(pictures: Sequence[Glanced | Prepared]) -> bytes:
-    """n·784 pixels."""
-    return b"".join([one.pixels if isinstance(one, Glanced) else one.pixels.tobytes() for one in pictures])
-
-
-def _raise_first(prepared: list[Prepared | ServiceError]) -> list[Prepared]:
-    """All of them, if none is an error."""
-    good = []
-    for item in prepared:
-        if isinstance(item, ServiceError):
-            raise item
-        good.append(item)
-    return good

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..model.artefact import Probabilities
-    from ..picture.decode import Pixels
+    from ..arrays import Pixels, Probabilities
 
 PATCH, STRIDE = 5, 2
 

@@ -1,7 +1,7 @@
-"""What one run of the model has answered, read off for all its pictures at once, and cut into each request's part.
+"""The results of one run of the model, read off for all its pictures at once, and cut into each request's part.
 
-In: the pictures of a run, and their probabilities. Out: `Answers`. For one picture NumPy's calls cost many times what
-they compute: so they are made once for a run, and only where somebody asks. It knows neither requests nor JSON.
+In: the probabilities of a run. Out: `Results`. For one picture NumPy's calls cost many times what they compute: so they
+are made once for a run, and only where somebody asks. It knows neither requests nor JSON.
 """
 
 from __future__ import annotations
@@ -12,23 +12,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..model.uncertainty import doubts
-from ..picture.mnist_format import in_mnist_form
 
 if TYPE_CHECKING:
-    from ..model.artefact import Probabilities
-    from ..picture.decode import Pixels
+    from ..arrays import Probabilities
 
 
 class Run:
-    """One run of the model: pictures uint8[n,1,28,28], and probabilities float32[n,10]."""
+    """One run of the model: probabilities float32[n,10], and what is read off them."""
 
-    def __init__(self, images: Pixels, probabilities: Probabilities) -> None:
-        self.images = images
+    def __init__(self, probabilities: Probabilities) -> None:
         self.probabilities = probabilities
 
     @cached_property
     def digits(self) -> list[int]:
-        """The most probable digit of each."""
+        """The most probable digit of each picture."""
         return self.probabilities.argmax(1).tolist()  # type: ignore[no-any-return]
 
     @cached_property
@@ -37,17 +34,12 @@ class Run:
         return np.maximum.reduce(self.probabilities, 1).tolist()  # type: ignore[no-any-return]
 
     @cached_property
-    def doubts(self) -> list[tuple[str, ...]]:
-        """The warnings that each answer deserves."""
+    def warnings(self) -> list[tuple[str, ...]]:
+        """The warnings that each picture's probabilities deserve."""
         return doubts(self.probabilities)
 
-    @cached_property
-    def in_mnist_form(self) -> list[bool]:
-        """Whether each picture that seemed to be in MNIST's own form is."""
-        return in_mnist_form(self.images[:, 0])
 
-
-class Answers(NamedTuple):
+class Results(NamedTuple):
     """The part of a run that is one request's."""
 
     run: Run
@@ -70,11 +62,6 @@ class Answers(NamedTuple):
         return self.run.confidences[self.start : self.stop]
 
     @property
-    def doubts(self) -> list[tuple[str, ...]]:
-        """The warnings that each answer deserves."""
-        return self.run.doubts[self.start : self.stop]
-
-    @property
-    def in_mnist_form(self) -> list[bool]:
-        """Whether each picture that seemed to be in MNIST's own form is."""
-        return self.run.in_mnist_form[self.start : self.stop]
+    def warnings(self) -> list[tuple[str, ...]]:
+        """The warnings that each picture's probabilities deserve."""
+        return self.run.warnings[self.start : self.stop]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..observability.requests import given_id
+from ..headers import given_id
 from .shadow import Shadow
 
 if TYPE_CHECKING:
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
-    from ..versions.canary import Comparison, Trial, Tripped
-    from ..versions.manager import Models
+    from ..versions.canary import CanaryTrial, Comparison, Tripped
+    from ..versions.manager import VersionManager
     from .batcher import Batcher
-    from .engine import Small
-    from .results import Answers
+    from .results import Results
 
     Headers = Iterable[tuple[bytes, bytes]]
+    # Takes the version that has answered, and its answers or what went wrong; returns what sends the response.
+    Done = Callable[[Classifier, Results | Exception], Callable[[], None]]
 
 log = logging.getLogger("service")
 
@@ -37,13 +38,13 @@ class Chosen(NamedTuple):
 
     classifier: Classifier
     served: Classifier  # answers where that one is the canary, and fails
-    trial: Trial | None  # that is under way
+    canary: CanaryTrial | None  # that is under way
 
 
-class Rollout:
+class Router:
     """Runs requests with the versions that are chosen for them."""
 
-    def __init__(self, models: Models, batcher: Batcher, metrics: Metrics) -> None:
+    def __init__(self, models: VersionManager, batcher: Batcher, metrics: Metrics) -> None:
         self._models = models
         self._batcher = batcher
         self._metrics = metrics
@@ -58,76 +59,66 @@ class Rollout:
 
         The id is the one in the headers, or the request's own `identity`.
         """
-        trial = self._models.trial
-        if trial is not None and trial.takes(given_id(headers) or identity):
-            return Chosen(trial.classifier, served, trial)
-        return Chosen(served, served, trial)
+        canary = self._models.canary
+        if canary is not None and canary.answers(given_id(headers) or identity):
+            return Chosen(canary.classifier, served, canary)
+        return Chosen(served, served, canary)
 
-    async def predict(self, chosen: Chosen, pixels: bytes) -> tuple[Classifier, Answers]:
-        """The version that has answered, and its answers to n·784 pixels."""
-        classifier, served, trial = chosen
-        if trial is None or classifier is served:
+    async def run(self, chosen: Chosen, pixels: bytes) -> tuple[Classifier, Results]:
+        """Return the version that has answered, and its answers to n·784 pixels."""
+        classifier, served, canary = chosen
+        if canary is None or classifier is served:
             return classifier, await self._batcher.predict(classifier, pixels)
         try:
-            found: Answers | Exception = await self._batcher.predict(classifier, pixels)
+            found: Results | Exception = await self._batcher.predict(classifier, pixels)
         except Exception as error:  # noqa: BLE001 - whatever it is, the request is not lost by it
             found = error
-        if self._failed(trial, found):
+        if self._failed(canary, found):
             return served, await self._batcher.predict(served, pixels)
         return classifier, found  # type: ignore[return-value]  # no error, or it would have failed
 
-    def submit(
-        self,
-        small: Small,
-        done: Callable[[Small, Answers | Exception], Callable[[], None] | None],
-        wanted: Callable[[], bool],
-    ) -> None:
-        """As `Batcher.submit`; `done` gets the request, too, with the version that has answered as the chosen one.
-
-        It returns what sends the answer; None where this is not the request's answer yet.
-        """
-        classifier, served, trial = small.chosen
-        if trial is None:
-            self._batcher.submit(classifier, small.pixels, functools.partial(done, small), wanted)
+    def submit(self, chosen: Chosen, pixels: bytes, done: Done, wanted: Callable[[], bool]) -> None:
+        """As `Batcher.submit`; `done` gets the version that has answered, too, and returns what sends the response."""
+        classifier, served, canary = chosen
+        if canary is None:
+            self._batcher.submit(classifier, pixels, functools.partial(done, classifier), wanted)
             return
 
-        def answered(by: Small, found: Answers | Exception) -> Callable[[], None] | None:
+        def answered(by: Classifier, found: Results | Exception) -> Callable[[], None]:
             send = done(by, found)
-            if send is not None:
-                self.compare(by.chosen, by.pixels)
+            self.compare(chosen, pixels)
             return send
 
-        def tried(found: Answers | Exception) -> Callable[[], None] | None:
-            if not self._failed(trial, found):
-                return answered(small, found)
-            instead = small._replace(chosen=Chosen(served, served, trial))
-            self._batcher.submit(served, small.pixels, functools.partial(answered, instead), wanted)
+        def tried(found: Results | Exception) -> Callable[[], None] | None:
+            if not self._failed(canary, found):
+                return answered(classifier, found)
+            self._batcher.submit(served, pixels, functools.partial(answered, served), wanted)
             return None
 
-        first = functools.partial(answered, small) if classifier is served else tried
-        self._batcher.submit(classifier, small.pixels, first, wanted)
+        first = functools.partial(answered, classifier) if classifier is served else tried
+        self._batcher.submit(classifier, pixels, first, wanted)
 
     def compare(self, chosen: Chosen, pixels: bytes) -> None:
         """This request has been answered: see what the other version says, if there is time."""
-        if chosen.trial is not None:
+        if chosen.canary is not None:
             images = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28)
-            self._shadow.offer(chosen.served, chosen.trial, images)
+            self._shadow.offer(chosen.served, chosen.canary, images)
 
-    def _failed(self, trial: Trial, found: Answers | Exception) -> bool:
+    def _failed(self, canary: CanaryTrial, found: Results | Exception) -> bool:
         """Whether the canary's run for a request came to nothing, which is held against it."""
         error = None
         if isinstance(found, Exception):
             error = found
         elif not np.isfinite(found.probabilities).all():
             error = ValueError("probabilities that are no numbers")
-        self._metrics.canary_requests["answered" if error is None else "failed"].inc()
-        self._judge(trial, trial.ran(error))
+        self._metrics.canary.requests["answered" if error is None else "failed"].inc()
+        self._judge(canary, canary.record_run(error))
         return error is not None
 
-    def _compared(self, trial: Trial, comparison: Comparison) -> None:
-        self._judge(trial, trial.compared(comparison))
+    def _compared(self, canary: CanaryTrial, comparison: Comparison) -> None:
+        self._judge(canary, canary.record_comparison(comparison))
 
-    def _judge(self, trial: Trial, tripped: Tripped | None) -> None:
-        if tripped is not None and self._models.roll_back(trial):
-            self._metrics.rollbacks[tripped.reason].inc()
-            log.error("the canary, version %s, is rolled back: %s", trial.told.number, tripped.sentence)
+    def _judge(self, canary: CanaryTrial, tripped: Tripped | None) -> None:
+        if tripped is not None and self._models.roll_back(canary):
+            self._metrics.canary.rollbacks[tripped.reason].inc()
+            log.error("the canary, version %s, is rolled back: %s", canary.spec.number, tripped.sentence)

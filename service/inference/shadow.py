@@ -21,11 +21,10 @@ from ..versions.canary import DIFFERENT, DOUBTED, FAILED, SAME, Comparison
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..model.artefact import Probabilities
+    from ..arrays import Pixels, Probabilities
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
-    from ..picture.decode import Pixels
-    from ..versions.canary import Trial
+    from ..versions.canary import CanaryTrial
     from .batcher import Batcher
 
 SHARE = 0.1  # of a worker's time
@@ -36,7 +35,7 @@ DELAY = 0.002  # seconds, in which an answer that has its probabilities gets ont
 class Shadow:
     """Compares some of the answered pictures; `judge` gets each comparison."""
 
-    def __init__(self, batcher: Batcher, metrics: Metrics, judge: Callable[[Trial, Comparison], None]) -> None:
+    def __init__(self, batcher: Batcher, metrics: Metrics, judge: Callable[[CanaryTrial, Comparison], None]) -> None:
         self._batcher = batcher
         self._metrics = metrics
         self._judge = judge
@@ -52,26 +51,26 @@ class Shadow:
             self._timer.cancel()
         self._thread.shutdown()
 
-    def offer(self, served: Classifier, trial: Trial, images: Pixels) -> None:
+    def offer(self, served: Classifier, canary: CanaryTrial, images: Pixels) -> None:
         """These pictures were answered: compare both versions on them, if there is time."""
         if self._busy or time.perf_counter() < self._rests_until:
-            self._metrics.shadow_dropped.inc()
+            self._metrics.canary.dropped.inc()
             return
         self._busy = True
-        self._timer = asyncio.get_running_loop().call_later(DELAY, self._begin, served, trial, images)
+        self._timer = asyncio.get_running_loop().call_later(DELAY, self._begin, served, canary, images)
 
-    def _begin(self, served: Classifier, trial: Trial, images: Pixels) -> None:
+    def _begin(self, served: Classifier, canary: CanaryTrial, images: Pixels) -> None:
         if self._batcher.wait() > PRESSED:
             self._busy = False
-            self._metrics.shadow_dropped.inc()
+            self._metrics.canary.dropped.inc()
             return
         self._canary_first = not self._canary_first
         run = asyncio.get_running_loop().run_in_executor(
-            self._thread, _compare, served, trial.classifier, images, self._canary_first
+            self._thread, _compare, served, canary.classifier, images, self._canary_first
         )
-        run.add_done_callback(functools.partial(self._ended, trial, time.perf_counter()))
+        run.add_done_callback(functools.partial(self._ended, canary, time.perf_counter()))
 
-    def _ended(self, trial: Trial, started: float, run: asyncio.Future[Comparison | None]) -> None:
+    def _ended(self, canary: CanaryTrial, started: float, run: asyncio.Future[Comparison | None]) -> None:
         now = time.perf_counter()
         self._busy = False
         self._rests_until = now + (now - started) * (1 / SHARE - 1)
@@ -79,11 +78,11 @@ class Shadow:
         if comparison is None:
             return
         for agreement in comparison.agreements:
-            self._metrics.shadow_answers[agreement].inc()
+            self._metrics.canary.agreements[agreement].inc()
         if FAILED not in comparison.agreements:
-            self._metrics.shadow_seconds["served"].observe(comparison.served_seconds)
-            self._metrics.shadow_seconds["canary"].observe(comparison.canary_seconds)
-            self._judge(trial, comparison)
+            self._metrics.canary.seconds["served"].observe(comparison.served_seconds)
+            self._metrics.canary.seconds["canary"].observe(comparison.canary_seconds)
+            self._judge(canary, comparison)
 
 
 def _compare(served: Classifier, canary: Classifier, images: Pixels, canary_first: bool) -> Comparison | None:

@@ -16,16 +16,10 @@ import orjson
 
 from ..errors import ModelError
 from ..system import files
-from ..versions import folder as versions
-from . import operators
+from . import layout, operators
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..picture.decode import Pixels
-
-    Probabilities = NDArray[np.float32]
+    from ..arrays import Pixels, Probabilities
 
 SCHEMA = "mnist-mlp/1"  # models/README.md tells what it holds
 # Of each file. A model of this size takes five times as much while it is checked, and twice for each worker after it.
@@ -62,14 +56,14 @@ class Artefact:
 
 def read(model_dir: Path, version: str = "latest") -> Artefact:
     """Read and check `model_dir/version`; `latest` is the highest number there. Raises `ModelError`."""
-    return checked(read_files(model_dir, version))
+    return check(read_files(model_dir, version))
 
 
 def read_files(model_dir: Path, version: str = "latest") -> Files:
     """Read the files of `model_dir/version`, which have the right checksums; raises `ModelError`."""
-    folder = model_dir / (version if version != versions.LATEST else str(versions.numbers(model_dir)[0]))
+    folder = model_dir / (version if version != layout.LATEST else str(layout.numbers(model_dir)[0]))
     try:
-        with files.opened(folder) as descriptor:
+        with files.open_folder(folder) as descriptor:
             found = Files(folder, *(_bytes(folder / name, limit, descriptor) for name, limit in LIMITS.items()))
     except NotADirectoryError:
         stands = "a symbolic link" if folder.is_symlink() else "something else"
@@ -82,13 +76,13 @@ def read_files(model_dir: Path, version: str = "latest") -> Files:
     return found
 
 
-def checked(found: Files) -> Artefact:
+def check(found: Files) -> Artefact:
     """What files say, whose operators are looked at first; raises `ModelError`."""
     operators.check(f"{found.folder}/model.onnx", found.model)
-    return opened(found)
+    return parse(found)
 
 
-def opened(found: Files) -> Artefact:
+def parse(found: Files) -> Artefact:
     """What files say that were checked already, maybe by another process; raises `ModelError`."""
     from . import golden  # noqa: PLC0415 - the parent of several workers does without NumPy
 

@@ -13,13 +13,11 @@ import selectors
 import signal
 import struct
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError, NotChecked
-from ..system import confinement
+from ..system import confinement, modules
 from . import artefact
 
 if TYPE_CHECKING:
@@ -35,8 +33,7 @@ PICTURES = 145  # the most of one run, where MNIST_MAX_IMAGES is less: of an exp
 GOOD = b"+"
 MAX_WORDS = 1000  # bytes of a verdict
 LENGTHS = struct.Struct("!QQQ")  # of card, model and golden batch, which follow
-ROOT = Path(__file__).parents[2]
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 def memory(max_images: int) -> int:
@@ -79,11 +76,11 @@ class Check:
                 handed.write(part)
             handed.seek(0)
             self._process = subprocess.Popen(  # noqa: S603 - this program's own module
-                [sys.executable, "-m", "service.model.check_process", *map(str, words)],
+                modules.command("model.check_process", *map(str, words)),
                 stdin=handed,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                cwd=ROOT,
+                cwd=modules.FOLDER,
                 env=confinement.environment(),
             )
 
@@ -126,7 +123,7 @@ class Check:
                     raise ModelError(
                         f"{self._folder}: expected a model that is checked in {SECONDS:g} s, found that it takes longer"
                     )
-                if selector.select(LOOK_SECONDS):
+                if selector.select(POLL_SECONDS):
                     piece = os.read(self._process.stdout.fileno(), MAX_WORDS - len(words))
                     if not piece:
                         break

@@ -22,8 +22,8 @@ from . import artefact, cost_curve
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..picture.decode import Pixels
-    from .artefact import Artefact, Probabilities
+    from ..arrays import Pixels, Probabilities
+    from .artefact import Artefact
 
 # Kernels differ from CPU to CPU in the last bits of float32; a wrong graph differs in the first digits.
 GOLDEN_TOLERANCE = 1e-3

@@ -14,8 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..picture.decode import Pixels
-    from .artefact import Probabilities
+    from ..arrays import Pixels, Probabilities
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ROUNDS = 3  # the cheapest is taken
@@ -32,7 +31,11 @@ class Costs:
         self._seconds: list[float] = seconds.tolist()  # by number of pictures
 
     def __str__(self) -> str:
-        return ", ".join(f"{size}: {self.seconds(size) * 1e3:.3g}" for size in SIZES)
+        return ", ".join(f"{size}: {seconds * 1e3:.3g}" for size, seconds in self.by_size().items())
+
+    def by_size(self) -> dict[int, float]:
+        """Return the seconds of one run, by its number of pictures."""
+        return {size: self.seconds(size) for size in SIZES}
 
     def seconds(self, pictures: int) -> float:
         """Of one run with so many pictures; of several runs, where it is more than were measured."""

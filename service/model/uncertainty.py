@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .artefact import Probabilities
+    from ..arrays import Probabilities
 
 # What is no digit gets even probabilities (Hendrycks et al. 2019, arXiv 1812.04606), and what is halfway gets a share
 # of them: ten times the least probability is the share of "none" in the answer. A clear digit's is below a millionth.

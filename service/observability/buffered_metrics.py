@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 DELAY = 0.005  # seconds: far below any scrape interval, and many requests long under load
 
 
-class _Tally(Protocol):
+class _Buffered(Protocol):
     def flush(self) -> None:
         """Hand over what is new."""
 
 
-class Book:
+class BufferedMetrics:
     """Which tallies have something new; hands it all over after `DELAY`, or at once where no event loop runs."""
 
     def __init__(self) -> None:
-        self._changed: list[_Tally] = []
+        self._changed: list[_Buffered] = []
 
-    def note(self, tally: _Tally) -> None:
+    def add_changed(self, metric: _Buffered) -> None:
         """This one has something new, the first since it was flushed."""
-        self._changed.append(tally)
+        self._changed.append(metric)
         if len(self._changed) == 1:
             try:
                 asyncio.get_running_loop().call_later(DELAY, self.flush)
@@ -44,15 +44,15 @@ class Book:
     def flush(self) -> None:
         """Hand all over now."""
         changed, self._changed = self._changed, []
-        for tally in changed:
-            tally.flush()
+        for metric in changed:
+            metric.flush()
 
 
-class Count:
+class BufferedCounter:
     """A counter's child."""
 
-    def __init__(self, book: Book, child: Counter) -> None:
-        self._book = book
+    def __init__(self, buffered: BufferedMetrics, child: Counter) -> None:
+        self._buffered = buffered
         self._child = child
         self._new = 0.0
 
@@ -61,7 +61,7 @@ class Count:
         first = not self._new
         self._new += amount
         if first:
-            self._book.note(self)
+            self._buffered.add_changed(self)
 
     def flush(self) -> None:
         """Hand over what is new."""
@@ -69,11 +69,11 @@ class Count:
         self._child.inc(new)
 
 
-class Level:
+class BufferedGauge:
     """A gauge's child."""
 
-    def __init__(self, book: Book, child: Gauge) -> None:
-        self._book = book
+    def __init__(self, buffered: BufferedMetrics, child: Gauge) -> None:
+        self._buffered = buffered
         self._child = child
         self._value = 0.0
         self._noted = False
@@ -83,7 +83,7 @@ class Level:
         self._value = value
         if not self._noted:
             self._noted = True
-            self._book.note(self)
+            self._buffered.add_changed(self)
 
     def inc(self) -> None:
         """One more than before."""
@@ -99,11 +99,11 @@ class Level:
         self._child.set(self._value)
 
 
-class Spread:
+class BufferedHistogram:
     """A histogram's child."""
 
-    def __init__(self, book: Book, child: BulkHistogram, bounds: Sequence[float]) -> None:
-        self._book = book
+    def __init__(self, buffered: BufferedMetrics, child: BulkHistogram, bounds: Sequence[float]) -> None:
+        self._buffered = buffered
         self._child = child
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
@@ -116,7 +116,7 @@ class Spread:
         self._sum += value
         if not self._noted:
             self._noted = True
-            self._book.note(self)
+            self._buffered.add_changed(self)
 
     def flush(self) -> None:
         """Hand over what is new."""

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 
+from .labels import INFERENCE_ROUTES, RESULTS, STAGES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from prometheus_client import Metric
 
-INFERRING = ("/infer", "/ModelInfer", "/ModelStreamInfer", "/predict", "/predictions/{model}")  # ends of routes
-RESULTS = ("success", "failure")
-STAGES = ("decode", "queue", "inference", "encode")
 # What scrapers ask for. A version that anybody may invent would be a text of its own, with work of its own.
 KINDS = ("text/plain", "application/openmetrics-text")
 ESCAPINGS = ("allow-utf-8", "underscores", "dots", "values")
@@ -62,7 +61,8 @@ def totals(metrics: Iterable[Metric]) -> dict[str, tuple[int, int]]:
     def total(name: str, **labels: str) -> float:
         return sum(s.value for s in samples if s.name == f"mnist_{name}" and labels.items() <= s.labels.items())
 
-    asked = [s for s in samples if s.name == "mnist_http_requests_total" and s.labels["route"].endswith(INFERRING)]
+    requests = [sample for sample in samples if sample.name == "mnist_http_requests_total"]
+    asked = [sample for sample in requests if sample.labels["route"].endswith(INFERENCE_ROUTES)]
     answered = dict.fromkeys(RESULTS, 0)
     for sample in asked:
         answered[result_of(sample.labels["code"])] += int(sample.value)

@@ -1,212 +1,61 @@
-"""Every metric, declared once, with its labels and buckets; and all of them together, for who makes something of them.
+"""All metrics of the service, each declared once; and their values over all workers, for scrapes.
 
-In: what the other modules observe. Out: the metrics, right over all workers. It watches and decides nothing.
+In: what the other rooms count and measure. Out: every metric, summed over all workers. It decides nothing.
 
-With one worker the numbers live in memory. With several, `prometheus_client` keeps them in files that every worker
-writes and the scrape adds up (`service.observability.shared_metrics`); `PROMETHEUS_MULTIPROC_DIR` (set by
-`service.__main__` before this module is imported) says where. A dead worker's counters stay in the sum, so that
-counters never go backwards; its gauges leave it.
+With one worker, values stay in its memory. With several workers, `prometheus_client` keeps them in files that each
+worker writes and a scrape adds up (`service.observability.shared_metrics`). `PROMETHEUS_MULTIPROC_DIR` names their
+folder; the start of the service sets it before it imports this module. A dead worker's counters stay in the sum, so
+that counters never decrease; its gauges leave it.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
 
-from ..model.cost_curve import SIZES
-from ..versions.canary import AGREEMENTS, REASONS
 from . import shared_metrics
-from .buffered_metrics import Book, BulkHistogram, Count, Level, Spread
-from .exposition import INFERRING, RESULTS, STAGES, result_of
+from .buffered_metrics import BufferedMetrics
+from .declarations import Declarations
+from .model_metrics import CanaryMetrics, ModelMetrics
+from .prediction_metrics import PredictionMetrics
+from .request_metrics import KeyMetrics, RequestMetrics
 from .scrapes import Scrapes
+from .worker_metrics import WorkerMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from prometheus_client import Metric
 
-    from ..errors import ServiceError
-    from ..model.classifier import Classifier
-    from ..versions.canary import Trial
-
     Result = TypeVar("Result")
-
-# Seconds, from a small model's 50 µs to the default time to answer; the objectives 1, 10 and 100 ms are edges.
-SECONDS = (50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1, 2.5, 10)
-BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
-CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
-INK = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1)
-POLARITIES = ("light_on_dark", "dark_on_light")
-REJECTIONS = ("malformed", "not_a_picture", "too_large", "unusable")
-SHED = ("overloaded", "deadline_exceeded")
-CUT = ("slow", "full")
-READER_ENDS = ("time", "lost")
-KEY_RESULTS = ("accepted", "forbidden", "limited")
-NO_KEY = "-"  # in the place of a key's name, which cannot be this
 
 
 class Metrics:
-    """The service's metrics; children with known labels are bound beforehand, and so exist as zeros."""
+    """The service's metrics, by what they measure."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"mnist_{name}", text, labels, registry=registry)
-
-        def gauge(name: str, text: str, *labels: str, over_workers: str) -> Gauge:
-            return Gauge(f"mnist_{name}", text, labels, registry=registry, multiprocess_mode=over_workers)  # type: ignore[arg-type]
-
-        def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> BulkHistogram:
-            return BulkHistogram(f"mnist_{name}", text, labels, registry=registry, buckets=buckets)
-
-        def counts(one: Counter, names: Iterable[str]) -> dict[str, Count]:
-            return {name: Count(self.book, one.labels(name)) for name in names}
-
-        self.book = Book()
-        self._scrapes = Scrapes(functools.partial(_over_workers, registry))
-        self._served: list[tuple[str, str, str]] = []
-
-        self._build_info = gauge(
-            "build_info",
-            "Always 1; the labels say what runs.",
-            "version",
-            "model_version",
-            "model_sha256",
-            over_workers="livemax",
-        )
-        self._requests = counter(
-            "http_requests_total", "Requests answered, by route template.", "route", "method", "code"
-        )
-        self._duration = histogram("http_request_duration_seconds", "From request line to last byte.", "route")
-        self.in_progress = Level(
-            self.book, gauge("http_requests_in_progress", "Requests being answered.", over_workers="livesum")
-        )
-        stage = histogram("stage_duration_seconds", "Time of one stage of a prediction.", "stage")
-        self.stages = {name: Spread(self.book, stage.labels(name), SECONDS) for name in STAGES}
-        batch_size = histogram("batch_size", "Pictures in one run of the model.", buckets=BATCHES)
-        self.batch_size = Spread(self.book, batch_size, BATCHES)
-        self._batch_cost = gauge(
-            "batch_cost_seconds",
-            "CPU time of one run of the served model, measured when it was loaded.",
-            "size",
-            over_workers="livemax",
-        )
-        self._inference_seconds = counts(
-            counter("inference_request_seconds_total", "Time of requests with pictures, by how they ended.", "result"),
-            RESULTS,
-        )
-        self.run_seconds = Count(
-            self.book,
-            counter("inference_run_seconds_total", "Time of runs of the model, once for each request in them."),
-        )
-        last = gauge(
-            "last_inference_timestamp_seconds", "When the model last ran, Unix time; 0: never.", over_workers="max"
-        )
-        self.last_inference = Level(self.book, last)
-        self.queue_depth = Level(
-            self.book, gauge("queue_depth", "Pictures waiting for the model.", over_workers="livesum")
-        )
-        digits = counts(counter("predictions_total", "Digits answered.", "digit"), map(str, range(10)))
-        self.digits = list(digits.values())
-        confidence = histogram("prediction_confidence", "Probability of the answered digit.", buckets=CONFIDENCES)
-        self.confidence = Spread(self.book, confidence, CONFIDENCES)
-        ink_ratio = histogram("input_ink_ratio", "Share of a picture's pixels that are ink.", buckets=INK)
-        self.ink_ratio = Spread(self.book, ink_ratio, INK)
-        self.polarities = counts(
-            counter("input_polarity_total", "Pictures by what their ink is like.", "polarity"), POLARITIES
-        )
-        self.rejected = counts(counter("rejected_images_total", "Pictures refused.", "reason"), REJECTIONS)
-        self.shed = counts(counter("shed_requests_total", "Requests given up to protect the others.", "reason"), SHED)
-        self.connections = Level(self.book, gauge("connections", "Open HTTP connections.", over_workers="livesum"))
-        self.cut = counts(counter("connections_cut_total", "Connections closed on their clients.", "reason"), CUT)
-        self.reader_ends = counts(counter("reader_ends_total", "Readers that ended with a job.", "reason"), READER_ENDS)
-        self.dropped_lines = counter("log_lines_dropped_total", "Log lines that nobody read in time.")
-        self._by_key = counter("key_requests_total", "Requests by whose API key they had.", "key", "result")
-        self.key_refusals = {
-            result: Count(self.book, self._by_key.labels(NO_KEY, result)) for result in ("missing", "unknown")
-        }
-        self.keys_unreadable = Level(
-            self.book, gauge("api_keys_unreadable", "1: the file of API keys cannot be read.", over_workers="livemax")
-        )
-        self._model_loaded = gauge(
-            "model_load_timestamp_seconds", "When the served model was loaded, Unix time.", over_workers="livemax"
-        )
-        self.reloads = counts(counter("model_reloads_total", "Loads of a model version.", "result"), RESULTS)
-        self._canary_version = gauge("canary_version", "Version that is tried; 0: none.", over_workers="livemax")
-        self._canary_percent = gauge(
-            "canary_percent", "Percent of the requests that the canary answers.", over_workers="livemax"
-        )
-        self._missing = gauge(
-            "model_missing_version",
-            "Version that is named and not there, by what names it; 0: none.",
-            "named_by",
-            over_workers="livemax",
-        )
-        self.canary_requests = counts(
-            counter("canary_requests_total", "Answers that the canary was to give.", "result"), ("answered", "failed")
-        )
-        self.rollbacks = counts(counter("canary_rollbacks_total", "Canaries stopped by a guard.", "reason"), REASONS)
-        self.shadow_answers = counts(
-            counter("shadow_answers_total", "Pictures that both versions were asked.", "agreement"), AGREEMENTS
-        )
-        shadow_seconds = histogram("shadow_inference_seconds", "Time of a run in a comparison.", "version")
-        self.shadow_seconds = {
-            name: Spread(self.book, shadow_seconds.labels(name), SECONDS) for name in ("served", "canary")
-        }
-        self.shadow_dropped = Count(
-            self.book, counter("shadow_dropped_total", "Requests that were not compared, to leave time for others.")
-        )
+        self.buffered = BufferedMetrics()
+        declare = Declarations(registry, self.buffered)
+        self.requests = RequestMetrics(declare)
+        self.keys = KeyMetrics(declare)
+        self.predictions = PredictionMetrics(declare)
+        self.model = ModelMetrics(declare)
+        self.canary = CanaryMetrics(declare)
+        self.worker = WorkerMetrics(declare)
+        self._scrapes = Scrapes(functools.partial(_collect, registry))
 
     async def scrape(self, make: Callable[[Iterable[Metric]], Result]) -> Result:
-        """What this makes of all workers' metrics; raises `Overloaded` where too many ask."""
-        self.book.flush()
+        """Return what `make` makes of all workers' metrics; raises `Overloaded` where too many scrape."""
+        self.buffered.flush()
         return await self._scrapes.ask(make)
-
-    def serves(self, version: str, classifier: Classifier | None) -> None:
-        """This is what answers from now on."""
-        for labels in self._served:
-            self._build_info.labels(*labels).set(0)
-        self._served = []
-        if classifier is not None:
-            self._served = [(version, classifier.version, classifier.sha256)]
-            self._build_info.labels(*self._served[0]).set(1)
-            self._model_loaded.set(time.time())
-            for size in SIZES:
-                self._batch_cost.labels(str(size)).set(classifier.costs.seconds(size))
-            self.reloads["success"].inc()
-
-    def tries(self, trial: Trial | None) -> None:
-        """This is what is tried from now on."""
-        self._canary_version.set(0 if trial is None else int(trial.classifier.version))
-        self._canary_percent.set(0 if trial is None else trial.percent)
-
-    def misses(self, missing: dict[str, int]) -> None:
-        """These versions are named, and not there."""
-        for name, number in missing.items():
-            self._missing.labels(name).set(number)
-
-    def of_key(self, name: str) -> dict[str, Count]:
-        """The counts of requests with the key of this name."""
-        return {result: Count(self.book, self._by_key.labels(name, result)) for result in KEY_RESULTS}
-
-    def of_requests(self, route: str, method: str, status: int) -> tuple[Count, Spread, Count | None]:
-        """The count and the duration of requests with these labels; and their time, if they have pictures."""
-        requests = Count(self.book, self._requests.labels(route, method, str(status)))
-        seconds = self._inference_seconds[result_of(str(status))] if route.endswith(INFERRING) else None
-        return requests, Spread(self.book, self._duration.labels(route), SECONDS), seconds
-
-    def count_shed(self, error: ServiceError) -> None:
-        """A request was refused with this error: was it given up to protect the others?"""
-        if error.reason in self.shed:
-            self.shed[error.reason].inc()
 
 
 def registry() -> CollectorRegistry:
-    """A registry for one worker's metrics; with one worker it also tells memory, CPU and descriptors."""
+    """Return a registry for one worker's metrics; a single worker's has memory, CPU and descriptors too."""
     collectors = CollectorRegistry()
     if folder := os.environ.get(shared_metrics.ENVIRONMENT):
         shared_metrics.join(Path(folder))
@@ -215,8 +64,8 @@ def registry() -> CollectorRegistry:
     return collectors
 
 
-def _over_workers(own: CollectorRegistry) -> list[Metric]:
-    """The metrics of all workers, without versions that answer no more, which stay as zeros with several workers."""
+def _collect(own: CollectorRegistry) -> list[Metric]:
+    """Return the metrics of all workers, without versions that serve no more: shared files keep those as zeros."""
     folder = shared_metrics.joined()
     if folder is None:
         found = list(own.collect())

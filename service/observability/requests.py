@@ -1,8 +1,7 @@
-"""Watches every request and gives it an id: the one middleware, and what the fast path shares with it.
+"""Observe requests: give each an id, count and time it, and write a sampled share to the access log.
 
-In: ASGI messages. Out: the same, with `X-Request-ID` on the answer; metrics by route template; and for a sampled share
-of requests a line in the access log. It changes no answer, and gives that of a request that was refused before its turn
-came, which costs less so than by the app's exceptions.
+In: the beginning and the end of each request, from the ASGI middleware here and from the other drivers. Out:
+`X-Request-ID` on the response, metrics by route template, and log lines. It changes nothing else of a response.
 """
 
 from __future__ import annotations
@@ -11,74 +10,66 @@ import itertools
 import logging
 import os
 import random
-import re
 import time
 from typing import TYPE_CHECKING
 
-from starlette.requests import Request
-
-from ..access.proxies import TrustedProxies
-from ..connection import problems
+from ..headers import given_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from ..errors import ServiceError
-    from .buffered_metrics import Count, Spread
     from .metrics import Metrics
+    from .request_metrics import RouteMetrics
 
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+    Headers = Iterable[tuple[bytes, bytes]]
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 access_log = logging.getLogger("service.access")
 
 
-def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The id that the client gave, if it is one."""
-    for name, value in headers:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return value.decode()
-    return None
-
-
 class Observer:
-    """Ids, metrics and log lines of requests; `routes` are the templates that exist, with their methods."""
+    """Ids, metrics and log lines of requests."""
 
     def __init__(
         self,
         metrics: Metrics,
         routes: Iterable[tuple[str, str]],
         access_log_share: float,
-        trusted_proxies: str | None = None,
+        client_of: Callable[[str | None, Headers], str | None] = lambda peer, _: peer,
     ) -> None:
+        """`routes` are the templates that exist, with their methods; `client_of` finds a request's client, by the
+        connection's peer and the headers.
+        """
         self._metrics = metrics
-        self._proxies = TrustedProxies(trusted_proxies)
+        self._client_of = client_of
         self._share = access_log_share
-        # An id is cheap and unique: a random start for each process, then a count.
+        # Cheap and unique ids: a random prefix for each process, then a count.
         self._prefix = os.urandom(6).hex()
         self._count = itertools.count()
-        self._bound: dict[tuple[str, str, int], tuple[Count, Spread, Count | None]] = {}
+        self._bound: dict[tuple[str, str, int], RouteMetrics] = {}
         self.expect(routes)
 
     def expect(self, routes: Iterable[tuple[str, str]]) -> None:
-        """These exist too: they are exported as zeros."""
+        """Export these routes as zeros too."""
         for route, method in routes:
             self._children(route, method, 200)
 
-    def request_id(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """The id that the client gave, if it is one, or a new one."""
+    def request_id(self, headers: Headers) -> bytes:
+        """Return the id that the client gave, if it has the form of one, or else a new one."""
         given = given_id(headers)
         return (given or f"{self._prefix}-{next(self._count):x}").encode()
 
     def begin(self) -> None:
-        """A request has come."""
-        self._metrics.in_progress.inc()
+        """Count a request that begins."""
+        self._metrics.requests.in_progress.inc()
 
     def shed(self, error: ServiceError) -> None:
-        """A request is refused to protect the others."""
-        self._metrics.count_shed(error)
+        """Count a refused request, if its error protects the others."""
+        self._metrics.requests.count_shed(error)
 
     def end(
         self,
@@ -88,11 +79,11 @@ class Observer:
         seconds: float,
         *,
         request_id: bytes,
-        client: str | None,
-        headers: Iterable[tuple[bytes, bytes]] = (),
+        peer: str | None,
+        headers: Headers = (),
     ) -> None:
-        """A request has been answered, or its connection is gone; `client` is whom that leads to."""
-        self._metrics.in_progress.dec()
+        """Count a request that was answered, or whose connection is gone; `peer` is the connection's other end."""
+        self._metrics.requests.in_progress.dec()
         requests, duration, inferring = self._children(route, method, status)
         requests.inc()
         duration.observe(seconds)
@@ -105,19 +96,19 @@ class Observer:
                 "route": route,
                 "status": status,
                 "ms": round(seconds * 1e3, 3),
-                "client": self._proxies.client(client, headers),
+                "client": self._client_of(peer, headers),
             }
             access_log.info("request", extra={"fields": fields})
 
-    def _children(self, route: str, method: str, status: int) -> tuple[Count, Spread, Count | None]:
-        """The metrics of these labels: looked up once, since that costs more than counting."""
+    def _children(self, route: str, method: str, status: int) -> RouteMetrics:
+        """Return the metrics of these labels. They are kept: finding them costs more than counting."""
         key = (route, method, status)
         if key not in self._bound:
-            self._bound[key] = self._metrics.of_requests(route, method, status)
+            self._bound[key] = self._metrics.requests.of_route(route, method, status)
         return self._bound[key]
 
 
-class Observe:
+class ObserverMiddleware:
     """Plain ASGI middleware that lets an `Observer` see every request."""
 
     def __init__(self, app: ASGIApp, observer: Observer) -> None:
@@ -125,7 +116,7 @@ class Observe:
         self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request through the app."""
+        """Pass one request on to the app."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -142,15 +133,11 @@ class Observe:
 
         self._observer.begin()
         try:
-            app = self._app
-            if (error := scope.get("refusal")) is not None:
-                app = problems.refusal(Request(scope), error)
-                self._observer.shed(error)
-            await app(scope, receive, send_observed)
+            await self._app(scope, receive, send_observed)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in METHODS else "other"
-            client = scope["client"][0] if scope.get("client") else None
+            peer = scope["client"][0] if scope.get("client") else None
             seconds, headers = time.perf_counter() - started, scope["headers"]
             end = self._observer.end
-            end(route, method, status, seconds, request_id=request_id, client=client, headers=headers)
+            end(route, method, status, seconds, request_id=request_id, peer=peer, headers=headers)

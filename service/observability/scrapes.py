@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
     Make = Callable[[Iterable[Metric]], Result]
 
-MOST = 128  # that wait at once
-SHARE = 0.1  # of the time
+MAX_WAITING = 128  # that wait at once
+MAX_CPU_SHARE = 0.1  # of the time
 ANSWER_SECONDS = 0.0003  # that each answer takes in the event loop, beside what it is made of
 
 
@@ -39,8 +39,10 @@ class Scrapes:
 
     async def ask(self, make: Make[Result]) -> Result:
         """What this makes of the metrics as they are now, or a little later; raises `Overloaded`."""
-        if len(self._waiting) >= MOST:
-            raise Overloaded(f"{MOST} requests wait for the metrics, which is the limit.", limit=MOST, retry_after_s=1)
+        if len(self._waiting) >= MAX_WAITING:
+            raise Overloaded(
+                f"{MAX_WAITING} requests wait for the metrics; that is the limit.", limit=MAX_WAITING, retry_after_s=1
+            )
         made: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((make, made))
         if self._work is None:
@@ -52,7 +54,7 @@ class Scrapes:
             asked, self._waiting = self._waiting, []
             began = time.monotonic()
             seconds = await self._answer(asked)
-            await asyncio.sleep(began + seconds / SHARE - time.monotonic())
+            await asyncio.sleep(began + seconds / MAX_CPU_SHARE - time.monotonic())
         self._work = None
 
     async def _answer(self, asked: list[tuple[Make[Any], asyncio.Future[Any]]]) -> float:

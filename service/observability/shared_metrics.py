@@ -37,7 +37,7 @@ ENVIRONMENT = "PROMETHEUS_MULTIPROC_DIR"  # where prometheus_client writes its f
 WORKER, TOTAL, JOINING, UNFINISHED = "worker-", "total-", ".worker-", ".total-"
 INCLUDED = "included"
 # How the numbers of workers that have ended go on, by the beginnings of their files' names; the others end with them.
-KEPT: dict[str, Callable[[float, float], float]] = {
+MERGE_FUNCTIONS: dict[str, Callable[[float, float], float]] = {
     "counter": operator.add,
     "histogram": operator.add,
     "gauge_max": max,
@@ -117,7 +117,7 @@ def fold(folder: Path) -> None:
 def _add(folder: Path, ended: list[Path], total: int) -> None:
     """Make the next total."""
     made = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
-    for kind in KEPT:
+    for kind in MERGE_FUNCTIONS:
         parts = [folder / f"{TOTAL}{total}", *ended]
         _write(made / f"{kind}_0.db", _sum(kind, [path for part in parts for path in part.glob(f"{kind}_*.db")]))
     (made / INCLUDED).write_text("\n".join(path.name for path in ended))
@@ -128,7 +128,7 @@ def _sum(kind: str, paths: list[Path]) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for path in paths:
         for key, number, _, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
-            numbers[key] = KEPT[kind](numbers[key], number) if key in numbers else number
+            numbers[key] = MERGE_FUNCTIONS[kind](numbers[key], number) if key in numbers else number
     return numbers
 
 

@@ -1,4 +1,6 @@
-"""Turn somebody's picture into the network's input: decode it, find the digit, bring it into MNIST's format.
+"""Turn a picture into the network's input: decode it, find the digit, bring it into MNIST's format.
 
-In: bytes of a PNG or JPEG. Out: `uint8[28, 28]`, light ink on dark. It knows neither requests nor the model.
+In: the bytes of a PNG or JPEG that a client sent, or grey pixels. Out: a `PreparedImage` (`uint8[28, 28]`, light ink on
+dark), or an error that says why there is none. It knows neither requests nor the model: of the service it imports
+`service.arrays` and `service.errors` alone.
 """

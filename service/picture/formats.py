@@ -1,6 +1,6 @@
-"""A file's first bytes → the format that they are of: PNG and JPEG, which are read here, or what people send instead.
+"""File formats by their first bytes: PNG and JPEG, which are supported, and others that people send instead.
 
-In: bytes. Out: whether they begin as a picture that is read, or the error that names what they are. It decodes nothing.
+In: bytes. Out: whether they begin as a PNG or JPEG, or the error that names their format. It does not decode.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _OTHERS = {
 _PATTERNS = {name: re.compile(pattern, re.DOTALL) for name, pattern in _OTHERS.items()}
 
 
-def is_read(data: bytes | bytearray) -> bool:
-    """Whether these bytes begin as a PNG or a JPEG."""
+def is_supported(data: bytes | bytearray) -> bool:
+    """Whether bytes begin as a PNG or a JPEG."""
     return data.startswith((PNG, JPEG))
 
 
-def refusal(data: bytes) -> NotAPicture | None:
-    """The error that names another format that people know; None for bytes of none."""
+def unsupported(data: bytes) -> NotAPicture | None:
+    """Return the error that names a known format; None where the format is unknown."""
     for name, pattern in _PATTERNS.items():
         if pattern.match(data):
             return NotAPicture(f"This is {name}, which is not read here; convert it to PNG or JPEG.")

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from ..connection.connections import Connections
     from ..connection.drain import Drain
-    from .connection_counts import Shares
+    from .connection_counts import ConnectionCounts
 
-AT_ONCE = 16  # connections in one turn of the event loop
-PATIENCE = 0.002  # seconds for another worker to come and take what is there
-INSTEAD = 4  # connections that are taken then, at most, where it has not come
-REST = 0.1  # seconds after the system has refused a connection
-KEPT = 8  # descriptors that connections leave to whatever else must open a file
+ACCEPTS_PER_TURN = 16  # connections in one turn of the event loop
+YIELD_SECONDS = 0.002  # seconds for another worker to come and take what is there
+MAX_OVERRIDES = 4  # connections that are taken then, at most, where it has not come
+REFUSED_PAUSE_SECONDS = 0.1  # seconds after the system has refused a connection
+RESERVED_DESCRIPTORS = 8  # descriptors that connections leave to whatever else must open a file
 
 log = logging.getLogger("service")
 
@@ -36,28 +36,28 @@ class Acceptor:
         self,
         listener: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
-        shares: Shares,
+        counts: ConnectionCounts,
         connections: Connections,
         drain: Drain,
     ) -> None:
         self._listener = listener
         self._protocol = protocol
-        self._shares = shares
+        self._counts = counts
         self._connections = connections
         self._drain = drain
         self._loop = asyncio.get_running_loop()
-        self._coming: set[asyncio.Task[None]] = set()  # connections that are taken, and have not begun
+        self._starting: set[asyncio.Task[None]] = set()  # connections that are taken, and have not begun
         self._pause: asyncio.TimerHandle | None = None
         self._left_at: int | None = None  # what another one had, when connections were last left to it
-        self._most = 1  # that are taken although another one has fewer, which does not come
-        self._last_descriptor = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - KEPT
+        self._overrides = 1  # that are taken although another one has fewer, which does not come
+        self._last_descriptor = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS
         listener.setblocking(False)
-        self._shares.tell(0)
+        self._counts.publish(0)
         self._listen()
 
     def close(self) -> None:
         """Take no more."""
-        self._shares.end()
+        self._counts.withdraw()
         self._loop.remove_reader(self._listener.fileno())
         if self._pause is not None:
             self._pause.cancel()
@@ -71,39 +71,39 @@ class Acceptor:
 
     def _ready(self) -> None:
         """Connections wait: take them, as long as nobody has fewer; the last before the end, in any case."""
-        for _ in range(AT_ONCE):
-            fewest = None if self._drain.closing.is_set() else self._shares.fewest()
+        for _ in range(ACCEPTS_PER_TURN):
+            fewest = None if self._drain.closing.is_set() else self._counts.fewest()
             if fewest is not None and self._count() > fewest + fewest // 8:
-                self._leave(fewest)
+                self._yield_to_other(fewest)
                 return
-            if not self._take():
+            if not self._accept_one():
                 return
 
-    def _leave(self, fewest: int) -> None:
+    def _yield_to_other(self, fewest: int) -> None:
         """Leave them to the one that has the fewest, for a while: it may be busy, or gone."""
-        self._most = min(2 * self._most, INSTEAD) if fewest == self._left_at else 1
+        self._overrides = min(2 * self._overrides, MAX_OVERRIDES) if fewest == self._left_at else 1
         self._left_at = fewest
-        self._rest(PATIENCE, self._go_on)
+        self._pause_accepting(YIELD_SECONDS, self._resume)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """Take some of what is there still, where it did not come."""
         self._listen()
-        if self._shares.fewest() == self._left_at:
-            for _ in range(self._most):
-                if not self._take():
+        if self._counts.fewest() == self._left_at:
+            for _ in range(self._overrides):
+                if not self._accept_one():
                     return
 
-    def _rest(self, seconds: float, then: Callable[[], None]) -> None:
+    def _pause_accepting(self, seconds: float, then: Callable[[], None]) -> None:
         self._loop.remove_reader(self._listener.fileno())
         self._pause = self._loop.call_later(seconds, then)
 
     def _count(self) -> int:
         """How many this worker has; told to the others."""
-        count = self._connections.count + len(self._coming)
-        self._shares.tell(count)
+        count = self._connections.count + len(self._starting)
+        self._counts.publish(count)
         return count
 
-    def _take(self) -> bool:
+    def _accept_one(self) -> bool:
         """Take one connection; False where there is none, or no more can be had for now."""
         try:
             connection, _ = self._listener.accept()
@@ -111,15 +111,15 @@ class Acceptor:
             return False
         except OSError as error:
             log.error("a connection cannot be taken: %s", error)
-            self._rest(REST, self._listen)
+            self._pause_accepting(REFUSED_PAUSE_SECONDS, self._listen)
             return False
         task = self._loop.create_task(self._begin(connection))
-        self._coming.add(task)
-        task.add_done_callback(self._coming.discard)
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
         self._count()
         if connection.fileno() < self._last_descriptor:  # the lowest that was free
             return True
-        self._rest(PATIENCE, self._listen)  # for those that made room to be closed
+        self._pause_accepting(YIELD_SECONDS, self._listen)  # for those that made room to be closed
         return False
 
     async def _begin(self, connection: socket.socket) -> None:

@@ -1,7 +1,7 @@
 """How many connections each worker has, for the others to see.
 
 In: the workers that there are, from their parent; how many connections it has, from each worker. Out: the fewest that
-another one has. The numbers lie in memory that they share (`service.system.shared_memory`). It knows neither sockets
+another one has. The numbers lie in memory that they share (`service.system.memory`). It knows neither sockets
 nor requests.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from os import getpid
 from typing import TYPE_CHECKING
 
-from ..system import shared_memory
+from ..system import memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, MutableSequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _NONE = -1  # in the place of a count: it takes no connections yet
 
 
-class Shares:
+class ConnectionCounts:
     """A place for each worker; a process alone has none, and nobody to share with."""
 
     def __init__(self, workers: int, descriptor: int | None = None) -> None:
@@ -28,31 +28,31 @@ class Shares:
         self.descriptor = descriptor
         if workers > 1:
             new = descriptor is None
-            self.descriptor = shared_memory.create(2 * workers) if descriptor is None else descriptor
-            numbers = shared_memory.numbers(self.descriptor)
+            self.descriptor = memory.share_numbers(2 * workers) if descriptor is None else descriptor
+            numbers = memory.shared_numbers(self.descriptor)
             self._pids, self._counts = numbers[:workers], numbers[workers:]
             if new:
-                for place in range(workers):
-                    self._counts[place] = _NONE
+                for slot in range(workers):
+                    self._counts[slot] = _NONE
 
-    def seat(self, pids: Collection[int]) -> None:
+    def assign(self, pids: Collection[int]) -> None:
         """These are the workers now, no more than there are places: for their parent."""
         coming = set(pids).difference(self._pids)
-        for place, pid in enumerate(self._pids):
+        for slot, pid in enumerate(self._pids):
             if pid not in pids:
-                self._counts[place] = _NONE
-                self._pids[place] = coming.pop() if coming else 0
+                self._counts[slot] = _NONE
+                self._pids[slot] = coming.pop() if coming else 0
 
-    def tell(self, count: int) -> None:
+    def publish(self, count: int) -> None:
         """This worker has so many."""
         own = getpid()
-        for place, pid in enumerate(self._pids):
+        for slot, pid in enumerate(self._pids):
             if pid == own:
-                self._counts[place] = count
+                self._counts[slot] = count
 
-    def end(self) -> None:
+    def withdraw(self) -> None:
         """This worker takes no more."""
-        self.tell(_NONE)
+        self.publish(_NONE)
 
     def fewest(self) -> int | None:
         """How many the one has that has the fewest of the others; None where there is no other."""

@@ -11,15 +11,14 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from ..errors import ModelError
+from ..errors import ModelError, SettingsError
 from ..observability import logs
-from ..settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def ended(name: str, work: Callable[[], int]) -> int:
+def run_command(name: str, work: Callable[[], int]) -> int:
     """The exit code of a command."""
     try:
         return work()

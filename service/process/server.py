@@ -15,10 +15,10 @@ from uvicorn.config import STARTUP_FAILURE
 
 from ..api.metrics_port import MetricsProtocol
 from ..connection.drain import LAST_SECONDS
-from ..connection.fast_path import Protocol
+from ..connection.fast_path import FastPath
 from ..connection.handshake import Handshake
 from .accept import Acceptor
-from .connection_counts import Shares
+from .connection_counts import ConnectionCounts
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,9 +37,9 @@ ROUND_SECONDS = 0.3  # that uvicorn takes beside what it waits for
 class Server(uvicorn.Server):
     """uvicorn's server, but for how connections come, and that its process is gone in time."""
 
-    def __init__(self, settings: Settings, app: FastAPI, shares: Shares, watchdog: Watchdog) -> None:
+    def __init__(self, settings: Settings, app: FastAPI, counts: ConnectionCounts, watchdog: Watchdog) -> None:
         super().__init__(_config(settings, app))
-        self._shares = shares
+        self._counts = counts
         self._watchdog = watchdog
 
     def run_to_end(self, listeners: list[socket.socket]) -> int:
@@ -64,9 +64,9 @@ class Server(uvicorn.Server):
         listener, *others = sockets
         state = self.lifespan.state
         made_by = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        self.servers = [self._acceptor(listener, made_by, self._shares, state)]  # type: ignore[list-item]
+        self.servers = [self._acceptor(listener, made_by, self._counts, state)]  # type: ignore[list-item]
         for metrics_port in others:
-            acceptor = self._acceptor(metrics_port, MetricsProtocol, Shares(1), state["metrics_port"])
+            acceptor = self._acceptor(metrics_port, MetricsProtocol, ConnectionCounts(1), state["metrics_port"])
             self.servers.append(acceptor)  # type: ignore[arg-type]
         self.started = True
         self._watchdog.ready()
@@ -75,11 +75,11 @@ class Server(uvicorn.Server):
         self,
         listener: socket.socket,
         made_by: Callable[..., asyncio.Protocol],
-        shares: Shares,
+        counts: ConnectionCounts,
         state: dict[str, Any],
     ) -> Acceptor:
         protocol = functools.partial(made_by, config=self.config, server_state=self.server_state, app_state=state)
-        return Acceptor(listener, protocol, shares, state["connections"], state["drain"])
+        return Acceptor(listener, protocol, counts, state["connections"], state["drain"])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came, or the drain after it is over."""
@@ -92,7 +92,7 @@ def _config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     margin = min(1.0, settings.shutdown_seconds / 5) + LAST_SECONDS + ROUND_SECONDS
     return uvicorn.Config(
         app,
-        http=Protocol if settings.tls_cert_file is None else Handshake,
+        http=FastPath if settings.tls_cert_file is None else Handshake,
         loop="uvloop",
         ws="none",
         lifespan="on",

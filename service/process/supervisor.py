@@ -21,13 +21,13 @@ from ..system import signals
 from ..system.orphans import Orphans
 from .heartbeat import MARGIN_SECONDS, TICK_SECONDS, Clock
 from .worker_process import STARTUP_FAILURE, WorkerProcess
-from .worker_slot import Place
+from .worker_slot import WorkerSlot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..settings import Settings
-    from .connection_counts import Shares
+    from .connection_counts import ConnectionCounts
     from .worker_process import Job
 
 START_SECONDS = 60  # that a new worker gets to be ready
@@ -37,22 +37,22 @@ log = logging.getLogger("service")
 
 
 class _Replacement(NamedTuple):
-    place: Place
+    slot: WorkerSlot
     new: WorkerProcess
 
 
 class Supervisor:
     """Workers that share a socket."""
 
-    def __init__(self, settings: Settings, job: Job, listener: socket.socket, shares: Shares) -> None:
+    def __init__(self, settings: Settings, job: Job, listener: socket.socket, counts: ConnectionCounts) -> None:
         self._settings = settings
         self._listener = listener
-        self._shares = shares
+        self._counts = counts
         self._clock = Clock()
         self._orphans = Orphans()
         self._signals: deque[int] = deque()
-        self._places = [Place(job, self._clock) for _ in range(settings.workers)]
-        self._to_replace: list[Place] = []
+        self._slots = [WorkerSlot(job, self._clock) for _ in range(settings.workers)]
+        self._to_replace: list[WorkerSlot] = []
         self._replacement: _Replacement | None = None
         self._leaving: list[WorkerProcess] = []
         self._served = False  # a worker has been ready
@@ -77,7 +77,7 @@ class Supervisor:
         return int(self._failed)
 
     def _all(self) -> Iterator[WorkerProcess]:
-        yield from (place.worker for place in self._places if place.worker is not None)
+        yield from (slot.worker for slot in self._slots if slot.worker is not None)
         yield from self._leaving
         if self._replacement is not None:
             yield self._replacement.new
@@ -104,8 +104,8 @@ class Supervisor:
         self._leaving = [worker for worker in self._leaving if not worker.has_ended()]
         if self._ends_at < math.inf:
             return self._go_on_ending()
-        for place in self._places:
-            self._look_at(place)
+        for slot in self._slots:
+            self._check_slot(slot)
         self._kill_those_that_hang()
         self._replace()
         return False
@@ -118,23 +118,23 @@ class Supervisor:
             for worker in self._all():
                 worker.interrupt()
         elif number == signal.SIGHUP and not ending:
-            self._to_replace = list(self._places)
+            self._to_replace = list(self._slots)
 
-    def _look_at(self, place: Place) -> None:
-        worker = place.worker
+    def _check_slot(self, slot: WorkerSlot) -> None:
+        worker = slot.worker
         if worker is not None:
             self._served = self._served or worker.ready
             if worker.has_ended():
-                place.lose()
+                slot.on_ended()
                 if worker.exit_code == STARTUP_FAILURE and not self._served:  # and so would every other
                     self._failed = True
                     log.error("no worker can start: the service ends")
                     self._begin_to_end()
-        if self._ends_at == math.inf and place.fill():
-            self._seat()
+        if self._ends_at == math.inf and slot.fill():
+            self._assign_counts()
 
-    def _seat(self) -> None:
-        self._shares.seat([place.worker.pid for place in self._places if place.worker is not None])
+    def _assign_counts(self) -> None:
+        self._counts.assign([slot.worker.pid for slot in self._slots if slot.worker is not None])
 
     def _kill_those_that_hang(self) -> None:
         patience = self._settings.stall_seconds + MARGIN_SECONDS if self._settings.stall_seconds else math.inf
@@ -156,24 +156,24 @@ class Supervisor:
         if self._replacement is not None:
             self._go_on(self._replacement)
         elif self._to_replace and not self._leaving:
-            place = self._to_replace.pop(0)
-            if place.worker is not None:  # else it is being replaced anyway
-                new = place.start()
+            slot = self._to_replace.pop(0)
+            if slot.worker is not None:  # else it is being replaced anyway
+                new = slot.start()
                 if new is None:
                     self._to_replace.clear()
                 else:
-                    self._replacement = _Replacement(place, new)
+                    self._replacement = _Replacement(slot, new)
 
     def _go_on(self, replacement: _Replacement) -> None:
-        place, new = replacement
+        slot, new = replacement
         if new.has_ended():
             log.error("a new worker did not start (%s): the others are kept as they are", new.reason)
             self._replacement = None
             self._to_replace.clear()
         elif new.ready:
             self._replacement = None
-            old = place.take_over(new)
-            self._seat()
+            old = slot.replace_worker(new)
+            self._assign_counts()
             if old is not None:
                 self._leaving.append(old)
                 old.terminate()

@@ -26,12 +26,12 @@ def spawn_main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.HELD)
     import orjson
 
-    from .exit_codes import ended
+    from .exit_codes import run_command
 
     job = orjson.loads(sys.stdin.buffer.read())
     # Else workers whose parent was killed would hold the port, and no new service could start.
     confinement.end_with(job["parent"], signal.SIGTERM)
-    signals.end(ended("worker", lambda: _serve(job)))
+    signals.end(run_command("worker", lambda: _serve(job)))
 
 
 def _serve(job: dict[str, Any]) -> int:
@@ -44,9 +44,9 @@ def _serve(job: dict[str, Any]) -> int:
         from ..connection.drain import Drain
         from ..errors import ModelError
         from ..observability import logs, metrics
-        from ..versions.manager import Models
-        from ..versions.shared_state import Orders
-        from .connection_counts import Shares
+        from ..versions.manager import VersionManager
+        from ..versions.shared_state import SharedState
+        from .connection_counts import ConnectionCounts
         from .heartbeat import Heart
         from .server import Server
         from .watchdog import Watchdog
@@ -54,15 +54,15 @@ def _serve(job: dict[str, Any]) -> int:
         for descriptor in (*job["listeners"], job["heart"]):
             os.set_inheritable(descriptor, False)
         logs.start(settings.log_level)
-        orders = Orders(shared=True, descriptor=job["orders"], verified=job["verified"])
-        models = Models(settings, orders)
-        if not orders.unloaded:
+        shared_state = SharedState(shared=True, descriptor=job["shared_state"], checked_files=job["checked_files"])
+        models = VersionManager(settings, shared_state)
+        if not shared_state.unloaded:
             with contextlib.suppress(ModelError):  # what kept one version from serving must not end the others
                 models.start()
         watchdog = Watchdog(settings.stall_seconds, settings.shutdown_seconds, lambda: Heart(job["heart"]))
         drain = Drain(settings.drain_seconds, on_begin=watchdog.end_in_time)
         app = create_app(settings, models, metrics.registry(), drain)
-        server = Server(settings, app, Shares(settings.workers, job["shares"]), watchdog)
+        server = Server(settings, app, ConnectionCounts(settings.workers, job["connection_counts"]), watchdog)
     return server.run_to_end([socket.socket(fileno=listener) for listener in job["listeners"]])
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from ..system import signals
+from ..system import modules, signals
 from . import heartbeat
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .heartbeat import Clock
 
 STARTUP_FAILURE = 3  # the exit code of one whose app cannot start, as uvicorn has it
-COMMAND = [sys.executable, "-c", "from service.process.worker import spawn_main; spawn_main()"]
+COMMAND = [sys.executable, "-c", f"from {modules.PACKAGE}.process.worker import spawn_main; spawn_main()"]
 
 
 class Job(NamedTuple):
@@ -30,9 +30,9 @@ class Job(NamedTuple):
 
     settings: Settings
     listeners: list[int]
-    orders: int
-    verified: int
-    shares: int
+    shared_state: int
+    checked_files: int
+    connection_counts: int
 
 
 class WorkerProcess:
@@ -53,7 +53,7 @@ class WorkerProcess:
                 self._process = subprocess.Popen(  # noqa: S603 - our own words
                     COMMAND,
                     stdin=subprocess.PIPE,
-                    pass_fds=[*job.listeners, job.orders, job.verified, job.shares, theirs],
+                    pass_fds=[*job.listeners, job.shared_state, job.checked_files, job.connection_counts, theirs],
                 )
         except BaseException:
             os.close(self.heart)

@@ -22,7 +22,7 @@ LONGEST_PAUSE_SERVING = 1.0  # where it has served before it died
 log = logging.getLogger("service")
 
 
-class Place:
+class WorkerSlot:
     """One worker, or none for a while."""
 
     def __init__(self, job: Job, clock: Clock) -> None:
@@ -49,12 +49,12 @@ class Place:
             log.error("a worker cannot be started: %s", error)
             return None
 
-    def take_over(self, new: WorkerProcess) -> WorkerProcess | None:
+    def replace_worker(self, new: WorkerProcess) -> WorkerProcess | None:
         """This worker has the place now; returns the one that had it."""
         old, self.worker, self._ends = self.worker, new, 0
         return old
 
-    def lose(self) -> None:
+    def on_ended(self) -> None:
         """Its worker has ended."""
         worker, self.worker = self.worker, None
         assert worker is not None

@@ -31,8 +31,8 @@ NOBODY = 0  # in the place of a reader's process id
 class ForkServer:
     """The readers that live."""
 
-    def __init__(self, orders: socket.socket) -> None:
-        self._orders = orders
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
         self._decoder = Decoder(0)
         self._pids: dict[int, int] = {}  # by the worker's number for it
         self._woken, self._waking = socket.socketpair()
@@ -44,19 +44,19 @@ class ForkServer:
     def run(self) -> None:
         """Follow orders until the worker is gone."""
         with selectors.DefaultSelector() as selector:
-            for source in (self._orders, self._woken):
+            for source in (self._control, self._woken):
                 selector.register(source, selectors.EVENT_READ)
             while True:
                 ready = {key.fileobj for key, _ in selector.select()}
                 if self._woken in ready:
                     self._woken.recv(4096)
                     self._reap()
-                if self._orders in ready and not self._hear():
+                if self._control in ready and not self._hear():
                     return
 
     def _hear(self) -> bool:
         """Follow the orders that have come; False when the worker is gone."""
-        data, descriptors, _, _ = socket.recv_fds(self._orders, 65_536, 1)
+        data, descriptors, _, _ = socket.recv_fds(self._control, 65_536, 1)
         for order in self._decoder.feed(data):
             if "limits" in order.header:  # the system gives no two descriptors at once
                 self._fork(order.header, descriptors.pop())
@@ -82,7 +82,7 @@ class ForkServer:
             confinement.end_with(parent)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self._orders.close()
+            self._control.close()
             confinement.limit_memory(limits.memory_bytes)
             read_jobs(connection, limits)
         finally:
@@ -103,7 +103,7 @@ class ForkServer:
             self._tell(number, signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "ended")
 
     def _tell(self, number: int, ended: str) -> None:
-        send(self._orders, Message({"reader": number, "ended": ended}))
+        send(self._control, Message({"reader": number, "ended": ended}))
 
 
 def read_jobs(connection: socket.socket, limits: Limits) -> None:
@@ -135,8 +135,8 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal tells all processes; the worker decides
         signal.signal(number, signal.SIG_IGN)
     gc.freeze()  # all readers share what was imported
-    with socket.socket(fileno=descriptor) as orders:
-        ForkServer(orders).run()
+    with socket.socket(fileno=descriptor) as control:
+        ForkServer(control).run()
     return 0
 
 

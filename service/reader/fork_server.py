@@ -10,19 +10,15 @@ import asyncio
 import os
 import socket
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..system import confinement
+from ..system import confinement, modules
 from .wire import Decoder, Message, ProtocolError, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .jobs import Limits
-
-ROOT = Path(__file__).parents[2]
 
 
 class ForkServer:
@@ -34,23 +30,23 @@ class ForkServer:
         self._ended = ended
         self._decoder = Decoder(0)
         self._loop = asyncio.get_running_loop()
-        self._orders, theirs = socket.socketpair()
+        self._control, theirs = socket.socketpair()
         with theirs:
             try:
                 self._process = _start(theirs)
             except BaseException:
-                self._orders.close()
+                self._control.close()
                 raise
-        self._orders.setblocking(False)
-        self._loop.add_reader(self._orders, self._hear)
+        self._control.setblocking(False)
+        self._loop.add_reader(self._control, self._hear)
 
     def start_reader(self, number: int, connection: socket.socket, limits: Limits) -> None:
         """Fork a reader that answers on `connection`; raises `OSError`."""
-        send(self._orders, Message({"reader": number, "limits": limits._asdict()}), connection.fileno())
+        send(self._control, Message({"reader": number, "limits": limits._asdict()}), connection.fileno())
 
     def kill(self, number: int) -> None:
         """Kill a reader; raises `OSError`."""
-        send(self._orders, Message({"reader": number}))
+        send(self._control, Message({"reader": number}))
 
     def kill_all(self) -> None:
         """Kill the process, and with it all readers."""
@@ -58,14 +54,14 @@ class ForkServer:
 
     def close(self) -> None:
         """End it, and all readers with it."""
-        self._loop.remove_reader(self._orders)
-        self._orders.close()
+        self._loop.remove_reader(self._control)
+        self._control.close()
         self._process.kill()
         self._process.wait()
 
     def _hear(self) -> None:
         try:
-            data = self._orders.recv(65_536)
+            data = self._control.recv(65_536)
             messages = list(self._decoder.feed(data))
         except BlockingIOError:
             return
@@ -79,10 +75,9 @@ class ForkServer:
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
-    arguments = [sys.executable, "-m", __package__ or "", str(connection.fileno()), str(os.getpid())]
     return subprocess.Popen(  # noqa: S603 - this program's own module
-        arguments,
-        cwd=ROOT,
+        modules.command("reader", str(connection.fileno()), str(os.getpid())),
+        cwd=modules.FOLDER,
         env=confinement.environment(),
         pass_fds=[connection.fileno()],
         stdin=subprocess.DEVNULL,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..system.spool import Spool
     from .results import Item
 
-_PIECE = 2**15  # bytes read at once
+_READ_BYTES = 2**15  # bytes read at once
 
 
 @dataclass(eq=False)
@@ -101,7 +101,7 @@ class Reader:
 
     def _hear(self) -> None:
         try:
-            data = self._connection.recv(_PIECE)
+            data = self._connection.recv(_READ_BYTES)
         except OSError:
             data = b""
         if not data:  # the fork server tells how it has ended

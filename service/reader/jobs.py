@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..codec.body import Picture
     from ..codec.v2_json import Request
-    from ..picture.prepare import Prepared
+    from ..picture.prepare import PreparedImage
 
 BESIDE = 16 * 2**20  # bytes of a job beside its picture: bands of it, and Python
 UNPACKED = 4 * 2**20  # bytes: 64 digits as JSON have some 200,000
@@ -119,7 +119,7 @@ class Jobs:
             return Message({"refusal": describe_error(too_much(what, self._limits))})
         return Message({"next": number, "large": True})
 
-    def _prepare(self, picture: Picture) -> Prepared | ServiceError:
+    def _prepare(self, picture: Picture) -> PreparedImage | ServiceError:
         if isinstance(picture, ServiceError):
             return picture
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .wire import Message
 
 PAUSE_SECONDS, LONGEST_PAUSE = 0.1, 5.0
-KEPT = 4  # descriptors that starting the process takes; each reader takes two
+START_DESCRIPTORS = 4  # descriptors that starting the process takes; each reader takes two
 KILLED = "SIGKILL"  # by somebody, or by the system for want of memory
 
 log = logging.getLogger("service")
@@ -55,7 +55,7 @@ class Processes:
     def open(self) -> None:
         """Let readers be started; descriptors that a start takes are kept, so that connections leave them some."""
         self._closed = False
-        self._kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(KEPT + 2 * self._count)]
+        self._kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(START_DESCRIPTORS + 2 * self._count)]
 
     def start_later(self, seconds: float) -> None:
         """Start them after so many seconds; earlier when they are needed."""

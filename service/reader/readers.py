@@ -72,7 +72,7 @@ class Readers:
         self._count = min(AT_ONCE, max(1, len(os.sched_getaffinity(0)) // settings.workers))
         hears = Hears(self._on_message, self._on_ended, self._dispatch)
         self._processes = Processes(limits, self._large_limits, self._count, hears)
-        self._ends = metrics.reader_ends
+        self._ends = metrics.worker.reader_ends
         self._numbers = itertools.count()
         self._waiting: deque[Job] = deque()
         self._running = 0
@@ -90,7 +90,7 @@ class Readers:
             yield
         finally:
             self._processes.close()
-            self._token.give_back()
+            self._token.release()
 
     def wait(self) -> float:
         """Predicted seconds until a job that came now would begin."""
@@ -123,8 +123,8 @@ class Readers:
     def _dispatch_large(self) -> None:
         job = _next(self._waiting_large)
         if job is None:
-            self._token.give_back()
-        elif self._token.take() and (reader := self._processes.large()) is not None:
+            self._token.release()
+        elif self._token.acquire() and (reader := self._processes.large()) is not None:
             self._large = reader
             self._begin(reader, job, LARGE_SECONDS)
         else:
@@ -152,12 +152,12 @@ class Readers:
             self._processes.kill(reader)
             return
         try:
-            self._take(reader, job, message)
+            self._handle(reader, job, message)
         except (ProtocolError, KeyError, TypeError, ValueError) as error:
             log.error("a reader says what none of ours would: %r", error)
             self._processes.kill(reader)
 
-    def _take(self, reader: Reader, job: Job, message: Message) -> None:
+    def _handle(self, reader: Reader, job: Job, message: Message) -> None:
         header = message.header
         if "parsed" in header:
             reader.parsed = True

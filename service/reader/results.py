@@ -1,24 +1,22 @@
 """What a reader found, as messages: prepared pictures, errors, and how a job ended.
 
-In: a `Prepared` or a `ServiceError`. Out: a message, and on the other side the same again. A message that says what no
-reader of ours says is a `ProtocolError`.
+In: a `PreparedImage` or a `ServiceError`. Out: a message, and on the other side the same again. A message
+that says what no reader of ours says is a `ProtocolError`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import errors
 from ..errors import ServiceError
-from ..picture.prepare import Prepared
+from ..picture.prepare import PreparedImage
 from .wire import Message, ProtocolError
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-Item: TypeAlias = "Prepared | ServiceError"
+Item: TypeAlias = "PreparedImage | ServiceError"
 
 IMAGE = 784  # bytes
 _ERRORS = {
@@ -49,7 +47,7 @@ def describe_item(item: Item) -> Message:
     if isinstance(item, ServiceError):
         return Message({"error": describe_error(item)})
     picture = {"polarity": item.polarity, "ink_ratio": item.ink_ratio, "box": item.box, "warnings": item.warnings}
-    return Message({"picture": picture}, item.pixels.tobytes())
+    return Message({"picture": picture}, item.rows)
 
 
 def read_item(message: Message) -> Item:
@@ -66,5 +64,4 @@ def read_item(message: Message) -> Item:
         raise ProtocolError(f"a picture with {error}") from None
     if not _WARNINGS.issuperset(warnings) or (corners is not None and len(corners) != 4):
         raise ProtocolError("a picture with an unknown warning or box")
-    pixels = np.frombuffer(message.payload, np.uint8).reshape(28, 28)
-    return Prepared(pixels, found["polarity"], ratio, corners, warnings)
+    return PreparedImage(message.payload, found["polarity"], ratio, corners, warnings)

@@ -20,7 +20,7 @@ class Token:
         self._name = f"\0mnist-mlp-{os.environ.get(NAME, os.getpid())}"
         self._held: socket.socket | None = None
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Whether this process has it now."""
         if self._held is None:
             held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -34,7 +34,7 @@ class Token:
             self._held = held
         return True
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Let another process have it."""
         if self._held is not None:
             self._held.close()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LENGTHS = struct.Struct(">II")
 MAX_HEADER = 2**20  # bytes
-_PIECE = 2**15  # bytes read at once: more would have pages of their own, each time
+_READ_BYTES = 2**15  # bytes read at once: more would have pages of their own, each time
 
 
 class Message(NamedTuple):
@@ -92,7 +92,7 @@ def receive(connection: socket.socket, decoder: Decoder) -> tuple[Message, int |
     """The next message and the descriptor that came with it; None when the other side is gone."""
     descriptor: int | None = None
     while True:
-        data, descriptors, _, _ = socket.recv_fds(connection, _PIECE, 1)
+        data, descriptors, _, _ = socket.recv_fds(connection, _READ_BYTES, 1)
         if descriptors:
             (descriptor,) = descriptors
         if not data:

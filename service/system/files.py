@@ -73,7 +73,7 @@ def _content(descriptor: int, limit: int, name: str) -> Content:
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[int]:
+def open_folder(folder: Path) -> Iterator[int]:
     """The descriptor of a folder that is no link, while the context is open; raises `OSError`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 def adopt() -> None:
@@ -32,11 +32,11 @@ class Orphans:
 
     def __init__(self) -> None:
         self._seen: int | None = None  # at the last look
-        self._looked = -LOOK_SECONDS  # seconds, monotonic
+        self._looked = -POLL_SECONDS  # seconds, monotonic
 
     def reap(self) -> None:
         """Reap the one that waited at the last look, too, and see who else waits; once a second at most."""
-        if time.monotonic() < self._looked + LOOK_SECONDS:
+        if time.monotonic() < self._looked + POLL_SECONDS:
             return
         self._looked = time.monotonic()
         while (pid := _waiting()) is not None and pid == self._seen:
@@ -55,15 +55,15 @@ def _waiting() -> int | None:
 
 
 @contextlib.asynccontextmanager
-async def reaped() -> AsyncIterator[None]:
+async def reaping() -> AsyncIterator[None]:
     """Reap them while the context is open."""
-    task = asyncio.create_task(_look())
+    task = asyncio.create_task(_poll())
     yield
     task.cancel()
 
 
-async def _look() -> None:
+async def _poll() -> None:
     orphans = Orphans()
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
         orphans.reap()

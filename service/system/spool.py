@@ -1,20 +1,21 @@
-"""A request's body as it grows: in memory while it is small, and beyond that in a file that lies in memory.
+"""A request's body as it grows: in memory while it is small, beyond that in an anonymous file.
 
-In: pieces of a body. Out: its bytes while it is small, or a descriptor that another process can read it from, without
-a copy here. It does not know what a body holds.
+In: pieces of a body. Out: its bytes while it is small, or a descriptor from which another process reads it without a
+copy in this one. It does not know what a body holds.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 
-SMALL = 65_536  # bytes: what is larger is not taken apart in the event loop
-IN_MEMORY = 2**20  # bytes: a descriptor for each body of more, of which few fit into a worker's budget
+from . import memory
+
+SMALL = 65_536  # bytes: a larger body is not parsed in the event loop
+IN_MEMORY = 2**20  # bytes: a larger body takes a descriptor, and few such bodies fit into a worker's budget
 
 
 class Spool:
-    """One body; to be closed."""
+    """One body; its user closes it."""
 
     def __init__(self, data: bytes = b"") -> None:
         self.size = 0
@@ -24,7 +25,7 @@ class Spool:
 
     @property
     def small(self) -> bytes | None:
-        """All of it, where it is small."""
+        """All of the body, if it is small."""
         return bytes(self._data) if self.size <= SMALL else None
 
     def write(self, piece: bytes) -> None:
@@ -35,33 +36,26 @@ class Spool:
             return
         self._data += piece
         if self.size > IN_MEMORY:
-            self._move()
+            self._move_to_file()
 
     def descriptor(self) -> int:
-        """Where another process can read it; open until `close`. Raises `OSError`, as `write` does."""
+        """Return the descriptor of the body's file, open until `close`; raises `OSError`, as `write` does."""
         if self._descriptor is None:
-            self._move()
+            self._move_to_file()
         assert self._descriptor is not None
         return self._descriptor
 
     def close(self) -> None:
-        """Let go of it."""
+        """Free the body."""
         self._data = bytearray()
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _move(self) -> None:
-        self._descriptor = _file_in_memory()
+    def _move_to_file(self) -> None:
+        self._descriptor = memory.anonymous_file("body")
         _write(self._descriptor, self._data)
         self._data = bytearray()
-
-
-def _file_in_memory() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("body")
-    with tempfile.TemporaryFile() as file:  # outside of Linux
-        return os.dup(file.fileno())
 
 
 def _write(descriptor: int, data: bytes | bytearray) -> None:

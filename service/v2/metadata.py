@@ -8,38 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import service
-
+from .. import __version__
 from ..codec.v2_json import CLASSES, INPUT, OUTPUT
-from ..errors import NoSuchModel
-from ..quoting import quoted
 
 if TYPE_CHECKING:
     from ..model.classifier import Classifier
     from ..settings import Settings
-    from ..versions.manager import Models
 
 EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
 
 
-def asked(models: Models, name: str | None, version: str | None) -> Classifier:
-    """What serves; raises `NoSuchModel` unless it is this model, and this version of it, and `NoModel` if nothing is.
-
-    None is any; the canary is there for who names its version. To be asked once for each request, which is then that
-    version's to its end.
-    """
-    classifier, trial = models.served(), models.trial
-    if trial is not None and version == trial.classifier.version:
-        classifier = trial.classifier
-    if name not in {None, classifier.name} or version not in {None, classifier.version}:
-        wanted = quoted(name) if version is None else f"{quoted(name)} version {quoted(version)}"
-        raise NoSuchModel(f"unknown model: {wanted} is not found; {classifier.name} {classifier.version} is served")
-    return classifier
-
-
 def server() -> dict[str, Any]:
     """The server, and the extensions that it has."""
-    return {"name": "mnist-mlp", "version": service.__version__, "extensions": EXTENSIONS}
+    return {"name": "mnist-mlp", "version": __version__, "extensions": EXTENSIONS}
 
 
 def metadata(classifier: Classifier) -> dict[str, Any]:

@@ -8,30 +8,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..access.admin import require_admin
+from ..access.authorisation import require_admin
 from ..errors import ModelError, NoSuchModel, NotLoaded
 from ..quoting import quoted
 
 if TYPE_CHECKING:
     from ..settings import Settings
-    from ..versions.manager import Models
+    from ..versions.manager import VersionManager
 
 
-def index(models: Models, settings: Settings) -> list[dict[str, str]]:
+def index(models: VersionManager, settings: Settings) -> list[dict[str, str]]:
     """The versions that there are, and why one that is there does not serve."""
-    answering = {models.current and models.current.version, models.trial and models.trial.classifier.version}
+    answering = {models.current and models.current.version, models.canary and models.canary.classifier.version}
     return [
         {
-            "name": models.shelf.name or "",
+            "name": models.loader.name or "",
             "version": str(number),
             "state": "READY" if str(number) in answering else "UNAVAILABLE",
-            "reason": _public(models.shelf.refused.get(number, ""), settings),
+            "reason": _public(models.loader.refused.get(number, ""), settings),
         }
-        for number in models.shelf.numbers
+        for number in models.loader.numbers
     ]
 
 
-async def load(models: Models, settings: Settings, name: str) -> None:
+async def load(models: VersionManager, settings: Settings, name: str) -> None:
     """Look for the chosen version anew, and serve it; raises `Forbidden`, `NoSuchModel` or `NotLoaded`."""
     _may_change(models, settings, name)
     try:
@@ -40,16 +40,16 @@ async def load(models: Models, settings: Settings, name: str) -> None:
         raise NotLoaded(_public(str(error), settings)) from None
 
 
-async def unload(models: Models, settings: Settings, name: str) -> None:
+async def unload(models: VersionManager, settings: Settings, name: str) -> None:
     """Serve nothing until there is an order to load; raises `Forbidden` or `NoSuchModel`."""
     _may_change(models, settings, name)
     await models.unload()
 
 
-def _may_change(models: Models, settings: Settings, name: str) -> None:
+def _may_change(models: VersionManager, settings: Settings, name: str) -> None:
     require_admin(settings)
-    if models.shelf.name not in {None, name}:
-        raise NoSuchModel(f"unknown model: {quoted(name)} is not found; {models.shelf.name} is served")
+    if models.loader.name not in {None, name}:
+        raise NoSuchModel(f"unknown model: {quoted(name)} is not found; {models.loader.name} is served")
 
 
 def _public(reason: str, settings: Settings) -> str:

@@ -1,180 +1,168 @@
-"""The routes of the Open Inference Protocol, version 2, below /v2.
+"""The REST routes of the Open Inference Protocol, version 2, below /v2.
 
-In: a predictor, the models and settings. Out: routes on the app. What tensors look like is `service.codec.v2_json`'s,
-what is told of the model `service.v2.metadata`'s and `service.v2.repository`'s, what is said of the routes
-`service.v2.openapi`'s. Errors below /v2 are {"error": "…"}, which `service.connection.problems` makes.
+In: the engine, the models and settings. Out: a router. Values come from `service.v2.metadata` and
+`service.v2.repository`, inferences from `service.v2.inference`, and what /openapi.json says of the routes from
+`service.v2.openapi`. Errors below /v2 are {"error": "…"}, which `service.connection.problems` makes.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ..access.origins import require_same_origin
-from ..api.openapi import answer
-from ..codec import compression, v2_json
-from ..codec.v2_json import HEADER_LENGTH
-from ..connection.receive import admitted_body
-from ..inference.engine import Unread, in_time
+from ..drivers import asgi
 from ..observability.exposition import totals
-from . import metadata as served
-from . import openapi, repository
+from ..openapi import answer
+from . import metadata, openapi, repository
+from .inference import Inference, encoding, rest_form
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..inference.engine import Predictor
+    from ..inference.engine import Engine
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
     from ..settings import Settings
-    from ..system.spool import Spool
-    from ..versions.manager import Models
+    from ..versions.manager import VersionManager
 
-MAX_LENGTH_HEADER = 40  # characters, of which a length has twenty at most
+    Handler = Callable[..., Awaitable[Response]]
+    Described = dict[int | str, dict[str, Any]]  # responses, by status code
+
 MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
 
 
-def add_inference(app: FastAPI, predictor: Predictor, models: Models, settings: Settings, watched: Metrics) -> None:
-    """Add all routes below /v2."""
-    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+def router(
+    engine: Engine, models: VersionManager, settings: Settings, watched: Metrics, unready: Callable[[], str | None]
+) -> APIRouter:
+    """Make all routes; `unready` says why no requests should be sent here, if so."""
+    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+    _add_server(routes, unready)
+    _add_model(routes, models, settings, watched, unready)
+    _add_repository(routes, models, settings)
+    form = rest_form(settings.max_images)
 
-    def route(
-        method: str, paths: tuple[str, ...], summary: str, responses: Described, **extra: Any
-    ) -> Callable[[Handler], Handler]:
-        def add(handler: Handler) -> Handler:
-            options: dict[str, Any] = {"methods": [method], "response_class": Response}
-            for path in paths:
-                described: dict[str, Any] = {
-                    "operation_id": f"{handler.__name__}{paths.index(path) or ''}",
-                    "summary": summary,
-                    "responses": openapi.ERRORS | responses,
-                    "openapi_extra": extra
-                    | {"parameters": [*openapi.path_parameters(path), *extra.get("parameters", [])]},
-                }
-                router.add_api_route(path, handler, **described, **options)
-            return handler
+    @_route(
+        routes,
+        "POST",
+        tuple(f"{path}/infer" for path in MODEL),
+        "Probabilities of pictures",
+        {200: openapi.INFERENCE},
+        **openapi.inference_extra(),
+    )
+    async def infer(request: Request) -> Response:
+        """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
+        classifier = _resolve(models, request)
+        encoding(dict(request.scope["headers"]))
+        named = "version" in request.path_params
+        return await asgi.answer(request, engine, Inference(engine, form, lambda: classifier, named=named), settings)
 
-        return add
+    return routes
 
-    def asked(request: Request) -> Classifier:
-        """What serves, if the path names it."""
-        return served.asked(models, request.path_params.get("model"), request.path_params.get("version"))
 
-    @route("GET", ("",), "The server, and the extensions that it has", {200: answer(openapi.SERVER)})
+def _add_server(routes: APIRouter, unready: Callable[[], str | None]) -> None:
+    @_route(routes, "GET", ("",), "The server, and the extensions that it has", {200: answer(openapi.SERVER)})
     async def server_metadata() -> Response:
-        return _json(served.server())
+        return _json(metadata.server())
 
-    @route("GET", ("/health/live",), "Is the process alive?", {200: answer(openapi.LIVE)})
+    @_route(routes, "GET", ("/health/live",), "Is the process alive?", {200: answer(openapi.LIVE)})
     async def live() -> Response:
         return _json({"live": True})
 
-    @route("GET", ("/health/ready",), "May requests be sent here?", openapi.readiness(openapi.READY))
+    @_route(routes, "GET", ("/health/ready",), "May requests be sent here?", openapi.readiness(openapi.READY))
     async def ready() -> Response:
-        ready = app.state.unready() is None
+        ready = unready() is None
         return _json({"live": True, "ready": ready}, 200 if ready else 503)
 
+
+def _add_model(
+    routes: APIRouter, models: VersionManager, settings: Settings, watched: Metrics, unready: Callable[[], str | None]
+) -> None:
     # Before the model's own routes, which would take "stats" for a name.
-    @route(
+    @_route(
+        routes,
         "GET",
         ("/models/stats", *(f"{path}/stats" for path in MODEL)),
         "Inferences, and how long they took",
         {200: answer(openapi.STATISTICS)},
     )
     async def model_statistics(request: Request) -> Response:
-        classifier = asked(request)
+        classifier = _resolve(models, request)
         numbers = await watched.scrape(totals)
-        return _json({"model_stats": [served.statistics(classifier, numbers)]})
+        return _json({"model_stats": [metadata.statistics(classifier, numbers)]})
 
-    @route("GET", MODEL, "The model's tensors", {200: answer(openapi.METADATA)})
+    @_route(routes, "GET", MODEL, "The model's tensors", {200: answer(openapi.METADATA)})
     async def model_metadata(request: Request) -> Response:
-        return _json(served.metadata(asked(request)))
+        return _json(metadata.metadata(_resolve(models, request)))
 
-    @route(
-        "GET",
-        tuple(f"{path}/ready" for path in MODEL),
-        "May this model be asked?",
-        openapi.readiness(openapi.MODEL_READY),
-    )
+    readiness = openapi.readiness(openapi.MODEL_READY)
+
+    @_route(routes, "GET", tuple(f"{path}/ready" for path in MODEL), "May this model be asked?", readiness)
     async def model_ready(request: Request) -> Response:
-        classifier = asked(request)
-        ready = app.state.unready() is None
+        classifier = _resolve(models, request)
+        ready = unready() is None
         return _json({"name": classifier.name, "ready": ready}, 200 if ready else 503)
 
-    @route(
+    @_route(
+        routes,
         "GET",
         tuple(f"{path}/config" for path in MODEL),
         "The model's configuration, as Triton's clients read it",
         {200: answer(openapi.CONFIGURATION)},
     )
     async def model_config(request: Request) -> Response:
-        return _json(served.configuration(asked(request), settings))
+        return _json(metadata.configuration(_resolve(models, request), settings))
 
-    @route("POST", ("/repository/index",), "The versions that there are", {200: answer(openapi.INDEX)})
+
+def _add_repository(routes: APIRouter, models: VersionManager, settings: Settings) -> None:
+    @_route(routes, "POST", ("/repository/index",), "The versions that there are", {200: answer(openapi.INDEX)})
     async def repository_index() -> Response:
         return _json(repository.index(models, settings))
 
-    @route(
-        "POST",
-        ("/repository/models/{model}/load",),
-        "Look for the chosen version anew, and serve it",
-        {200: openapi.DONE},
-    )
+    model = "/repository/models/{model}"
+
+    @_route(routes, "POST", (f"{model}/load",), "Look for the chosen version anew, and serve it", {200: openapi.DONE})
     async def repository_load(request: Request) -> Response:
         require_same_origin(request.headers)
         await repository.load(models, settings, request.path_params["model"])
         return Response()
 
-    @route(
-        "POST",
-        ("/repository/models/{model}/unload",),
-        "Serve nothing until there is an order to load",
-        {200: openapi.DONE},
-    )
+    @_route(routes, "POST", (f"{model}/unload",), "Serve nothing until there is an order to load", {200: openapi.DONE})
     async def repository_unload(request: Request) -> Response:
         require_same_origin(request.headers)
         await repository.unload(models, settings, request.path_params["model"])
         return Response()
 
-    @route(
-        "POST",
-        tuple(f"{path}/infer" for path in MODEL),
-        "Probabilities of pictures",
-        {200: openapi.INFERENCE},
-        **openapi.inference_extra(settings),
-    )
-    async def infer(request: Request) -> Response:
-        """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
-        classifier = asked(request)
-        encoding = request.headers.get("content-encoding", "").strip().lower()
-        header = request.headers.get(HEADER_LENGTH)
-        if encoding not in compression.NONE:
-            compression.check_encoding(encoding)
-        about = {"encoding": encoding, "header_length": None if header is None else header[:MAX_LENGTH_HEADER]}
 
-        def parse(body: Spool) -> v2_json.Request | None:
-            if body.small is None or encoding not in compression.NONE:  # a few compressed bytes may be many
-                return None
-            return v2_json.parse(body.small, header, max_images=settings.max_images)
+def _route(
+    routes: APIRouter, method: str, paths: tuple[str, ...], summary: str, responses: Described, **extra: Any
+) -> Callable[[Handler], Handler]:
+    """Add a handler under each path; what it has beside its parameters goes into /openapi.json as it is."""
 
-        named, headers = "version" in request.path_params, request.scope["headers"]
-        async with admitted_body(request, settings, predictor.admission) as (body, seconds):
-            unread = Unread(functools.partial(parse, body), body, "infer", about)
-            work = predictor.infer(classifier, unread, v2_json.encode, named=named, headers=headers)
-            content, length = await in_time(work, seconds)
-        if length is None:
-            return Response(content, media_type="application/json")
-        return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
+    def add(handler: Handler) -> Handler:
+        for path in paths:
+            parameters = [*openapi.path_parameters(path), *extra.get("parameters", [])]
+            routes.add_api_route(
+                path,
+                handler,
+                methods=[method],
+                response_class=Response,
+                operation_id=openapi.operation_id(handler.__name__, path, paths),
+                summary=summary,
+                responses=openapi.ERRORS | responses,
+                openapi_extra=extra | {"parameters": parameters},
+            )
+        return handler
 
-    app.include_router(router)
+    return add
 
 
-if TYPE_CHECKING:
-    Handler = Callable[..., Awaitable[Response]]
-    Described = dict[int | str, dict[str, Any]]  # responses, by status code
+def _resolve(models: VersionManager, request: Request) -> Classifier:
+    """Return what serves, if the path names it."""
+    return models.resolve(request.path_params.get("model"), request.path_params.get("version"))
 
 
 def _json(value: object, status: int = 200) -> Response:

@@ -12,18 +12,19 @@ import statistics
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..observability.labels import AGREEMENTS
+
 if TYPE_CHECKING:
     from ..model.classifier import Classifier
-    from .folder import Canary
+    from .choice import CanarySpec
 
-REASONS = ("errors", "latency", "agreement")
 WINDOW = 200  # the last answers, pictures and comparisons, which are looked at
 # A model that has proved itself on its golden digits never fails by itself; once or twice it may be the machine.
 FAILURES = 3
 # Of the pictures that the served version does not doubt. On digits, versions 1 and 2 agree on 99 % of them; a network
 # that has learnt something else, on a tenth. Of what is no digit good versions say anything: there has to be room.
 AGREEMENT = 0.9
-SAME, DIFFERENT, DOUBTED, FAILED = AGREEMENTS = ("same", "different", "doubted", "failed")
+SAME, DIFFERENT, DOUBTED, FAILED = AGREEMENTS
 # A larger network may be wanted. From here on requests would be shed where none are today. A median needs a few dozen.
 SLOWER = 3.0
 COMPARISONS = 50
@@ -38,24 +39,24 @@ class Comparison(NamedTuple):
 
 
 class Tripped(NamedTuple):
-    """What speaks against a canary: one of `REASONS`, and a sentence."""
+    """What speaks against a canary: one of `ROLLBACK_REASONS`, and a sentence."""
 
     reason: str
     sentence: str
 
 
-class Trial:
+class CanaryTrial:
     """A version that is tried, by what is told of it, until something else is told or it is stopped."""
 
-    def __init__(self, classifier: Classifier, told: Canary) -> None:
+    def __init__(self, classifier: Classifier, spec: CanarySpec) -> None:
         self.classifier = classifier
-        self.told = told
-        self.percent = told.percent or 0.0
+        self.spec = spec
+        self.percent = spec.percent or 0.0
         self._failed: deque[bool] = deque(maxlen=WINDOW)
         self._same: deque[bool] = deque(maxlen=WINDOW)
         self._slower: deque[float] = deque(maxlen=WINDOW)
 
-    def takes(self, request_id: str | None) -> bool:
+    def answers(self, request_id: str | None) -> bool:
         """Whether it answers this request: one id's always, or never; without an id, by chance.
 
         More percent take more ids, and keep those of before. Another version takes other ids, so that the same people
@@ -68,7 +69,7 @@ class Trial:
         digest = hashlib.blake2b(f"{self.classifier.version} {request_id}".encode(), digest_size=8).digest()
         return int.from_bytes(digest) / 2**64 * 100 < self.percent
 
-    def ran(self, error: Exception | None) -> Tripped | None:
+    def record_run(self, error: Exception | None) -> Tripped | None:
         """One more request that it was to answer; what speaks against it now."""
         self._failed.append(error is not None)
         failures = sum(self._failed)
@@ -77,7 +78,7 @@ class Trial:
         runs = f"{failures} of its last {len(self._failed)} answers"
         return Tripped("errors", f"{runs} failed, and the limit is {FAILURES}; this one with {error!r}")
 
-    def compared(self, comparison: Comparison) -> Tripped | None:
+    def record_comparison(self, comparison: Comparison) -> Tripped | None:
         """One more comparison; what speaks against it now. A shadow is only watched: it answers nobody."""
         sure = [agreement for agreement in comparison.agreements if agreement != DOUBTED]
         self._same.extend(agreement == SAME for agreement in sure)

@@ -13,18 +13,19 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ModelError, NotChecked
-from ..model import artefact, check
-from ..system import heap
-from . import folder as versions
+from ..model import artefact, check, layout
+from ..system import memory
+from . import choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..model.artefact import Files
     from ..model.classifier import Classifier
+    from ..model.layout import Stamp
     from ..settings import Settings
-    from .checked_files import Verified
-    from .folder import Canary, Stamp
+    from .choice import CanarySpec
+    from .shared_state import CheckedFiles
 
 CHOICE, CANARY = "choice", "canary"
 HIGHEST = 100  # versions that `latest` may come to: each is looked at twice a second
@@ -37,27 +38,27 @@ class Found(NamedTuple):
     stamp: Stamp
 
 
-class Shelf:
+class VersionLoader:
     """What lies in a model's folder, and what came of it."""
 
-    def __init__(self, settings: Settings, verified: Verified) -> None:
+    def __init__(self, settings: Settings, checked_files: CheckedFiles) -> None:
         self.name: str | None = None  # another model never takes the place of this one
         self.numbers: list[int] = []  # that lie there
         self.refused: dict[int, str] = {}  # and why
         self.missing = {CHOICE: 0, CANARY: 0}  # versions that are named and not there, by what names them
         self._stamps: dict[int, Stamp] = {}  # as they were when they were loaded or refused
         self._settings = settings
-        self._verified = verified
+        self._checked_files = checked_files
         self._stopped = threading.Event()
 
-    def look(self, current: Classifier | None) -> Found | None:
+    def version_to_load(self, current: Classifier | None) -> Found | None:
         """The version that is to be loaded, if it is not the one that serves; raises `ModelError`."""
-        word = versions.chosen(self._settings)
-        told = versions.canary(self._settings)
-        self.numbers = versions.numbers(self._settings.model_dir)
-        latest = word == versions.LATEST
+        word = choice.chosen_version(self._settings)
+        spec = choice.read_canary(self._settings)
+        self.numbers = layout.numbers(self._settings.model_dir)
+        latest = word == layout.LATEST
         self.missing[CHOICE] = 0
-        for number in versions.without(told, self.numbers)[:HIGHEST] if latest else [int(word)]:
+        for number in choice.exclude_canary(spec, self.numbers)[:HIGHEST] if latest else [int(word)]:
             found = self._found(number)
             if found is None:
                 self.missing[CHOICE] = 0 if latest else number
@@ -68,21 +69,21 @@ class Shelf:
                 return None
         return None
 
-    def look_at_canary(
+    def canary_to_load(
         self, current: Classifier | None, tried: Classifier | None
-    ) -> tuple[Canary | None, Found | None]:
+    ) -> tuple[CanarySpec | None, Found | None]:
         """What is to be tried, if anything is; and its version, if it is to be loaded; raises `ModelError`."""
-        told = versions.canary(self._settings)
+        spec = choice.read_canary(self._settings)
         self.missing[CANARY] = 0
-        if told is None or told.percent is None or current is None or _is(current, told.number):
+        if spec is None or spec.percent is None or current is None or _is(current, spec.number):
             return None, None
-        found = self._found(told.number)
-        self.missing[CANARY] = told.number if found is None else 0
-        return told, None if found is None or self._known(found, tried) else found
+        found = self._found(spec.number)
+        self.missing[CANARY] = spec.number if found is None else 0
+        return spec, None if found is None or self._known(found, tried) else found
 
     def _found(self, number: int) -> Found | None:
         """The version, once its files are all there."""
-        stamp = versions.stamp(self._settings.model_dir / str(number))
+        stamp = layout.stamp(self._settings.model_dir / str(number))
         return None if stamp is None else Found(number, stamp)
 
     def _known(self, found: Found, loaded: Classifier | None) -> bool:
@@ -99,12 +100,12 @@ class Shelf:
             checked = self._checked(found, meanwhile)
             from ..model.classifier import Classifier  # noqa: PLC0415 - the parent of several workers loads none
 
-            classifier = Classifier(artefact.opened(checked))
+            classifier = Classifier(artefact.parse(checked))
             if self.name not in {None, classifier.name}:
                 folder = self._settings.model_dir / str(found.number)
                 raise ModelError(f"{folder}: expected model {self.name}, which is served, found {classifier.name}")
         self.name = classifier.name
-        heap.give_back()  # loading takes four times what is kept
+        memory.trim()  # loading takes four times what is kept
         return classifier
 
     def check(self, found: Found, meanwhile: Callable[[], object]) -> int:
@@ -135,27 +136,27 @@ class Shelf:
     def _checked(self, found: Found, meanwhile: Callable[[], object]) -> Files:
         """The version's files, as a process of their own has found them good; raises `ModelError`."""
         files = artefact.read_files(self._settings.model_dir, str(found.number))
-        if files.digest not in self._verified:
-            with self._verified.turn(self._stopped.is_set):
-                if files.digest not in self._verified:  # while this worker waited for its turn
+        if files.digest not in self._checked_files:
+            with self._checked_files.locking(self._stopped.is_set):
+                if files.digest not in self._checked_files:  # while this worker waited for the lock
                     with check.checking(files, self._settings.max_images, self._stopped.is_set) as checking:
                         meanwhile()
                         checking.wait()
-                    self._verified.add(files.digest)
+                    self._checked_files.add(files.digest)
         return files
 
-    def missed(self) -> str:
+    def missing_message(self) -> str:
         """What is named and not there, in words; else nothing."""
-        files = ", ".join(versions.FILES)
+        files = ", ".join(layout.FILES)
         return "; ".join(
             f"{self._settings.model_dir}: expected version {number}, which is the {what}, with {files}, found none"
             for what, number in self.missing.items()
             if number
         )
 
-    def nothing(self) -> ModelError:
+    def no_version_error(self) -> ModelError:
         """Why the chosen version is not served."""
-        missing = f"{self._settings.model_dir}: expected a version with {', '.join(versions.FILES)}, found none"
+        missing = f"{self._settings.model_dir}: expected a version with {', '.join(layout.FILES)}, found none"
         return ModelError(next(iter(self.refused.values()), missing))
 
 

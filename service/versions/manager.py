@@ -1,6 +1,6 @@
 """Which version answers, and which is tried beside it: as is chosen, followed while the service runs.
 
-In: the model's folder, and orders. Out: `current`, a verified and warm classifier or none, and `trial`, another one
+In: the model's folder, and orders. Out: `current`, a verified and warm classifier or none, and `canary`, another one
 that may answer some requests, or none; each changed in one step. Who begins a request takes them once and keeps them to
 the end: so an answer and the version that it names belong together, and an old version is gone when its last request is
 answered. It knows neither HTTP nor metrics.
@@ -16,10 +16,11 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import ModelError, NoModel, NotChecked
-from ..system import heap
-from .canary import Trial
-from .loader import CHOICE, Shelf
+from ..errors import ModelError, NoModel, NoSuchModel, NotChecked
+from ..quoting import quoted
+from ..system import memory
+from .canary import CanaryTrial
+from .loader import CHOICE, VersionLoader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ..model.classifier import Classifier
     from ..settings import Settings
     from .loader import Found
-    from .shared_state import Orders
+    from .shared_state import SharedState
 
 # A change is loaded when two looks saw the same, so that nothing is loaded while it is copied: within 2 s all the same.
 POLL_SECONDS = 0.5
@@ -39,15 +40,15 @@ T = TypeVar("T")
 log = logging.getLogger("service")
 
 
-class Models:
+class VersionManager:
     """The versions of one model, the one that answers, and the one that is tried."""
 
-    def __init__(self, settings: Settings, orders: Orders) -> None:
+    def __init__(self, settings: Settings, shared_state: SharedState) -> None:
         self.current: Classifier | None = None
-        self.trial: Trial | None = None
-        self.shelf = Shelf(settings, orders.verified)
-        self._orders = orders
-        self._order = orders.number  # that was followed last
+        self.canary: CanaryTrial | None = None
+        self.loader = VersionLoader(settings, shared_state.checked_files)
+        self._shared_state = shared_state
+        self._order = shared_state.command  # that was followed last
         self._seen: Found | None = None
         self._seen_canary: Found | None = None
         self._trouble = ""
@@ -59,22 +60,22 @@ class Models:
 
         `meanwhile` is called while another process checks it. The version's number is returned.
         """
-        self.current = self._first(lambda found: self.shelf.load(found, meanwhile))
+        self.current = self._first(lambda found: self.loader.load(found, meanwhile))
         return self.current.version
 
     def check(self, meanwhile: Callable[[], object]) -> str:
         """As `start`, and load nothing: workers will."""
-        return str(self._first(lambda found: self.shelf.check(found, meanwhile)))
+        return str(self._first(lambda found: self.loader.check(found, meanwhile)))
 
     def _first(self, load: Callable[[Found], T]) -> T:
-        while (found := self.shelf.look(None)) is not None:
+        while (found := self.loader.version_to_load(None)) is not None:
             try:
                 return load(found)
             except NotChecked:
                 raise
             except ModelError:
                 continue  # it is remembered why
-        raise self.shelf.nothing()
+        raise self.loader.no_version_error()
 
     def served(self) -> Classifier:
         """The classifier that answers now; raises `NoModel`."""
@@ -82,30 +83,44 @@ class Models:
             raise NoModel("No model version is loaded; /readyz tells when one is.")
         return self.current
 
+    def resolve(self, name: str | None, version: str | None = None) -> Classifier:
+        """Return what serves, once for each request, which is then that version's to its end; None is any.
+
+        The canary answers who names its version. Raises `NoSuchModel` unless it is this model, and this version of it,
+        and `NoModel` if nothing serves.
+        """
+        classifier, canary = self.served(), self.canary
+        if canary is not None and version == canary.classifier.version:
+            classifier = canary.classifier
+        if name not in {None, classifier.name} or version not in {None, classifier.version}:
+            wanted = quoted(name) if version is None else f"{quoted(name)} version {quoted(version)}"
+            raise NoSuchModel(f"unknown model: {wanted} is not found; {classifier.name} {classifier.version} is served")
+        return classifier
+
     @contextlib.asynccontextmanager
-    async def followed(
+    async def following(
         self,
         changed: Callable[[Classifier | None], None],
         refused: Callable[[str], None],
-        tried: Callable[[Trial | None], None],
+        tried: Callable[[CanaryTrial | None], None],
         missed: Callable[[dict[str, int]], None],
     ) -> AsyncIterator[None]:
         """Follow what is chosen while the context is open; all four hear of it, all but `tried` at once."""
-        for reason in self.shelf.refused.values():
+        for reason in self.loader.refused.values():
             refused(reason)
         changed(self.current)
-        missed(self.shelf.missing)
+        missed(self.loader.missing)
         self._changed, self._refuse, self._tried, self._missed = changed, refused, tried, missed
         task = asyncio.create_task(self._follow())
         try:
             yield
         finally:
             task.cancel()
-            self.shelf.stop()
+            self.loader.stop()
 
-    def look_again(self) -> None:
+    def poll_now(self) -> None:
         """Look now, and try again what was refused."""
-        self.shelf.refused.clear()
+        self.loader.refused.clear()
         self._again.set()
 
     async def load(self) -> None:
@@ -113,29 +128,29 @@ class Models:
 
         What takes longer than `ORDER_SECONDS` goes on, and only the caller is told so.
         """
-        self._orders.load()
+        self._shared_state.load()
         self._ordered = asyncio.create_task(self._update())
         await asyncio.wait([self._ordered], timeout=ORDER_SECONDS)
         if not self._ordered.done():
             self._ordered.add_done_callback(_heard)
             raise ModelError(f"the chosen version is still being checked after {ORDER_SECONDS:g} s")
         self._ordered.result()
-        if self.shelf.missing[CHOICE]:
-            raise ModelError(self.shelf.missed())
-        if self.shelf.refused or self.current is None:
-            raise self.shelf.nothing()
+        if self.loader.missing[CHOICE]:
+            raise ModelError(self.loader.missing_message())
+        if self.loader.refused or self.current is None:
+            raise self.loader.no_version_error()
 
     async def unload(self) -> None:
         """Serve nothing in any worker, until an order to load; what is being loaded comes too late."""
-        self._orders.unload()
+        self._shared_state.unload()
         self._serve_nothing()
 
-    def roll_back(self, trial: Trial) -> bool:
+    def roll_back(self, canary: CanaryTrial) -> bool:
         """Stop a trial here at once, and in every worker when it looks next; False where it is stopped already."""
-        if self.trial is not trial:
+        if self.canary is not canary:
             return False
         self._try(None)
-        return self._orders.give_up(trial.told.written)
+        return self._shared_state.give_up(canary.spec.written)
 
     async def _follow(self) -> None:
         while True:
@@ -153,29 +168,29 @@ class Models:
     async def _update(self, *, settled: bool = False) -> None:
         """Serve what is to be served; raises `ModelError`. With `settled`, only what the last look saw too."""
         async with self._lock:
-            if self._order != self._orders.number:
-                self._order = self._orders.number
-                self.shelf.refused.clear()
-            if self._orders.unloaded:
+            if self._order != self._shared_state.command:
+                self._order = self._shared_state.command
+                self.loader.refused.clear()
+            if self._shared_state.unloaded:
                 self._serve_nothing()
                 return
-            while (found := await asyncio.to_thread(self.shelf.look, self.current)) is not None:
+            while (found := await asyncio.to_thread(self.loader.version_to_load, self.current)) is not None:
                 before, self._seen = self._seen, found
                 if settled and found != before:
                     return
                 classifier = await self._loaded(found)
-                if self._orders.unloaded:
+                if self._shared_state.unloaded:
                     return
                 if classifier is not None:
                     self._swap(classifier)
             await self._update_trial(settled=settled)
-            self._missed(self.shelf.missing)
-            self._tell(self.shelf.missed())
+            self._missed(self.loader.missing)
+            self._tell(self.loader.missing_message())
 
     async def _loaded(self, found: Found) -> Classifier | None:
         """The version; none where it is refused. Raises `NotChecked`."""
         try:
-            return await asyncio.to_thread(self.shelf.load, found)
+            return await asyncio.to_thread(self.loader.load, found)
         except NotChecked:
             raise
         except ModelError as error:
@@ -184,20 +199,20 @@ class Models:
 
     async def _update_trial(self, *, settled: bool) -> None:
         """Try what is told to be tried; raises `ModelError`."""
-        tried = None if self.trial is None else self.trial.classifier
-        told, found = await asyncio.to_thread(self.shelf.look_at_canary, self.current, tried)
-        if told is None or self._orders.gave_up(told.written):
+        tried = None if self.canary is None else self.canary.classifier
+        spec, found = await asyncio.to_thread(self.loader.canary_to_load, self.current, tried)
+        if spec is None or self._shared_state.gave_up(spec.written):
             self._try(None)
         elif found is not None:
             before, self._seen_canary = self._seen_canary, found
             if settled and found != before:
                 return
             classifier = await self._loaded(found)
-            self._try(None if classifier is None or self._orders.unloaded else Trial(classifier, told))
-        elif self.trial is None or self.trial.told.number != told.number:
+            self._try(None if classifier is None or self._shared_state.unloaded else CanaryTrial(classifier, spec))
+        elif self.canary is None or self.canary.spec.number != spec.number:
             self._try(None)
-        elif self.trial.told != told:
-            self._try(Trial(self.trial.classifier, told))
+        elif self.canary.spec != spec:
+            self._try(CanaryTrial(self.canary.classifier, spec))
 
     def _serve_nothing(self) -> None:
         self._try(None)
@@ -209,16 +224,16 @@ class Models:
             self._changed(classifier)
             self._let_go()
 
-    def _try(self, trial: Trial | None) -> None:
-        if trial is not self.trial:
-            self.trial = trial
-            self._tried(trial)
+    def _try(self, canary: CanaryTrial | None) -> None:
+        if canary is not self.canary:
+            self.canary = canary
+            self._tried(canary)
             self._let_go()
 
     def _let_go(self) -> None:
         """Give back the memory of the version that served until now, once its last requests are answered."""
         loop = asyncio.get_running_loop()
-        loop.call_later(LAST_SECONDS, loop.run_in_executor, None, heap.give_back)
+        loop.call_later(LAST_SECONDS, loop.run_in_executor, None, memory.trim)
 
     def _tell(self, trouble: str) -> None:
         """Log it once, not at every look; nothing, where there is none any more."""

@@ -1,56 +1,105 @@
-"""Orders to load, to unload or to give up a canary that all workers follow, and which versions were checked.
+"""State that all workers share: the last command to load or unload, the canary given up last, and checked files.
 
-In: what one worker was told or has seen. Out: the same in every worker, without a file: two numbers in memory that they
-share (`service.system.shared_memory`). They outlive workers, not the service.
+In: what one worker was asked to do, or found. Out: the same in every worker, by memory that all inherit
+(`service.system.memory`). It outlives workers, but not the service.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import time
 from typing import TYPE_CHECKING
 
-from ..system import shared_memory
-from .checked_files import Verified
+from ..errors import NotChecked
+from ..system import memory
 
 if TYPE_CHECKING:
-    from collections.abc import MutableSequence
+    from collections.abc import Callable, Iterator, MutableSequence
+
+DIGEST_BYTES = 32
+MAX_DIGESTS = 64
+POLL_SECONDS = 0.05
 
 
-class Orders:
-    """A count of orders, odd after one to unload; and the canary that was given up last."""
+class SharedState:
+    """A count of commands, odd after a command to unload; the canary given up last; and checked files."""
 
-    def __init__(self, *, shared: bool, descriptor: int | None = None, verified: int | None = None) -> None:
-        """With `shared`, the numbers lie behind a `descriptor`, of a new memory where none is given; so do digests."""
-        self.verified = Verified(verified)
+    def __init__(self, *, shared: bool, descriptor: int | None = None, checked_files: int | None = None) -> None:
+        """With `shared`, numbers and digests are behind these descriptors, or behind new ones where they are None."""
+        self.checked_files = CheckedFiles(checked_files)
         self._numbers: MutableSequence[int] = [0, 0]
         self.descriptor = descriptor
         if shared:
-            self.descriptor = shared_memory.create(2) if descriptor is None else descriptor
-            self._numbers = shared_memory.numbers(self.descriptor)
+            self.descriptor = memory.share_numbers(2) if descriptor is None else descriptor
+            self._numbers = memory.shared_numbers(self.descriptor)
 
     @property
-    def number(self) -> int:
-        """Another number is another order."""
+    def command(self) -> int:
+        """The number of the last command: another number is another command."""
         return self._numbers[0]
 
     @property
     def unloaded(self) -> bool:
-        """Whether nothing is to be served."""
-        return self.number % 2 == 1
+        """Whether no version is to serve."""
+        return self.command % 2 == 1
 
     def load(self) -> None:
-        """Serve the chosen version, and try again what was refused."""
-        self._numbers[0] += 2 - self.number % 2
+        """Command all workers to serve the chosen version, and to try again what was refused."""
+        self._numbers[0] += 2 - self.command % 2
 
     def unload(self) -> None:
-        """Serve nothing."""
-        self._numbers[0] += 1 - self.number % 2
+        """Command all workers to serve no version."""
+        self._numbers[0] += 1 - self.command % 2
 
     def give_up(self, written: int) -> bool:
-        """Stop the canary that was told at this time, in nanoseconds; False where a worker has said so already."""
+        """Stop the canary whose file was written then, in nanoseconds; False where a worker has stopped it before."""
         first = not self.gave_up(written)
         self._numbers[1] = written
         return first
 
     def gave_up(self, written: int) -> bool:
-        """Whether the canary that was told at this time is to be left alone, until it is told again."""
+        """Whether the canary whose file was written then stays stopped, until the file is written again."""
         return self._numbers[1] == written
+
+
+class CheckedFiles:
+    """Digests of files that a process of this service has checked, newest first, and a lock for the next check.
+
+    What one worker has checked, the others load at once. A worker that dies holds no lock.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """The digests are behind a `descriptor`, or behind a new one where it is None."""
+        self.descriptor = memory.anonymous_file("mnist-mlp") if descriptor is None else descriptor
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._digests()
+
+    def add(self, digest: bytes) -> None:
+        """Remember that these files are good; the caller holds the lock."""
+        os.pwrite(self.descriptor, b"".join([digest, *self._digests()[: MAX_DIGESTS - 1]]), 0)
+
+    def _digests(self) -> list[bytes]:
+        data = os.pread(self.descriptor, DIGEST_BYTES * MAX_DIGESTS, 0)
+        return [data[start : start + DIGEST_BYTES] for start in range(0, len(data), DIGEST_BYTES)]
+
+    @contextlib.contextmanager
+    def locking(self, stopped: Callable[[], bool]) -> Iterator[None]:
+        """Hold the lock while the context is open; raises `NotChecked` when `stopped` returns True."""
+        while not self._try_lock():
+            if stopped():
+                raise NotChecked("nobody waits for the check of a model version any more")
+            time.sleep(POLL_SECONDS)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
+
+    def _try_lock(self) -> bool:
+        try:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

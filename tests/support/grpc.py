@@ -15,7 +15,7 @@ from service.codec import inference_pb2 as pb
 from tests.support.pictures import SEVEN, png
 
 if TYPE_CHECKING:
-    from service.model.artefact import Probabilities
+    from service.arrays import Probabilities
     from tests.support.service import Service
 
 MODEL = "mnist-mlp"

@@ -15,17 +15,16 @@ from service.observability.metrics import Metrics
 from service.reader.readers import Readers
 from service.settings import Settings
 from service.system.spool import Spool
-from service.versions.manager import Models
-from service.versions.shared_state import Orders
+from service.versions.manager import VersionManager
+from service.versions.shared_state import SharedState
 from tests.support.pictures import png
 from tests.support.service import MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from service.model.artefact import Probabilities
+    from service.arrays import Pixels, Probabilities
     from service.model.classifier import Classifier
-    from service.picture.decode import Pixels
 
 WAIT = 3.0  # seconds that the runs will take which wait, by what one costs
 FILES = 50  # which wait
@@ -44,7 +43,7 @@ class WatchedBatcher:
         return (await self.batcher.predict(self.classifier, images.tobytes())).probabilities
 
     def value(self, name: str, **labels: str) -> float:
-        self.metrics.book.flush()
+        self.metrics.buffered.flush()
         value = self.registry.get_sample_value(name, labels)
         assert value is not None
         return value
@@ -55,7 +54,7 @@ class Door:
 
     def __init__(self, classifier: Classifier, *, serving: bool = True, **settings: float) -> None:
         chosen = Settings.model_validate({"model_dir": MODELS, "model_version": "2", **settings})
-        models = Models(chosen, Orders(shared=False))
+        models = VersionManager(chosen, SharedState(shared=False))
         if serving:
             models.start()
         self.run = models.current.costs.seconds(1) if models.current else 0.0  # seconds of one picture's

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from service.picture.mnist_format import in_mnist_form, seems_mnist_form
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels
 
 
 SEVEN_FILE = ROOT / "service" / "page" / "seven.png"
@@ -40,8 +39,3 @@ def png(pixels: Pixels, **options: object) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", **options)
     return buffer.getvalue()
-
-
-def is_mnist_form(pixels: Pixels) -> bool:
-    """Whether `uint8[28, 28]` is in MNIST's own form: it seems so, and is."""
-    return seems_mnist_form(pixels.tobytes()) and in_mnist_form(pixels[None])[0]

@@ -24,8 +24,7 @@ from tests.support.service import MODELS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.model.artefact import Probabilities
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels, Probabilities
 
 ROUTES = ("/predict", "/v2/models/mnist-mlp/infer")
 SECONDS = 30  # that an answer may take, however busy the machine is

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from service.model import layout
 from service.settings import Settings
-from service.versions import folder as versions
 from service.versions import manager
-from service.versions.manager import Models
-from service.versions.shared_state import Orders
+from service.versions.manager import VersionManager
+from service.versions.shared_state import SharedState
 from tests.support.service import MODELS, Service, until
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.model.classifier import Classifier
-    from service.versions.canary import Trial
+    from service.versions.canary import CanaryTrial
 
 LOOK = 0.05  # seconds: a look comes ten times as often as in the service
 
@@ -47,7 +47,7 @@ def spoil(models: Path, version: int) -> str:
 def begin_copying(models: Path, version: int) -> None:
     """A committed version that is still being copied: all files are there, and one is not whole."""
     (models / str(version)).mkdir()
-    for name in versions.FILES:
+    for name in layout.FILES:
         shutil.copy(MODELS / str(version) / name, models / str(version) / name)
     spoil(models, version)
 
@@ -68,11 +68,11 @@ async def keep_changing(models: Path, version: int) -> None:
 class Followed:
     """The models of a folder, followed, and all that was told of them."""
 
-    def __init__(self, folder: Path, orders: Orders | None = None, **settings: object) -> None:
+    def __init__(self, folder: Path, shared_state: SharedState | None = None, **settings: object) -> None:
         self.settings = Settings.model_validate({"model_dir": folder, **settings})
-        self.models = Models(self.settings, orders or Orders(shared=False))
+        self.models = VersionManager(self.settings, shared_state or SharedState(shared=False))
         self.told: asyncio.Queue[str | None] = asyncio.Queue()
-        self.tried: asyncio.Queue[Trial | None] = asyncio.Queue()
+        self.tried: asyncio.Queue[CanaryTrial | None] = asyncio.Queue()
         self.missing: dict[str, int] = {}
 
     def changed(self, classifier: Classifier | None) -> None:
@@ -82,7 +82,7 @@ class Followed:
         """What is told next: a version, none, or a refusal."""
         return await asyncio.wait_for(self.told.get(), 30)
 
-    async def next_trial(self) -> Trial | None:
+    async def next_canary(self) -> CanaryTrial | None:
         """What is tried next."""
         return await asyncio.wait_for(self.tried.get(), 30)
 
@@ -91,7 +91,7 @@ class Followed:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(manager, "POLL_SECONDS", LOOK)
             hear = (self.changed, self.told.put_nowait, self.tried.put_nowait, self.missing.update)
-            async with self.models.followed(*hear):
+            async with self.models.following(*hear):
                 await story()
         assert self.told.empty()
         assert self.tried.empty()

@@ -12,12 +12,12 @@ import httpx
 import numpy as np
 import pytest
 
-from service.commands.canary import main as canary
-from service.commands.rollback import main as rollback
+from service.commands.cli import run_alone
 from service.model.uncertainty import doubts
+from service.observability.labels import AGREEMENTS
 from service.settings import load
-from service.versions import folder as versions
-from service.versions.canary import AGREEMENTS, WINDOW, Trial
+from service.versions import choice
+from service.versions.canary import WINDOW, CanaryTrial
 from tests.support.graphs import Graph, next_digit, not_finite, publish_edited, raises, slow
 from tests.support.metrics import Samples, failed_loads, samples, value
 from tests.support.pictures import Digits, png
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from service.arrays import Pixels
     from service.model.classifier import Classifier
-    from service.picture.decode import Pixels
     from tests.support.traffic import Expected
 
 INFER = "/v2/models/mnist-mlp/infer"
@@ -53,7 +53,7 @@ def both(models: Path) -> Path:
 
 
 def tell(models: Path, *words: str) -> None:
-    assert canary([*words, "--model-dir", str(models)]) == 0
+    assert run_alone("canary", [*words, "--model-dir", str(models)]) == 0
 
 
 def states(service: Service) -> set[str]:
@@ -128,8 +128,8 @@ def test_an_id_stays_on_its_side(both: Path, digits: Digits, classifier: Classif
     ids = [f"client-{number}" for number in range(40)]
 
     def expected(percent: float) -> list[str]:
-        trial = Trial(type(classifier).load(MODELS, "1"), versions.Canary(1, percent, 0))
-        return ["1" if trial.takes(name) else "2" for name in ids]
+        canary = CanaryTrial(type(classifier).load(MODELS, "1"), choice.CanarySpec(1, percent, 0))
+        return ["1" if canary.answers(name) else "2" for name in ids]
 
     def sides() -> list[str]:
         return [predict(service, digits.images[0], **{"x-request-id": name}) for name in ids]
@@ -249,9 +249,9 @@ def test_a_spoilt_canary_is_refused(both: Path) -> None:
     """By the command; and by the service, which tells it once, and serves on."""
     publish_edited(both, 3, next_digit)
     (both / "3" / "golden.npz").write_bytes(b"")
-    assert canary(["3", "--model-dir", str(both)]) == 3
+    assert run_alone("canary", ["3", "--model-dir", str(both)]) == 3
     assert not (both / "CANARY").exists()
-    versions.tell_canary(load(["--model-dir", str(both)]), 3, 50)
+    choice.write_canary(load(["--model-dir", str(both)]), 3, 50)
     with running_service(model_dir=both, model_version="latest") as service:
         until(lambda: failed_loads(service), "it is not refused")
         time.sleep(1.2)  # two looks more
@@ -265,16 +265,16 @@ def test_what_is_told_of_a_canary(both: Path, capsys: pytest.CaptureFixture[str]
     """It is held back from `latest` and from rollbacks until it is promoted, by `latest` or by the pin."""
     flags = ["--model-dir", str(both)]
     settings = load(flags)
-    assert canary(["--off", *flags]) == 3
+    assert run_alone("canary", ["--off", *flags]) == 3
     assert "CANARY: expected a canary, found none" in capsys.readouterr().err
     tell(both, "2", "--percent", "12.5")
     assert (both / "CANARY").read_text() == "2 12.5\n"
     assert "version 2 answers 12.5 % of the requests" in capsys.readouterr().out
-    assert versions.candidates(settings) == [1]
-    assert rollback(flags) == 3  # there is none below version 1
+    assert choice.latest_candidates(settings) == [1]
+    assert run_alone("rollback", flags) == 3  # there is none below version 1
     tell(both, "--off")
     assert (both / "CANARY").read_text() == "2 held\n"
-    assert versions.candidates(settings) == [1]
+    assert choice.latest_candidates(settings) == [1]
     tell(both, "--promote")
     assert not (both / "CANARY").exists()
     assert not (both / "PINNED").exists()

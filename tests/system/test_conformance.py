@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from service.model.artefact import Probabilities
-from tests.support.service import Service
+    from service.arrays import Probabilities
+    from tests.support.service import Service
 
 MODEL = "mnist-mlp"
 # Few and always the same; `make conformance` makes up others for ten minutes.

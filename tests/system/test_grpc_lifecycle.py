@@ -15,11 +15,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.codec import inference_pb2 as pb
-from service.commands.canary import main as canary
+from service.commands.cli import run_alone
 from service.model.classifier import Classifier
 from service.v2.grpc.calls import SERVICE
-from service.versions.canary import Trial
-from service.versions.folder import Canary
+from service.versions.canary import CanaryTrial
+from service.versions.choice import CanarySpec
 from tests.support.processes import worker_pids
 from tests.support.service import MODELS, Service, publish, running_service, until
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels
     from tests.support.pictures import Digits
     from tests.support.traffic import Expected
 
@@ -208,8 +208,8 @@ def test_clients_load_and_unload_only_where_they_may() -> None:
 def test_a_canary_answers_its_share_of_the_ids(models: Path, digits: Digits) -> None:
     """A call's own id chooses, as over HTTP, and who names a version gets it."""
     publish(models, 2)
-    assert canary(["1", "--percent", "50", "--model-dir", str(models)]) == 0
-    trial = Trial(Classifier.load(MODELS, "1"), Canary(1, 50, 0))
+    assert run_alone("canary", ["1", "--percent", "50", "--model-dir", str(models)]) == 0
+    canary = CanaryTrial(Classifier.load(MODELS, "1"), CanarySpec(1, 50, 0))
     with running_service(model_dir=models, grpc_port=0) as service, connected(service.grpc) as channel:
 
         def answered(name: str, version: str = "") -> str:
@@ -217,7 +217,7 @@ def test_a_canary_answers_its_share_of_the_ids(models: Path, digits: Digits) -> 
 
         ids = [f"client-{number}" for number in range(20)]
         until(lambda: "1" in map(answered, ids), "the canary is not there")
-        assert [answered(name) == "1" for name in ids] == [trial.takes(name) for name in ids]
+        assert [answered(name) == "1" for name in ids] == [canary.answers(name) for name in ids]
         for version in ("1", "2"):
             assert {answered(name, version) for name in ids} == {version}
 

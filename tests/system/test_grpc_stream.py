@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from service.model.artefact import Probabilities
+    from service.arrays import Probabilities
     from tests.support.pictures import Digits
 
 ROUTE = "/inference.GRPCInferenceService/ModelStreamInfer"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.v2.grpc.credentials import LOOK_SECONDS
+from service.v2.grpc.credentials import POLL_SECONDS
 from tests.support.service import Service, certificate, running_service, until
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def test_a_renewed_certificate_is_used(tmp_path: Path, monkeypatch: pytest.Monke
         old, new = chain.read_text(), new_chain.read_text()
         assert shown(service) == old
         chain.write_text(new)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
         assert shown(service) == old
         key.write_text(new_key.read_text())
         until(lambda: shown(service) == new, "the new certificate is not used")
         chain.write_text("damaged")
         key.unlink()
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
         assert shown(service) == new

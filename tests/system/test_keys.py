@@ -23,8 +23,8 @@ from service.codec import inference_pb2 as pb
 from service.connection.drain import Drain
 from service.settings import load
 from service.v2.grpc.calls import SERVICE
-from service.versions.manager import Models
-from service.versions.shared_state import Orders
+from service.versions.manager import VersionManager
+from service.versions.shared_state import SharedState
 from tests.support.http import LOAD, OCTETS, UNLOAD, connect, post, read_response
 from tests.support.pictures import SEVEN, Digits, png
 from tests.support.service import ROOT, Service, running_service
@@ -93,9 +93,9 @@ def test_without_a_key_only_health_and_the_page_answer(kept: Kept, client: httpx
 def test_every_route_asks_for_a_key_or_is_known_to_be_open(kept: Kept) -> None:
     """Of all the routes that there are; a new one is closed unless it is named here."""
     settings = load(["--api-keys-file", str(kept.file)])
-    paths = create_app(settings, Models(settings, Orders(shared=False)), CollectorRegistry(), Drain(0)).openapi()[
-        "paths"
-    ]
+    paths = create_app(
+        settings, VersionManager(settings, SharedState(shared=False)), CollectorRegistry(), Drain(0)
+    ).openapi()["paths"]
     assert all(operation.get("security") for path in paths.values() for operation in path.values())
     assert {path for path in paths if scope_of(path) is None} == {
         "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from service.commands.rollback import main as rollback
+from service.commands.cli import run_alone
 from tests.support import hostile_models
 from tests.support.metrics import REFUSED, failed_loads, samples, value
 from tests.support.pictures import Digits, png
@@ -43,9 +43,9 @@ def test_versions_change_under_load(models: Path, expected: Expected, workers: i
         until(lambda: traffic.answered["1"], "nothing is answered")
         publish(models, 2)
         wait_for_version(service, "2")
-        assert rollback(flags) == 0
+        assert run_alone("rollback", flags) == 0
         wait_for_version(service, "1")
-        assert rollback(["--undo", *flags]) == 0
+        assert run_alone("rollback", ["--undo", *flags]) == 0
         wait_for_version(service, "2")
         traffic.stop()
         found = samples(f"{service.url}/metrics")
@@ -159,18 +159,18 @@ def test_a_version_of_another_model_is_refused(models: Path) -> None:
 def test_rollback_chooses_versions(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The one below, a named one, or none; what must not serve is not pinned, and a bad pin is told at the start."""
     flags = ["--model-dir", str(models)]
-    assert rollback(flags) == 3
+    assert run_alone("rollback", flags) == 3
     assert "expected a version below 1, found none" in capsys.readouterr().err
     publish(models, 2)
-    assert rollback(flags) == 0
+    assert run_alone("rollback", flags) == 0
     assert (models / "PINNED").read_text() == "1\n"
     (models / "2" / "golden.npz").write_bytes(b"")
-    assert rollback(["2", *flags]) == 3
+    assert run_alone("rollback", ["2", *flags]) == 3
     assert (models / "PINNED").read_text() == "1\n"
-    assert rollback(["--undo", *flags]) == 0
+    assert run_alone("rollback", ["--undo", *flags]) == 0
     assert not (models / "PINNED").exists()
     elsewhere = models.parent / "chosen"
-    assert rollback(["1", *flags, "--pin-file", str(elsewhere)]) == 0
+    assert run_alone("rollback", ["1", *flags, "--pin-file", str(elsewhere)]) == 0
     assert elsewhere.read_text() == "1\n"
     (models / "PINNED").write_text("newest")
     start = [sys.executable, "-m", "service", "--port", "0", *flags]

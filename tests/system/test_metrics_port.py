@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from service.connection.connections import OF_METRICS_PORT
+from service.connection.connections import METRICS_PORT_CONNECTIONS
 from tests.support.http import connect, read_response
 from tests.support.metrics import ask, predictions, samples, settled, value
 from tests.support.pictures import Digits, png
@@ -77,7 +77,8 @@ def test_silent_connections_take_no_descriptors_from_the_service(digits: Digits,
         base = descriptors(service)
         with Slow(url, "silent", 247) as silent:
             until(
-                lambda: len(silent.lived) >= 247 - OF_METRICS_PORT * workers, "there are more connections than may be"
+                lambda: len(silent.lived) >= 247 - METRICS_PORT_CONNECTIONS * workers,
+                "there are more connections than may be",
             )
             ask(service.url, digits, 10)
             until(lambda: _predictions(url) == 20, "the metrics are not answered")
@@ -177,6 +178,6 @@ def test_many_scrapers_leave_the_service_alone(digits: Digits) -> None:
         assert httpx.post(f"{service.url}/predict", content=png(digits.images[0])).status_code == 200
         statuses = [read_response(connection.makefile("rb"))[0] for connection in connections]
         assert set(statuses) <= {200, 503}
-        assert statuses.count(200) >= OF_METRICS_PORT
+        assert statuses.count(200) >= METRICS_PORT_CONNECTIONS
         for connection in connections:
             connection.close()

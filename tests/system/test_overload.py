@@ -21,13 +21,13 @@ from service.model.classifier import Classifier
 from tests.support.pictures import Digits, png
 from tests.support.service import MODELS, Service, running_service
 from tests.support.service import publish as publish_committed
-from training.publish import publish
+from training.export.publish import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels
 
 SIZES = (784, 2560, 2304, 10)  # as large as a model may be
 PIXELS = "application/octet-stream"
@@ -61,7 +61,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(file, images=golden, probabilities=probabilities)
     folder = tmp_path_factory.mktemp("models") / "mnist-mlp"
     card = {"schema": "mnist-mlp/1", "name": "mnist-mlp", "run": "large"}
-    publish(folder, content, file.getvalue(), card, lambda _: "")
+    publish(folder, content, file.getvalue(), card, lambda _: "", number=1)
     return folder
 
 

@@ -189,7 +189,7 @@ def attributes_of_cycle(protocol: type) -> set[str]:
 
 def test_a_fast_request_has_all_that_uvicorn_asks_of_a_cycle() -> None:
     """`connection.fast_path` puts a request of its own in the place of uvicorn's cycle."""
-    request = fast_path._InFlight(b"/predict", {})
+    request = fast_path.SmallRequest(b"/predict", {})
     used = attributes_of_cycle(HttpToolsProtocol) | attributes_of_cycle(guard.Guarded)
     assert used >= {"disconnected", "response_complete"}
     assert [name for name in sorted(used) if not hasattr(request, name)] == []

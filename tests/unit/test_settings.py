@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.settings import Settings, SettingsError, load
+from service.errors import SettingsError
+from service.settings import Settings, load
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:

@@ -1,4 +1,5 @@
-"""Find the digit in a picture: its background, ruled lines, and the components that belong to it.
+"""Find the digit in a picture: subtract the background, remove ruled lines and boxes, select components.
 
-In: pixels, `uint8[H, W]` or `uint8[H, W, 3]`. Out: the strength of the digit's ink, `float32[h, w]`, or nothing.
+In: upright pixels, `uint8[H, W]` or `uint8[H, W, 3]`. Out: a `Digit`: its strokes as a mask `bool[h, w]`, and where
+they were. It knows neither file formats nor MNIST's format: of the room it imports `service.picture.geometry` alone.
 """

@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from ...connection.limits import MIN_BYTES_PER_SECOND
 from ...errors import SlowRequest
 from .codes import give_up
 from .heap import Heap
-from .holding import SMALL, Held, Line
+from .holding import SMALL_BYTES, Held, Line
 from .room import Wait
 
 if TYPE_CHECKING:
-    from ...connection.body_budget import Bodies
+    from ...connection.body_budget import BodyBudget
     from ...errors import ServiceError
     from .room import Room
     from .sockets import Peer, Sockets
 
-LOOK_SECONDS = 0.01  # in which some 20 MB come from the same machine
+POLL_SECONDS = 0.01  # in which some 20 MB come from the same machine
 IDLE_SECONDS = 0.03  # where all that wait are streams, and nothing large comes
-RATE = 16_384  # bytes a second: what comes so fast has more time
 
 
 class Arrivals:
     """All of one worker."""
 
-    def __init__(self, bodies: Bodies, sockets: Sockets, seconds: float, most: int) -> None:
+    def __init__(self, bodies: BodyBudget, sockets: Sockets, seconds: float, most: int) -> None:
         """`most` bytes of messages may have come that are not whole; one of this size is let in alone."""
         self._bodies = bodies
         self._sockets = sockets
@@ -42,8 +42,10 @@ class Arrivals:
         self._most = most
         self._lines: dict[Peer, Line] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._look: asyncio.TimerHandle | None = None
-        self._slow = SlowRequest(f"The message did not arrive within {seconds:g} s, nor at {RATE:,} bytes a second.")
+        self._timer: asyncio.TimerHandle | None = None
+        self._slow = SlowRequest(
+            f"The message did not arrive within {seconds:g} s, nor at {MIN_BYTES_PER_SECOND:,} bytes a second."
+        )
 
     async def only(self, context: Any, peer: Peer, among: Room) -> Held | None:
         """The message of a call that has one; None where it has none.
@@ -101,7 +103,7 @@ class Arrivals:
         if not isinstance(data, bytes):
             return None
         line.took(len(data))
-        if len(data) > SMALL:
+        if len(data) > SMALL_BYTES:
             line.count(self._sockets.received({peer}).get(peer), asyncio.get_running_loop().time())
         return Held(data, self._bodies, self._heap)
 
@@ -129,14 +131,14 @@ class Arrivals:
     def _begin(self, line: Line, wait: Wait, since: float | None, among: Room) -> None:
         line.coming[wait] = since
         among.wait(wait)
-        if self._look is None:
-            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_all)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(POLL_SECONDS, self._check_timeouts)
 
     def _end(self, line: Line, wait: Wait, among: Room) -> None:
         del line.coming[wait]
         among.waited(wait)
 
-    def _look_at_all(self) -> None:
+    def _check_timeouts(self) -> None:
         """Count what has come, and refuse what takes too long."""
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -145,12 +147,12 @@ class Arrivals:
         for peer, line in list(self._lines.items()):
             more = line.count(received.get(peer), now)
             if more > 0:
-                line.due = min(max(line.due, now) + more / RATE, now + self._seconds)
+                line.due = min(max(line.due, now) + more / MIN_BYTES_PER_SECOND, now + self._seconds)
             self._refuse_slow(line, now)
             if line.large_since is not None or any(since is not None for since in line.coming.values()):
-                pause = LOOK_SECONDS
+                pause = POLL_SECONDS
         self._make_room()
-        self._look = loop.call_later(pause, self._look_at_all) if self._lines else None
+        self._timer = loop.call_later(pause, self._check_timeouts) if self._lines else None
 
     def _make_room(self) -> None:
         """Over the limit give up the largest, and of equals the newest: more comes before the next look."""

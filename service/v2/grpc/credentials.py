@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ...settings import Settings
 
-LOOK_SECONDS = 1.0  # between two looks at the files
+POLL_SECONDS = 1.0  # between two looks at the files
 
 log = logging.getLogger("service")
 
@@ -40,7 +40,7 @@ class Renewed:
     def __call__(self) -> grpc.ServerCertificateConfiguration | None:
         """What is to be used from now on; None: what was."""
         now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
+        if now - self._looked < POLL_SECONDS:
             return None
         self._looked = now
         state = self._stat()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...observability.metrics import Metrics
     from .sockets import Peer, Sockets
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 YOUNG_MS = 1000  # a connection over which something has come since makes no room for others
 
 log = logging.getLogger("service")
@@ -68,7 +68,7 @@ class Departures:
             self.sent(context)
 
     @contextlib.asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
+    async def watching(self) -> AsyncIterator[None]:
         """Look at all of them while the context is open."""
         task = asyncio.create_task(self._watch())
         try:
@@ -78,13 +78,13 @@ class Departures:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             try:
-                self._look()
+                self._poll()
             except Exception:  # whatever it is, the next look is to come
                 log.exception("looking at gRPC's connections failed")
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         late = asyncio.get_running_loop().time() - self._seconds
         slow = {peer for peer, since in self._sending.values() if since < late}
         silent = self._sockets.silent_ms()
@@ -95,6 +95,6 @@ class Departures:
         )
         in_the_way = unused[: max(0, len(silent) - self._many)]
         if slow or in_the_way:
-            self._watched.cut["slow"].inc(len(slow))
-            self._watched.cut["full"].inc(len(in_the_way))
+            self._watched.worker.connections_cut["slow"].inc(len(slow))
+            self._watched.worker.connections_cut["full"].inc(len(in_the_way))
             self._sockets.cut(slow.union(in_the_way))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 Status = health_pb2.HealthCheckResponse
-LOOK_SECONDS = 0.5  # after which a watcher knows of a change
+POLL_SECONDS = 0.5  # after which a watcher knows of a change
 OF_ONE = 16  # watchers over one connection; a client has one
 
 
@@ -55,7 +55,7 @@ class Health:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     @contextlib.asynccontextmanager
-    async def followed(self) -> AsyncIterator[None]:
+    async def following(self) -> AsyncIterator[None]:
         """Tell the watchers of changes while the context is open."""
         task = asyncio.create_task(self._follow())
         try:
@@ -67,7 +67,7 @@ class Health:
         told = self._status()
         while not self._ended.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), LOOK_SECONDS)
+                await asyncio.wait_for(self._ended.wait(), POLL_SECONDS)
             if self._status() != told or self._ended.is_set():
                 told = self._status()
                 self._change.set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 
-from ...system import heap
+from ...system import memory
 
 LARGE = 2**20  # bytes
 REST_SECONDS = 1.0  # between two times
@@ -34,4 +34,4 @@ class Heap:
 
     def _give_back(self) -> None:
         self._timer = None
-        asyncio.get_running_loop().run_in_executor(None, heap.give_back)
+        asyncio.get_running_loop().run_in_executor(None, memory.trim)

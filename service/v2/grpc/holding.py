@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from ...connection.body_budget import SMALL, Wait
+from ...connection.body_budget import SMALL_BYTES, Wait
 from ...errors import ServiceError
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Callable
 
-    from ...connection.body_budget import Bodies, Body
+    from ...connection.body_budget import Body, BodyBudget
     from . import room
     from .heap import Heap
 
-__all__ = ["SMALL", "Held", "Line"]
+__all__ = ["SMALL_BYTES", "Held", "Line"]
 
 TINY = 4096  # bytes: messages up to this are limited by the number of calls
 AT_ONCE = 16  # messages of one connection that are waited for; of more, core takes in 64 KiB each
@@ -30,7 +30,7 @@ HEAD_BYTES = 1024  # of a call, or less: they come before its message, and nobod
 class Held:
     """A message, which counts among the bytes that are held until it is closed."""
 
-    def __init__(self, data: bytes, bodies: Bodies, heap: Heap) -> None:
+    def __init__(self, data: bytes, bodies: BodyBudget, heap: Heap) -> None:
         self._data = data
         self._bodies = bodies
         self._heap = heap
@@ -44,14 +44,14 @@ class Held:
         return data
 
     def _grow(self, size: int) -> None:
-        self._held = self._bodies.one()
+        self._held = self._bodies.track()
         self._body = self._held.__enter__()
         try:
-            self._bodies.grow(self._body, size, _wait(0, lambda: None))
+            self._bodies.add(self._body, size, _wait(0, lambda: None))
         except ServiceError:
             self.close()
             raise
-        self._bodies.whole(self._body)
+        self._bodies.complete(self._body)
 
     def close(self) -> None:
         """Nobody holds it any longer."""
@@ -64,7 +64,7 @@ class Held:
 class Line:
     """A connection, as long as messages are waited for."""
 
-    def __init__(self, bodies: Bodies, heap: Heap, seconds: float) -> None:
+    def __init__(self, bodies: BodyBudget, heap: Heap, seconds: float) -> None:
         self._places: asyncio.Semaphore | None = None
         self.calls = 0  # that wait, or wait for a place
         self.coming: dict[room.Wait, float | None] = {}  # since when, on the loop's clock; None: it has all the time
@@ -118,16 +118,16 @@ class Line:
 
     def _grow(self, more: int, size: int, now: float) -> None:
         if self._held is None or self._body is None:
-            self._held = self._bodies.one()
+            self._held = self._bodies.track()
             self._body = self._held.__enter__()
-        self.large_since = (self.large_since or now) if size > SMALL else None
+        self.large_since = (self.large_since or now) if size > SMALL_BYTES else None
         self._most = max(self._most, size)
         try:
-            self._bodies.grow(self._body, more, _wait((self.large_since or now) + self._seconds, self.refuse))
+            self._bodies.add(self._body, more, _wait((self.large_since or now) + self._seconds, self.refuse))
         except ServiceError:  # `refuse` has been called
             return
         if self.large_since is None:
-            self._bodies.whole(self._body)
+            self._bodies.complete(self._body)
 
     def refuse(self) -> None:
         """Wait for nothing of it, and begin anew: core lets go what has come."""

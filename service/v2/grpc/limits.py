@@ -15,7 +15,7 @@ from .room import Room
 from .sockets import Sockets
 
 if TYPE_CHECKING:
-    from ...connection.body_budget import Bodies
+    from ...connection.body_budget import BodyBudget
     from ...observability.metrics import Metrics
     from ...settings import Settings
 
@@ -29,7 +29,7 @@ CONNECTIONS = 512  # some 40 KiB each
 class Limits:
     """All of them."""
 
-    def __init__(self, settings: Settings, bodies: Bodies, watched: Metrics) -> None:
+    def __init__(self, settings: Settings, bodies: BodyBudget, watched: Metrics) -> None:
         assert settings.grpc_port is not None
         self.sockets = Sockets(settings.grpc_port)
         self.most_connections = max(1, min(settings.max_connections or CONNECTIONS, CONNECTIONS, grpc_descriptors()))

@@ -6,27 +6,26 @@ In: a request's message. Out: the answer's message, or a `ServiceError`. It know
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from typing import TYPE_CHECKING
 
 from ...codec import inference_pb2 as pb
 from ...codec import v2_grpc
 from ...connection.receive import add
-from ...inference.engine import Unread, in_time
+from ...inference.engine import in_time
 from ...observability.exposition import totals
 from ...system.spool import Spool
-from .. import metadata as served
-from .. import repository
+from .. import metadata, repository
+from ..inference import Form, Inference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...inference.engine import Predictor
+    from ...inference.engine import Engine
     from ...model.classifier import Classifier
     from ...observability.metrics import Metrics
     from ...settings import Settings
-    from ...versions.manager import Models
+    from ...versions.manager import VersionManager
 
 
 PIECE = 2**20  # bytes that are written at a time
@@ -37,13 +36,13 @@ class Methods:
 
     def __init__(
         self,
-        predictor: Predictor,
-        models: Models,
+        engine: Engine,
+        models: VersionManager,
         settings: Settings,
         watched: Metrics,
         unready: Callable[[], str | None],
     ) -> None:
-        self._predictor = predictor
+        self._engine = engine
         self._models = models
         self._settings = settings
         self._watched = watched
@@ -59,27 +58,27 @@ class Methods:
 
     async def ServerMetadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """The server, and the extensions that it has."""
-        return pb.ServerMetadataResponse(**served.server())
+        return pb.ServerMetadataResponse(**metadata.server())
 
     async def ModelReady(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         """May this model be asked?"""
-        self._asked(request.name, request.version)
+        self._resolve(request.name, request.version)
         return pb.ModelReadyResponse(ready=self._unready() is None)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         """The model's tensors."""
-        return pb.ModelMetadataResponse(**served.metadata(self._asked(request.name, request.version)))
+        return pb.ModelMetadataResponse(**metadata.metadata(self._resolve(request.name, request.version)))
 
     async def ModelInfer(self, request: v2_grpc.Asked) -> pb.ModelInferResponse:
         """Probabilities of pictures."""
-        classifier = self._asked(request.model_name, request.model_version)
+        classifier = self._resolve(request.model_name, request.model_version)
         # The deadline that a client sets is gRPC's own: at its end this is cancelled.
-        seconds = self._predictor.admission.admit(None, time.perf_counter(), large=request.pictures)
-        parse = functools.partial(request.parse, self._settings.max_images)
+        seconds = self._engine.admission.admit(None, time.perf_counter(), large=request.pictures)
+        max_images = self._settings.max_images
+        form = Form(lambda *_: request.parse(max_images), "grpc", lambda _: request.names, v2_grpc.encode)
+        route = Inference(self._engine, form, lambda: classifier, named=bool(request.model_version))
         with contextlib.closing(_spooled(request)) as body:
-            unread = Unread(parse, body, "grpc", request.names)
-            work = self._predictor.infer(classifier, unread, v2_grpc.encode, named=bool(request.model_version))
-            return await in_time(work, seconds)
+            return await in_time(self._engine.answer(route, {}, body), seconds)
 
     async def ModelStreamInfer(self, request: v2_grpc.Asked) -> pb.ModelInferResponse:
         """The same, for one request of a stream."""
@@ -87,14 +86,14 @@ class Methods:
 
     async def ModelConfig(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         """The model's configuration, as Triton's clients read it."""
-        classifier = self._asked(request.name, request.version)
-        return pb.ModelConfigResponse(config=served.configuration(classifier, self._settings))
+        classifier = self._resolve(request.name, request.version)
+        return pb.ModelConfigResponse(config=metadata.configuration(classifier, self._settings))
 
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         """Inferences, and how long they took; without a name, of every model."""
-        classifier = served.asked(self._models, request.name or None, request.version or None)
+        classifier = self._models.resolve(request.name or None, request.version or None)
         numbers = await self._watched.scrape(totals)
-        return pb.ModelStatisticsResponse(model_stats=[served.statistics(classifier, numbers)])
+        return pb.ModelStatisticsResponse(model_stats=[metadata.statistics(classifier, numbers)])
 
     async def RepositoryIndex(self, _: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         """The versions that there are."""
@@ -110,8 +109,8 @@ class Methods:
         await repository.unload(self._models, self._settings, request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
-    def _asked(self, name: str, version: str) -> Classifier:
-        return served.asked(self._models, name, version or None)
+    def _resolve(self, name: str, version: str) -> Classifier:
+        return self._models.resolve(name, version or None)
 
 
 def _spooled(request: v2_grpc.Asked) -> Spool:

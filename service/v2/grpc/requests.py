@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...connection import problems
-from ...connection.fast_path import CLOSED
+from ...connection.limits import CLIENT_CLOSED
 from ...errors import ServiceError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Requests:
     async def watch(self, method: Method, caller: Caller, ask: Callable[[], Awaitable[Answered]]) -> Answered:
         """What becomes of a request, which is seen by the observer."""
         started = time.perf_counter()
-        status = CLOSED  # where the client leaves, this is cancelled
+        status = CLIENT_CLOSED  # where the client leaves, this is cancelled
         self._observer.begin()
         self._begun += 1
         try:
@@ -92,7 +92,7 @@ class Requests:
         finally:
             seconds = time.perf_counter() - started
             request_id, host = caller.request_id, caller.peer.host
-            self._observer.end(method.route, "POST", status, seconds, request_id=request_id, client=host)
+            self._observer.end(method.route, "POST", status, seconds, request_id=request_id, peer=host)
 
     async def answer(self, method: Method, caller: Caller, message: Held) -> Answered:
         """What a message asks for is answered."""
@@ -128,5 +128,5 @@ class Requests:
         if not isinstance(error, ServiceError):
             log.error("request %s failed", caller.request_id.decode(), exc_info=error)
             return Answered(500, asked, str(problems.FAULT["detail"]))
-        self._watched.count_shed(error)
+        self._watched.requests.count_shed(error)
         return Answered(error.status, asked, error.detail)

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from ...access.authorisation import Access
-    from ...connection.body_budget import Bodies
+    from ...connection.body_budget import BodyBudget
     from ...connection.drain import Drain
-    from ...inference.engine import Predictor
+    from ...inference.engine import Engine
     from ...observability.metrics import Metrics
     from ...observability.requests import Observer
     from ...settings import Settings
-    from ...versions.manager import Models
+    from ...versions.manager import VersionManager
 
 IDLE_SECONDS = 300  # a connection without a call is closed; its client makes another for the next
 PENDING = 1024  # calls that core has, and nobody has looked at
@@ -41,18 +41,18 @@ PENDING = 1024  # calls that core has, and nobody has looked at
 async def serving(
     *,
     settings: Settings,
-    models: Models,
-    predictor: Predictor,
+    models: VersionManager,
+    engine: Engine,
     observer: Observer,
     access: Access | None,
     watched: Metrics,
-    bodies: Bodies,
+    bodies: BodyBudget,
     drain: Drain,
     unready: Callable[[], str | None],
 ) -> AsyncIterator[None]:
     """Inference and health at `settings.grpc_port`."""
     allowed = Limits(settings, bodies, watched)
-    methods = Methods(predictor, models, settings, watched, unready)
+    methods = Methods(engine, models, settings, watched, unready)
     requests = Requests(observer, access, watched, allowed.departures)
     calls = Calls(methods, observer, requests, allowed)
     health = Health({"", SERVICE.full_name}, unready, drain.closing, allowed)
@@ -76,7 +76,7 @@ async def serving(
         await stopped
 
     ending = asyncio.create_task(end())
-    async with health.followed(), allowed.departures.watched():
+    async with health.following(), allowed.departures.watching():
         yield
         drain.closing.set()
         await ending

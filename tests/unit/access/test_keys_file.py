@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry
 
 from service.access import keys
 from service.access.keys_file import KeysFile
-from service.commands import keys as commands_keys
+from service.commands.cli import run_alone
+from service.errors import SettingsError
 from service.observability.metrics import Metrics
-from service.settings import SettingsError
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def read(folder: Path, *lines: str) -> list[keys.Entry]:
 
 def test_the_command_makes_a_key_and_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The line goes to stdout, the key to stderr: `>> keys.txt` keeps the one and shows the other."""
-    assert commands_keys.main(["new", "--name", "shop", "--scopes", "infer,metrics,admin", "--rate", "5"]) == 0
+    assert run_alone("keys", ["new", "--name", "shop", "--scopes", "infer,metrics,admin", "--rate", "5"]) == 0
     line, told = capsys.readouterr()
     key, _, rest = told.partition("\n")
     assert key not in line
@@ -44,7 +44,7 @@ def test_the_command_makes_a_key_and_its_line(tmp_path: Path, capsys: pytest.Cap
     scopes = frozenset(keys.SCOPES)
     assert read(tmp_path, line) == [keys.Entry("shop", scopes, hashlib.sha256(key.encode()).digest(), 5.0)]
     assert keys.digest(key.encode()) == hashlib.sha256(key.encode()).digest()
-    assert commands_keys.main(["new", "--name", "shop"]) == 0
+    assert run_alone("keys", ["new", "--name", "shop"]) == 0
     other, told = capsys.readouterr()
     assert not told.startswith(key)
     assert re.fullmatch(r"shop infer sha256:[0-9a-f]{64}\n", other)
@@ -75,7 +75,7 @@ def test_the_command_makes_no_line_that_would_be_refused(words: list[str], capsy
     """It ends with exit code 2 and says how it is used, and nothing goes into the file."""
     for command in (["new", *words], words):
         with pytest.raises(SystemExit) as end:
-            commands_keys.main(command)
+            run_alone("keys", command)
         said = capsys.readouterr()
         assert (end.value.code, said.out) == (2, "")
         assert said.err.startswith("usage: python -m service.keys ")
@@ -84,7 +84,7 @@ def test_the_command_makes_no_line_that_would_be_refused(words: list[str], capsy
 def test_its_help_says_what_scopes_and_a_rate_are(capsys: pytest.CaptureFixture[str]) -> None:
     """With what is taken where they are not given."""
     with pytest.raises(SystemExit) as end:
-        commands_keys.main(["new", "--help"])
+        run_alone("keys", ["new", "--help"])
     assert end.value.code == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "--scopes SCOPES what it is for, of infer,metrics,admin; default: infer" in told
@@ -94,10 +94,10 @@ def test_its_help_says_what_scopes_and_a_rate_are(capsys: pytest.CaptureFixture[
 def test_what_is_wrong_with_a_name_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """That it is missing, or else what was expected, as the file has it."""
     with pytest.raises(SystemExit):
-        commands_keys.main(["new"])
+        run_alone("keys", ["new"])
     assert capsys.readouterr().err.endswith("the following arguments are required: --name\n")
     with pytest.raises(SystemExit):
-        commands_keys.main(["new", "--name", "Shop"])
+        run_alone("keys", ["new", "--name", "Shop"])
     expected = f"expected a name like {keys.NAME}, scopes of infer,metrics,admin, and a rate as a number over 0\n"
     assert capsys.readouterr().err.endswith(expected)
 
@@ -206,11 +206,11 @@ def followed(tmp_path: Path) -> Followed:
 
 def test_a_file_is_read_when_it_has_changed(followed: Followed) -> None:
     """And not when it has not."""
-    followed.file.look()
+    followed.file.poll()
     assert len(followed.entries) == 1
     followed.path.write_text(f"shop infer sha256:{SUM}\nother infer sha256:{'1' * 64}")
-    followed.file.look()
-    followed.file.look()
+    followed.file.poll()
+    followed.file.poll()
     assert [entry.name for entry in followed.entries[-1]] == ["shop", "other"]
     assert len(followed.entries) == 2
 
@@ -229,7 +229,7 @@ def test_a_bad_file_keeps_the_keys_and_is_told_once_a_minute(
     told = []
     for second in range(70):
         monkeypatch.setattr(time, "monotonic", lambda second=second: now + second)
-        followed.file.look()
+        followed.file.poll()
         told += [(second, record.message) for record in caplog.records if record.levelname == "ERROR"]
         caplog.clear()
     seconds, sentences = zip(*told, strict=True)
@@ -238,18 +238,18 @@ def test_a_bad_file_keeps_the_keys_and_is_told_once_a_minute(
         assert seconds == (0, 10)
         assert sentences[1].endswith("; nobody is let in")
         assert followed.entries[1:] == [[]]
-        assert followed.file.trouble == "the file of API keys is missing"
+        assert followed.file.failure == "the file of API keys is missing"
     else:
         assert seconds == (0, 60)
         assert followed.entries[1:] == []
-        assert followed.file.trouble is None
+        assert followed.file.failure is None
     assert sentences[0].endswith("; the keys from before stay")
     (followed.path.parent / "next").write_text(f"shop infer sha256:{SUM}")
     if followed.path.is_dir():
         followed.path.rmdir()
     (followed.path.parent / "next").replace(followed.path)
-    followed.file.look()
-    assert followed.file.trouble is None
+    followed.file.poll()
+    assert followed.file.failure is None
     assert [entry.name for entry in followed.entries[-1]] == ["shop"]
 
 
@@ -262,15 +262,15 @@ def test_a_file_that_is_away_for_a_moment_changes_nothing(followed: Followed, mo
         else:
             followed.path.write_text(f"shop infer sha256:{SUM}")
         monkeypatch.setattr(time, "monotonic", lambda second=second: now + second)
-        followed.file.look()
-        assert followed.file.trouble is None
+        followed.file.poll()
+        assert followed.file.failure is None
     assert all(followed.entries)
 
 
 def test_without_a_file_at_the_start_nobody_is_let_in(tmp_path: Path) -> None:
     """A worker that is started anew has no keys from before."""
     file = KeysFile(tmp_path / "keys.txt", Metrics(CollectorRegistry()), lambda _: None)
-    assert file.trouble == "the file of API keys cannot be read"
+    assert file.failure == "the file of API keys cannot be read"
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from tests.support.service import Service, running_service, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from service.arrays import Pixels
     from service.model.classifier import Classifier
-    from service.picture.decode import Pixels
 
 PNG = {"content-type": "image/png"}
 RAW = {"content-type": "application/octet-stream"}

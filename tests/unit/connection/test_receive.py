@@ -15,10 +15,12 @@ import pytest
 from starlette.requests import Request
 
 from service.codec.compression import decompress
-from service.connection.body_budget import Bodies
+from service.connection.body_budget import BodyBudget
 from service.connection.budget import Budget
-from service.connection.receive import RATE, admitted_body, receive_body
-from service.connection.start_queue import Turns
+from service.connection.limits import MIN_BYTES_PER_SECOND
+from service.connection.receive import receive_body
+from service.connection.start_queue import StartQueue
+from service.drivers.asgi import admitted_body
 from service.errors import DeadlineExceeded, Malformed, Overloaded, SlowRequest, TooLarge, UnknownMediaType
 from service.picture.prepare import QUICK_BYTES
 from service.settings import Settings
@@ -99,7 +101,7 @@ SETTINGS = Settings.model_validate({"max_body_bytes": 1024, "timeout_seconds": 5
 def request(
     *pieces: bytes,
     headers: Mapping[str, str] = MappingProxyType({}),
-    turns: Turns | None = None,
+    turns: StartQueue | None = None,
     ago: float = 0.0,
     later: float = 0.0,
     whole: bool = True,
@@ -128,13 +130,13 @@ def request(
         return messages.pop(0)
 
     named = [(name.encode(), value.encode()) for name, value in headers.items()]
-    state = {"turns": turns or Turns(1, ()), "bodies": Bodies(Budget(), 2**22)}
+    state = {"start_queue": turns or StartQueue(1, ()), "bodies": BodyBudget(Budget(), 2**22)}
     began = asyncio.get_running_loop().time() - ago
     return Request({"type": "http", "headers": named, "state": state, "began": began}, receive)
 
 
 async def received(request: Request, settings: Settings = SETTINGS) -> bytes:
-    with request.state.bodies.one() as held, contextlib.closing(Spool()) as body:
+    with request.state.bodies.track() as held, contextlib.closing(Spool()) as body:
         await receive_body(request, settings, held, body)
         return os.pread(body.descriptor(), body.size, 0)
 
@@ -183,7 +185,7 @@ def test_a_body_whose_connection_ends_is_malformed() -> None:
 def test_what_has_arrived_earns_a_body_more_time() -> None:
     """At so many bytes a second, counted from the request's first byte and over the time that each has."""
     large = Settings.model_validate({"timeout_seconds": 5})
-    first = bytes(100 * RATE)
+    first = bytes(100 * MIN_BYTES_PER_SECOND)
     assert arrived(first, b"end", settings=large, ago=100, later=0.01) == first + b"end"
     with pytest.raises(SlowRequest) as refusal:
         arrived(first, b"end", settings=large, ago=106, later=5)
@@ -198,8 +200,8 @@ def test_a_body_that_came_in_pieces_waits_for_its_turn() -> None:
     order: list[str] = []
 
     async def story() -> None:
-        turns = Turns(1, ())
-        turns.take(lambda _: order.append("before"), "/predict")
+        turns = StartQueue(1, ())
+        turns.enqueue(lambda _: order.append("before"), "/predict")
 
         async def read(name: str, *pieces: bytes) -> None:
             await received(request(*pieces, turns=turns))

@@ -15,8 +15,7 @@ from tests.support.inference import WatchedBatcher
 from tests.support.service import MODELS
 
 if TYPE_CHECKING:
-    from service.model.artefact import Probabilities
-    from service.picture.decode import Pixels
+    from service.arrays import Pixels, Probabilities
     from tests.support.pictures import Digits
 
 

@@ -1,4 +1,4 @@
-"""Who answers a request while a version is tried, through `service.inference.router.Rollout`, with real versions."""
+"""Who answers a request while a version is tried, through `service.inference.router.Router`, with real versions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.inference.batcher import Batcher
-from service.inference.engine import Small
-from service.inference.router import Rollout
+from service.inference.router import Router
 from service.model.artefact import read
 from service.observability.metrics import Metrics
-from service.versions import folder
+from service.versions import choice
 from tests.support.graphs import next_digit, not_finite, publish_edited, raises
 from tests.support.service import MODELS, publish
 from tests.support.versions import Followed
@@ -24,11 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from service.inference.results import Answers
+    from service.arrays import Pixels, Probabilities
+    from service.inference.results import Results
     from service.inference.router import Chosen
-    from service.model.artefact import Probabilities
     from service.model.classifier import Classifier
-    from service.picture.decode import Pixels
 
 
 @pytest.fixture(scope="module")
@@ -42,47 +40,46 @@ class Rolled:
 
     def __init__(self, models: Path, number: int, percent: float) -> None:
         publish(models, 2)
-        self.followed = Followed(models, model_version="2")
-        folder.tell_canary(self.followed.settings, number, percent)
+        self.following = Followed(models, model_version="2")
+        choice.write_canary(self.following.settings, number, percent)
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        self.models = self.followed.models
+        self.models = self.following.models
         self.models.start()
 
     def run(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
         """Play a story once the trial has begun."""
 
         async def played() -> None:
-            self.rollout = Rollout(self.models, Batcher(self.metrics, max_batch=64), self.metrics)
-            assert await self.followed.next() == "2"
-            assert await self.followed.next_trial() is not None
+            self.router = Router(self.models, Batcher(self.metrics, max_batch=64), self.metrics)
+            assert await self.following.next() == "2"
+            assert await self.following.next_canary() is not None
             await story()
-            self.rollout.close()
+            self.router.close()
 
-        self.followed.run(played)
+        self.following.run(played)
 
     def choose(self, *, headers: Any = (), identity: str | None = None) -> Chosen:
-        return self.rollout.choose(self.models.served(), headers, identity)
+        return self.router.choose(self.models.served(), headers, identity)
 
     async def predict(self, images: Pixels, chosen: Chosen | None = None) -> tuple[str, Probabilities]:
         """The version that answers, and what it says."""
-        classifier, found = await self.rollout.predict(chosen or self.choose(), images.tobytes())
+        classifier, found = await self.router.run(chosen or self.choose(), images.tobytes())
         return classifier.version, found.probabilities
 
     async def submit(self, images: Pixels, chosen: Chosen | None = None) -> tuple[str, Probabilities]:
         """The same on the way of small requests."""
         ended: asyncio.Future[tuple[str, Probabilities]] = asyncio.get_running_loop().create_future()
 
-        def done(small: Small, found: Answers | Exception) -> Callable[[], None]:
+        def done(classifier: Classifier, found: Results | Exception) -> Callable[[], None]:
             assert not isinstance(found, Exception)
-            return functools.partial(ended.set_result, (small.chosen.classifier.version, found.probabilities))
+            return functools.partial(ended.set_result, (classifier.version, found.probabilities))
 
-        small = Small(chosen or self.choose(), images.tobytes(), lambda *_: (b"", None))
-        self.rollout.submit(small, done, lambda: True)
+        self.router.submit(chosen or self.choose(), images.tobytes(), done, lambda: True)
         return await asyncio.wait_for(ended, 30)
 
     def value(self, name: str, **labels: str) -> float | None:
-        self.metrics.book.flush()
+        self.metrics.buffered.flush()
         return self.registry.get_sample_value(f"mnist_{name}", labels)
 
 
@@ -91,15 +88,15 @@ def test_without_a_trial_what_serves_answers(models: Path, images: Pixels, class
     rolled = Rolled(models, 1, 100)
 
     async def story() -> None:
-        folder.forget_canary(rolled.followed.settings)
-        rolled.models.look_again()
-        assert await rolled.followed.next_trial() is None
+        choice.remove_canary(rolled.following.settings)
+        rolled.models.poll_now()
+        assert await rolled.following.next_canary() is None
         assert rolled.choose() == (rolled.models.current, rolled.models.current, None)
         for ask in (rolled.predict, rolled.submit):
             version, found = await ask(images[:5])
             assert version == "2"
             assert np.abs(found - classifier.predict(images[:5])).max() < 1e-6
-        rolled.rollout.compare(rolled.choose(), images[:5].tobytes())
+        rolled.router.compare(rolled.choose(), images[:5].tobytes())
         assert rolled.value("canary_requests_total", result="answered") == 0
 
     rolled.run(story)
@@ -110,19 +107,19 @@ def test_an_id_chooses_the_headers_first(models: Path) -> None:
     rolled = Rolled(models, 1, 50)
 
     async def story() -> None:
-        trial = rolled.models.trial
-        assert trial is not None
+        canary = rolled.models.canary
+        assert canary is not None
         ids = [f"client-{number}" for number in range(100)]
-        sides = {trial.takes(name): name for name in ids}
+        sides = {canary.answers(name): name for name in ids}
         for taken, name in sides.items():
-            expected = trial.classifier if taken else rolled.models.served()
+            expected = canary.classifier if taken else rolled.models.served()
             by_header = [(b"x-request-id", name.encode())]
             for chosen in (
                 rolled.choose(identity=name),
                 rolled.choose(headers=by_header),
                 rolled.choose(headers=by_header, identity=sides[not taken]),
             ):
-                assert chosen == (expected, rolled.models.served(), trial)
+                assert chosen == (expected, rolled.models.served(), canary)
 
     rolled.run(story)
 
@@ -161,7 +158,7 @@ def test_what_it_fails_on_is_answered_and_the_third_time_ends_it(
             assert np.abs(found - classifier.predict(bad)).max() < 1e-5
             assert rolled.value("canary_requests_total", result="failed") == number
             assert rolled.value("canary_rollbacks_total", reason="errors") == (number > 2)
-        assert await rolled.followed.next_trial() is None
+        assert await rolled.following.next_canary() is None
         async with asyncio.timeout(30):
             while not rolled.value("shadow_answers_total", agreement="failed"):
                 await rolled.submit(bad, chosen)  # and is compared, like every answer on this way
@@ -185,7 +182,7 @@ def test_answered_requests_are_compared(models: Path, images: Pixels, way: str) 
             while not rolled.value("shadow_answers_total", agreement="same"):
                 assert (await getattr(rolled, way)(images[:1]))[0] == "2"
                 if way == "predict":
-                    rolled.rollout.compare(rolled.choose(), images[:1].tobytes())
+                    rolled.router.compare(rolled.choose(), images[:1].tobytes())
                 await asyncio.sleep(0.01)
         assert rolled.value("canary_requests_total", result="answered") == 0
 
@@ -203,9 +200,9 @@ def test_one_that_sees_other_digits_is_rolled_back(
         chosen = rolled.choose(identity="client")
         async with asyncio.timeout(30):
             while not rolled.value("canary_rollbacks_total", reason="agreement"):
-                rolled.rollout.compare(chosen, images.tobytes())
+                rolled.router.compare(chosen, images.tobytes())
                 await asyncio.sleep(0.01)
-        assert await rolled.followed.next_trial() is None
+        assert await rolled.following.next_canary() is None
 
     rolled.run(story)
     (line,) = [record.getMessage() for record in caplog.records]

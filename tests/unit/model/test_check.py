@@ -19,7 +19,7 @@ import pytest
 from service.errors import ModelError, NotChecked
 from service.model import artefact, check
 from service.settings import Settings
-from service.versions.checked_files import Verified
+from service.versions.shared_state import CheckedFiles
 from tests.support import hostile_models
 from tests.support.processes import forget_memory, most_memory
 from tests.support.service import MODELS, ROOT, VERSION, until
@@ -121,18 +121,18 @@ import sys
 from multiprocessing import reduction
 from pathlib import Path
 import numpy, onnxruntime
-from service.system import heap
+from service.system import memory
 from service.settings import Settings
-from service.versions.loader import Shelf
-from service.versions.checked_files import Verified
+from service.versions.loader import VersionLoader
+from service.versions.shared_state import CheckedFiles
 
 def held():
-    heap.give_back()
+    memory.trim()
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
-shelf, before = Shelf(Settings(model_dir=sys.argv[1]), Verified()), held()
-classifier = shelf.load(shelf.look(None))
+loader, before = VersionLoader(Settings(model_dir=sys.argv[1]), CheckedFiles()), held()
+classifier = loader.load(loader.version_to_load(None))
 print(held() - before)
 """
 
@@ -240,7 +240,7 @@ def test_the_runtime_opens_no_file_while_it_checks(tmp_path: Path, place: str, r
 
 def test_what_was_checked_is_known_in_every_worker() -> None:
     """The newest digests are kept; a process that is spawned has them, and what it adds comes back."""
-    verified = Verified()
+    verified = CheckedFiles()
     digests = [bytes([number]) * 32 for number in range(100)]
     assert digests[0] not in verified
     for digest in digests:
@@ -260,16 +260,16 @@ def test_what_was_checked_is_known_in_every_worker() -> None:
 class Handed:
     """A descriptor that a process inherits which is spawned."""
 
-    def __init__(self, verified: Verified) -> None:
+    def __init__(self, verified: CheckedFiles) -> None:
         self._verified = verified
 
     def __getstate__(self) -> object:
         return reduction.DupFd(self._verified.descriptor)
 
     def __setstate__(self, state: Any) -> None:
-        self._verified = Verified(state.detach())
+        self._verified = CheckedFiles(state.detach())
 
-    def __call__(self) -> Verified:
+    def __call__(self) -> CheckedFiles:
         return self._verified
 
 
@@ -280,23 +280,23 @@ def add(handed: Handed, known: bytes, new: bytes) -> None:
 
 def test_only_one_worker_checks_at_a_time() -> None:
     """The others wait, as long as anybody wants them to; a worker that dies is none that checks."""
-    verified = Verified()
+    verified = CheckedFiles()
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=hold_turn, args=(Handed(verified), theirs))
+    child = context.Process(target=hold_lock, args=(Handed(verified), theirs))
     child.start()
     assert ours.recv() == "has it"
     asked = iter([False, False, True])
-    with pytest.raises(NotChecked), verified.turn(lambda: next(asked)):
+    with pytest.raises(NotChecked), verified.locking(lambda: next(asked)):
         pass
     child.kill()
     child.join()
-    with verified.turn(lambda: True):
+    with verified.locking(lambda: True):
         pass
 
 
-def hold_turn(handed: Handed, tell: Connection[str, str]) -> None:
-    with handed().turn(never):
+def hold_lock(handed: Handed, tell: Connection[str, str]) -> None:
+    with handed().locking(never):
         tell.send("has it")
         time.sleep(60)
 
@@ -305,10 +305,10 @@ def test_a_parent_of_workers_needs_no_runtime() -> None:
     """It has versions checked without NumPy and ONNX Runtime, which would take it 40 MiB."""
     script = f"""\
 import sys
-from service.versions.manager import Models
-from service.versions.shared_state import Orders
+from service.versions.manager import VersionManager
+from service.versions.shared_state import SharedState
 from service.settings import Settings
-models = Models(Settings(model_dir={str(MODELS)!r}, model_version={VERSION!r}), Orders(shared=True))
+models = VersionManager(Settings(model_dir={str(MODELS)!r}, model_version={VERSION!r}), SharedState(shared=True))
 print(models.check(lambda: None), sorted({{"numpy", "onnxruntime"}} & set(sys.modules)))
 """
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

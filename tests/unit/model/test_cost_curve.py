@@ -11,9 +11,8 @@ from service.model.cost_curve import BUDGET, SIZES, Costs, measure
 if TYPE_CHECKING:
     import httpx
 
-    from service.model.artefact import Probabilities
+    from service.arrays import Pixels, Probabilities
     from service.model.classifier import Classifier
-    from service.picture.decode import Pixels
 
 
 def test_costs_between_and_beyond_what_was_measured() -> None:

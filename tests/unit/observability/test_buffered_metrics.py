@@ -7,7 +7,14 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from service.observability.buffered_metrics import DELAY, Book, BulkHistogram, Count, Level, Spread
+from service.observability.buffered_metrics import (
+    DELAY,
+    BufferedCounter,
+    BufferedGauge,
+    BufferedHistogram,
+    BufferedMetrics,
+    BulkHistogram,
+)
 
 BOUNDS = (1.0, 2.0, 5.0)
 
@@ -16,14 +23,14 @@ def test_many_observations_are_the_same_as_one_after_another() -> None:
     """A spread's histogram equals prometheus_client's own, at and between and beyond its bounds."""
     registry = CollectorRegistry()
     ours, theirs = (BulkHistogram(name, "x", registry=registry, buckets=BOUNDS) for name in ("ours", "theirs"))
-    book = Book()
-    spread = Spread(book, ours, BOUNDS)
+    buffered = BufferedMetrics()
+    spread = BufferedHistogram(buffered, ours, BOUNDS)
     values = [0.5, 1.0, 1.5, 2.0, 4.9, 5.0, 7.0, 100.0]
 
     async def observe() -> None:
         for value in values:
             spread.observe(value)
-        book.flush()
+        buffered.flush()
 
     asyncio.run(observe())
     for value in values:
@@ -37,9 +44,9 @@ def test_many_observations_are_the_same_as_one_after_another() -> None:
 def test_what_is_counted_arrives_by_itself() -> None:
     """Within an event loop the totals are handed over together, soon; without one, at once."""
     registry = CollectorRegistry()
-    book = Book()
-    count = Count(book, Counter("events_total", "x", registry=registry))
-    level = Level(book, Gauge("level", "x", registry=registry))
+    buffered = BufferedMetrics()
+    count = BufferedCounter(buffered, Counter("events_total", "x", registry=registry))
+    level = BufferedGauge(buffered, Gauge("level", "x", registry=registry))
 
     async def events() -> list[float | None]:
         for _ in range(1000):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.errors import Overloaded
-from service.observability.scrapes import MOST, Scrapes
+from service.observability.scrapes import MAX_WAITING, Scrapes
 from tests.support.http import connect, read_response
 from tests.support.service import running_service
 from tests.support.traffic import Traffic
@@ -125,11 +125,11 @@ def test_too_many_that_wait_are_refused() -> None:
 
     async def scrapes() -> list[object]:
         scraped = Scrapes(counted)
-        return await asyncio.gather(*(scraped.ask(number) for _ in range(MOST + 5)), return_exceptions=True)
+        return await asyncio.gather(*(scraped.ask(number) for _ in range(MAX_WAITING + 5)), return_exceptions=True)
 
     told = asyncio.run(scrapes())
-    assert told[:MOST] == [1] * MOST
-    assert all(isinstance(error, Overloaded) for error in told[MOST:])
+    assert told[:MAX_WAITING] == [1] * MAX_WAITING
+    assert all(isinstance(error, Overloaded) for error in told[MAX_WAITING:])
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from service.picture.mnist_format import THICKEST, THINNEST, of_strokes, thickness
-from tests.support.pictures import is_mnist_form
+from service.picture.geometry import thickness
+from service.picture.mnist_format import THICKEST, THINNEST, is_mnist_format, to_mnist_format
 
 if TYPE_CHECKING:
-    from service.picture.decode import Pixels
-    from service.picture.segment.components import Mask
+    from service.arrays import Mask, Pixels
 
 
 def bar(first: int = 4, last: int = 23, *, width: int = 2, value: int = 255) -> Pixels:
@@ -67,8 +66,8 @@ CASES = {
 def test_the_limits_of_mnists_form(case: str) -> None:
     """As long, as centred, as black and as light as MNIST's digits are, upright or lying."""
     pixels, fits = CASES[case]
-    assert is_mnist_form(pixels) == fits
-    assert is_mnist_form(pixels.T) == fits
+    assert is_mnist_format(pixels.tobytes()) == fits
+    assert is_mnist_format(pixels.T.tobytes()) == fits
 
 
 def sheet(rows: slice, columns: slice, size: int = 100) -> Mask:
@@ -81,7 +80,7 @@ def sheet(rows: slice, columns: slice, size: int = 100) -> Mask:
 def test_strokes_become_as_thick_as_mnists(width: int) -> None:
     """A bar and a corner, thin or thick: as thick as MNIST's strokes to half a pixel, lit fully, 20 pixels long."""
     for strokes in (sheet(slice(100), slice(width)), sheet(slice(100), slice(width)) | sheet(slice(width), slice(100))):
-        image = of_strokes(strokes if strokes[:, width:].any() else strokes[:, :width])
+        image = to_mnist_format(strokes if strokes[:, width:].any() else strokes[:, :width])
         assert THINNEST - 0.5 < thickness(image > 127) < THICKEST + 0.5
         assert image.max() == 255
         rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
@@ -90,12 +89,12 @@ def test_strokes_become_as_thick_as_mnists(width: int) -> None:
 
 def test_a_blot_of_no_strokes_is_left_as_it_is() -> None:
     """Thinned it would be gone."""
-    assert (of_strokes(sheet(slice(20), slice(20), 20)) > 0).sum() == 400
+    assert (to_mnist_format(sheet(slice(20), slice(20), 20)) > 0).sum() == 400
 
 
 @pytest.mark.parametrize("turns", range(4))
 def test_a_heavy_end_is_not_pushed_over_the_border(turns: int) -> None:
     """The centre of mass would be in the middle if the digit were shorter: it lies at the border, whole."""
     strokes = np.rot90(sheet(slice(80, 100), slice(100)) | sheet(slice(100), slice(45, 57)), turns)
-    image = np.rot90(of_strokes(strokes), -turns)
+    image = np.rot90(to_mnist_format(strokes), -turns)
     assert np.flatnonzero(image.any(1)).tolist() == list(range(20))

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from service.errors import Unusable
-from service.picture.prepare import Prepared, prepare, read
-from tests.support.pictures import is_mnist_form
+from service.picture.mnist_format import is_mnist_format
+from service.picture.prepare import PreparedImage, prepare, read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +40,7 @@ def sheet(*strokes: list[tuple[int, int]], width: int = 10, ink: str = "black", 
     return image
 
 
-def see(image: Image.Image) -> Prepared:
+def see(image: Image.Image) -> PreparedImage:
     return read(png(image), max_pixels=LIMIT)
 
 
@@ -56,7 +56,7 @@ SEEN_SEVEN = see(sheet(SEVEN)).pixels
 def test_digit_comes_out_in_mnist_form() -> None:
     """Whatever was drawn comes out 20 pixels long with its centre of mass in the middle, and says where it was."""
     prepared = see(sheet(SEVEN))
-    assert is_mnist_form(prepared.pixels)
+    assert is_mnist_format(prepared.rows)
     assert prepared.polarity == "dark_on_light"
     assert prepared.warnings == ()
     assert 0.02 < prepared.ink_ratio < 0.1
@@ -86,7 +86,7 @@ def test_other_28_by_28_pictures_are_brought_into_form(spoil: object) -> None:
     """Grey, off-centre or faint 28 x 28 pictures go through the geometry like any other."""
     assert callable(spoil)
     prepared = prepare(spoil(SEEN_SEVEN))
-    assert is_mnist_form(prepared.pixels)
+    assert is_mnist_format(prepared.rows)
     assert same(prepared.pixels, SEEN_SEVEN) > 0.9
 
 

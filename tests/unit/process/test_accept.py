@@ -19,7 +19,7 @@ from service.connection.connections import Connections
 from service.connection.drain import Drain
 from service.observability.metrics import Metrics
 from service.process.accept import Acceptor
-from service.process.connection_counts import Shares
+from service.process.connection_counts import ConnectionCounts
 from service.settings import load
 from tests.support.http import connect, post, read_response
 from tests.support.metrics import successful_loads
@@ -70,13 +70,13 @@ def test_a_connection_is_left_to_who_has_fewer(
 ) -> None:
     """For a while, and not where this worker is ending; after it, the connection is taken here."""
     patience = 0.2 if left else 3600.0
-    monkeypatch.setattr("service.process.accept.PATIENCE", patience)
-    shares = Shares(2)
-    shares.seat([1, os.getpid()])
+    monkeypatch.setattr("service.process.accept.YIELD_SECONDS", patience)
+    counts = ConnectionCounts(2)
+    counts.assign([1, os.getpid()])
     if other is not None:
         with monkeypatch.context() as there:
             there.setattr("service.process.connection_counts.getpid", lambda: 1)
-            shares.tell(other)
+            counts.publish(other)
 
     async def seconds() -> float:
         begun = asyncio.Event()
@@ -92,7 +92,7 @@ def test_a_connection_is_left_to_who_has_fewer(
         if ending:
             drain.closing.set()
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            acceptor = Acceptor(listener, Begun, shares, connections, drain)
+            acceptor = Acceptor(listener, Begun, counts, connections, drain)
             began = time.monotonic()
             with socket.create_connection(listener.getsockname()):
                 await asyncio.wait_for(begun.wait(), 30)

@@ -25,7 +25,7 @@ from tests.support.pictures import SEVEN, SEVEN_FILE, Digits, png
 from tests.support.service import MODELS, ROOT, VERSION, Service, running_service, until
 
 if TYPE_CHECKING:
-    from service.model.artefact import Probabilities
+    from service.arrays import Probabilities
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -20,7 +20,7 @@ from tests.support.service import VERSION, running_service
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.model.artefact import Probabilities
+    from service.arrays import Probabilities
     from service.model.classifier import Classifier
 
 MODEL = "mnist-mlp"

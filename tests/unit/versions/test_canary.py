@@ -1,4 +1,4 @@
-"""One canary, through `service.versions.canary.Trial`: which requests it answers, and what stops it."""
+"""One canary, through `service.versions.canary.CanaryTrial`: which requests it answers, and what stops it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.versions.canary import COMPARISONS, FAILURES, WINDOW, Comparison, Trial
-from service.versions.folder import Canary
+from service.versions.canary import COMPARISONS, FAILURES, WINDOW, CanaryTrial, Comparison
+from service.versions.choice import CanarySpec
 from tests.support.service import MODELS
 
 if TYPE_CHECKING:
@@ -22,54 +22,54 @@ def older(classifier: Classifier) -> Classifier:
     return type(classifier).load(MODELS, "1")
 
 
-def of_percent(classifier: Classifier, percent: float | None) -> Trial:
-    return Trial(classifier, Canary(int(classifier.version), percent, 0))
+def of_percent(classifier: Classifier, percent: float | None) -> CanaryTrial:
+    return CanaryTrial(classifier, CanarySpec(int(classifier.version), percent, 0))
 
 
-def compared(trial: Trial, agreement: str, *, times: int = 1, slower: float = 1.0) -> str | None:
+def compared(canary: CanaryTrial, agreement: str, *, times: int = 1, slower: float = 1.0) -> str | None:
     """What speaks against it after so many comparisons of one picture."""
     told = None
     for _ in range(times):
-        told = trial.compared(Comparison([agreement], 0.001, 0.001 * slower))
+        told = canary.record_comparison(Comparison([agreement], 0.001, 0.001 * slower))
     return None if told is None else told.reason
 
 
 @pytest.mark.parametrize("percent", [None, 0])
 def test_one_without_a_share_answers_nobody(classifier: Classifier, percent: float | None) -> None:
     """Whether it is held or a shadow, and whether a request has an id or not."""
-    trial = of_percent(classifier, percent)
-    assert not any(trial.takes(name) for name in [*IDS, None])
+    canary = of_percent(classifier, percent)
+    assert not any(canary.answers(name) for name in [*IDS, None])
 
 
 def test_one_with_all_of_them_answers_everybody(classifier: Classifier) -> None:
     """Whether a request has an id or not."""
-    trial = of_percent(classifier, 100)
-    assert all(trial.takes(name) for name in [*IDS, *[None] * 1000])
+    canary = of_percent(classifier, 100)
+    assert all(canary.answers(name) for name in [*IDS, *[None] * 1000])
 
 
 def test_a_share_of_the_ids_is_theirs_for_good(classifier: Classifier, older: Classifier) -> None:
     """About as many as are told, the same each time; more percent keep them; another version takes others."""
     few, more, others = of_percent(classifier, 20), of_percent(classifier, 40), of_percent(older, 20)
-    taken = {name for name in IDS if few.takes(name)}
+    taken = {name for name in IDS if few.answers(name)}
     assert 0.17 < len(taken) / len(IDS) < 0.23
-    assert taken == {name for name in IDS if few.takes(name)}
-    assert taken < {name for name in IDS if more.takes(name)}
-    assert 0.1 < sum(others.takes(name) for name in taken) / len(taken) < 0.3
+    assert taken == {name for name in IDS if few.answers(name)}
+    assert taken < {name for name in IDS if more.answers(name)}
+    assert 0.1 < sum(others.answers(name) for name in taken) / len(taken) < 0.3
 
 
 def test_requests_without_an_id_are_shared_out_by_chance(classifier: Classifier) -> None:
     """Of 10,000, a fifth to a few percent."""
-    trial = of_percent(classifier, 20)
-    assert 0.17 < sum(trial.takes(None) for _ in range(10_000)) / 10_000 < 0.23
+    canary = of_percent(classifier, 20)
+    assert 0.17 < sum(canary.answers(None) for _ in range(10_000)) / 10_000 < 0.23
 
 
 def test_failures_stop_it(classifier: Classifier) -> None:
     """The third of the last 200 answers; what is longer ago is forgotten."""
-    trial, error = of_percent(classifier, 10), ValueError("no numbers")
-    assert [trial.ran(error) for _ in range(FAILURES - 1)] == [None] * (FAILURES - 1)
-    assert [trial.ran(None) for _ in range(WINDOW)] == [None] * WINDOW
-    assert [trial.ran(error) for _ in range(FAILURES - 1)] == [None] * (FAILURES - 1)
-    stopped = trial.ran(error)
+    canary, error = of_percent(classifier, 10), ValueError("no numbers")
+    assert [canary.record_run(error) for _ in range(FAILURES - 1)] == [None] * (FAILURES - 1)
+    assert [canary.record_run(None) for _ in range(WINDOW)] == [None] * WINDOW
+    assert [canary.record_run(error) for _ in range(FAILURES - 1)] == [None] * (FAILURES - 1)
+    stopped = canary.record_run(error)
     assert stopped is not None
     assert stopped.reason == "errors"
     sentence = "3 of its last 200 answers failed, and the limit is 3; this one with ValueError('no numbers')"
@@ -78,29 +78,29 @@ def test_failures_stop_it(classifier: Classifier) -> None:
 
 def test_other_digits_stop_it(classifier: Classifier) -> None:
     """Over a tenth of the last 200 pictures that the served version does not doubt; doubted ones count for nothing."""
-    trial = of_percent(classifier, 10)
-    assert compared(trial, "different", times=20) is None
-    assert compared(trial, "doubted", times=500) is None
-    assert compared(trial, "same", times=180) is None
-    assert compared(trial, "same", times=20) is None  # the first of all are forgotten
-    assert compared(trial, "different", times=20) is None
-    stopped = trial.compared(Comparison(["same", "different"], 0.001, 0.001))
+    canary = of_percent(classifier, 10)
+    assert compared(canary, "different", times=20) is None
+    assert compared(canary, "doubted", times=500) is None
+    assert compared(canary, "same", times=180) is None
+    assert compared(canary, "same", times=20) is None  # the first of all are forgotten
+    assert compared(canary, "different", times=20) is None
+    stopped = canary.record_comparison(Comparison(["same", "different"], 0.001, 0.001))
     assert stopped is not None
     assert (stopped.reason, stopped.sentence) == ("agreement", "it agrees on 89.5% of 200 pictures; the limit is 90%")
 
 
 def test_nothing_is_said_of_agreement_before_200_pictures(classifier: Classifier) -> None:
     """However much it disagrees."""
-    trial = of_percent(classifier, 10)
-    assert compared(trial, "different", times=WINDOW - 1) is None
-    assert compared(trial, "different") == "agreement"
+    canary = of_percent(classifier, 10)
+    assert compared(canary, "different", times=WINDOW - 1) is None
+    assert compared(canary, "different") == "agreement"
 
 
 def test_slow_runs_stop_it(classifier: Classifier) -> None:
     """More than three times as long as the served version's in the median, once there are 50."""
-    trial = of_percent(classifier, 10)
-    assert compared(trial, "same", times=COMPARISONS - 1, slower=4) is None
-    stopped = trial.compared(Comparison(["same"], 0.001, 0.004))
+    canary = of_percent(classifier, 10)
+    assert compared(canary, "same", times=COMPARISONS - 1, slower=4) is None
+    stopped = canary.record_comparison(Comparison(["same"], 0.001, 0.004))
     assert stopped is not None
     assert (stopped.reason, stopped.sentence) == ("latency", "it takes 4.0 times as long; the limit is 3")
     steady = of_percent(classifier, 10)
@@ -113,5 +113,5 @@ def test_slow_runs_stop_it(classifier: Classifier) -> None:
 
 def test_a_shadow_is_only_watched(classifier: Classifier) -> None:
     """It answers nobody, and so may say what it wants, as slowly as it wants."""
-    trial = of_percent(classifier, 0)
-    assert compared(trial, "different", times=2 * WINDOW, slower=10) is None
+    canary = of_percent(classifier, 0)
+    assert compared(canary, "different", times=2 * WINDOW, slower=10) is None

@@ -1,4 +1,4 @@
-"""The versions on the disk, through `service.versions.loader.Shelf`: which is to be loaded, and what is refused."""
+"""`service.versions.loader.VersionLoader`: which version on the disk is to be loaded, and what is refused."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 from onnx import helper
 
 from service.errors import ModelError
+from service.model import layout
 from service.settings import Settings
-from service.versions import folder
-from service.versions.checked_files import Verified
-from service.versions.loader import Shelf
+from service.versions import choice
+from service.versions.loader import VersionLoader
+from service.versions.shared_state import CheckedFiles
 from tests.support.graphs import constant, publish_edited
 from tests.support.service import publish
 from tests.support.versions import mend, spoil
@@ -34,98 +35,98 @@ def settings(models: Path) -> Settings:
 
 
 @pytest.fixture
-def shelf(settings: Settings) -> Shelf:
-    return Shelf(settings, Verified())
+def loader(settings: Settings) -> VersionLoader:
+    return VersionLoader(settings, CheckedFiles())
 
 
 def number(found: Found | None) -> int | None:
     return None if found is None else found.number
 
 
-def refuse(shelf: Shelf, found: Found | None) -> str:
+def refuse(loader: VersionLoader, found: Found | None) -> str:
     """Load a version that is spoilt; why it is refused."""
     assert found is not None
     with pytest.raises(ModelError) as refusal:
-        shelf.load(found)
-    assert shelf.refused[found.number] == str(refusal.value)
+        loader.load(found)
+    assert loader.refused[found.number] == str(refusal.value)
     return str(refusal.value)
 
 
-def test_the_highest_is_to_be_loaded_until_it_serves(shelf: Shelf, models: Path) -> None:
+def test_the_highest_is_to_be_loaded_until_it_serves(loader: VersionLoader, models: Path) -> None:
     """And again when its files change; one below it has no place beside it."""
-    found = shelf.look(None)
-    assert found == (2, folder.stamp(models / "2"))
-    assert shelf.numbers == [2, 1]
-    assert shelf.look(None) == found  # it is not loaded yet
-    current = shelf.load(found)
-    assert (shelf.name, current.version) == ("mnist-mlp", "2")
-    assert shelf.look(current) is None
+    found = loader.version_to_load(None)
+    assert found == (2, layout.stamp(models / "2"))
+    assert loader.numbers == [2, 1]
+    assert loader.version_to_load(None) == found  # it is not loaded yet
+    current = loader.load(found)
+    assert (loader.name, current.version) == ("mnist-mlp", "2")
+    assert loader.version_to_load(current) is None
     os.utime(models / "2" / "model.onnx", ns=(1, 1))
-    changed = shelf.look(current)
-    assert changed == (2, folder.stamp(models / "2"))
+    changed = loader.version_to_load(current)
+    assert changed == (2, layout.stamp(models / "2"))
     assert changed != found
 
 
-def test_a_chosen_one_is_to_be_loaded_and_no_other(shelf: Shelf, settings: Settings, models: Path) -> None:
+def test_a_chosen_one_is_to_be_loaded_and_no_other(loader: VersionLoader, settings: Settings, models: Path) -> None:
     """Also where another one serves, and where it is not whole."""
-    found = shelf.look(None)
+    found = loader.version_to_load(None)
     assert found is not None
-    current = shelf.load(found)
-    folder.pin(settings, "1")
-    assert number(shelf.look(current)) == 1
+    current = loader.load(found)
+    choice.pin(settings, "1")
+    assert number(loader.version_to_load(current)) == 1
     (models / "1" / "model.json").unlink()
-    assert shelf.look(current) is None
-    assert shelf.look(None) is None
+    assert loader.version_to_load(current) is None
+    assert loader.version_to_load(None) is None
 
 
-def test_one_that_is_not_whole_is_passed_over(shelf: Shelf, models: Path) -> None:
+def test_one_that_is_not_whole_is_passed_over(loader: VersionLoader, models: Path) -> None:
     """As it is while it is copied: the one below is to be loaded, and then served."""
     (models / "2" / "model.json").unlink()
-    found = shelf.look(None)
+    found = loader.version_to_load(None)
     assert number(found) == 1
     assert found is not None
-    assert shelf.look(shelf.load(found)) is None
+    assert loader.version_to_load(loader.load(found)) is None
 
 
-def test_a_refused_one_is_passed_over_until_its_files_change(shelf: Shelf, models: Path) -> None:
+def test_a_refused_one_is_passed_over_until_its_files_change(loader: VersionLoader, models: Path) -> None:
     """Or until it is forgotten; then why it was refused is forgotten too."""
     reason = spoil(models, 2)
-    assert refuse(shelf, shelf.look(None)).startswith(reason)
-    assert number(shelf.look(None)) == 1
-    shelf.refused.clear()
-    assert number(shelf.look(None)) == 2
-    refuse(shelf, shelf.look(None))
+    assert refuse(loader, loader.version_to_load(None)).startswith(reason)
+    assert number(loader.version_to_load(None)) == 1
+    loader.refused.clear()
+    assert number(loader.version_to_load(None)) == 2
+    refuse(loader, loader.version_to_load(None))
     mend(models, 2)
-    found = shelf.look(None)
+    found = loader.version_to_load(None)
     assert found is not None
-    assert shelf.load(found).version == "2"
-    assert shelf.refused == {}
+    assert loader.load(found).version == "2"
+    assert loader.refused == {}
 
 
-def test_a_version_that_serves_is_refused_when_its_files_spoil(shelf: Shelf, models: Path) -> None:
+def test_a_version_that_serves_is_refused_when_its_files_spoil(loader: VersionLoader, models: Path) -> None:
     """What is loaded serves on: the spoilt files are looked at once, and the one below is no candidate then."""
-    found = shelf.look(None)
+    found = loader.version_to_load(None)
     assert found is not None
-    current = shelf.load(found)
+    current = loader.load(found)
     spoil(models, 2)
-    refuse(shelf, shelf.look(current))
-    assert shelf.look(current) is None
+    refuse(loader, loader.version_to_load(current))
+    assert loader.version_to_load(current) is None
 
 
-def test_another_model_never_takes_the_place_of_the_one_that_serves(shelf: Shelf, models: Path) -> None:
+def test_another_model_never_takes_the_place_of_the_one_that_serves(loader: VersionLoader, models: Path) -> None:
     """Whichever is loaded first is the one."""
     first = models / "1" / "model.json"
     first.write_text(first.read_text().replace('"mnist-mlp"', '"other"'))
-    found = shelf.look(None)
+    found = loader.version_to_load(None)
     assert found is not None
-    current = shelf.load(found)
+    current = loader.load(found)
     shutil.rmtree(models / "2")
     reason = f"{models}/1: expected model mnist-mlp, which is served, found other"
-    assert refuse(shelf, shelf.look(current)) == reason
-    assert shelf.name == "mnist-mlp"
+    assert refuse(loader, loader.version_to_load(current)) == reason
+    assert loader.name == "mnist-mlp"
 
 
-def test_whatever_loading_comes_to_is_a_refusal(shelf: Shelf, models: Path) -> None:
+def test_whatever_loading_comes_to_is_a_refusal(loader: VersionLoader, models: Path) -> None:
     """Here a network that runs with as many pictures as its golden batch has, and with no other number of them."""
     with np.load(models / "2" / "golden.npz") as golden:
         count = len(golden["images"])
@@ -135,61 +136,61 @@ def test_whatever_loading_comes_to_is_a_refusal(shelf: Shelf, models: Path) -> N
         graph.node.append(helper.make_node("Reshape", ["before", "shape"], ["probabilities"]))
 
     publish_edited(models, 3, only_so_many)
-    assert refuse(shelf, shelf.look(None)).startswith(f"{models}/3: loading it failed with ")
-    assert number(shelf.look(None)) == 2
+    assert refuse(loader, loader.version_to_load(None)).startswith(f"{models}/3: loading it failed with ")
+    assert number(loader.version_to_load(None)) == 2
 
 
-def test_latest_is_one_of_the_highest_hundred(shelf: Shelf, models: Path) -> None:
+def test_latest_is_one_of_the_highest_hundred(loader: VersionLoader, models: Path) -> None:
     """However many folders there are, whose files are still to come, a look takes no longer."""
     for version in range(3, 102):
         (models / str(version)).mkdir()
-    assert number(shelf.look(None)) == 2
+    assert number(loader.version_to_load(None)) == 2
     (models / "102").mkdir()
-    assert shelf.look(None) is None
+    assert loader.version_to_load(None) is None
 
 
-def test_why_nothing_serves_is_told(shelf: Shelf, models: Path) -> None:
+def test_why_nothing_serves_is_told(loader: VersionLoader, models: Path) -> None:
     """The first that was refused, or else that there is none."""
     expected = f"{models}: expected a version with golden.npz, model.json, model.onnx, found none"
-    assert str(shelf.nothing()) == expected
+    assert str(loader.no_version_error()) == expected
     spoil(models, 2)
     spoil(models, 1)
-    reason = refuse(shelf, shelf.look(None))
-    refuse(shelf, shelf.look(None))
-    assert str(shelf.nothing()) == reason
+    reason = refuse(loader, loader.version_to_load(None))
+    refuse(loader, loader.version_to_load(None))
+    assert str(loader.no_version_error()) == reason
 
 
-def test_a_canary_is_to_be_loaded_until_it_is_tried(shelf: Shelf, settings: Settings, models: Path) -> None:
+def test_a_canary_is_to_be_loaded_until_it_is_tried(loader: VersionLoader, settings: Settings, models: Path) -> None:
     """And again when its files change; it is not `latest`, and nothing is tried where nothing serves."""
-    folder.tell_canary(settings, 2, 30)
-    told = folder.canary(settings)
-    found = shelf.look(None)
+    choice.write_canary(settings, 2, 30)
+    told = choice.read_canary(settings)
+    found = loader.version_to_load(None)
     assert number(found) == 1
     assert found is not None
-    assert shelf.look_at_canary(None, None) == (None, None)
-    current = shelf.load(found)
-    told_now, canary = shelf.look_at_canary(current, None)
-    assert (told_now, canary) == (told, (2, folder.stamp(models / "2")))
+    assert loader.canary_to_load(None, None) == (None, None)
+    current = loader.load(found)
+    told_now, canary = loader.canary_to_load(current, None)
+    assert (told_now, canary) == (told, (2, layout.stamp(models / "2")))
     assert canary is not None
-    tried = shelf.load(canary)
-    assert shelf.look_at_canary(current, tried) == (told, None)
+    tried = loader.load(canary)
+    assert loader.canary_to_load(current, tried) == (told, None)
     os.utime(models / "2" / "model.onnx", ns=(1, 1))
-    assert shelf.look_at_canary(current, tried) == (told, (2, folder.stamp(models / "2")))
+    assert loader.canary_to_load(current, tried) == (told, (2, layout.stamp(models / "2")))
 
 
-def test_what_is_no_canary_is_not_tried(shelf: Shelf, settings: Settings, models: Path) -> None:
+def test_what_is_no_canary_is_not_tried(loader: VersionLoader, settings: Settings, models: Path) -> None:
     """None told, one that is held, the one that serves itself; and one that is missing or refused is not loaded."""
-    folder.pin(settings, "1")
-    found = shelf.look(None)
+    choice.pin(settings, "1")
+    found = loader.version_to_load(None)
     assert found is not None
-    current = shelf.load(found)
-    assert shelf.look_at_canary(current, None) == (None, None)
+    current = loader.load(found)
+    assert loader.canary_to_load(current, None) == (None, None)
     for told, percent in ((2, None), (1, 30.0)):
-        folder.tell_canary(settings, told, percent)
-        assert shelf.look_at_canary(current, None) == (None, None)
-    folder.tell_canary(settings, 7, 30)
-    assert shelf.look_at_canary(current, None) == (folder.canary(settings), None)
-    folder.tell_canary(settings, 2, 0)
+        choice.write_canary(settings, told, percent)
+        assert loader.canary_to_load(current, None) == (None, None)
+    choice.write_canary(settings, 7, 30)
+    assert loader.canary_to_load(current, None) == (choice.read_canary(settings), None)
+    choice.write_canary(settings, 2, 0)
     spoil(models, 2)
-    refuse(shelf, shelf.look_at_canary(current, None)[1])
-    assert shelf.look_at_canary(current, None) == (folder.canary(settings), None)
+    refuse(loader, loader.canary_to_load(current, None)[1])
+    assert loader.canary_to_load(current, None) == (choice.read_canary(settings), None)

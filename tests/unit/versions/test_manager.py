@@ -1,4 +1,4 @@
-"""Which version answers, through `service.versions.manager.Models`: what it begins with, follows and refuses."""
+"""`service.versions.manager.VersionManager`: which version answers, what it begins with, follows and refuses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import pytest
 
 from service.errors import ModelError, NoModel
 from service.model import check
-from service.versions import folder as versions
-from service.versions import manager
+from service.versions import choice, manager
 from tests.support import hostile_models
 from tests.support.service import publish, until
 from tests.support.versions import LOOK, Followed, begin_copying, keep_changing, mend, spoil
@@ -35,8 +34,8 @@ def test_it_begins_with_the_highest_version_that_is_good(models: Path) -> None:
         followed.models.served()
     followed.models.start()
     assert followed.models.served().version == "1"
-    assert (followed.models.shelf.name, followed.models.shelf.numbers) == ("mnist-mlp", [2, 1])
-    assert list(followed.models.shelf.refused) == [2]
+    assert (followed.models.loader.name, followed.models.loader.numbers) == ("mnist-mlp", [2, 1])
+    assert list(followed.models.loader.refused) == [2]
 
     async def story() -> None:
         told = await followed.next()
@@ -69,8 +68,8 @@ def test_it_follows_folder_and_pin(models: Path) -> None:
         publish(models, 2)
         assert await followed.next() == "2"
         for pin, version in (("1", "1"), ("latest", "2")):
-            versions.pin(followed.settings, pin)
-            followed.models.look_again()
+            choice.pin(followed.settings, pin)
+            followed.models.poll_now()
             assert await followed.next() == version
         assert followed.models.served().version == "2"
 
@@ -116,7 +115,7 @@ def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
         publish(models, 2)
         reason = spoil(models, 2)
         for _ in range(2):
-            followed.models.look_again()
+            followed.models.poll_now()
             assert str(await followed.next()).startswith(reason)
         with pytest.raises(ModelError) as refusal:
             await followed.models.load()
@@ -125,7 +124,7 @@ def test_what_was_refused_is_tried_again_on_an_order(models: Path) -> None:
         mend(models, 2)
         await followed.models.load()
         assert await followed.next() == "2"
-        assert followed.models.shelf.refused == {}
+        assert followed.models.loader.refused == {}
 
     followed.run(story)
 
@@ -178,7 +177,7 @@ def test_another_model_is_refused(models: Path) -> None:
         publish(models, 2)
         card = models / "2" / "model.json"
         card.write_text(json.dumps(json.loads(card.read_text()) | {"name": "other"}))
-        followed.models.look_again()
+        followed.models.poll_now()
         expected = f"{models}/2: expected model mnist-mlp, which is served, found other"
         assert await followed.next() == expected
         assert followed.models.served().version == "1"
@@ -199,7 +198,7 @@ def test_trouble_is_logged_once(models: Path) -> None:
             ("newest", "a version's number, or latest, found something else"),
             ("x" * 81, "at most 80 bytes, found 81"),
         ):
-            versions.pin_file(followed.settings).write_text(word)
+            choice.pin_path(followed.settings).write_text(word)
             line = await asyncio.wait_for(lines.get(), 30)
             assert line.getMessage() == f"PINNED: expected {trouble}"
             await asyncio.sleep(LOOK * 5)  # other looks
@@ -226,7 +225,7 @@ def test_whatever_goes_wrong_the_looks_go_on(models: Path, caplog: pytest.LogCap
         assert await followed.next() == "1"
         publish(models, 2)
         assert await followed.next() == "2"
-        versions.pin(followed.settings, "1")
+        choice.pin(followed.settings, "1")
         assert await followed.next() == "1"
 
     followed.run(story)
@@ -245,14 +244,14 @@ def test_a_pin_to_a_missing_version_is_told_once(models: Path, caplog: pytest.Lo
     async def story() -> None:
         assert await followed.next() == "1"
         assert followed.missing == {"choice": 0, "canary": 0}
-        versions.pin(followed.settings, "7")
+        choice.pin(followed.settings, "7")
         await told(followed, "choice", 7)
         with pytest.raises(ModelError, match=line):
             await followed.models.load()
         assert followed.models.served().version == "1"
-        versions.unpin(followed.settings)
+        choice.unpin(followed.settings)
         await told(followed, "choice", 0)
-        versions.tell_canary(followed.settings, 9, 5)
+        choice.write_canary(followed.settings, 9, 5)
         await told(followed, "canary", 9)
 
     followed.run(story)
@@ -275,7 +274,7 @@ def test_a_linked_version_is_refused_by_name(models: Path, tmp_path: Path) -> No
 
     async def story() -> None:
         assert await followed.next() == "1"
-        versions.pin(followed.settings, "2")
+        choice.pin(followed.settings, "2")
         assert await followed.next() == f"{models}/2: expected a folder, found a symbolic link"
 
     followed.run(story)
@@ -335,7 +334,7 @@ def test_where_no_process_can_be_started_it_is_tried_again(models: Path, monkeyp
             patch.setattr(sys, "executable", "/nowhere")
             publish(models, 2)
             await asyncio.sleep(LOOK * 10)
-            assert followed.models.shelf.refused == {}
+            assert followed.models.loader.refused == {}
         assert await followed.next() == "2"
 
     followed.run(story)

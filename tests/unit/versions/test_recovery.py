@@ -1,4 +1,4 @@
-"""Which version is tried beside the one that serves, through `service.versions.manager.Models`."""
+"""Which version is tried beside the one that serves, through `service.versions.manager.VersionManager`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.versions import folder
-from service.versions.shared_state import Orders
+from service.versions import choice
+from service.versions.shared_state import SharedState
 from tests.support.service import publish
 from tests.support.versions import Followed, begin_copying, keep_changing, mend, spoil
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.versions.canary import Trial
+    from service.versions.canary import CanaryTrial
 
 
 @pytest.fixture
@@ -30,15 +30,15 @@ def followed(models: Path) -> Followed:
 
 def tell(followed: Followed, percent: float | None, number: int = 2) -> None:
     """What is told of a canary, and a look at once."""
-    folder.tell_canary(followed.settings, number, percent)
-    followed.models.look_again()
+    choice.write_canary(followed.settings, number, percent)
+    followed.models.poll_now()
 
 
-async def trial(followed: Followed, percent: float) -> Trial:
+async def canary(followed: Followed, percent: float) -> CanaryTrial:
     """The trial of version 2 that is begun next."""
-    found = await followed.next_trial()
+    found = await followed.next_canary()
     assert found is not None
-    assert found is followed.models.trial
+    assert found is followed.models.canary
     assert (found.classifier.version, found.percent) == ("2", percent)
     return found
 
@@ -49,17 +49,17 @@ def test_it_begins_gets_a_share_and_ends_as_it_is_told(followed: Followed) -> No
     async def story() -> None:
         assert await followed.next() == "1"
         tell(followed, 0)
-        first = await trial(followed, 0)
+        first = await canary(followed, 0)
         tell(followed, 12.5)
-        second = await trial(followed, 12.5)
+        second = await canary(followed, 12.5)
         assert second.classifier is first.classifier
         tell(followed, None)
-        assert await followed.next_trial() is None
+        assert await followed.next_canary() is None
         tell(followed, 50)
-        await trial(followed, 50)
+        await canary(followed, 50)
         tell(followed, 50, number=7)  # which is not there
         assert await followed.next() == "2"  # it is one like all others now, and the latest
-        assert await followed.next_trial() is None
+        assert await followed.next_canary() is None
 
     followed.run(story)
 
@@ -69,10 +69,10 @@ def test_it_is_followed_without_an_order(followed: Followed) -> None:
 
     async def story() -> None:
         assert await followed.next() == "1"
-        folder.tell_canary(followed.settings, 2, 30)
-        await trial(followed, 30)
-        folder.tell_canary(followed.settings, 2, None)
-        assert await followed.next_trial() is None
+        choice.write_canary(followed.settings, 2, 30)
+        await canary(followed, 30)
+        choice.write_canary(followed.settings, 2, None)
+        assert await followed.next_canary() is None
 
     followed.run(story)
 
@@ -83,16 +83,16 @@ def test_one_that_is_promoted_is_tried_no_more(followed: Followed) -> None:
     async def story() -> None:
         assert await followed.next() == "1"
         tell(followed, 30)
-        await trial(followed, 30)
-        folder.pin(followed.settings, "2")
-        followed.models.look_again()
+        await canary(followed, 30)
+        choice.pin(followed.settings, "2")
+        followed.models.poll_now()
         assert await followed.next() == "2"
-        assert await followed.next_trial() is None
+        assert await followed.next_canary() is None
         tell(followed, 60)
-        folder.forget_canary(followed.settings)
-        folder.unpin(followed.settings)
+        choice.remove_canary(followed.settings)
+        choice.unpin(followed.settings)
         tell(followed, 40, number=1)
-        found = await followed.next_trial()
+        found = await followed.next_canary()
         assert found is not None
         assert (found.classifier.version, found.percent) == ("1", 40)
 
@@ -105,9 +105,9 @@ def test_one_whose_files_change_is_loaded_anew(followed: Followed, models: Path)
     async def story() -> None:
         assert await followed.next() == "1"
         tell(followed, 30)
-        before = await trial(followed, 30)
+        before = await canary(followed, 30)
         os.utime(models / "2" / "model.onnx", ns=(1, 1))
-        after = await trial(followed, 30)
+        after = await canary(followed, 30)
         assert after.classifier is not before.classifier
 
     followed.run(story)
@@ -122,12 +122,12 @@ def test_a_spoilt_one_is_refused_once_and_tried_again_on_an_order(followed: Foll
         for _ in range(2):
             tell(followed, 30)
             assert str(await followed.next()).startswith(reason)
-        assert list(followed.models.shelf.refused) == [2]
+        assert list(followed.models.loader.refused) == [2]
         mend(models, 2)
-        await trial(followed, 30)
+        await canary(followed, 30)
         spoil(models, 2)
         assert str(await followed.next()).startswith(reason)
-        assert await followed.next_trial() is None
+        assert await followed.next_canary() is None
 
     followed.run(story)
 
@@ -139,11 +139,11 @@ def test_one_that_is_still_changing_is_waited_for(models: Path) -> None:
 
     async def story() -> None:
         assert await followed.next() == "1"
-        folder.tell_canary(followed.settings, 2, 30)
+        choice.write_canary(followed.settings, 2, 30)
         begin_copying(models, 2)
         await keep_changing(models, 2)
         mend(models, 2)
-        await trial(followed, 30)
+        await canary(followed, 30)
 
     followed.run(story)
 
@@ -151,28 +151,28 @@ def test_one_that_is_still_changing_is_waited_for(models: Path) -> None:
 def test_one_that_is_rolled_back_stays_so_until_it_is_told_again(models: Path) -> None:
     """In the worker that says so at once, in the others when they look; of two that say so the first is told."""
     publish(models, 2)
-    orders = Orders(shared=False)
-    workers = [Followed(models, orders) for _ in range(3)]
+    shared_state = SharedState(shared=False)
+    workers = [Followed(models, shared_state) for _ in range(3)]
     for worker in workers:
-        folder.tell_canary(worker.settings, 2, 30)
+        choice.write_canary(worker.settings, 2, 30)
         worker.models.start()
     first, second, third = workers
 
     async def stop() -> None:
-        begun = [await trial(worker, 30) for worker in workers]
+        begun = [await canary(worker, 30) for worker in workers]
         assert first.models.roll_back(begun[0])
         assert not first.models.roll_back(begun[0])
         assert not second.models.roll_back(begun[1])
-        assert [worker.models.trial is None for worker in workers] == [True, True, False]
+        assert [worker.models.canary is None for worker in workers] == [True, True, False]
         for worker in workers:
-            worker.models.look_again()
-            assert await worker.next_trial() is None
+            worker.models.poll_now()
+            assert await worker.next_canary() is None
 
     async def story() -> None:
         for worker in workers:
             assert await worker.next() == "1"
         await stop()
-        folder.tell_canary(first.settings, 2, 30)
+        choice.write_canary(first.settings, 2, 30)
         await stop()
 
     first.run(lambda: second.follow(lambda: third.follow(story)))
@@ -184,12 +184,12 @@ def test_nothing_is_tried_while_nothing_serves(followed: Followed) -> None:
     async def story() -> None:
         assert await followed.next() == "1"
         tell(followed, 30)
-        await trial(followed, 30)
+        await canary(followed, 30)
         await followed.models.unload()
-        assert await followed.next_trial() is None
+        assert await followed.next_canary() is None
         assert await followed.next() is None
         await followed.models.load()
         assert await followed.next() == "1"
-        await trial(followed, 30)
+        await canary(followed, 30)
 
     followed.run(story)

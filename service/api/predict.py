@@ -1,0 +1,183 @@
+"""`POST /predict`: which digits do pictures show?
+
+In: a body in any form that `service.codec.body` reads. Out: JSON with the model and one prediction for each picture. An
+error of a single picture is raised; in a batch it is that item's `error`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response  # noqa: TC002 - FastAPI reads it at run time
+
+from ..codec import body as bodies
+from ..codec.body import Numbers
+from ..drivers import asgi
+from ..errors import ServiceError
+from ..inference import occlusion
+from ..inference.engine import Prepared
+from ..picture import prepare
+from ..reply import Reply
+from . import openapi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..arrays import Pixels, Probabilities
+    from ..codec.body import Picture
+    from ..inference.engine import Engine, Headers
+    from ..inference.results import Results
+    from ..model.classifier import Classifier
+    from ..picture.prepare import PreparedImage
+    from ..settings import Settings
+    from ..system.spool import Spool
+    from ..versions.manager import VersionManager
+
+TEMPLATE = "/predict"
+MAX_CONTENT_TYPE = 1024  # characters: a form's, with its boundary, has a hundred
+
+
+class Predict:
+    """The route of predictions, for every driver."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+
+    def prepare(self, headers: Headers, body: bytes) -> Prepared | None:
+        """Prepare pictures that are read in less time than a reader would be told of them."""
+        served = self._engine.served()
+        pictures = bodies.parse(_content_type(headers), body, max_images=self._settings.max_images)
+        items = self._read_quickly(pictures.items)
+        return None if items is None else self._prepared(served, headers, items, several=pictures.several)
+
+    async def prepare_large(self, headers: Headers, body: Spool) -> Prepared:
+        """Have a reader prepare pictures of any kind."""
+        served = self._engine.served()
+        content_type = _content_type(headers)[:MAX_CONTENT_TYPE]
+        reading = await self._engine.readers.read(body, "predict", content_type=content_type)
+        return self._prepared(served, headers, reading.items, several=bool(reading.end["several"]))
+
+    def respond(self, prepared: Prepared, classifier: Classifier, results: Results) -> Reply:
+        """Encode the predictions."""
+        started = time.perf_counter()
+        return self._encode(classifier, self._predictions(prepared.request, results), started)
+
+    async def explain(self, headers: Headers, body: Spool) -> Reply:
+        """Answer with what the network saw and why, beside each prediction."""
+        prepared = await self._engine.prepare_any(self, headers, body)
+        classifier, results = await self._engine.run(prepared)
+        started = time.perf_counter()
+        predictions = self._predictions(prepared.request, results)
+
+        async def predict(images: Pixels) -> Probabilities:
+            chosen = prepared.chosen._replace(classifier=classifier)
+            _, found = await self._engine.router.run(chosen, images.tobytes())
+            return found.probabilities
+
+        for item, prediction in zip(prepared.request, predictions, strict=True):
+            if not isinstance(item, ServiceError):
+                heat = await occlusion.heat_map(item.pixels, prediction["digit"], predict)
+                prediction["explain"] = {
+                    "image": occlusion.png(item.pixels),
+                    "heatmap": occlusion.png(heat),
+                    "polarity": item.polarity,
+                    "box": item.box,
+                }
+        reply = self._encode(classifier, predictions, started)
+        self._engine.compare(prepared)
+        return reply
+
+    def _read_quickly(self, items: Sequence[Picture]) -> list[PreparedImage | ServiceError] | None:
+        """Prepare all pictures, if none of them takes long."""
+        first = items[0]
+        if len(items) == 1 and isinstance(first, bytes) and prepare.is_quick(first):
+            return [prepare.read(first, max_pixels=self._settings.max_pixels)]
+        found: list[PreparedImage | ServiceError] = []
+        for item in items:
+            image = item if isinstance(item, ServiceError) else _pass_through(item)
+            if image is None:
+                return None
+            found.append(image)
+        return found
+
+    def _prepared(
+        self, served: Classifier, headers: Headers, items: list[PreparedImage | ServiceError], *, several: bool
+    ) -> Prepared:
+        pixels = []
+        for item in items:
+            if not isinstance(item, ServiceError):
+                pixels.append(item.rows)
+            elif several:
+                self._engine.count_rejected(item)
+            else:
+                raise item
+        return Prepared(self._engine.router.choose(served, headers.items()), b"".join(pixels), items)
+
+    def _predictions(self, items: Iterable[PreparedImage | ServiceError], results: Results) -> list[dict[str, Any]]:
+        images = [item for item in items if not isinstance(item, ServiceError)]
+        self._engine.count_images(images)
+        self._engine.count_results(results)
+        # The confidence as float32, and so written with the same digits as in the list.
+        found = iter(
+            [
+                {"digit": digit, "confidence": row[digit], "probabilities": row, "warnings": image.warnings + warnings}
+                for image, digit, row, warnings in zip(
+                    images, results.digits, results.probabilities, results.warnings, strict=True
+                )
+            ]
+        )
+        return [{"error": item.members()} if isinstance(item, ServiceError) else next(found) for item in items]
+
+    def _encode(self, classifier: Classifier, predictions: list[dict[str, Any]], started: float) -> Reply:
+        document = {"model": classifier.identity, "predictions": predictions}
+        reply = Reply(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
+        self._engine.time_encoding(started)
+        return reply
+
+
+def _content_type(headers: Headers) -> str:
+    return headers.get(b"content-type", b"").decode("latin-1")
+
+
+def _pass_through(picture: bytes | Numbers) -> PreparedImage | None:
+    """Leave a picture as it is, where it is in MNIST's format."""
+    return prepare.pass_through(picture.rows) if isinstance(picture, Numbers) else prepare.read_small(picture)
+
+
+def router(route: Predict, engine: Engine, models: VersionManager, settings: Settings) -> APIRouter:
+    """Make the routes of FastAPI."""
+    routes = APIRouter(tags=["predict"])
+    responses = openapi.predict_responses(settings)
+
+    @routes.post(
+        TEMPLATE,
+        operation_id="predict",
+        summary="Which digits do these pictures show?",
+        responses=responses,
+        openapi_extra=openapi.predict_extra(settings),
+        response_model=None,
+    )
+    async def predict(request: Request) -> Response:
+        """Answers pictures in any of the forms below. `?explain=1` adds what the network saw and why."""
+        if request.query_params.get("explain", "0") not in {"", "0", "false"}:
+            return await asgi.answer_by(request, engine.admission, settings, route.explain)
+        return await asgi.answer(request, engine, route, settings)
+
+    @routes.post(
+        "/predictions/{model}",
+        operation_id="predict_with_model",
+        summary="The same, where clients of TorchServe look for it",
+        responses=responses | {404: openapi.problem("Another model than the one that is served.")},
+        openapi_extra=openapi.predict_extra(settings, "model"),
+        response_model=None,
+    )
+    async def predictions(request: Request) -> Response:
+        """Answers as `/predict` does, if the path names the model."""
+        models.resolve(request.path_params["model"])
+        return await predict(request)
+
+    return routes

@@ -1,0 +1,69 @@
+"""`check`: read settings, certificate, API keys and model as a start does, and say in one line what is wrong.
+
+In: settings. Out: one line: on stdout what would serve, or on stderr why a start would fail. It listens on no port.
+Exit codes are those of a start: 0 it would serve, 2 a bad setting, 3 a model that must not serve, 4 what the system
+refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from .. import settings as settings_module
+from ..access import keys
+from ..connection import certificate
+from ..errors import ModelError, SettingsError
+from ..process.exit_codes import run_command
+from ..versions.bundled import or_bundled
+from ..versions.manager import VersionManager
+from ..versions.shared_state import SharedState
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..settings import Settings
+
+HELP = "Read settings, keys and model as a start does, and say what is wrong."
+MIN_DESCRIPTORS = 64  # that a process may open
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting."""
+    settings_module.add_flags(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check all that a start reads; return the exit code."""
+    return run_command("check", lambda: _check(options))
+
+
+def _check(options: argparse.Namespace) -> int:
+    settings = or_bundled(settings_module.of_flags(options))
+    check_settings(settings)
+    models = VersionManager(settings, SharedState(shared=False))
+    found = "the service would wait for a version"
+    with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
+        found = f"version {models.check(lambda: None)} would serve"
+    refused = "".join(f"; version {number} is refused: {reason}" for number, reason in models.loader.refused.items())
+    print(f"check: {found}{refused}")
+    return 0
+
+
+def check_settings(settings: Settings) -> None:
+    """Check what settings name, and what the system allows; raises `SettingsError` or `OSError` with one line."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors < MIN_DESCRIPTORS:
+        raise OSError(f"a process may open {descriptors} files (RLIMIT_NOFILE); at least {MIN_DESCRIPTORS} are needed")
+    try:
+        certificate.context(settings)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"MNIST_TLS_CERT_FILE: {settings.tls_cert_file}: expected a certificate and its key, found {error}"
+        ) from None
+    if settings.api_keys_file is not None:
+        keys.read(settings.api_keys_file)
+    if settings.grpc_port is not None and not (find_spec("grpc") and find_spec("grpc_health")):
+        raise SettingsError("MNIST_GRPC_PORT: gRPC is not installed; pip install '.[grpc]'")

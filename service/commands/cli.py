@@ -1,0 +1,48 @@
+"""The command line: which command runs, with which arguments.
+
+In: words. Out: the exit code of the command. Each command is a module with `HELP`, `add_arguments` and `run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import __version__
+from . import canary, check, keys, rollback, serve, status
+
+COMMANDS = {"serve": serve, "status": status, "check": check, "canary": canary, "rollback": rollback, "keys": keys}
+PROGRAM = "python -m service"
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command of `python -m service`; words that begin with no command are arguments of `serve`."""
+    asked = arguments[:1] in (["-h"], ["--help"], ["--version"])
+    if not asked and (not arguments or arguments[0] not in COMMANDS):
+        arguments = ["serve", *arguments]
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Answer which digits pictures show, and look after the model versions that answer.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mnist-mlp {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        added = commands.add_parser(name, help=command.HELP, description=command.HELP)
+        if asked and command is serve:
+            command.add_arguments(added)
+            flags = added.format_help().partition("options:\n")[2]
+            parser.epilog = f"Without a command it serves. The settings of serve, status and check:\n{flags}"
+        elif arguments[0] == name:  # flags of settings take some milliseconds to add
+            added.prog = PROGRAM + (" [serve]" if command is serve else f" {name}")
+            command.add_arguments(added)
+            added.set_defaults(run=command.run)
+    options = parser.parse_args(arguments)
+    return int(options.run(options))
+
+
+def run_alone(name: str, arguments: list[str]) -> int:
+    """Run a command in its older form, `python -m service.NAME`."""
+    command = COMMANDS[name]
+    parser = argparse.ArgumentParser(prog=f"{PROGRAM}.{name}", description=command.HELP)
+    command.add_arguments(parser)
+    return int(command.run(parser.parse_args(arguments)))

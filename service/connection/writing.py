@@ -1,0 +1,27 @@
+"""A reply as the bytes of an HTTP/1.1 response, for what is answered without ASGI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..reply import Reply
+
+
+def response(
+    reply: Reply, request_id: bytes, default_headers: Iterable[tuple[bytes, bytes]], *, keep_alive: bool
+) -> bytes:
+    """Write the head and the body; `default_headers` are uvicorn's, such as the date."""
+    lines = b"".join([b"%b: %b\r\n" % header for header in (*reply.headers, *default_headers)])
+    return b"%bcontent-length: %d\r\n%bx-request-id: %b\r\n%b\r\n%b" % (
+        STATUS_LINE[reply.status],
+        len(reply.content),
+        lines,
+        request_id,
+        b"" if keep_alive else b"connection: close\r\n",
+        reply.content,
+    )

@@ -1,0 +1,61 @@
+"""The driver of the fast path: a route's small requests, answered from their connection's callbacks without ASGI.
+
+In: a request that is whole, as `service.connection.fast_path` has it. Out: the route's reply, by a callback when the
+model has run, or by a coroutine where a reader has to prepare the body.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ..headers import TIMEOUT
+from ..inference.engine import in_time
+from ..system.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from ..access.authorisation import Access
+    from ..connection.fast_path import Finish, SmallRequest
+    from ..inference.engine import Engine, Route
+    from ..reply import Reply
+
+TIMEOUT_NAME = TIMEOUT.lower().encode()
+SCOPE = "infer"
+
+
+class DirectRoute:
+    """One route on the fast path; `template` is the label that its requests have in metrics and logs."""
+
+    def __init__(self, template: str, route: Route[Reply], engine: Engine, access: Access | None) -> None:
+        self.template = template
+        self._route = route
+        self._engine = engine
+        self._access = access
+
+    def fits(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether who sends these headers may ask here; nothing is counted."""
+        return self._access is None or self._access.fits(headers.items(), SCOPE)
+
+    def answer(self, request: SmallRequest, finish: Finish, wanted: Callable[[], bool]) -> Awaitable[Reply] | None:
+        """Have `finish` called with the reply, or return what waits for a reader's; raises `ServiceError`."""
+        if self._access is not None:  # before anything is read: so a rate saves the work
+            self._access.admit(request.headers.items(), SCOPE)
+        self._admit(request, large=False)
+        prepared = self._engine.prepare(self._route, request.headers, request.body)
+        if prepared is None:
+            return self._answer_large(request, self._admit(request, large=True))
+        self._engine.submit(self._route, prepared, finish, wanted)
+        return None
+
+    async def _answer_large(self, request: SmallRequest, seconds: float) -> Reply:
+        work = self._engine.answer_large(self._route, request.headers, Spool(request.body))
+        return await in_time(work, seconds)
+
+    def _admit(self, request: SmallRequest, *, large: bool) -> float:
+        timeout = request.headers.get(TIMEOUT_NAME)
+        text = None if timeout is None else timeout.decode("latin-1")
+        seconds = self._engine.admission.admit(text, request.started, large=large)
+        request.deadline = time.perf_counter() + seconds
+        return seconds

@@ -1,0 +1,99 @@
+"""Read pictures in this process, without a server.
+
+    from service import open_model
+
+    model = open_model()
+    model.read("photo.jpg").digit
+
+In: a picture's file. Out: the `Prediction` that the service gives for it: both use the same code for pictures and for
+the model. The service decodes large pictures in a process of limited memory and time; here they are decoded at once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+
+from . import settings as settings_module
+from .client import Prediction
+from .errors import ModelError
+from .model.classifier import Classifier
+from .model.layout import LATEST
+from .model.uncertainty import doubts
+from .picture import prepare
+from .versions import choice
+from .versions.bundled import or_bundled
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+File: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
+
+
+class Model:
+    """One verified model version; several threads may use it."""
+
+    def __init__(self, classifier: Classifier, max_pixels: int) -> None:
+        self.name = classifier.name
+        self.version = classifier.version
+        self._classifier = classifier
+        self._max_pixels = max_pixels
+
+    def read(self, picture: File) -> Prediction:
+        """Return the digit that a PNG or JPEG picture shows, with its confidence, all ten probabilities and warnings.
+
+        `picture` is the path of a file, the file's bytes, or a binary file that is open for reading.
+
+        Raises `OSError` for a file that cannot be read, and the service's errors for a picture that has no answer:
+        `NotAPicture` (another format, or damaged), `TooLarge` (more than MNIST_MAX_PIXELS pixels) or `Unusable`.
+        """
+        prepared = prepare.read(_bytes(picture), max_pixels=self._max_pixels)
+        probabilities = self._classifier.predict(prepared.pixels[None, None])
+        # In the few digits that tell one float32 from the next, as the service writes them.
+        row = tuple(float(str(probability)) for probability in probabilities[0])
+        confidence = max(row)
+        return Prediction(row.index(confidence), confidence, row, prepared.warnings + doubts(probabilities)[0])
+
+
+def open_model(path: str | os.PathLike[str] | None = None) -> Model:
+    """Load and verify a model version.
+
+    `path` is the folder of one version (`models/mnist-mlp/2`), or the folder of a model's versions
+    (`models/mnist-mlp`). Without it, the settings name the folder (MNIST_MODEL_DIR) as they do for the service. Of
+    several versions this is the one that the service would serve: MNIST_MODEL_VERSION, or the pinned one, or the
+    newest.
+
+    Raises `ModelError` for a version that the service would refuse, and `ValueError` for a bad setting.
+    """
+    settings = settings_module.load()
+    if path is None:
+        settings = or_bundled(settings)
+    else:
+        settings = settings.model_copy(update={"model_dir": Path(path)})
+        if (settings.model_dir / "model.json").exists():
+            one = settings.model_dir.resolve()
+            return Model(Classifier.load(one.parent, one.name), settings.max_pixels)
+    return Model(_chosen(settings), settings.max_pixels)
+
+
+def _chosen(settings: Settings) -> Classifier:
+    """The chosen version; of `latest`, the highest that can be loaded, as the service has it."""
+    version = choice.chosen_version(settings)
+    if version != LATEST:
+        return Classifier.load(settings.model_dir, version)
+    refusals = []
+    for number in choice.latest_candidates(settings):
+        try:
+            return Classifier.load(settings.model_dir, str(number))
+        except ModelError as error:
+            refusals.append(error)
+    raise refusals[0] if refusals else ModelError(f"{settings.model_dir}: expected a version, found only a canary")
+
+
+def _bytes(picture: File) -> bytes:
+    if isinstance(picture, bytes):
+        return picture
+    if isinstance(picture, str | os.PathLike):
+        return Path(picture).read_bytes()
+    return picture.read()

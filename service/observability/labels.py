@@ -1,0 +1,11 @@
+"""Values of labels that the metrics share with the code that counts.
+
+It imports nothing: `prometheus_client` must not be imported before `PROMETHEUS_MULTIPROC_DIR` is set, and the parent of
+the workers decides on versions too.
+"""
+
+AGREEMENTS = ("same", "different", "doubted", "failed")  # of a picture that the served version and the canary answered
+ROLLBACK_REASONS = ("errors", "latency", "agreement")
+INFERENCE_ROUTES = ("/infer", "/ModelInfer", "/ModelStreamInfer", "/predict", "/predictions/{model}")  # their ends
+RESULTS = ("success", "failure")
+STAGES = ("decode", "queue", "inference", "encode")

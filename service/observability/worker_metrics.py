@@ -1,0 +1,23 @@
+"""The metrics of a worker beside its requests: connections, reader processes, log lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .declarations import Declarations
+
+
+class WorkerMetrics:
+    """One worker's resources."""
+
+    def __init__(self, declare: Declarations) -> None:
+        self.connections = declare.gauge("connections", "Open HTTP connections.", over_workers="livesum")
+        self.connections_cut = declare.counters(
+            "connections_cut_total", "Connections that the service closed.", "reason", ("slow", "full")
+        )
+        self.reader_ends = declare.counters(
+            "reader_ends_total", "Reader processes that ended during a job.", "reason", ("time", "lost")
+        )
+        # A plain counter: the thread that writes the log increments it.
+        self.log_lines_dropped = declare.plain_counter("log_lines_dropped_total", "Log lines that nobody read in time.")

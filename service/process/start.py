@@ -1,0 +1,143 @@
+"""Start the service's processes: check the model, then serve in this process or in several workers.
+
+In: settings and listening sockets. Out: an exit code, when a signal has ended the service. Modules are imported where
+they are needed: `prometheus_client` looks for its folder when it is imported, and the parent of several workers starts
+them sooner without the app.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError
+from ..system import orphans, signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..settings import Settings
+    from ..versions.manager import VersionManager
+    from ..versions.shared_state import SharedState
+
+BACKLOG = 2048  # connections that wait to be accepted
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+METRICS_BYTES = 8 * 2**20  # of the files in which one worker shares its metrics
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raises `OSError`. Clients wait from here on, also while the workers start."""
+    listener = bind(host, port)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a bound socket, which accepts no connection; raises `OSError`.
+
+    It reserves gRPC's port, on which the workers listen with SO_REUSEPORT, as long as it is open.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    return bound
+
+
+def make_metrics_folder(workers: int) -> None:
+    """Make the folder in which several workers share their metrics; it is removed when the service ends."""
+    os.environ.pop(METRICS_FOLDER, None)
+    if workers == 1:
+        return
+    parent = _temporary_folder(workers * METRICS_BYTES)
+    with signals.held():
+        folder = tempfile.mkdtemp(prefix="mnist-metrics-", dir=parent)
+        signals.at_end.callback(shutil.rmtree, folder, ignore_errors=True)
+    os.environ[METRICS_FOLDER] = folder
+
+
+def _temporary_folder(size: int) -> Path:
+    """Return a folder with room for `size` bytes, in memory if possible: without room, a worker that writes dies."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name and is ours alone
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= size:
+        return memory
+    disk = Path(tempfile.gettempdir())
+    if shutil.disk_usage(disk).free >= size:
+        return disk
+    raise OSError(
+        f"the workers' metrics need {size >> 20} MiB, and neither {memory} nor {disk} has them; "
+        "set TMPDIR, or MNIST_WORKERS=1"
+    )
+
+
+def run(settings: Settings, listeners: list[socket.socket], on_checked: Callable[[str | None], None]) -> int:
+    """Serve until a signal comes; return the exit code. `on_checked` is given the version that serves first."""
+    from ..versions.manager import VersionManager
+    from ..versions.shared_state import SharedState
+
+    orphans.adopt()
+    shared_state = SharedState(shared=settings.workers > 1)
+    models = VersionManager(settings, shared_state)
+    version = None
+    # A bad model ends the start with one line and one exit code, before any worker is started.
+    with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
+        begin = models.start if settings.workers == 1 else models.check
+        version = begin(functools.partial(_import_app, settings))
+    on_checked(version)
+    if settings.workers == 1:
+        return _run_one(settings, listeners, models)
+    return _run_several(settings, listeners, shared_state)
+
+
+def _import_app(settings: Settings) -> None:
+    """Import what is needed next, while another process checks the model."""
+    from . import worker
+
+    if settings.workers == 1:
+        with worker.uncollected():
+            from .. import app  # noqa: F401
+
+
+def _run_one(settings: Settings, listeners: list[socket.socket], models: VersionManager) -> int:
+    from . import worker
+
+    with worker.uncollected():
+        from .. import app
+        from ..connection.drain import Drain
+        from ..observability import metrics
+        from .connection_counts import ConnectionCounts
+        from .server import Server
+        from .watchdog import OuterWatchdog, Watchdog
+
+        seconds = settings.stall_seconds
+        watchdog = Watchdog(seconds, settings.shutdown_seconds, functools.partial(OuterWatchdog, seconds))
+        drain = Drain(settings.drain_seconds, listeners[0], watchdog.end_in_time)
+        served = app.create_app(settings, models, metrics.registry(), drain)
+        server = Server(settings, served, ConnectionCounts(1), watchdog)
+    return min(1, server.run_to_end(listeners))
+
+
+def _run_several(settings: Settings, listeners: list[socket.socket], shared_state: SharedState) -> int:
+    from ..reader import token
+    from .connection_counts import ConnectionCounts
+    from .supervisor import Supervisor
+    from .worker_process import Job
+
+    os.environ[token.NAME] = secrets.token_hex(8)
+    counts = ConnectionCounts(settings.workers)
+    assert shared_state.descriptor is not None
+    assert counts.descriptor is not None
+    ports = [listener.fileno() for listener in listeners]
+    job = Job(settings, ports, shared_state.descriptor, shared_state.checked_files.descriptor, counts.descriptor)
+    return Supervisor(settings, job, listeners[0], counts).run()

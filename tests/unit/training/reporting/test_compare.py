@@ -1,0 +1,58 @@
+"""`python -m training compare`: the runs' facts side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.training import run_command
+from training.config import Config
+from training.errors import UsageError
+from training.loop.fit import Epoch
+from training.reporting import compare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _run(folder: Path, config: Config, error: float) -> Path:
+    """The folder of a run of three epochs that has published nothing."""
+    folder.mkdir()
+    epochs = [Epoch(n, 0.5 / n, 0.3 / n, 1 - error / n, 2.0 * n, 0.001, [0.3, 0.2, 0.1]) for n in (1, 2, 3)]
+    (folder / "config.json").write_text(json.dumps(config.hyperparameters()))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(dataclasses.asdict(epoch)) + "\n" for epoch in epochs))
+    return folder
+
+
+def test_the_knobs_that_differ_stand_beside_what_came_of_them(tmp_path: Path) -> None:
+    """Two runs that differ in activation and seed: these two knobs and no others, and each run's last epoch."""
+    one = _run(tmp_path / "one", Config(), 0.3)
+    other = _run(tmp_path / "other", Config(activation="tanh", seed=3), 0.6)
+    assert compare.tabulate([compare.read(one), compare.read(other)]) == [
+        ["run", "activation", "seed", "epochs", "seconds", "validation NLL", "validation %", "test %"],
+        ["one", "relu", "0", "3", "6.0", "0.1000", "90.00", ""],
+        ["other", "tanh", "3", "3", "6.0", "0.1000", "80.00", ""],
+    ]
+
+
+def test_curves_are_written_to_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command prints the table, and writes all curves with the runs' names to one file."""
+    runs = [str(_run(tmp_path / name, Config(), 0.3)) for name in ("a-run", "b-run")]
+    run_command("compare", *runs, "--html", str(tmp_path / "compare.html"))
+    page = (tmp_path / "compare.html").read_text()
+    assert "a-run" in capsys.readouterr().out
+    assert all(
+        words in page for words in ("a-run", "b-run", "Validation error, %", "Gradient norm, first layer over last")
+    )
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    """A folder without a run, or of a run that has no epoch yet: one sentence that names it."""
+    with pytest.raises(UsageError, match=str(tmp_path)):
+        run_command("compare", str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match="no epoch yet"):
+        run_command("compare", str(tmp_path))

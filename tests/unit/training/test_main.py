@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from training.data.mnist import Dataset
+
+JOB = (sys.executable, "-m", "training")
+FAST = "--hidden 32 --epochs 1 --batch-size 512 --rotation 0 --elastic 0 --seen 140".split()
+
+KEYS = set(
+    "schema name version run created sha256 golden_sha256 opset inputs outputs pixels labels metrics parity exports "
+    "temperature training data git libraries environment".split()
+)
+
+
+class Job(NamedTuple):
+    """The same job, twice: its folder, and how both ended."""
+
+    folder: Path
+    ends: list[subprocess.CompletedProcess[str]]
+
+
+def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The training job as a user starts it, publishing below `folder`."""
+    places = ("--models-dir", str(folder / "models"))
+    return subprocess.run([*JOB, *places, *words], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Job:
+    assert not dataset.warnings  # so the cache is filled before the job looks for it
+    folder = tmp_path_factory.mktemp("job")
+    return Job(folder, [_run(folder, *FAST, "--run-dir", str(folder / "runs" / name)) for name in "ab"])
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def test_a_job_publishes_a_version_and_tells_its_facts(job: Job) -> None:
+    """One command trains, publishes version 101, and leaves config, metrics and the version's path in its folder."""
+    folder, (first, _) = job
+    assert first.returncode == 0, first.stderr
+    assert "test accuracy" in first.stdout
+    run = folder / "runs" / "a"
+    version = folder / "models" / "mnist-mlp" / "101"
+    assert _json(run / "published.json") == {"name": "mnist-mlp", "version": 101, "path": str(version)}
+    assert _json(run / "config.json")["hidden"] == [32]
+    assert [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [1]
+    assert sorted(path.name for path in version.iterdir()) == ["README.md", "golden.npz", "model.json", "model.onnx"]
+
+
+def test_the_card_has_all_that_its_schema_lists(job: Job) -> None:
+    """Every key of schema mnist-mlp/1 is there with true values, and no path of this machine."""
+    folder, _ = job
+    path = folder / "models" / "mnist-mlp" / "101" / "model.json"
+    card = _json(path)
+    assert set(card) == KEYS
+    assert card["schema"] == "mnist-mlp/1"
+    assert card["metrics"]["test"]["count"] == card["parity"]["images"] == 10_000
+    assert card["metrics"]["test"]["accuracy"] > 0.9
+    assert card["parity"]["max_difference"] < 1e-5
+    assert (card["data"]["train"], card["data"]["validation"], card["data"]["test"]) == (55_000, 5_000, 10_000)
+    assert card["training"]["knobs"]["batch_size"] == 512
+    assert str(folder) not in path.read_text()
+    assert os.getcwd() not in path.read_text()  # noqa: PTH109
+
+
+def test_the_same_command_gives_the_same_model(job: Job) -> None:
+    """Run again, the command publishes version 102 with the same model bit for bit."""
+    folder, (_, second) = job
+    assert second.returncode == 0, second.stderr
+    one, two = (_json(folder / "models" / "mnist-mlp" / n / "model.json") for n in ("101", "102"))
+    assert (one["sha256"], one["golden_sha256"]) == (two["sha256"], two["golden_sha256"])
+
+
+def test_a_run_folder_is_not_used_twice(job: Job) -> None:
+    """A run folder that holds a run is refused with code 2 and one line, before any training."""
+    folder, _ = job
+    again = _run(folder, *FAST, "--run-dir", str(folder / "runs" / "a"))
+    assert again.returncode == 2
+    assert again.stderr.startswith("error: --run-dir")
+    assert len(again.stderr.splitlines()) == 1
+
+
+def test_a_gate_ends_the_job_with_code_3_and_no_version(tmp_path: Path) -> None:
+    """A model below its accuracy gate is not published: code 3, one line, and no version."""
+    refused = _run(tmp_path, *FAST, "--min-accuracy", "1", "--run-dir", str(tmp_path / "run"))
+    assert refused.returncode == 3
+    assert refused.stderr.startswith("error: not published: test accuracy")
+    assert len(refused.stderr.splitlines()) == 1
+    assert not (tmp_path / "run" / "published.json").exists()
+    assert list(tmp_path.glob("models/*/*")) == []
+
+
+def test_missing_data_end_the_job_with_code_1(tmp_path: Path) -> None:
+    """A data folder without the files ends the job with code 1 and one line that names what was looked for."""
+    refused = _run(tmp_path, "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run"))
+    assert refused.returncode == 1
+    assert "train-images-idx3-ubyte" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_ends_the_job_quietly(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of training ends with code 130, without a traceback or a version."""
+    command = [*JOB, "--models-dir", str(tmp_path / "models"), "--run-dir", str(tmp_path / "run"), "--epochs", "1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stderr
+        assert "digits to train on" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        assert running.wait() == 130
+        assert "Traceback" not in running.stderr.read()
+    assert not (tmp_path / "models" / "mnist-mlp" / "101").exists()

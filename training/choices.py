@@ -1,0 +1,104 @@
+"""The choices that have a name on the command line: activations, losses, optimizers. One row each.
+
+To add one, add a row: the flag, its help and the sweep read these tables. What else a new row has to satisfy:
+  - an activation: its ONNX operators are among those that the service allows; `tests/support/training_backprop.py` has
+    its derivative, which the tests compare with PyTorch's;
+  - a loss: it is 0 only for the right probabilities (a proper score), because the softmax ships as the probability;
+  - an optimizer: `checkpoint.safetensors` keeps the tensors of its state, and nothing else.
+The schedule is one cycle for all (Smith 2018).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn, optim
+from torch.nn import functional
+
+from .data.digits import CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def _he(gain: float) -> Callable[[int, int], float]:
+    """Return the initial standard deviation of He et al. 2015: `gain` keeps a signal's variance through the layer."""
+    return lambda inputs, _: gain / math.sqrt(inputs)
+
+
+def _xavier(gain: float) -> Callable[[int, int], float]:
+    """Return that of Glorot and Bengio 2010, which keeps the variance of signal and gradient about equally."""
+    return lambda inputs, outputs: gain * math.sqrt(2 / (inputs + outputs))
+
+
+class Activation(NamedTuple):
+    """A layer, and the standard deviation of the weights before it from their number of inputs and outputs."""
+
+    layer: type[nn.Module]
+    weight_std: Callable[[int, int], float]
+
+
+ACTIVATIONS: Final[dict[str, Activation]] = {
+    "relu": Activation(nn.ReLU, _he(math.sqrt(2))),
+    "leaky_relu": Activation(nn.LeakyReLU, _he(math.sqrt(2 / (1 + 0.01**2)))),
+    "gelu": Activation(nn.GELU, _he(math.sqrt(2))),
+    "tanh": Activation(nn.Tanh, _xavier(5 / 3)),
+    "sigmoid": Activation(nn.Sigmoid, _xavier(4.0)),
+}
+
+
+@cache
+def _target_rows(device: torch.device) -> Tensor:
+    """Return the target probabilities of each label, float32[11,10]."""
+    return torch.cat([torch.eye(CLASSES), torch.full((1, CLASSES), 1 / CLASSES)]).to(device)
+
+
+def _targets(labels: Tensor) -> Tensor:
+    """Return the target probabilities [N,10] of labels int64[N]: 1 for the digit, or uniform for `NOT_A_DIGIT`.
+
+    Uniform targets for pictures without a digit are "outlier exposure" (Hendrycks, Mazeika and Dietterich 2019, arXiv
+    1812.04606).
+    """
+    return _target_rows(labels.device)[labels]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy, in nats, of logits [N,10] against the targets of labels int64[N]."""
+    return functional.cross_entropy(logits, _targets(labels))
+
+
+def mse(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean squared distance between the softmax of logits [N,10] and the targets of labels int64[N].
+
+    This is the Brier score (Brier 1950). It is proper, so the softmax is the probability here too, and the exported
+    graph does not depend on the loss.
+    """
+    return (functional.softmax(logits, dim=1) - _targets(labels)).square().sum(dim=1).mean()
+
+
+LOSSES: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"cross_entropy": cross_entropy, "mse": mse}
+
+
+class Optimizer(NamedTuple):
+    """How to make it from parameters, learning rate and weight decay, and its default peak learning rate.
+
+    All are fused: one pass over the weights a step. With `cycles_momentum`, the schedule lowers the momentum while it
+    raises the rate; left to itself it would give momentum to plain SGD too.
+    """
+
+    make: Callable[[Iterator[nn.Parameter], float, float], optim.Optimizer]
+    learning_rate: float
+    cycles_momentum: bool = True
+
+
+OPTIMIZERS: Final[dict[str, Optimizer]] = {
+    "sgd": Optimizer(lambda p, rate, decay: optim.SGD(p, rate, weight_decay=decay, fused=True), 0.5, False),
+    "momentum": Optimizer(
+        lambda p, rate, decay: optim.SGD(p, rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True), 0.2
+    ),
+    # This rate was chosen on the validation digits; the other two only train well.
+    "adamw": Optimizer(lambda p, rate, decay: optim.AdamW(p, rate, weight_decay=decay, fused=True), 8e-3),
+}

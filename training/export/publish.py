@@ -1,0 +1,96 @@
+"""Publish a model version: one new folder `models/<name>/<number>/`, complete or absent.
+
+In: the bytes of model.onnx and golden.npz, the card, and a function that renders the card as README.md. Out: the
+folder. An existing version is never touched.
+
+Versions are numbered from 101 on, so that a user's own never meet those of the project, which come with a `git pull`
+and are numbered 1, 2, … with `--version-number`. The service serves the highest number by default.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import files
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Card = Mapping[str, Any]
+
+RESERVED: Final = 100  # numbers up to this are for the project's own versions
+
+
+def publish(
+    folder: Path,
+    model: bytes,
+    golden: bytes,
+    card: Card,
+    render_readme: Callable[[Card], str],
+    *,
+    number: int | None = None,
+) -> Path:
+    """Make a version below `folder` (models/<name>), with number and checksums on its card; returns its folder.
+
+    Without a `number` it is the next above all that exist and above `RESERVED`; raises `UsageError` where the number
+    exists. `render_readme` makes the text of README.md from the complete card.
+
+    All files are written and flushed beside their final place, and appear there by one rename. The card's `run`
+    publishes once: interrupted and resumed, it gets the version that it has made, and its unfinished folders go.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for unfinished in folder.glob(f".unpublished-{card['run']}-*"):
+        shutil.rmtree(unfinished)
+    if version := _made_by(card["run"], folder):
+        return version
+    checksums = {"sha256": hashlib.sha256(model).hexdigest(), "golden_sha256": hashlib.sha256(golden).hexdigest()}
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".unpublished-{card['run']}-"))
+    try:
+        temporary.chmod(0o755)  # mkdtemp's 0700 would hide the version from a service that runs as another user
+        files.write(temporary / "model.onnx", model)
+        files.write(temporary / "golden.npz", golden)
+        return _claim_number(folder, temporary, {**card, **checksums}, render_readme, number)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _made_by(run: str, folder: Path) -> Path | None:
+    """Return the version that a run has made, if any."""
+    for path in folder.glob("*/model.json"):
+        with contextlib.suppress(OSError, ValueError):  # somebody else's file
+            if json.loads(path.read_text()).get("run") == run:
+                return path.parent
+    return None
+
+
+def _claim_number(
+    folder: Path, temporary: Path, card: Card, render_readme: Callable[[Card], str], number: int | None
+) -> Path:
+    """Rename `temporary` to the number, or to the next free one.
+
+    A rename onto a folder that holds files fails, so no version is lost.
+    """
+    highest = max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
+    for candidate in [number] if number else itertools.count(max(RESERVED, highest) + 1):
+        numbered = {**card, "version": candidate}
+        files.write(temporary / "model.json", json.dumps(numbered, indent=2).encode() + b"\n")
+        files.write(temporary / "README.md", render_readme(numbered).encode())
+        files.flush(temporary)
+        version = folder / str(candidate)
+        try:
+            temporary.rename(version)
+        except OSError:
+            if not version.exists():
+                raise
+            continue  # another run was first
+        files.flush(folder)
+        return version
+    raise UsageError(f"--version-number {number} exists in {folder}: add another one to --resume, and nothing is lost")

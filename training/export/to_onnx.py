@@ -1,0 +1,111 @@
+"""From a trained network to the one file that ships, and the check that ONNX Runtime and PyTorch agree.
+
+In: a `Network`, probabilities, digits. Out: the bytes of model.onnx, the same for the same weights; the bytes of
+golden.npz.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from ..errors import GateError
+from ..network.fold import fold
+
+if TYPE_CHECKING:
+    from ..data.digits import Digits
+    from ..evaluation.metrics import Metrics
+    from ..network.mlp import Network
+
+OPSET: Final = 20  # the first in which GELU is one node
+TOLERANCE: Final = 1e-5  # between two probabilities for the same pixels
+GOLDEN_PER_CLASS: Final = (
+    10  # with 3, 14 of 1,000 changed bytes of a model went unnoticed though they changed a prediction
+)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """PyTorch against ONNX Runtime: the number of images, and the largest difference of a probability."""
+
+    images: int
+    max_difference: float
+
+
+def to_onnx(network: Network) -> bytes:
+    """Export the folded network as one ONNX file: `images` uint8[N,1,28,28] to `probabilities` float32[N,10], any N.
+
+    The same weights give the same bytes on every machine, because the exporter's notes are left out.
+    """
+    example = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is not installed
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
+        program = torch.onnx.export(
+            fold(network),
+            (example,),
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["probabilities"],
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            verbose=False,
+        )
+    model = _anonymise(cast("torch.onnx.ONNXProgram", program).model_proto)
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _anonymise(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove stack traces, paths and other notes, and sort the attributes."""
+    graph = model.graph
+    graph.ClearField("value_info")
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for node in graph.node:
+        node.attribute.sort(key=lambda attribute: attribute.name)
+    return model
+
+
+def prove_parity(expected: Tensor, found: Tensor) -> Parity:
+    """Compare PyTorch's and ONNX Runtime's probabilities float32[N,10] of the same images.
+
+    Raises `GateError` if one differs by `TOLERANCE` or more, or if the digit of an image differs.
+    """
+    difference = (expected - found).abs().max().item()
+    changed = int((expected.argmax(dim=1) != found.argmax(dim=1)).sum())
+    if changed or not difference < TOLERANCE:
+        raise GateError(
+            f"PyTorch and ONNX Runtime disagree: probabilities differ by up to {difference:.2g} "
+            f"(the limit is {TOLERANCE:g}), and {changed} of {len(expected)} digits are predicted differently"
+        )
+    return Parity(len(expected), difference)
+
+
+def require_accuracy(metrics: Metrics, minimum: float) -> None:
+    """Raise `GateError` unless the accuracy is at least `minimum`."""
+    if metrics.accuracy < minimum:
+        raise GateError(f"not published: test accuracy {metrics.accuracy:.2%} is below --min-accuracy {minimum:.2%}")
+
+
+def make_golden(digits: Digits, probabilities: Tensor) -> bytes:
+    """Return an npz of the first digits of each class: `images` uint8[M,1,28,28], `labels` int64[M], and PyTorch's
+    `probabilities` float32[M,10] for them.
+    """
+    firsts = [torch.nonzero(digits.labels == label)[:GOLDEN_PER_CLASS, 0] for label in range(10)]
+    chosen = torch.cat(firsts)
+    images, labels = digits.take(chosen)
+    file = io.BytesIO()
+    np.savez_compressed(file, images=images.numpy(), labels=labels.numpy(), probabilities=probabilities[chosen].numpy())
+    return file.getvalue()

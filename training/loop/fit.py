@@ -1,0 +1,176 @@
+"""The training loop: epochs of shuffled, augmented batches, forward and backward.
+
+In: a `Network` and digits on the same device, a `Config`, a `Checkpointer`. Out: the network, trained in place, and an
+`Epoch` of facts after each epoch. The data is one tensor in memory, and a batch is an index into it. Where several
+processes train together, each works on its part of every batch, and all make the same step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch.optim.lr_scheduler import OneCycleLR
+
+from ..choices import LOSSES, OPTIMIZERS, cross_entropy
+from ..data.augment import Augment
+from ..data.digits import WHOLE, Digits
+from ..errors import Diverged, UsageError
+from ..evaluation.metrics import outputs
+from . import distributed
+from .checkpoint import Checkpoint, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from ..config import Config
+    from ..network.mlp import Network
+    from .checkpoint import Checkpointer
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """The facts of one epoch.
+
+    `loss` and `gradient_norms` (of each layer's weights, first to last) are means over its steps, `learning_rate` is
+    that of the step after it, and `seconds` counts from the start of the loop, validation included.
+    """
+
+    epoch: int
+    loss: float
+    validation_nll: float
+    validation_accuracy: float
+    seconds: float
+    learning_rate: float
+    gradient_norms: list[float]
+
+
+def fit(
+    network: Network, train: Digits, validation: Digits, config: Config, checkpointer: Checkpointer
+) -> Iterator[Epoch]:
+    """Train `network` in place; yields after each epoch, starting with the epoch of the last checkpoint, if any.
+
+    The order and the augmentation of an epoch depend on the seed and the epoch's number alone, so a resumed run ends
+    with the same bits as one that was never interrupted. Raises `Diverged`, `CheckpointError`, `Stopped`, and
+    `UsageError` for a checkpoint of another program.
+    """
+    steps = max(1, len(train.labels) // config.batch_size)
+    optimizer, schedule = make_optimizer(network, config, steps * config.epochs)
+    augment = Augment(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Augment)})
+    device = train.images.device
+    random, sums = torch.Generator(), torch.zeros(1 + len(network.layers), device=device)
+    last = distributed.broadcast(checkpointer.load())
+    position = last.position if last else Position()
+    # The clock starts here, because the first optimizer makes PyTorch import its compiler.
+    started = time.perf_counter() - position.seconds
+    # Augmentation moves pixels from outside the frame into it.
+    images = network.prepare(train.images, WHOLE if augment else network.frame)
+    validation = Digits(network.prepare(validation.images, network.frame), validation.labels)
+    for epoch in range(position.epoch, config.epochs + 1):
+        network.train()
+        random.manual_seed(config.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(train.labels), generator=random).to(device)
+        sums.zero_()
+        first = 0
+        if last:
+            first = position.batch
+            _restore(last.tensors, network, optimizer, random, sums)
+            _advance(schedule, (epoch - 1) * steps + first)
+            last = None
+        for step in range(first, steps):
+            batch = order[step * config.batch_size : (step + 1) * config.batch_size]
+            part = distributed.part_of(len(batch))
+            labels = train.labels[batch[part]]
+            inputs = augment(images[batch], random, network.frame, part) if augment else images[batch[part]]
+            logits = network.logits(inputs)  # [B,10]
+            loss = LOSSES[config.loss](logits, labels) * (len(labels) / len(batch))
+            loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's backward has no annotations
+            loss, stop = distributed.all_reduce(loss, network, checkpointer.stop_requested)
+            sums += torch.stack([loss, *(_norm(layer.weight) for layer in network.layers)])
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            if stop:
+                checkpointer.stop_requested = True  # all processes end at the same step
+            if checkpointer.is_due():
+                _require_finite(sums, epoch)
+                here = Position(epoch, step + 1, time.perf_counter() - started)
+                checkpointer.save(Checkpoint(here, _tensors(network, optimizer, random, sums)))
+        _require_finite(sums, epoch)
+        network.eval()
+        nll, accuracy = _validate(network, validation)
+        loss_mean, *norms = (sums / steps).tolist()
+        rate = float(schedule.get_last_lr()[0])
+        yield Epoch(epoch, loss_mean, nll, accuracy, time.perf_counter() - started, rate, norms)
+
+
+def _norm(weight: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(cast("Tensor", weight.grad))
+    return norm
+
+
+def _require_finite(sums: Tensor, epoch: int) -> None:
+    if not torch.isfinite(sums[0]):
+        raise Diverged(f"the loss is {sums[0].item()} in epoch {epoch}: a lower --learning-rate may help")
+
+
+def _tensors(network: Network, optimizer: Optimizer, random: torch.Generator, sums: Tensor) -> dict[str, Tensor]:
+    """Return all that the next step depends on besides the hyperparameters and the position."""
+    moments = {
+        f"optimizer.{number}.{name}": value
+        for number, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    return {**weights, **moments, "random": random.get_state(), "sums": sums}
+
+
+def _restore(
+    tensors: dict[str, Tensor], network: Network, optimizer: Optimizer, random: torch.Generator, sums: Tensor
+) -> None:
+    """Restore what `_tensors` returned. Raises `UsageError` for the tensors of another program."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _select("optimizer", tensors):
+        _, number, name = key.split(".")
+        state.setdefault(int(number), {})[name] = value
+    try:
+        network.load_state_dict({key.removeprefix("network."): value for key, value in _select("network", tensors)})
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        random.set_state(tensors["random"])
+        sums.copy_(tensors["sums"])
+    except (RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"the checkpoint's network does not fit this program's: {reason}") from error
+
+
+def _select(part: str, tensors: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+    return [(key, value) for key, value in tensors.items() if key.startswith(part + ".")]
+
+
+def _advance(schedule: OneCycleLR, steps: int) -> None:
+    """Move the schedule to its state after so many steps."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that the optimizer has made no step: an earlier process made them
+        schedule.last_epoch = steps - 1
+        schedule.step()
+
+
+def make_optimizer(network: Network, config: Config, steps: int) -> tuple[Optimizer, OneCycleLR]:
+    """Return the optimizer that the configuration names, and its one-cycle schedule."""
+    choice, rate = OPTIMIZERS[config.optimizer], config.learning_rate
+    optimizer = choice.make(network.parameters(), rate, config.weight_decay)
+    return optimizer, OneCycleLR(optimizer, rate, total_steps=steps, cycle_momentum=choice.cycles_momentum)
+
+
+def _validate(network: Network, digits: Digits) -> tuple[float, float]:
+    """Return NLL and accuracy on prepared digits, without shifts and temperature, as in training."""
+    logits = outputs(network.logits, digits.images)
+    accuracy = (logits.argmax(dim=1) == digits.labels).float().mean().item()
+    return cross_entropy(logits, digits.labels).item(), accuracy

@@ -1,0 +1,127 @@
+"""One training job, from top to bottom: data → network → fit → evaluate → export → gates → card → publish.
+
+In: a `Config`. Out: one new version below models/, and the facts of the run in its folder. `torchrun --nproc-per-node N
+-m training` trains in N processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.console import Console
+
+from . import data
+from .config import add_flags, from_flags
+from .data.digits import NOT_A_DIGIT
+from .evaluation.metrics import evaluate, fit_temperature, outputs
+from .evaluation.onnx_runtime import run_onnx
+from .export import quantise
+from .export.card import describe
+from .export.model_readme import render_readme
+from .export.publish import publish
+from .export.to_onnx import make_golden, prove_parity, require_accuracy, to_onnx
+from .loop import distributed
+from .loop.checkpoint import Checkpointer, remove_checkpoint
+from .loop.fit import fit
+from .network.mlp import Network
+from .reporting.report import render_report
+from .reporting.run import NonMainProcess, Run
+from .reporting.trackers import Tracking, require_libraries
+from .synthesis import rendered
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from .config import Config
+
+HELP = "train, check and publish one model version (the default)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each hyperparameter."""
+    add_flags(parser)
+
+
+def run(given: dict[str, Any]) -> None:
+    """Run the job of the flags that were given. Raises `TrainingError`."""
+    train(from_flags(given), Console())
+
+
+def train(config: Config, console: Console) -> Path | None:
+    """Train, check and publish one version; returns its folder. Raises `TrainingError`.
+
+    Of several processes only the main one writes files, prints and publishes; the others return None.
+    """
+    torch.set_num_threads(config.threads)
+    require_libraries(config)
+    device = distributed.choose_device(config.device)
+    config = dataclasses.replace(config, device="cuda" if device.type == "cuda" else "cpu")
+    run = Run(config, console) if distributed.is_main() else NonMainProcess()
+    tracking = Tracking(config, run.folder)
+
+    with distributed.process_group(device):
+        # Data: MNIST, and rendered pictures as the service sees them.
+        with distributed.main_process_first():
+            dataset = data.load(config.data_dir)
+        training, validation = data.split(dataset.train, config.validation_share)
+        run.say(f"{len(training.labels):,} digits to train on, from {dataset.source}", *dataset.warnings)
+        pictures, held_out = rendered.load()
+        training = training.concatenate(pictures.take(torch.arange(config.seen)))
+        held_out = held_out.take(held_out.labels < NOT_A_DIGIT)
+
+        # Network and loop.
+        network = Network.of(config).to(device)
+        with Checkpointer(run.folder, config.checkpoint_seconds) as checkpointer:
+            fitting = fit(network, training.to(device), validation.to(device), config, checkpointer)
+            epochs = run.follow(tracking.follow(fitting), config.epochs)
+    if isinstance(run, NonMainProcess):
+        return None
+
+    # Calibration, on the validation digits.
+    network.cpu()
+    logits = outputs(network, validation.images)
+    network.temperature.fill_(fit_temperature(logits, validation.labels))
+
+    # Export, and the gates that a model has to pass before it is published.
+    expected = outputs(network.probabilities, dataset.test.images)
+    models = quantise.make_variants(to_onnx(network), dataset.train.images)
+    predictions = {name: run_onnx(model, dataset.test.images) for name, model in models.items()}
+    parity = prove_parity(expected, predictions["fp32"])
+    exports = quantise.compare(models, predictions, dataset.test)
+    quantise.require_harmless(exports, config.precision)
+    model = models[config.precision]
+    metrics = {
+        "validation": evaluate(run_onnx(model, validation.images), validation.labels),
+        "rendered": evaluate(run_onnx(model, held_out.images), held_out.labels),
+        "test": evaluate(predictions[config.precision], dataset.test.labels),
+    }
+    require_accuracy(metrics["test"], config.min_accuracy)
+
+    # The card, and the version.
+    card = describe(
+        config,
+        dataset,
+        run=run.identify(),
+        epochs=epochs,
+        metrics=metrics,
+        parity=parity,
+        exports=exports,
+        temperature=network.temperature.item(),
+    )
+    probabilities = predictions["int8"] if config.precision == "int8" else expected
+    golden = make_golden(dataset.test, probabilities)
+    folder = config.models_dir / config.name
+    version = publish(folder, model, golden, card, render_readme, number=config.version_number)
+
+    # What people read.
+    run.save_report(render_report(card, network, dataset.test, probabilities))
+    tracking.end(card, version)
+    run.save_published(version)
+    remove_checkpoint(run.folder)
+    run.say(
+        f"test accuracy {metrics['test'].accuracy:.2%}; {epochs[-1].seconds:.1f} s of training; published {version}"
+    )
+    return version
