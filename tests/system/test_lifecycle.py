@@ -226,7 +226,7 @@ def test_sigterm_does_not_wait_for_a_check(models: Path, capfd: pytest.CaptureFi
     """A check that would go on for seconds is killed with the service, before it comes to a refusal."""
     with running_service(model_dir=models, model_version="latest", workers=2, shutdown_seconds=5) as service:
         hostile_models.publish(models / "9", hostile_models.MODELS[LONG][0]())
-        until(lambda: any(b"checker" in command(pid) for pid in parts(service)), "no check has begun")
+        until(lambda: any(b"check_process" in command(pid) for pid in parts(service)), "no check has begun")
         whole = parts(service)
         assert service.stop() == 0
         until(lambda: not any(command(pid) for pid in whole), "a process is left")
@@ -239,7 +239,7 @@ def test_a_start_that_hangs_in_a_check_can_be_ended(models: Path, capfd: pytest.
     start = [sys.executable, "-m", "service", "--port", "0", "--model-dir", str(models)]
     with subprocess.Popen(start, cwd=ROOT, text=True) as process:
         service = Service("", process)
-        until(lambda: any(b"checker" in command(pid) for pid in parts(service)), "no check has begun")
+        until(lambda: any(b"check_process" in command(pid) for pid in parts(service)), "no check has begun")
         whole = parts(service)
         process.terminate()
         process.wait(60)
