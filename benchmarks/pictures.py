@@ -1,7 +1,7 @@
-"""Time from a picture to the network's input, and of the heat map: median of several rounds on one core.
+"""Measure how long it takes to prepare a picture, and to compute its heat map: medians of several rounds on one core.
 
 In: nothing. Out: a table. It measures `service.picture.prepare` and `service.inference.occlusion` alone;
-`benchmarks.serving` does servers.
+`benchmarks.serving` measures servers.
 
     python -m benchmarks.pictures
 """
@@ -44,7 +44,7 @@ def main() -> None:
     loop = asyncio.new_event_loop()
     big = Image.open(io.BytesIO(ink.FAMILIES["phone"](draw(5, np.random.default_rng(1)), np.random.default_rng(1))))
     kinds: dict[str, tuple[int, Callable[[], object]]] = {
-        "28 x 28 PNG in MNIST's form": (1000, reader(digit, "PNG")),
+        "28 x 28 PNG in MNIST's format": (1000, reader(digit, "PNG")),
         "28 x 28 PNG, dark on light": (1000, reader(255 - digit, "PNG")),
         "28 x 28 PNG, not in the middle": (50, reader(np.roll(digit, 3, 1), "PNG")),
         "280 x 280 PNG": (50, reader(np.kron(255 - digit, np.ones((10, 10), np.uint8)), "PNG")),
@@ -56,20 +56,20 @@ def main() -> None:
 
 
 def small_digit() -> Pixels:
-    """A 5 as the service sees it."""
+    """Return a rendered 5, prepared as the service does."""
     rng = np.random.default_rng(0)
     return prepare.read(ink.render("brush", None, 5, rng), max_pixels=10**6).pixels
 
 
-def reader(pixels: Pixels, form: str) -> Callable[[], object]:
-    """Reads these pixels from a file of this form."""
+def reader(pixels: Pixels, file_format: str) -> Callable[[], object]:
+    """Return a function that prepares these pixels from a file of this format."""
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, form)
+    Image.fromarray(pixels).save(stream, file_format)
     return lambda: prepare.read(stream.getvalue(), max_pixels=50_000_000)
 
 
 def timed(call: Callable[[], object], count: int) -> float:
-    """Seconds of one call: the median of rounds of `count`."""
+    """Return the seconds of one call: the median of rounds of `count` calls."""
     seconds = []
     for _ in range(ROUNDS):
         started = time.perf_counter()

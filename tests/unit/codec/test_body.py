@@ -1,4 +1,4 @@
-"""The bodies people send, through `service.codec.body.parse`: what is a picture in them, and where each limit lies."""
+"""Bodies of `/predict`, parsed by `service.codec.body.parse`: their pictures, and each limit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OUTSIDE, SCALED = "Pixels are numbers from 0 to 255; ", "these look scaled to 0.
 
 
 def parts(*contents: tuple[str, bytes]) -> bytes:
-    """A form of parts, each with its disposition's end."""
+    """A form of parts, each with the end of its Content-Disposition and its content."""
     head = b"--b\r\nX-Other: 1\r\nCONTENT-Disposition: form-data; name=a"
     return b"".join(head + end.encode() + b"\r\n\r\n" + content + b"\r\n" for end, content in contents) + b"--b--\r\n"
 
@@ -88,7 +88,7 @@ def same(found: object, expected: Any) -> bool:
 
 @pytest.mark.parametrize("case", READ)
 def test_every_form_of_a_body_is_read(case: str) -> None:
-    """The very bytes or numbers that were sent, in order, and whether the request was about several."""
+    """The pictures are the bytes or numbers that were sent, in order; `several` is as the request is."""
     content_type, body, expected, several = READ[case]
     found = parse(content_type, body, max_images=3)
     assert found.several is several
@@ -227,7 +227,7 @@ REFUSED: dict[str, tuple[str, bytes, ServiceError]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_every_refusal_says_what_was_wrong_and_the_limit(case: str) -> None:
-    """Its kind, its sentence, to where a library's words begin, and the limit that was passed."""
+    """The error has the right type, sentence (up to where a library's text begins) and limit."""
     content_type, body, expected = REFUSED[case]
     with pytest.raises(type(expected)) as caught:
         parse(content_type, body, max_images=3)
@@ -236,7 +236,7 @@ def test_every_refusal_says_what_was_wrong_and_the_limit(case: str) -> None:
 
 
 def test_a_long_text_is_read_piece_by_piece() -> None:
-    """Three megabytes in base64, as they were; a character that is none is found in every piece."""
+    """Three megabytes of base64 are decoded; a character that is not base64 is found in every piece."""
     content = np.random.default_rng(0).bytes(3 * 2**20)
     text = base64.b64encode(content).decode()
     assert parse(JSON, image(text), max_images=3).items == [content]
@@ -245,7 +245,7 @@ def test_a_long_text_is_read_piece_by_piece() -> None:
 
 
 def test_in_a_list_a_refusal_is_its_pictures_alone() -> None:
-    """What is wrong with one of several stands in its place."""
+    """The error of one of several pictures is in its place."""
     first, bad, last = parse(JSON, images(BASE64, None, BASE64), max_images=3).items
     assert first == last == FILE
     assert isinstance(bad, Malformed)

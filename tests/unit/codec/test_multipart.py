@@ -1,4 +1,4 @@
-"""Forms of files: the short way for plain ones reads them as python-multipart does, or leaves them to it."""
+"""Multipart forms: plain ones are split here as python-multipart reads them; all others are left to it."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def by_the_library(form: bytes) -> list[bytes] | None:
         return None
 
 
-def test_plain_form_is_read_the_short_way() -> None:
-    """Files come out in their order, whatever bytes they hold."""
+def test_a_plain_form_is_split() -> None:
+    """Files come out in order, with any bytes in them."""
     assert multipart.split_plain(FORM, b"b", 2) == [b"first", b"\r\n-- \x00"] == by_the_library(FORM)
 
 
 @pytest.mark.parametrize(("boundary", "parts"), [(b"", 2), (b"c", 2), (b"b" * 71, 2), (b"b", 1)])
 def test_what_is_not_plain_is_left_to_the_library(boundary: bytes, parts: int) -> None:
-    """No boundary, another, one too long, or more parts than are allowed."""
+    """No boundary, a wrong one, one that is too long, or more parts than allowed."""
     assert multipart.split_plain(FORM, boundary, parts) is None
 
 
 def test_fields_that_are_no_files_are_left_to_the_library_which_passes_them_over() -> None:
-    """Whether a part without a filename is a file, its content says."""
+    """A part without a filename is a file if its content is a picture."""
     assert multipart.split_plain(NOTE + FORM, b"b", 3) is None
     assert by_the_library(NOTE + FORM) == by_the_library(FORM)
 
@@ -66,7 +66,7 @@ def test_fields_that_are_no_files_are_left_to_the_library_which_passes_them_over
     )
 )
 def test_spoilt_forms_are_read_as_the_library_reads_them_or_not_at_all(changes: list[tuple[int, int, bytes]]) -> None:
-    """Bytes cut out and put in anywhere: what the short way still reads, the library reads alike."""
+    """Bytes are removed and inserted anywhere: what is still split here, the library reads alike."""
     form = FORM
     for at, cut, put in changes:
         form = form[:at] + put + form[at + cut :]

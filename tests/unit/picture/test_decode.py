@@ -1,4 +1,4 @@
-"""The bytes people send, through `service.picture.decode.decode`: formats, modes, orientation, limits, damage."""
+"""Decoding with `service.picture.decode.decode`: formats, modes, orientation, limits, damage."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def corner(mode: str = "RGB") -> Image.Image:
 
 
 def header_only_png(width: int, height: int, colour: int = 0) -> bytes:
-    """A few bytes that claim to be a PNG of this size, and of this colour type."""
+    """A few bytes whose header says that they are a PNG of this size and colour type."""
     header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", zlib.compress(bytes(4000))) + _chunk(b"IEND", b"")
 
@@ -65,14 +65,14 @@ def test_png_of_every_mode_shows_the_same_picture(mode: str) -> None:
 
 @pytest.mark.parametrize(("largest", "empty"), [(255, 0), (256, 1), (4095, 4), (32768, 8), (65535, 8)])
 def test_deep_grey_keeps_its_highest_bits(largest: int, empty: int) -> None:
-    """Of 16 bits, the 8 highest that the picture uses: a camera's 12 bits are no dark picture."""
+    """Of 16 bits, the 8 highest that the picture uses are kept: a camera's 12 bits do not become a dark picture."""
     deep = np.linspace(0, largest, 800).astype(np.uint16).reshape(20, 40)
     assert (decode(encode(Image.fromarray(deep)), max_pixels=LIMIT).pixels == deep >> empty).all()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
 def test_large_png_costs_little_more_than_its_pixels(mode: str, tmp_path: Path) -> None:
-    """Whatever its mode it is held once, in at most four bytes for each pixel."""
+    """In any mode the picture is held once, with at most four bytes for each pixel."""
     side = 5000
     image = Image.fromarray(np.zeros((side, side), np.uint16)) if mode == "I;16" else Image.new(mode, (side, side))
     path = tmp_path / "large.png"
@@ -100,7 +100,7 @@ def test_jpeg_of_every_mode_shows_the_same_picture(mode: str) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_of_a_phone_is_undone(orientation: int) -> None:
-    """Whatever way the phone was held, the picture comes out upright, in its upright size."""
+    """However the phone was held, the picture comes out upright, with its upright size."""
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation → PIL's Transpose
     inverse = {0: 0, 1: 1, 2: 4, 3: 3, 4: 2, 5: 5, 6: 6}
     image = corner()
@@ -115,7 +115,7 @@ def test_orientation_of_a_phone_is_undone(orientation: int) -> None:
 
 
 def test_orientation_in_a_png_is_undone_too() -> None:
-    """EXIF in a PNG counts like EXIF in a JPEG."""
+    """EXIF in a PNG has the same effect as EXIF in a JPEG."""
     exif = Image.Exif()
     exif[0x0112] = 3
     data = encode(corner().transpose(Image.Transpose.ROTATE_180), exif=exif.tobytes())
@@ -142,7 +142,7 @@ def test_orientation_is_undone_wherever_it_stands(kind: str) -> None:
 
 
 def test_unreadable_exif_does_not_spoil_a_good_picture() -> None:
-    """Garbage in EXIF is ignored; the picture is read as it lies."""
+    """Garbage in EXIF is ignored; the picture is not rotated."""
     data = encode(corner(), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff garbage")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -150,14 +150,14 @@ def test_unreadable_exif_does_not_spoil_a_good_picture() -> None:
 
 
 def test_multi_picture_file_of_a_phone_gives_its_first_picture() -> None:
-    """An MPO, which phones save as .jpg, is read like a JPEG: the first frame, nothing of the others."""
+    """An MPO, which phones save as .jpg, is read like a JPEG: the first frame, without the others."""
     data = encode(corner(), "MPO", save_all=True, append_images=[Image.new("RGB", (40, 20), "red")], quality=95)
     assert decode(data, max_pixels=LIMIT).pixels[1:4, 1:8].max() <= 40
 
 
 @pytest.mark.parametrize(("stroke", "ground"), [("black", 255), ("white", 0)])
 def test_transparent_ground_contrasts_with_the_strokes(stroke: str, ground: int) -> None:
-    """Strokes on nothing are put on the ground that shows them."""
+    """Strokes on a transparent background are put on a background that shows them."""
     image = Image.new("RGBA", (40, 20), (0, 0, 0, 0))
     image.paste(stroke, (0, 0, 10, 5))
     pixels = decode(encode(image), max_pixels=LIMIT).pixels
@@ -167,7 +167,7 @@ def test_transparent_ground_contrasts_with_the_strokes(stroke: str, ground: int)
 
 @pytest.mark.parametrize(("opaque", "grey", "ground"), [(0.5, 127, 255), (0.5, 128, 0), (0.6, 127, 0), (0.6, 128, 255)])
 def test_the_ground_goes_by_half_the_picture_and_middle_grey(opaque: float, grey: int, ground: int) -> None:
-    """Up to half of the picture are strokes, and the ground contrasts with them; more is a sheet, and it goes on."""
+    """At most half is opaque: strokes, whose background contrasts. More is opaque: a sheet, which continues."""
     image = Image.new("RGBA", (40, 20), (0, 0, 0, 0))
     image.paste((grey, grey, grey, 255), (0, 0, round(40 * opaque), 20))
     assert (decode(encode(image), max_pixels=LIMIT).pixels[:, -1] == ground).all()
@@ -202,7 +202,7 @@ def test_bomb_is_refused_from_its_header() -> None:
 
 
 def test_as_many_pixels_as_may_be_are_read() -> None:
-    """The limit itself is within it, in both ways of reading."""
+    """A picture of exactly the limit is read, with both readers."""
     for image in (Image.new("L", (10, 6)), corner()):
         pixels = image.width * image.height
         assert decode(encode(image), max_pixels=pixels).width == image.width
@@ -211,7 +211,7 @@ def test_as_many_pixels_as_may_be_are_read() -> None:
 
 
 def test_a_jpeg_of_many_scans_is_refused_at_its_limit() -> None:
-    """A hundred scans are read, more are not."""
+    """A hundred scans are read, and more are refused."""
     others = jpeg_of_scans(40, 1).count(b"\xff\xda") - 1
     decode(jpeg_of_scans(40, 100 - others), max_pixels=LIMIT)
     with pytest.raises(TooLarge) as caught:
@@ -222,13 +222,13 @@ def test_a_jpeg_of_many_scans_is_refused_at_its_limit() -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_what_looks_like_scans_is_none_in_a_plain_jpeg(mode: str) -> None:
-    """After the one scan of a sequential JPEG nothing is read, so nothing is counted."""
+    """Nothing is read after the one scan of a sequential JPEG, so scans are not counted there."""
     assert decode(encode(corner(mode), "JPEG") + 101 * b"\xff\xda", max_pixels=LIMIT).width == 40
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 100), (4, 4)])
 def test_picture_too_small_for_a_digit_says_the_minimum(size: tuple[int, int]) -> None:
-    """One pixel is readable, and no digit: the refusal says how many are needed."""
+    """One pixel is readable, but is no digit: the error says how many are needed."""
     with pytest.raises(Unusable) as caught:
         decode(encode(Image.new("L", size)), max_pixels=LIMIT)
     assert caught.value.members() == {
@@ -241,7 +241,7 @@ def test_picture_too_small_for_a_digit_says_the_minimum(size: tuple[int, int]) -
 
 @pytest.mark.parametrize("size", [(2, 5), (5, 2)])
 def test_the_smallest_picture_is_read(size: tuple[int, int]) -> None:
-    """The minimum itself is enough, either way round."""
+    """A picture of exactly the minimum is read, upright or lying."""
     assert decode(encode(Image.new("RGB", size)), max_pixels=LIMIT).pixels.shape[1::-1] == size
 
 
@@ -270,7 +270,7 @@ ADVICE = {
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
 def test_damaged_and_foreign_bytes_are_refused_with_advice(data: bytes) -> None:
-    """What is no whole PNG or JPEG is refused with a sentence, never with a stack."""
+    """Anything but a complete PNG or JPEG is refused with a sentence, never with a traceback."""
     with pytest.raises(NotAPicture) as caught:
         decode(data, max_pixels=LIMIT)
     assert caught.value.detail in ADVICE
@@ -278,7 +278,7 @@ def test_damaged_and_foreign_bytes_are_refused_with_advice(data: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["WebP", "AVIF", "GIF", "BMP", "TIFF", "PDF"])
 def test_a_picture_of_another_format_is_told_by_its_name(kind: str) -> None:
-    """Whatever people send: they need not guess what is wrong with it."""
+    """The error names the format, so that nobody has to guess."""
     with pytest.raises(NotAPicture, match=f"This is an? {kind}.*, which is not read here; convert it to PNG or JPEG."):
         decode(encode(corner(), kind), max_pixels=LIMIT)
 
@@ -301,7 +301,7 @@ def test_a_changed_byte_is_refused_or_read(kind: str, mode: str) -> None:
 @pytest.mark.parametrize("level", [0, 1, 9])
 @pytest.mark.parametrize("size", [(28, 28), (27, 28), (28, 29), (64, 64)])
 def test_small_grey_png_is_the_same_by_both_ways(size: tuple[int, int], level: int, digits: Digits) -> None:
-    """The short way for 28 x 28 grey PNGs gives the very pixels of the long way, and refuses the same damage."""
+    """The reader of 28 x 28 grey PNGs returns the same pixels as `decode`, and refuses the same damage."""
     noise = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     for pixels in [noise, np.zeros(size, np.uint8), *(digits.images[:20] if size == (28, 28) else [])]:
         data = encode(Image.fromarray(pixels), compress_level=level)
@@ -318,7 +318,7 @@ def test_small_grey_png_is_the_same_by_both_ways(size: tuple[int, int], level: i
 
 
 def test_small_png_whose_pixels_break_off_is_left_to_the_long_way() -> None:
-    """Checksums that are right save no picture whose data is short, no deflate at all, or of an unknown filter."""
+    """A picture with right checksums is refused if its data is short, is not deflate, or has an unknown filter."""
 
     def png(rows: bytes) -> bytes:
         return header_only_png(28, 28).replace(_chunk(b"IDAT", zlib.compress(bytes(4000))), _chunk(b"IDAT", rows))
@@ -346,7 +346,7 @@ def test_small_png_whose_pixels_break_off_is_left_to_the_long_way() -> None:
     ],
 )
 def test_big_photo_is_decoded_small(size: tuple[int, int], read: tuple[int, int]) -> None:
-    """A JPEG costs no more than is needed, whatever its shape, and keeps the size that was sent."""
+    """A JPEG of any shape is decoded to no more pixels than needed, and keeps the size that was sent."""
     picture = decode(encode(Image.new("RGB", size, "white"), "JPEG"), max_pixels=LIMIT)
     assert picture.pixels.shape[1::-1] == read
     assert (picture.width, picture.height) == size
@@ -356,7 +356,7 @@ def test_big_photo_is_decoded_small(size: tuple[int, int], read: tuple[int, int]
     ("size", "read"), [((1999, 20), (1999, 20)), ((2000, 20), (1000, 10)), ((20, 3100), (7, 1034))]
 )
 def test_big_png_is_made_small(size: tuple[int, int], read: tuple[int, int]) -> None:
-    """By whole steps down to 1,000 pixels or a little more: their means, of all that it holds."""
+    """A large PNG is reduced by a whole factor to 1,000 pixels or a little more, by averaging."""
     left_half = Image.new("L", size, 200)
     left_half.paste(100, (0, 0, size[0] // 2, size[1]))
     picture = decode(encode(left_half), max_pixels=LIMIT)

@@ -1,6 +1,4 @@
-"""What counts as MNIST's own form, at each of its limits; and how strokes are brought into it:
-`service.picture.mnist_format`.
-"""
+"""MNIST's format: each limit of the check, and strokes that are brought into it."""
 
 from __future__ import annotations
 
@@ -17,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def bar(first: int = 4, last: int = 23, *, width: int = 2, value: int = 255) -> Pixels:
-    """A bar over these rows, in the middle across."""
+    """A bar over these rows, in the middle columns."""
     pixels = np.zeros((28, 28), np.uint8)
     pixels[first : last + 1, 14 - width // 2 : 14 + (width + 1) // 2] = value
     return pixels
 
 
 def with_zeros(count: int) -> Pixels:
-    """A block 20 rows long, around the middle, with so many pixels that are exactly 0."""
+    """A block of 20 rows in the middle of a picture with `count` pixels that are exactly 0."""
     pixels = bar(width=18)  # 360, and 424 zeros
     pixels[4:24].ravel()[np.flatnonzero(pixels[4:24])[: count - 424]] = 0
     return pixels
 
 
 def dot_at(row: int, column: int) -> Pixels:
-    """A bar of 20 rows, and a dot beside it in a row of its own."""
+    """A bar of 19 rows, and a dot beside it."""
     pixels = bar(4, 22)
     pixels[row, column] = 1
     return pixels
@@ -64,7 +62,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_limits_of_mnists_form(case: str) -> None:
-    """As long, as centred, as black and as light as MNIST's digits are, upright or lying."""
+    """Length, centre, background and lightest pixel are as in MNIST; also for the transposed image."""
     pixels, fits = CASES[case]
     assert is_mnist_format(pixels.tobytes()) == fits
     assert is_mnist_format(pixels.T.tobytes()) == fits
@@ -78,7 +76,7 @@ def sheet(rows: slice, columns: slice, size: int = 100) -> Mask:
 
 @pytest.mark.parametrize("width", [2, 8, 12, 16])
 def test_strokes_become_as_thick_as_mnists(width: int) -> None:
-    """A bar and a corner, thin or thick: as thick as MNIST's strokes to half a pixel, lit fully, 20 pixels long."""
+    """A bar and a corner, thin or thick, become as thick as MNIST's strokes to half a pixel, and 20 pixels long."""
     for strokes in (sheet(slice(100), slice(width)), sheet(slice(100), slice(width)) | sheet(slice(width), slice(100))):
         image = to_mnist_format(strokes if strokes[:, width:].any() else strokes[:, :width])
         assert THINNEST - 0.5 < thickness(image > 127) < THICKEST + 0.5
@@ -88,13 +86,13 @@ def test_strokes_become_as_thick_as_mnists(width: int) -> None:
 
 
 def test_a_blot_of_no_strokes_is_left_as_it_is() -> None:
-    """Thinned it would be gone."""
+    """A blob that thinning would remove is left as it is."""
     assert (to_mnist_format(sheet(slice(20), slice(20), 20)) > 0).sum() == 400
 
 
 @pytest.mark.parametrize("turns", range(4))
 def test_a_heavy_end_is_not_pushed_over_the_border(turns: int) -> None:
-    """The centre of mass would be in the middle if the digit were shorter: it lies at the border, whole."""
+    """A digit whose centre of mass cannot be in the middle is put at the border, complete."""
     strokes = np.rot90(sheet(slice(80, 100), slice(100)) | sheet(slice(100), slice(45, 57)), turns)
     image = np.rot90(to_mnist_format(strokes), -turns)
     assert np.flatnonzero(image.any(1)).tolist() == list(range(20))

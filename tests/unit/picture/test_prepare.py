@@ -1,6 +1,4 @@
-"""From people's pictures to the network's input, through `service.picture.prepare`: geometry, polarity, lines, dirt,
-light.
-"""
+"""Preparing pictures for the network with `service.picture.prepare`: geometry, polarity, rulings, dirt, light."""
 
 from __future__ import annotations
 
@@ -45,7 +43,7 @@ def see(image: Image.Image) -> PreparedImage:
 
 
 def same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Cosine of two pictures: 1 when they are the same."""
+    """Cosine similarity of two pictures: 1 if they are the same."""
     a, b = one.astype(float).ravel(), other.astype(float).ravel()
     return float(a @ b / max(1.0, np.linalg.norm(a) * np.linalg.norm(b)))
 
@@ -53,8 +51,8 @@ def same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 SEEN_SEVEN = see(sheet(SEVEN)).pixels
 
 
-def test_digit_comes_out_in_mnist_form() -> None:
-    """Whatever was drawn comes out 20 pixels long with its centre of mass in the middle, and says where it was."""
+def test_digit_comes_out_in_mnist_format() -> None:
+    """A drawing comes out 20 pixels long with its centre of mass in the middle, and with the box where it was."""
     prepared = see(sheet(SEVEN))
     assert is_mnist_format(prepared.rows)
     assert prepared.polarity == "dark_on_light"
@@ -64,8 +62,8 @@ def test_digit_comes_out_in_mnist_form() -> None:
     assert np.allclose(prepared.box, (50, 38, 146, 174), atol=5)
 
 
-def test_mnist_form_passes_bit_identical() -> None:
-    """A 28 x 28 picture in MNIST's own form is not touched, as PNG or as numbers."""
+def test_mnist_format_passes_bit_identical() -> None:
+    """A 28 x 28 picture in MNIST's format is not changed, as PNG or as numbers."""
     digit = SEEN_SEVEN
     assert (prepare(digit).pixels == digit).all()
     prepared = see(Image.fromarray(digit))
@@ -73,8 +71,8 @@ def test_mnist_form_passes_bit_identical() -> None:
     assert prepared[1:] == ("light_on_dark", (digit > 127).mean(), None, ())
 
 
-def test_the_negative_of_mnist_form_is_inverted_and_nothing_else() -> None:
-    """A 28 x 28 picture that is MNIST's with dark ink comes out as the digit itself, grey by grey."""
+def test_the_negative_of_mnist_format_is_inverted_and_nothing_else() -> None:
+    """The negative of a picture in MNIST's format comes out as the digit itself, with the same grey levels."""
     digit = SEEN_SEVEN
     for prepared in (prepare(255 - digit), see(Image.fromarray(255 - digit))):
         assert (prepared.pixels == digit).all()
@@ -83,7 +81,7 @@ def test_the_negative_of_mnist_form_is_inverted_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("spoil", [lambda x: 200 - x // 2, lambda x: np.roll(x, 4, 1), lambda x: x // 2])
 def test_other_28_by_28_pictures_are_brought_into_form(spoil: object) -> None:
-    """Grey, off-centre or faint 28 x 28 pictures go through the geometry like any other."""
+    """Grey, off-centre or faint 28 x 28 pictures are prepared like any other."""
     assert callable(spoil)
     prepared = prepare(spoil(SEEN_SEVEN))
     assert is_mnist_format(prepared.rows)
@@ -103,13 +101,13 @@ def test_other_28_by_28_pictures_are_brought_into_form(spoil: object) -> None:
     ],
 )
 def test_every_ink_that_a_person_can_see_is_seen(ink: str, paper: str) -> None:
-    """Light, faint and coloured ink on light and dark grounds gives the same picture as black on white."""
+    """Light, faint and coloured ink on light and dark backgrounds gives the same image as black on white."""
     assert same(see(sheet(SEVEN, ink=ink, paper=paper)).pixels, SEEN_SEVEN) > 0.97
 
 
 @pytest.mark.parametrize(("ink", "paper"), [("white", "black"), ("black", "white"), ("#ffffff", "#204020")])
 def test_polarity_is_told(ink: str, paper: str) -> None:
-    """The answer says whether the ink was lighter than its ground."""
+    """The polarity says whether ink was lighter than its background."""
     expected = "dark_on_light" if ink == "black" else "light_on_dark"
     assert see(sheet(SEVEN, ink=ink, paper=paper)).polarity == expected
 
@@ -122,7 +120,7 @@ def test_thin_and_thick_strokes_come_out_alike(width: int) -> None:
 
 @pytest.mark.parametrize("corner", [(0, 0), (1400, 0), (700, 1200)])
 def test_tiny_digit_in_a_large_canvas_is_found(corner: tuple[int, int]) -> None:
-    """A digit of a tenth of the canvas, even in its corner, is looked at from near."""
+    """A digit of a tenth of the canvas, even in its corner, is segmented again from near."""
     canvas = Image.new("RGB", (1600, 1400), "white")
     canvas.paste(sheet(SEVEN), corner)
     prepared = see(canvas)
@@ -132,13 +130,13 @@ def test_tiny_digit_in_a_large_canvas_is_found(corner: tuple[int, int]) -> None:
 
 
 def test_digit_may_touch_the_border() -> None:
-    """A digit that fills its picture from border to border is whole."""
+    """A digit that fills its picture from border to border is complete."""
     assert same(see(sheet(SEVEN).crop((50, 38, 146, 175))).pixels, SEEN_SEVEN) > 0.75  # a pixel beside is 0.8
 
 
 @pytest.mark.parametrize("invert", [False, True])
 def test_thick_digit_cropped_to_its_box_keeps_its_polarity(invert: bool) -> None:
-    """Where ink covers half of the picture and touches all its borders, it is still the ink."""
+    """Ink that covers half of the picture and touches all its borders is still found to be ink."""
     ring = Image.new("L", (100, 130), 0 if invert else 255)
     ImageDraw.Draw(ring).ellipse((0, 0, 99, 129), outline=255 if invert else 0, width=28)
     prepared = see(ring)
@@ -158,7 +156,7 @@ def test_broken_five_is_one_digit() -> None:
 
 
 def test_two_digits_are_told() -> None:
-    """Two digits side by side carry the warning that there are several shapes."""
+    """Two digits side by side get the warning `several_shapes`."""
     both = sheet([(30, 60), (30, 140)], [(160, 60), (160, 140)])
     assert see(both).warnings == ("several_shapes",)
 
@@ -233,7 +231,7 @@ BLANK = {
 
 @pytest.mark.parametrize("image", BLANK.values(), ids=BLANK.keys())
 def test_blank_picture_is_no_error(image: Image.Image) -> None:
-    """A picture without ink is answered with nothing but zeros and the warning `no_ink`."""
+    """A picture without ink gives zeros and the warning `no_ink`."""
     prepared = see(image)
     assert prepared.warnings == ("no_ink",)
     assert prepared.box is None
@@ -242,27 +240,27 @@ def test_blank_picture_is_no_error(image: Image.Image) -> None:
 
 
 def test_faint_ink_is_read_with_a_warning() -> None:
-    """Ink that hardly stands out is read, and the warning says so."""
+    """Ink of little contrast is read, with the warning `too_faint`."""
     prepared = see(sheet(SEVEN, ink="#f0f0f0"))
     assert prepared.warnings == ("too_faint",)
     assert same(prepared.pixels, SEEN_SEVEN) > 0.9
 
 
 def test_too_few_numbers_say_how_many_are_needed() -> None:
-    """An array of one pixel holds no digit; the refusal quotes the minimum."""
+    """An array of one pixel is refused; the error quotes the minimum."""
     with pytest.raises(Unusable, match="at least 2 x 5"):
         prepare(np.zeros((1, 1), np.uint8))
 
 
 @pytest.mark.parametrize("shape", [(2, 400), (400, 2), (2, 5), (5, 5), (7, 9), (28, 28), (3000, 6)])
 def test_any_size_and_aspect_gives_an_answer(shape: tuple[int, int]) -> None:
-    """Slivers and crumbs of pure noise are answered like everything else: 28 x 28, whatever is in them."""
+    """Very small or narrow pictures of noise are prepared, too: the result is 28 x 28."""
     noise = np.random.default_rng(2).integers(0, 256, shape, np.uint8)
     assert prepare(noise).pixels.shape == (28, 28)
 
 
 def test_random_pictures_never_break_it() -> None:
-    """Hundreds of random blobs, strokes and noises all end in an answer, and the same one twice."""
+    """Random blobs, strokes and noise never raise an error, and give the same result twice."""
     rng = np.random.default_rng(3)
     for _ in range(150):
         height, width = rng.integers(5, 90, 2)

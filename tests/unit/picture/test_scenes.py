@@ -1,4 +1,4 @@
-"""What lies around a digit in a photograph is not the digit: sheets, shadows, thumbs, rings, underlines, holes."""
+"""Objects around a digit in a photograph are not part of it: sheets, shadows, thumbs, rings, underlines, holes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_digit_is_read_whatever_lies_around_it(client: httpx.Client, draw: Dra
 
 @pytest.mark.parametrize("width", [12, 36])
 def test_a_digit_half_in_a_hard_shadow_is_read(client: httpx.Client, width: int) -> None:
-    """Where light ends in a step across the digit, what strokes and shadow enclose is none, however wide the pen."""
+    """Where the edge of a shadow crosses the digit, the area between strokes and shadow is not ink, for any pen."""
     image = Image.new("RGB", (400, 400), "#d8d4c8")
     pen = ImageDraw.Draw(image)
     pen.polygon([(0, 0), (210, 0), (190, 400), (0, 400)], fill="#7a766e")
