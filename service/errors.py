@@ -1,4 +1,4 @@
-"""The family of errors, and the flow of a request that they map.
+"""The family of errors, in the order in which a request can meet them.
 
     connection  BadFraming 400 · UnknownHost 400 · SlowRequest 408 · TooLarge 413 · HeadTooLarge 431 · Overloaded 503
     route       NoSuchModel 404 · Forbidden 403 · NotLoaded 400 · NoModel 503
@@ -7,11 +7,11 @@
     decode      NotAPicture 415 · TooLarge 413 · Unusable 422
     admission   Overloaded 503 · DeadlineExceeded 504
     infer       DeadlineExceeded 504
-    load        ModelError (the version is refused; at the start the process ends with exit code 3)
+    start       SettingsError exit code 2 · ModelError exit code 3 (later, the version is refused)
 
-An error raised anywhere goes straight to the one handler in `service.app`, which answers `application/problem+json`
-(RFC 9457). Each carries a sentence a person can act on, and the limit that was passed where there is one. It knows
-nothing of HTTP beyond its status code.
+An error raised anywhere goes to one handler (`service.connection.problems`), which responds `application/problem+json`
+(RFC 9457). Each error has a readable detail, and the limit that was exceeded where there is one. It knows nothing of
+HTTP beyond its status code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 
 class ServiceError(Exception):
-    """A refusal of one request, or of one picture in it: a status code, a bounded reason, a sentence, maybe a limit."""
+    """The refusal of a request, or of one picture in it: status code, reason (a label), detail, and perhaps a limit."""
 
     status = 500
     reason = "internal"
@@ -33,7 +33,7 @@ class ServiceError(Exception):
             self.reason = reason
 
     def members(self) -> dict[str, Any]:
-        """The error as members of a problem (RFC 9457 section 3); in a batch they stand in the picture's place."""
+        """Return the members of a problem (RFC 9457 section 3); in a batch they replace the picture's prediction."""
         problem: dict[str, Any] = {"status": self.status, "detail": self.detail, "reason": self.reason}
         if self.limit is not None:
             problem["limit"] = self.limit
@@ -48,7 +48,7 @@ class NoSuchModel(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """No API key, or none that is known; `challenge` ends the WWW-Authenticate header (RFC 6750 section 3)."""
+    """The API key is missing or unknown; `challenge` ends the WWW-Authenticate header (RFC 6750 section 3)."""
 
     status = 401
     reason = "unauthorized"
@@ -59,91 +59,91 @@ class Unauthorized(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """Something that clients, or the holder of this key, may not do here."""
+    """Clients, or the holder of this key, may not do this."""
 
     status = 403
     reason = "forbidden"
 
 
 class NotLoaded(ServiceError):
-    """An order to load, and the chosen version was refused."""
+    """A client's command to load failed: the chosen version was refused."""
 
     status = 400
     reason = "not_loaded"
 
 
 class NoModel(ServiceError):
-    """No model version is loaded: none has come yet, or it was unloaded."""
+    """No model version is loaded: there was none yet, or it was unloaded."""
 
     status = 503
     reason = "no_model"
 
 
 class Malformed(ServiceError):
-    """The body is not what its Content-Type or its shape says."""
+    """The body does not match its Content-Type, or its parts do not match each other."""
 
     status = 400
     reason = "malformed"
 
 
 class BadFraming(ServiceError):
-    """A request that is no HTTP, or that a proxy could read differently: its connection is closed."""
+    """Invalid or ambiguous HTTP, which a proxy could read differently: the connection is closed."""
 
     status = 400
     reason = "bad_framing"
 
 
 class UnknownHost(ServiceError):
-    """A request for a host that is not among those of the settings."""
+    """The request's host is not among those of the settings."""
 
     status = 400
     reason = "unknown_host"
 
 
 class HeadTooLarge(ServiceError):
-    """Request line and headers over a limit."""
+    """The request line and headers exceed a limit."""
 
     status = 431
     reason = "head_too_large"
 
 
 class SlowRequest(ServiceError):
-    """Head or body did not arrive within the time to receive."""
+    """The head or body did not arrive in time."""
 
     status = 408
     reason = "slow_request"
 
 
 class TooLarge(ServiceError):
-    """Body, pixels, files or batch over a limit; always quotes the limit."""
+    """A body, picture, file count or batch exceeds a limit, which is quoted."""
 
     status = 413
     reason = "too_large"
 
 
 class NotAPicture(ServiceError):
-    """The bytes are not a picture that we read: another format, or damaged."""
+    """The bytes are not a supported picture: another format, or damaged."""
 
     status = 415
     reason = "not_a_picture"
 
 
 class UnknownMediaType(ServiceError):
-    """The Content-Type is none of those that `/predict` takes."""
+    """The Content-Type is not supported by `/predict`."""
 
     status = 415
     reason = "unknown_media_type"
 
 
 class Unusable(ServiceError):
-    """A readable picture or array that no digit can be read from."""
+    """The picture or array is readable, but no digit can be read from it."""
 
     status = 422
     reason = "unusable"
 
 
 class Overloaded(ServiceError):
-    """It would be answered too late; `retry_after_s` says when to come back, in whole seconds."""
+    """The response would be too late; `retry_after_s` says when to retry, in whole seconds."""
 
     status = 503
     reason = "overloaded"
@@ -154,7 +154,7 @@ class Overloaded(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """A key's requests come faster than it has them; `retry_after_s` says when to come back, in whole seconds."""
+    """A key exceeds its rate; `retry_after_s` says when to retry, in whole seconds."""
 
     status = 429
     reason = "rate_limited"
@@ -165,19 +165,19 @@ class RateLimited(ServiceError):
 
 
 class DeadlineExceeded(ServiceError):
-    """The time to answer is over, and there is no answer."""
+    """The deadline has passed without a response."""
 
     status = 504
     reason = "deadline_exceeded"
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used: the message names its key, the value and what is allowed."""
+    """A bad setting; the message names its key, the value and what is allowed."""
 
 
 class ModelError(Exception):
-    """A model version that must not serve: names the file, what was expected and what was found."""
+    """A model version must not serve; the message names the file, what was expected and what was found."""
 
 
 class NotChecked(ModelError):
-    """A model version that could not be checked now, for no fault of its own."""
+    """A model version could not be checked now, for reasons outside of it."""

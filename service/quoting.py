@@ -1,7 +1,7 @@
-"""What an error or a log quotes from a request: at most 80 printable characters, however much was sent.
+"""Quote a value from a request in an error or a log line: at most 80 printable characters.
 
-In: any value that JSON, a header, a path or a message has. Out: text for a sentence. It looks at no more of the value
-than it quotes.
+In: any value from JSON, a header, a path or a message. Out: text for a sentence. It reads no more of the value than it
+quotes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ LONGEST = 80  # characters
 
 
 def quoted(value: object) -> str:
-    """The value as a sentence may name it: cut, and without control characters, which JSON would write six times as
-    long.
-    """
+    """Return the value for a sentence: cut, and without control characters, which JSON writes six times as long."""
     if isinstance(value, list):
         text = f"[{', '.join(map(_element, value[:LONGEST]))}]"
     else:
@@ -23,7 +21,7 @@ def quoted(value: object) -> str:
 
 
 def _element(value: object) -> str:
-    """A value within a list, or one that is none; what holds others is named, and not looked into."""
+    """Return an element of a list, or a value that is not a list; containers are named by their type."""
     if isinstance(value, str):
         return repr(value[: LONGEST + 1])
     return repr(value) if value is None or isinstance(value, bool | int | float) else type(value).__name__

@@ -1,7 +1,7 @@
-"""Everything that can be configured, read once, at the edge.
+"""The settings of the service, read once, when a process starts.
 
-In: environment variables `MNIST_*` (plain `PORT` too), a `.env` file, command-line flags. Out: one frozen `Settings`.
-A bad value is a `SettingsError` that names its key and the value.
+In: environment variables `MNIST_*` (plain `PORT` too), a `.env` file, command-line flags. Out: one frozen `Settings`. A
+bad value is a `SettingsError` that names its key and the value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 
 
 def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Addresses and networks, between commas; raises `ValueError`."""
+    """Parse addresses and networks, separated by commas; raises `ValueError`."""
     return tuple(ip_network(part.strip()) for part in text.split(","))
 
 
@@ -38,7 +38,7 @@ def _networks(text: str) -> str:
 def _hosts(text: str) -> str:
     for host in text.split(","):
         if not HOST.fullmatch(host.strip()):
-            raise ValueError(f"{host.strip()!r} is no host without a port")
+            raise ValueError(f"{host.strip()!r} is not a host without a port")
     return text
 
 
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: Port = Field(
-        # Platforms that hand a process its port call it PORT; it is a default, so MNIST_PORT wins.
+        # Many platforms set PORT for a process; it is a default, so MNIST_PORT overrides it.
         default_factory=lambda: int(os.environ.get("PORT", "8000")),
         description="Port to listen on; plain PORT works too; 0 takes a free one.",
     )
@@ -159,7 +159,7 @@ class Settings(BaseSettings):
 
 
 def load(arguments: list[str] | None = None) -> Settings:
-    """Settings from flags, then environment, then `.env`, then defaults; raises `SettingsError`."""
+    """Read settings from flags, then environment, then `.env`, then defaults; raises `SettingsError`."""
     return _load(_cli_parse_args=arguments if arguments is not None else False)
 
 
@@ -190,12 +190,12 @@ def _load(**sources: object) -> Settings:
         settings = Settings(**sources)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
-    except ValueError as error:  # PORT that is no number fails in its default factory
+    except ValueError as error:  # a PORT that is not a number fails in its default factory
         raise SettingsError(f"PORT: {error}") from None
     if settings.drain_seconds > settings.shutdown_seconds:
         raise SettingsError(
-            f"MNIST_DRAIN_SECONDS: the drain is a part of the time to end, MNIST_SHUTDOWN_SECONDS, "
-            f"which is {settings.shutdown_seconds} (found {settings.drain_seconds:g})"
+            f"MNIST_DRAIN_SECONDS: expected at most MNIST_SHUTDOWN_SECONDS, which is {settings.shutdown_seconds} "
+            f"and includes the drain (found {settings.drain_seconds:g})"
         )
     return settings
 

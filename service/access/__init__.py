@@ -1,4 +1,4 @@
-"""Decide who may ask: API keys and their scopes and rates, origins, hosts, trusted proxies.
+"""Access control: API keys with scopes and rates, origins, hosts, trusted proxies.
 
-In: headers and addresses. Out: nothing, or one error of `service.errors`. It knows neither routes nor connections.
+In: headers, addresses and route templates. Out: nothing, or one error of `service.errors`. It knows no connection.
 """

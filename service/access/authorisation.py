@@ -1,7 +1,7 @@
-"""Who may ask what: API keys on requests, where a file of keys is set.
+"""Authorise requests by API keys, where a file of keys is set.
 
-In: a request's headers, and the scope that its route asks for. Out: nothing, or `Unauthorized`, `Forbidden` or
-`RateLimited`. It knows headers, and neither HTTP nor gRPC; a key is in no message, log or metric, its name is.
+In: a request's headers, and the scope that its route needs. Out: nothing, or `Unauthorized`, `Forbidden` or
+`RateLimited`. It serves HTTP and gRPC alike. Messages, logs and metrics have a key's name, never the key.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     Headers = Iterable[tuple[bytes, bytes]]
 
-PREFIX = 8  # bytes of a digest that find an entry; all of it is then compared in constant time
+PREFIX = 8  # of a digest, to find an entry; the whole digest is then compared in constant time
 MODEL = "/v2/models/{model}"
-# Probes have no keys. The pages' files tell nothing; what they ask needs a key, which a proxy may add.
+# Probes have no keys. The page's files are no secret; its requests need a key, which a proxy may add.
 PUBLIC_ROUTES = frozenset(
     {"/", "/docs", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
     | {f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
@@ -38,7 +38,7 @@ PUBLIC_ROUTES = frozenset(
 
 
 class Holder:
-    """The holder of a key, and the tokens of its bucket: as many as come in a second, and one at least."""
+    """The holder of a key, with a token bucket: its size is the tokens of one second, and one at least."""
 
     def __init__(self, entry: Entry, metrics: Metrics) -> None:
         self.entry = entry
@@ -47,7 +47,7 @@ class Holder:
         self._since = time.monotonic()
 
     def consume_token(self) -> bool:
-        """Counts a request that is let in; False where there is no token for it."""
+        """Count a request that is accepted; False where there is no token for it."""
         if self.entry.rate is not None:
             now = time.monotonic()
             self._tokens = min(self._size, self._tokens + (now - self._since) * self.entry.rate)
@@ -59,7 +59,7 @@ class Holder:
         return True
 
     def wait_s(self) -> int:
-        """Whole seconds until there is a token again."""
+        """Return whole seconds until there is a token again."""
         return max(1, math.ceil((1 - self._tokens) / (self.entry.rate or 1)))
 
 
@@ -72,7 +72,7 @@ class Access:
         self.file = KeysFile(path, metrics, self._change)
 
     def admit(self, headers: Headers, scope: str) -> None:
-        """Lets a request in, or says why not."""
+        """Accept a request, or raise the reason for its refusal."""
         holder = self._find(headers)
         if holder is None:
             raise self._unauthorized(headers)
@@ -83,13 +83,13 @@ class Access:
         if not holder.consume_token():
             holder.counts["limited"].inc()
             raise RateLimited(
-                f"The key of {entry.name} has {entry.rate:g} requests a second.",
+                f"The key of {entry.name} is limited to {entry.rate:g} requests a second.",
                 limit=entry.rate or 0,
                 retry_after_s=holder.wait_s(),
             )
 
     def fits(self, headers: Headers, scope: str) -> bool:
-        """Whether a key is there and for this, which counts nothing."""
+        """Return whether a key with this scope is there; count nothing."""
         holder = self._find(headers)
         return holder is not None and scope in holder.entry.scopes
 
@@ -106,15 +106,15 @@ class Access:
             self._metrics.keys.refusals["missing"].inc()
             return Unauthorized("An API key is needed; send it as Authorization: Bearer …, or as X-API-Key.")
         self._metrics.keys.refusals["unknown"].inc()
-        return Unauthorized("The API key is none that is known here.", challenge=', error="invalid_token"')
+        return Unauthorized("The API key is unknown.", challenge=', error="invalid_token"')
 
     def _change(self, entries: list[Entry]) -> None:
-        """These are the keys from now on."""
-        known = {holder.entry: holder for holder in self._holders.values()}  # these keep what is in their buckets
+        """Use these keys from now on."""
+        known = {holder.entry: holder for holder in self._holders.values()}  # unchanged entries keep their buckets
         self._holders = {entry.digest[:PREFIX]: known.get(entry) or Holder(entry, self._metrics) for entry in entries}
 
     def guard(self) -> Callable[..., Awaitable[None]]:
-        """A dependency of all routes, before any of a body is read."""
+        """Return the dependency of all routes, which runs before a body is read."""
 
         async def check(
             request: Request,
@@ -129,7 +129,7 @@ class Access:
 
 
 def scope_of(route: str) -> str | None:
-    """The scope that a route asks for; None: it is open."""
+    """Return the scope that a route needs; None where it is public."""
     if route in PUBLIC_ROUTES:
         return None
     if route == "/metrics":
@@ -140,11 +140,11 @@ def scope_of(route: str) -> str | None:
 def require_admin(settings: Settings) -> None:
     """Raise `Forbidden` unless clients may load and unload models; with API keys, the scope `admin` decides before."""
     if not settings.admin and settings.api_keys_file is None:
-        raise Forbidden("models are not loaded or unloaded by clients here; MNIST_ADMIN=true lets them")
+        raise Forbidden("clients may not load or unload models; MNIST_ADMIN=true allows it")
 
 
 def _presented(headers: Headers) -> bytes | None:
-    """The key in the headers: a gateway may use Authorization for itself, so X-API-Key comes first."""
+    """Return the key in the headers; X-API-Key comes first, because a gateway may use Authorization itself."""
     bearer = None
     for name, value in headers:
         if name == b"x-api-key":

@@ -1,11 +1,10 @@
-"""API keys, and the file that they are kept in.
+"""API keys, and the file that holds their hashes.
 
-In: a file with a key's name, scopes and SHA-256 on each line, maybe `rate=` requests a second. Out: its `Entry`s, or a
-`SettingsError` that names the line and never what stands there. It knows no request.
+In: a file with a key's name, scopes and SHA-256 on each line, and perhaps `rate=` requests a second. Out: its entries,
+or a `SettingsError` that names the line and never quotes it. It knows no request.
 
-A key is 256 random bits, and what is not of a key's form is never looked up: so one SHA-256 keeps it as well as scrypt
-would, which is for secrets that can be guessed (NIST SP 800-63B: from 112 random bits on, a hash is enough). And
-nobody can keep the service busy with wrong keys.
+A key is 256 random bits, so one SHA-256 protects it as well as scrypt, which is for secrets that can be guessed (NIST
+SP 800-63B: a hash is enough from 112 random bits on). And with a cheap hash, wrong keys cannot keep the service busy.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCOPES = ("infer", "metrics", "admin")
-MAX_KEYS = 1000  # each is a label in the metrics
-MAX_BYTES = 262_144  # of a file: the longest lines of so many keys, and notes
+MAX_KEYS = 1000  # each name is a label in the metrics
+MAX_BYTES = 262_144  # of a file: the longest lines of all keys, and comments
 FORM = re.compile(rb"mnist_[A-Za-z0-9_-]{43}")
 NAME = r"[a-z0-9][a-z0-9_.-]{0,39}"
 LINE = re.compile(rf"({NAME})\s+([a-z,]+)\s+sha256:([0-9a-f]{{64}})(?:\s+rate=(\d{{1,6}}(?:\.\d{{1,3}})?))?", re.ASCII)
 
 
 class MissingFile(SettingsError):
-    """There is no file at the path."""
+    """The file of keys does not exist."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a key: whose it is, what it is for, its SHA-256, and how many requests a second it has."""
+    """A line of the file: the key's name, scopes, SHA-256, and its requests a second, if limited."""
 
     name: str
     scopes: frozenset[str]
@@ -47,12 +46,12 @@ class Entry:
 
 
 def digest(key: bytes) -> bytes | None:
-    """The SHA-256 of a key; None for what has not the form of one."""
+    """Return the SHA-256 of a key; None for bytes that do not have the form of a key."""
     return hashlib.sha256(key).digest() if FORM.fullmatch(key) else None
 
 
 def read(path: Path) -> list[Entry]:
-    """The entries of a file; a name may stand there twice, so that a key can be replaced without a gap."""
+    """Return the entries of a file. A name may occur twice, so that a key can be replaced without a gap."""
     try:
         lines = _content(path).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -67,8 +66,8 @@ def read(path: Path) -> list[Entry]:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a regular file, by a link or not; nothing is waited for, or read without end."""
-    if stat.S_ISREG(path.stat().st_mode):  # looked at before: to open a device may already do something
+    """Return the bytes of a regular file, perhaps behind a link; never wait, and never read without end."""
+    if stat.S_ISREG(path.stat().st_mode):  # checked first: opening a device may have effects
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             content = file.read(MAX_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
         if content is not None and len(content) <= MAX_BYTES:
@@ -87,7 +86,7 @@ def _entry(path: Path, number: int, text: str) -> Entry:
 
 
 def parse_entry(text: str) -> Entry | None:
-    """What a line says; None where it cannot be used."""
+    """Parse a line; None where it is not valid."""
     found = LINE.fullmatch(text)
     if found is None:
         return None
@@ -96,7 +95,7 @@ def parse_entry(text: str) -> Entry | None:
 
 
 def new(name: str, scopes: str, rate: str | None) -> tuple[str, str]:
-    """A new key, which is kept nowhere, and the line for the file."""
+    """Return a new key, which is stored nowhere, and its line for the file."""
     key = f"mnist_{secrets.token_urlsafe(32)}"
     line = f"{name} {scopes} sha256:{hashlib.sha256(key.encode()).hexdigest()}"
     return key, line if rate is None else f"{line} rate={rate}"

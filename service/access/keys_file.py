@@ -1,8 +1,8 @@
-"""The file of API keys while the service runs: read again when it has changed, and kept while it cannot be.
+"""Watch the file of API keys while the service runs, and read it again when it changes.
 
-In: the file's path. Out: its entries, whenever they are others; and why nobody is let in, if so. A file that cannot be
-read or understood changes nothing but a metric and the log. One that stays away for longer than a rename or the swap of
-a Secret takes lets nobody in. It knows no request.
+In: the file's path. Out: its entries, whenever they change; and the reason why no key is accepted, if so. A file that
+cannot be read or parsed changes only a metric and the log: the keys from before stay. A file that is missing for longer
+than a rename or a swap of a Secret takes revokes all keys. It knows no request.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
     from ..observability.metrics import Metrics
     from .keys import Entry
 
-POLL_SECONDS = 1.0  # between two looks at the file
-GONE_SECONDS = 10.0  # for which it may be missing
-LOG_SECONDS = 60.0  # between two lines about a file that cannot be read
+POLL_SECONDS = 1.0
+MAX_MISSING_SECONDS = 10.0  # after which all keys are revoked
+LOG_SECONDS = 60.0  # between two log lines about a file that cannot be read
 
 log = logging.getLogger("service")
 
 
 class KeysFile:
-    """One file, followed; `changed` takes its entries."""
+    """One watched file; `changed` is called with its entries."""
 
     def __init__(self, path: Path, metrics: Metrics, changed: Callable[[list[Entry]], None]) -> None:
         self._path = path
         self._metrics = metrics
         self._changed = changed
-        self._state: tuple[int, int, int] | None = None  # of what was read last, and well
+        self._state: tuple[int, int, int] | None = None  # of the file that was last read successfully
         self._missing_since = math.inf
         self._logged = -math.inf
-        self.failure: str | None = "the file of API keys cannot be read"  # why nobody is let in, if so
+        self.failure: str | None = "the file of API keys cannot be read"  # why no key is accepted, if so
         self.poll()
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Look at it once a second while the context is open."""
+        """Poll the file once a second while the context is open."""
         task = asyncio.create_task(self._follow())
         yield
         task.cancel()
@@ -57,8 +57,8 @@ class KeysFile:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 self.poll()
-            except Exception:  # whatever it is, the next look may do
-                log.exception("looking at the file of API keys failed")
+            except Exception:  # the next poll may succeed
+                log.exception("polling the file of API keys failed")
 
     def poll(self) -> None:
         """Read the file if it has changed."""
@@ -76,15 +76,15 @@ class KeysFile:
             log.info("%d API keys are known", len(entries))
 
     def _keep(self, error: SettingsError, *, missing: bool) -> None:
-        """Keep the keys from before, unless the file has been missing for long."""
+        """Keep the keys from before, unless the file has been missing for too long."""
         now = time.monotonic()
         self._state = None
         self._metrics.keys.file_unreadable.set(1)
         self._missing_since = min(self._missing_since, now) if missing else math.inf
-        if now - self._missing_since >= GONE_SECONDS and self.failure is None:
+        if now - self._missing_since >= MAX_MISSING_SECONDS and self.failure is None:
             self.failure = "the file of API keys is missing"
             self._logged = -math.inf
             self._changed([])
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
-            log.error("%s; %s", error, "the keys from before stay" if self.failure is None else "nobody is let in")
+            log.error("%s; %s", error, "the keys from before stay" if self.failure is None else "no key is accepted")

@@ -1,7 +1,6 @@
-"""Proxies that are trusted to say whose requests they pass on.
+"""Find the client's address behind trusted proxies, from X-Forwarded-For.
 
-In: their networks, the address that a connection comes from, and a request's headers. Out: the client's address. It
-knows X-Forwarded-For, and what the address is for no more than who sends it.
+In: the proxies' networks, the address that a connection comes from, and a request's headers. Out: the client's address.
 """
 
 from __future__ import annotations
@@ -14,24 +13,25 @@ from ..settings import networks
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-HOPS = 16  # proxies before this one at most
+MAX_HOPS = 16  # addresses of X-Forwarded-For that are read
 
 
 class TrustedProxies:
-    """The addresses and networks of a setting; none where it is unset."""
+    """The trusted addresses and networks of a setting."""
 
     def __init__(self, text: str | None = None) -> None:
         self._networks = networks(text) if text else ()
 
     def client(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-        """Whose request this is: the peer's, or of the addresses that a trusted peer forwards the last that is not
-        trusted. What stands to its left is the client's own word.
+        """Return the client's address: the peer, or for a trusted peer the last untrusted address that it forwards.
+
+        A client can write anything to the left of that address.
         """
         if peer is None or not self._networks or not self._trusts(_address(peer)):
             return peer
         forwarded = b",".join(value for name, value in headers if name == b"x-forwarded-for")
         client = peer
-        for text in reversed(forwarded.decode("latin-1").rsplit(",", HOPS)):
+        for text in reversed(forwarded.decode("latin-1").rsplit(",", MAX_HOPS)):
             address = _address(text.strip())
             if address is None:
                 break
@@ -45,7 +45,7 @@ class TrustedProxies:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address in `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`; None for what is none."""
+    """Parse `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`; None for other text."""
     host = text[1:].partition("]")[0] if text.startswith("[") else text
     if host.count(":") == 1:
         host = host.partition(":")[0]

@@ -72,4 +72,4 @@ def _welcome(settings: Settings, listeners: list[socket.socket], version: str | 
     metrics_url = f"http://{others[0]}" if others else url
     grpc = "" if settings.grpc_port is None else f"  gRPC     {host}:{settings.grpc_port}\n"
     state = f"version {version} answers" if version else "waits for a version, and will answer"
-    logs.say(WELCOME.format(state=state, url=url, metrics_url=metrics_url, grpc=grpc), sys.stdout)
+    logs.print_for_people(WELCOME.format(state=state, url=url, metrics_url=metrics_url, grpc=grpc), sys.stdout)

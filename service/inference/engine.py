@@ -74,7 +74,7 @@ class Engine:
 
     def reading(self) -> AbstractAsyncContextManager[None]:
         """Keep reader processes while the context is open."""
-        return self.readers.started()
+        return self.readers.running()
 
     def close(self) -> None:
         """End the thread of the shadow; a comparison that it has begun is finished."""

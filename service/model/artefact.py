@@ -1,8 +1,8 @@
-"""A model version, verified: a folder `<model_dir>/<n>/` in, the bytes to serve and their card out.
+"""The artefact of one model version: read and verify the files of `<model_dir>/<n>/`.
 
-In: `model.onnx`, `model.json`, `golden.npz`. Out: `Files`, whose checksums are right, and an `Artefact`, or one
-`ModelError` that names the file, what was expected and what was found. The checksum is taken over the very bytes that
-are then given to the runtime. It knows the contract (models/README.md); it does not run the model.
+In: `model.onnx`, `model.json`, `golden.npz`. Out: `Files` with the right checksums, and an `Artefact`, or one
+`ModelError` that names the file, what was expected and what was found. The checksum covers the very bytes that the
+runtime is then given. It knows the contract of these files (models/README.md), and does not run the model.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from . import layout, operators
 if TYPE_CHECKING:
     from ..arrays import Pixels, Probabilities
 
-SCHEMA = "mnist-mlp/1"  # models/README.md tells what it holds
-# Of each file. A model of this size takes five times as much while it is checked, and twice for each worker after it.
+SCHEMA = "mnist-mlp/1"  # see models/README.md
+# Bytes of each file. A model of this size takes five times as much memory while it is checked, and twice in a worker.
 LIMITS = {"model.json": 2**20, "model.onnx": 32 * 2**20, "golden.npz": 2**20}
-NAME = 80  # characters, of a model's name, which answers quote
+MAX_NAME = 80  # characters of a model's name, which responses quote
 
 
 class Files(NamedTuple):
-    """What the files of a version hold, read once; they have the checksums that the card says."""
+    """The contents of a version's files, read once, with the checksums that the card names."""
 
     folder: Path
     card: bytes
@@ -37,13 +37,13 @@ class Files(NamedTuple):
 
     @property
     def digest(self) -> bytes:
-        """Another digest, other files; the checksums of the others stand in the card."""
+        """The digest of all files: the card holds the checksums of the others."""
         return hashlib.sha256(self.card).digest()
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A version whose files agree with each other."""
+    """A version whose files are consistent."""
 
     name: str
     version: str
@@ -55,12 +55,12 @@ class Artefact:
 
 
 def read(model_dir: Path, version: str = "latest") -> Artefact:
-    """Read and check `model_dir/version`; `latest` is the highest number there. Raises `ModelError`."""
+    """Read and check `model_dir/version`; `latest` is the highest number. Raises `ModelError`."""
     return check(read_files(model_dir, version))
 
 
 def read_files(model_dir: Path, version: str = "latest") -> Files:
-    """Read the files of `model_dir/version`, which have the right checksums; raises `ModelError`."""
+    """Read the files of `model_dir/version` and check their checksums; raises `ModelError`."""
     folder = model_dir / (version if version != layout.LATEST else str(layout.numbers(model_dir)[0]))
     try:
         with files.open_folder(folder) as descriptor:
@@ -77,14 +77,14 @@ def read_files(model_dir: Path, version: str = "latest") -> Files:
 
 
 def check(found: Files) -> Artefact:
-    """What files say, whose operators are looked at first; raises `ModelError`."""
+    """Parse files after checking the model's operators; raises `ModelError`."""
     operators.check(f"{found.folder}/model.onnx", found.model)
     return parse(found)
 
 
 def parse(found: Files) -> Artefact:
-    """What files say that were checked already, maybe by another process; raises `ModelError`."""
-    from . import golden  # noqa: PLC0415 - the parent of several workers does without NumPy
+    """Parse files that were checked before, perhaps by another process; raises `ModelError`."""
+    from . import golden  # noqa: PLC0415 - the parent of several workers does not load NumPy
 
     card = _card(found)
     images, probabilities = golden.read(f"{found.folder}/golden.npz", found.golden)
@@ -119,8 +119,10 @@ def _card(found: Files) -> dict[str, Any]:
     for key, kind in (("name", str), ("version", int), ("sha256", str), ("golden_sha256", str)):
         if not isinstance(card.get(key), kind):
             raise ModelError(f"{path}: expected {key} to be of type {kind.__name__}, found {_quoted(card.get(key))}")
-    if not (0 < len(card["name"]) <= NAME and card["name"].isprintable()):
-        raise ModelError(f"{path}: expected a name of 1 to {NAME} printable characters, found {_quoted(card['name'])}")
+    if not (0 < len(card["name"]) <= MAX_NAME and card["name"].isprintable()):
+        raise ModelError(
+            f"{path}: expected a name of 1 to {MAX_NAME} printable characters, found {_quoted(card['name'])}"
+        )
     if str(card["version"]) != found.folder.name:
         raise ModelError(f"{path}: expected version {found.folder.name} (its folder), found {card['version']}")
     return card

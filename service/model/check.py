@@ -1,8 +1,8 @@
-"""The check of a version's files by a process of its own, limited in memory and in time, as the service sees it.
+"""Check a version's files in a process of its own, limited in memory and time.
 
-In: files that were read, and the most pictures of one run. Out: nothing, or one `ModelError`. What the process says is
-one short message; whatever it does, and wherever it hangs, it is killed when its time is over or nobody waits for it.
-What it does is `service.model.check_process`'s.
+In: files that were read, and the largest number of pictures of one run. Out: nothing, or one `ModelError`. The process
+(`service.model.check_process`) sends one short message. It is killed when its time is over or nobody waits for it any
+more, wherever it hangs.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from .artefact import Files
 
-SECONDS = 8.0  # from the start of the process to its verdict; a load that a client asked for is answered within 12
-# What a model of `artefact.LIMITS` takes beyond the interpreter, and for each picture the numbers between its layers.
+SECONDS = 8.0  # from the start of the process to its verdict; a client's command to load gets its response within 12
+# Bytes that a model of `artefact.LIMITS` takes beyond the interpreter, and the activations of each picture.
 MEMORY, PICTURE_MEMORY = 112 * 2**20, 32 * 2**10
-PICTURES = 145  # the most of one run, where MNIST_MAX_IMAGES is less: of an explanation
+PICTURES = 145  # of one run for an explanation: the most where MNIST_MAX_IMAGES is less
 GOOD = b"+"
-MAX_WORDS = 1000  # bytes of a verdict
-LENGTHS = struct.Struct("!QQQ")  # of card, model and golden batch, which follow
+MAX_VERDICT_BYTES = 1000
+LENGTHS = struct.Struct("!QQQ")  # bytes of card, model and golden batch, which follow
 POLL_SECONDS = 0.05
 
 
 def memory(max_images: int) -> int:
-    """Bytes that a version may take while it is checked, and so for each run after it."""
+    """Return the bytes that a version may take while it is checked, and so in each run afterwards."""
     return MEMORY + PICTURE_MEMORY * max(max_images, PICTURES)
 
 
 def check(settings: Settings, number: int) -> None:
-    """Have a version of the folder checked; raises `ModelError`."""
+    """Check a version of the folder; raises `ModelError`."""
     files = artefact.read_files(settings.model_dir, str(number))
-    with checking(files, settings.max_images, lambda: False) as begun:
-        begun.wait()
+    with checking(files, settings.max_images, lambda: False) as running:
+        running.wait()
 
 
 @contextlib.contextmanager
 def checking(files: Files, max_images: int, stopped: Callable[[], bool]) -> Iterator[Check]:
-    """A check that has begun, and ends with the context; raises `NotChecked` where no process can be started."""
+    """Run a check while the context is open; raises `NotChecked` where no process can be started."""
     try:
         check = Check(files, max_images, stopped)
     except OSError as error:
@@ -62,10 +62,10 @@ def checking(files: Files, max_images: int, stopped: Callable[[], bool]) -> Iter
 
 
 class Check:
-    """One process that checks files, from its start on."""
+    """One process that checks files."""
 
     def __init__(self, files: Files, max_images: int, stopped: Callable[[], bool]) -> None:
-        """Start it; raises `OSError`. It is given up when `stopped` says so."""
+        """Start the process; raises `OSError`. The check is abandoned when `stopped` returns True."""
         self._folder = files.folder
         self._stopped = stopped
         self._memory = memory(max_images)
@@ -90,8 +90,8 @@ class Check:
         return self._process.pid
 
     def wait(self) -> None:
-        """Wait for the verdict; raises `ModelError`, or `NotChecked` where nobody wants it any more."""
-        words = self._words()
+        """Wait for the verdict; raises `ModelError`, or `NotChecked` where the check was abandoned."""
+        words = self._message()
         if words.startswith(GOOD):
             return
         if words:
@@ -103,28 +103,28 @@ class Check:
         )
 
     def end(self) -> None:
-        """Kill it, whatever it does."""
+        """Kill the process."""
         self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # it may be held up by a disk
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it may wait for a disk
             self._process.wait(1)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def _words(self) -> bytes:
-        """What it says until it says no more; nothing where it ended without a word."""
+    def _message(self) -> bytes:
+        """Return the process's message; empty where the process ended without one."""
         assert self._process.stdout is not None
         words = b""
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            while not words.startswith(GOOD) and len(words) < MAX_WORDS:
+            while not words.startswith(GOOD) and len(words) < MAX_VERDICT_BYTES:
                 if self._stopped():
-                    raise NotChecked(f"{self._folder}: nobody waits for its check any more")
+                    raise NotChecked(f"{self._folder}: its check was abandoned")
                 if time.monotonic() > self._until:
                     raise ModelError(
                         f"{self._folder}: expected a model that is checked in {SECONDS:g} s, found that it takes longer"
                     )
                 if selector.select(POLL_SECONDS):
-                    piece = os.read(self._process.stdout.fileno(), MAX_WORDS - len(words))
+                    piece = os.read(self._process.stdout.fileno(), MAX_VERDICT_BYTES - len(words))
                     if not piece:
                         break
                     words += piece

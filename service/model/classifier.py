@@ -1,8 +1,7 @@
-"""The loaded model that answers: uint8[N,1,28,28] in, float32[N,10] probabilities out.
+"""The loaded model: uint8[N,1,28,28] in, float32[N,10] probabilities out.
 
-It is made from a verified `Artefact`, proves itself on the golden batch (which also warms it up), measures what its
-runs cost, and is trusted from then on: no check per request. It knows ONNX Runtime; it does not know pictures, requests
-or metrics.
+It is made from a verified `Artefact`, must reproduce the golden batch (which also warms it up), measures the cost of
+its runs, and is trusted from then on: requests check nothing. It knows ONNX Runtime, but no picture, request or metric.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-# Read by the runtime when it is imported: since 1.29 it sends telemetry on Linux unless told not to.
+# ONNX Runtime reads this when it is imported: since 1.29 it sends telemetry on Linux by default.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
@@ -37,18 +36,18 @@ class Classifier:
         self.version = verified.version
         self.sha256 = verified.sha256
         self.card = verified.card
-        self.identity = {"name": self.name, "version": self.version}  # as answers name it
+        self.identity = {"name": self.name, "version": self.version}  # as responses name it
         self._session = _session(verified)
         self._check_golden(verified)
         self.costs = cost_curve.measure(self.predict)
 
     @classmethod
     def load(cls, model_dir: Path, version: str = "latest") -> Classifier:
-        """Reads, verifies and warms up a version below `model_dir`; raises `ModelError`."""
+        """Read, verify and warm up a version below `model_dir`; raises `ModelError`."""
         return cls(artefact.read(model_dir, version))
 
     def predict(self, images: Pixels) -> Probabilities:
-        """Probabilities float32[N,10] of images uint8[N,1,28,28], light ink on dark."""
+        """Return probabilities float32[N,10] of images uint8[N,1,28,28], light ink on dark."""
         (probabilities,) = self._session.run(None, {"images": images})
         return probabilities  # type: ignore[no-any-return]
 
@@ -64,12 +63,12 @@ class Classifier:
 
 def _session(verified: Artefact) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    # One thread per worker: a small model is answered faster than threads can be woken, and idle ones would spin.
+    # One thread: a small model runs faster than threads wake, and idle threads would spin.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
-    # Else the runtime would look itself what the bytes are, and take its own format, in which nothing was checked.
+    # Without this the runtime detects the format, and would accept its own, of which nothing was checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     where = f"model {verified.name} version {verified.version}"
     try:
@@ -77,7 +76,7 @@ def _session(verified: Artefact) -> ort.InferenceSession:
     except Exception as error:  # noqa: BLE001 - the runtime raises a dozen unrelated classes
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{where}: expected a model that ONNX Runtime loads, found {first_line[:300]}") from None
-    session._model_bytes = None  # it would keep them for making itself anew, as for a GPU that fails
+    session._model_bytes = None  # the session keeps them to recreate itself when a GPU fails
     found = [(x.name, x.type, x.shape[1:]) for x in (*session.get_inputs(), *session.get_outputs())]
     expected = [("images", "tensor(uint8)", [1, 28, 28]), ("probabilities", "tensor(float)", [10])]
     if found != expected or any(isinstance(x.shape[0], int) for x in session.get_inputs()):

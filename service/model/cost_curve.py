@@ -1,7 +1,7 @@
-"""What one run of a model costs, by the number of pictures in it.
+"""The cost curve: CPU time of one run of a model, by its number of pictures.
 
-In: a way to run the model. Out: `Costs`. They are CPU time, which a busy machine spoils less than it spoils the clock:
-how much longer runs take there is the batcher's to learn. It knows neither queues nor requests.
+In: a function that runs the model. Out: `Costs`. They are CPU time, which a busy machine distorts less than elapsed
+time; the batcher learns how much longer runs take there. It knows neither queues nor requests.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..arrays import Pixels, Probabilities
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
-ROUNDS = 3  # the cheapest is taken
-BUDGET = 0.1  # seconds: what a large model does not reach by then is drawn on from what it has
+ROUNDS = 3  # of which the cheapest counts
+BUDGET = 0.1  # seconds; larger sizes that are not measured by then are extrapolated
 
 
 class Costs:
@@ -38,7 +38,7 @@ class Costs:
         return {size: self.seconds(size) for size in SIZES}
 
     def seconds(self, pictures: int) -> float:
-        """Of one run with so many pictures; of several runs, where it is more than were measured."""
+        """Return the seconds of one run; in proportion, beyond the largest measured run."""
         largest = len(self._seconds) - 1
         if pictures <= largest:
             return self._seconds[pictures]
@@ -46,7 +46,7 @@ class Costs:
 
 
 def measure(predict: Callable[[Pixels], Probabilities]) -> Costs:
-    """Run the model with 1, 2, 4 … pictures, for about `BUDGET` seconds at most."""
+    """Measure runs of 1, 2, 4 … pictures, for about `BUDGET` seconds at most."""
     started = time.thread_time()
     measured: dict[int, float] = {}
     for size in SIZES:

@@ -1,7 +1,7 @@
-"""The golden batch: a few digits, and what the trained network said of them.
+"""The golden batch: a few digits, and the probabilities that the trained network gave them.
 
-In: the bytes of `golden.npz`. Out: images and probabilities, or one `ModelError`. Sizes are looked at before anything
-is unpacked: it takes no more memory than `MAX_BYTES` for each array.
+In: the bytes of `golden.npz`. Out: images and probabilities, or one `ModelError`. Sizes are checked before anything is
+unpacked: each array takes `MAX_BYTES` of memory at most.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ..errors import ModelError
 
 MAX_MEMBERS = 16  # of the archive; three are known
 MAX_BYTES = 2**20  # of an array: 1,337 digits
-HEADER = 10_000  # bytes, of an array's description, of which NumPy reads no more
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's own; of others zipfile unpacks more than it is asked for
+HEADER = 10_000  # bytes of an array's description; NumPy reads no more
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's own; zipfile cannot limit what it unpacks of others
 
 
 def read(name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8[M,1,28,28] and probabilities float32[M,10]; raises `ModelError`, which calls the file `name`."""
+    """Return images uint8[M,1,28,28] and probabilities float32[M,10]; raises `ModelError`, which names the file."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if len(archive.infolist()) > MAX_MEMBERS:
@@ -46,7 +46,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     if member.file_size > MAX_BYTES + HEADER:
         raise ValueError(f"{name} of {member.file_size:,} bytes")
     with archive.open(member) as packed:
-        file = io.BytesIO(packed.read(MAX_BYTES + HEADER))  # without a number it would unpack what is there
+        file = io.BytesIO(packed.read(MAX_BYTES + HEADER))  # without a number it would unpack everything
     version = npy.read_magic(file)
     header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = header(file)

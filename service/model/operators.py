@@ -1,7 +1,7 @@
-"""What a model is made of: the operators of an ONNX file, and whatever reaches outside of them.
+"""Check the operators of an ONNX file, and refuse everything that reaches outside of plain operators.
 
-In: the bytes of `model.onnx`. Out: nothing, or one `ModelError` that names what does not belong into an MLP. It knows
-ONNX's wire format, and runs nothing. A file of many small parts takes it a second: it is for the process that checks.
+In: the bytes of `model.onnx`. Out: nothing, or one `ModelError` that names what does not belong in an MLP. It knows
+ONNX's wire format, and runs nothing. A file of many small parts takes a second, so the check process does this.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from ..errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# What an exported MLP is made of, quantised or not. Anything else is not ours, and is refused before it runs.
+# The operators of an exported MLP, quantised or not. A model with any other is refused before it runs.
 ALLOWED_OPS = frozenset(
     "Add Cast Clip Concat Constant DequantizeLinear Div DynamicQuantizeLinear Erf Flatten Floor GatherElements Gelu "
     "Gemm LeakyRelu MatMul MatMulInteger Max Mul QGemm QLinearMatMul QuantizeLinear ReduceMean ReduceSum Relu Reshape "
     "Sigmoid Slice Softmax Split Squeeze Sub Tanh Unsqueeze".split()
 )
-MAX_FIELDS = 100_000  # an exported MLP has hundreds: its weights are one field each
-MAX_TAG = 2**32  # protobuf drops the bits above, and would see another field than is seen here
+MAX_FIELDS = 100_000  # an exported MLP has hundreds: each weight tensor is one field
+MAX_TAG = 2**32  # protobuf drops higher bits, and would see another field than this code
 
 
 def check(name: str, model: bytes) -> None:
-    """Look through a model; raises `ModelError`, which calls it by its `name`."""
+    """Check all operators of a model; raises `ModelError`, which names the file."""
     try:
         for found in Walk().operators(memoryview(model), MODEL):
             if found not in ALLOWED_OPS:
@@ -34,13 +34,13 @@ def check(name: str, model: bytes) -> None:
 
 
 class Message(NamedTuple):
-    """A message of onnx.proto (IR version 13): field number → what stands there."""
+    """A message of onnx.proto (IR version 13): its fields by number."""
 
     name: str
-    # A message is walked. `str` is an operator's name. A text is what stands there in models that reach outside of
-    # plain operators; unless it is empty or 0 it is yielded like an operator, and so refused.
+    # A message is walked; `str` is an operator's name. A text names something that reaches outside of plain operators:
+    # unless the field is empty or 0, the text is yielded like an operator, and so refused.
     fields: Mapping[int, Message | type[str] | str]
-    # Numbers, names and texts, in which no operator and no tensor can be.
+    # Numbers, names and texts, which hold no operator and no tensor.
     harmless: frozenset[int]
 
 
@@ -80,13 +80,13 @@ MODEL = Message(
 
 
 class Walk:
-    """One way through a model, which ends where it has too many fields."""
+    """One walk through a model; raises `ValueError` at too many fields."""
 
     def __init__(self) -> None:
         self._left = MAX_FIELDS
 
     def operators(self, message: memoryview, schema: Message) -> Iterator[str]:
-        """The operators below a protobuf message, depth first (protobuf.dev/programming-guides/encoding)."""
+        """Yield the operators below a protobuf message, depth first (protobuf.dev/programming-guides/encoding)."""
         position = 0
         while position < len(message):
             number, value, position = self._field(message, position)
@@ -98,10 +98,10 @@ class Walk:
                 case type() if isinstance(value, memoryview):
                     yield bytes(value).decode()
                 case None if number not in schema.harmless and schema is not MODEL:
-                    yield f"field {number} of {schema.name}"  # of the model's own the runtime knows no others
+                    yield f"field {number} of {schema.name}"  # the runtime ignores unknown ones of the model itself
 
     def _field(self, message: memoryview, position: int) -> tuple[int, int | memoryview, int]:
-        """A field's number, what it holds, and where the next one begins."""
+        """Return a field's number, its value, and the position of the next field."""
         self._left -= 1
         if self._left < 0:
             raise ValueError(f"more than {MAX_FIELDS:,} fields")

@@ -1,7 +1,7 @@
-"""What is made of all metrics: Prometheus' text in the format that is asked for, and totals for the inference protocol.
+"""Turn metrics into Prometheus' text, in the format that a scraper asks for, or into totals for the V2 protocol.
 
-In: metrics, added up over all workers. Out: bytes and their content type; or counts and times. It knows how metrics are
-written and the names of some, and neither where they come from nor who asks.
+In: metrics, summed over all workers. Out: bytes and their content type; or counts and times. It knows the formats and
+the names of some metrics, but not who scrapes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-# What scrapers ask for. A version that anybody may invent would be a text of its own, with work of its own.
+# The formats that scrapers ask for. Any other would let each client have a text of its own made.
 KINDS = ("text/plain", "application/openmetrics-text")
 ESCAPINGS = ("allow-utf-8", "underscores", "dots", "values")
 ASKED = ["", *KINDS, *(f"{kind};version=1.0.0;escaping={escaping}" for kind in KINDS for escaping in ESCAPINGS)]
 
 
 class _Collected(NamedTuple):
-    """A registry, as far as prometheus_client's encoders use one."""
+    """The part of a registry that prometheus_client's encoders use."""
 
     metrics: Iterable[Metric]
 
@@ -41,10 +41,10 @@ FORMATS = {kind: functools.partial(_text, encode) for encode, kind in map(choose
 
 
 def text_for(accept: str) -> tuple[Callable[[Iterable[Metric]], bytes], str]:
-    """What makes the text that an `Accept` header asks for, and its content type."""
+    """Return what makes the text for an `Accept` header, and its content type."""
     try:
         _, kind = choose_encoder(accept)
-    except TypeError:  # a version that is no number
+    except TypeError:  # a version that is not a number
         kind = CONTENT_TYPE_PLAIN_0_0_4
     if kind not in FORMATS:
         kind = CONTENT_TYPE_PLAIN_0_0_4
@@ -52,9 +52,10 @@ def text_for(accept: str) -> tuple[Callable[[Iterable[Metric]], bytes], str]:
 
 
 def totals(metrics: Iterable[Metric]) -> dict[str, tuple[int, int]]:
-    """Counts and nanoseconds over all workers: of requests with pictures that ended in "success" or in "failure"; of
-    each stage, where the stage "inference" is there once for each request; under "batch" the runs of the model and the
-    pictures in them; and under "last" when the last run was, in Unix time.
+    """Return counts and nanoseconds over all workers.
+
+    "success" and "failure" have the requests with pictures; each stage has its own, and "inference" counts a run once
+    for each request in it; "batch" has the runs of the model and their pictures; "last" has the time of the last run.
     """
     samples = [sample for metric in metrics for sample in metric.samples]
 
@@ -80,6 +81,6 @@ def totals(metrics: Iterable[Metric]) -> dict[str, tuple[int, int]]:
 
 
 def result_of(code: str) -> str:
-    """How a request ended that was answered with this status code."""
+    """Return the result of a request with this status code."""
     succeeded, failed = RESULTS
     return succeeded if code == "200" else failed

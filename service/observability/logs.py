@@ -1,8 +1,7 @@
-"""Log lines on stderr: JSON, one queue for all of them, and a thread that writes it.
+"""Write log lines to stderr as JSON: one queue for all lines, and a thread that writes them.
 
-In: records of every logger, the access log's too. Out: lines, or a count of those that were dropped because nobody
-reads stderr. Logging takes a place in the queue and never waits, neither for stderr nor for a lock. It knows no logger
-but by its name.
+In: records of every logger, the access log included. Out: lines, or the number of lines that were dropped because
+nobody reads stderr. Whoever logs never waits, neither for stderr nor for a lock.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ if TYPE_CHECKING:
 
 MAX_LINES = 4096  # that wait to be written
 MAX_LINE = 65_536  # characters of one line
-WRITE = select.PIPE_BUF  # bytes: a pipe that takes any takes so many, and keeps lines of several processes apart
+WRITE_BYTES = select.PIPE_BUF  # a pipe with room has room for so many, and writes them as one
 POLL_SECONDS = 1.0
-DROPPED = "log lines were dropped: nobody read stderr, or it took no more"
+DROPPED = "log lines were dropped: nobody read stderr, or it was full"
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and what `extra={"fields": …}` adds."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line for a record."""
+        """Return the line of a record."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -51,14 +50,14 @@ class JsonFormatter(logging.Formatter):
 
 
 class Lines(logging.Handler):
-    """The queue, and the thread that writes what is in it to a file descriptor."""
+    """The queue of records, and the thread that writes them to a file descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
-        self.lock = None  # a queue needs none: whoever logs would wait for it, also in a signal handler
+        self.lock = None  # the queue needs none; a signal handler that logs must not wait for one
         self.dropped = 0
-        self.on_dropped: Callable[[int], object] = lambda _: None  # hears how many were dropped since it heard last
-        self._heard = self._told = 0  # of the dropped lines: by `on_dropped`, and in the log
+        self.on_dropped: Callable[[int], object] = lambda _: None  # is called with the number of newly dropped lines
+        self._counted = self._logged = 0  # dropped lines that `on_dropped` and the log know of
         self._descriptor = descriptor
         self._queue: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
         self._idle = True
@@ -66,11 +65,11 @@ class Lines(logging.Handler):
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Let a record be written, or drop it where too many wait."""
+        """Queue a record, or drop it where too many wait."""
         if self._queue.qsize() >= MAX_LINES:
             self.dropped += 1
             return
-        if record.exc_info:  # what it refers to may change, and is not to be kept
+        if record.exc_info:  # formatted now: the objects may change, and must not be kept alive
             record.exc_text = logging.Formatter().formatException(record.exc_info)
             record.exc_info = None
         if record.args:
@@ -78,7 +77,7 @@ class Lines(logging.Handler):
         self._queue.put(record)
 
     def flush_within(self, seconds: float) -> None:
-        """Wait until everything is written, but not for longer."""
+        """Wait until everything is written, for `seconds` at most."""
         until = time.monotonic() + seconds
         while not (self._idle and self._queue.empty()) and time.monotonic() < until:
             time.sleep(0.002)
@@ -92,8 +91,8 @@ class Lines(logging.Handler):
                 continue
             self._idle = False
             self._write(record)
-            if self.dropped != self._told:
-                self._tell_dropped()
+            if self.dropped != self._logged:
+                self._log_dropped()
             self._idle = self._queue.empty()
 
     def _write(self, record: logging.LogRecord) -> bool:
@@ -101,8 +100,8 @@ class Lines(logging.Handler):
             data = self.format(record).encode() + b"\n"
             while data:
                 self._wait_for_room()
-                data = data[os.write(self._descriptor, data[:WRITE]) :]
-        except Exception:  # noqa: BLE001 - there is no other place to tell it
+                data = data[os.write(self._descriptor, data[:WRITE_BYTES]) :]
+        except Exception:  # noqa: BLE001 - there is no other place to report it
             self.dropped += 1
             return False
         return True
@@ -111,44 +110,44 @@ class Lines(logging.Handler):
         while not writable(self._descriptor, POLL_SECONDS):
             self._count_dropped()
 
-    def _tell_dropped(self) -> None:
-        told = self.dropped
-        record = logging.LogRecord("service", logging.WARNING, "", 0, f"{told - self._told} {DROPPED}", None, None)
+    def _log_dropped(self) -> None:
+        dropped = self.dropped
+        record = logging.LogRecord("service", logging.WARNING, "", 0, f"{dropped - self._logged} {DROPPED}", None, None)
         if self._write(record):
-            self._told = told
+            self._logged = dropped
 
     def _count_dropped(self) -> None:
-        heard = self.dropped
-        if heard != self._heard:
-            self.on_dropped(heard - self._heard)
-            self._heard = heard
+        dropped = self.dropped
+        if dropped != self._counted:
+            self.on_dropped(dropped - self._counted)
+            self._counted = dropped
 
 
 def start(level: str) -> Lines:
-    """Write all loggers' lines of this level and above to stderr from now on; what waits is written at the end."""
+    """Write the lines of all loggers to stderr from now on; lines that wait are written when the process ends."""
     try:
         lines = Lines(2)
-    except RuntimeError as error:  # Python's, where the system has no more threads
+    except RuntimeError as error:  # raised by Python where the system has no more threads
         raise OSError(f"{error}") from None
     signals.at_end.callback(lines.flush_within, signals.LAST_SECONDS)
     root = logging.getLogger()
     root.handlers = [lines]
     root.setLevel(level.upper())
-    logging.getLogger("service.access").setLevel(logging.INFO)  # it is asked for by a setting of its own
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that it cannot read
+    logging.getLogger("service.access").setLevel(logging.INFO)  # it has a setting of its own
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that it cannot parse
     return lines
 
 
 def count_dropped(count: Callable[[int], object]) -> None:
-    """Let this count the lines that are dropped, also while nothing can be written."""
+    """Call `count` with the number of newly dropped lines, also while nothing can be written."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, Lines):
             handler.on_dropped = count
 
 
-def say(text: str, stream: TextIO) -> None:
-    """Tell people something on stdout or stderr, unless nobody reads it."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # it is closed, or there is none
+def print_for_people(text: str, stream: TextIO) -> None:
+    """Print a text for people on stdout or stderr, unless nobody reads it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # the stream is closed or missing
         if _is_read(stream):
             print(text, file=stream, flush=True)
 
@@ -156,12 +155,12 @@ def say(text: str, stream: TextIO) -> None:
 def _is_read(stream: TextIO) -> bool:
     try:
         return writable(stream.fileno(), POLL_SECONDS)
-    except io.UnsupportedOperation:  # it is no file, and so nobody's to read
+    except io.UnsupportedOperation:  # it is not a file, and never blocks
         return True
 
 
 def writable(descriptor: int, seconds: float) -> bool:
-    """Whether something can be written without waiting for longer than this for whoever reads it."""
+    """Return whether a write would wait no longer than this for its reader."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(seconds * 1e3))

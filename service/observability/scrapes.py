@@ -1,8 +1,8 @@
-"""What is made of all metrics, for whoever asks: once for all that ask together, and for a tenth of a worker's time.
+"""Collect the metrics once for all who ask at the same time, in a tenth of a worker's time at most.
 
-In: the metrics, and what is to be made of them: a text, or totals. Out: the same to all that asked before it was
-begun, so that each finds its own requests counted. However many ask, one is made at a time, and the next after a rest.
-It knows neither HTTP nor what the metrics are.
+In: a way to collect the metrics, and functions that turn them into a text or totals. Out: one result for all who asked
+before the collection began, so that each finds its own requests counted. Collections never overlap, and pause in
+between. It knows neither HTTP nor any metric.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
     Make = Callable[[Iterable[Metric]], Result]
 
-MAX_WAITING = 128  # that wait at once
-MAX_CPU_SHARE = 0.1  # of the time
-ANSWER_SECONDS = 0.0003  # that each answer takes in the event loop, beside what it is made of
+MAX_WAITING = 128  # requests
+MAX_CPU_SHARE = 0.1  # of one worker's time
+RESPONSE_SECONDS = 0.0003  # CPU time of each response in the event loop, besides the collection
 
 
 class Scrapes:
-    """One worker's, in its event loop."""
+    """The scrapes of one worker, in its event loop."""
 
     def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
         """`collect` is called in a thread."""
@@ -38,7 +38,7 @@ class Scrapes:
         self._work: asyncio.Task[None] | None = None
 
     async def ask(self, make: Make[Result]) -> Result:
-        """What this makes of the metrics as they are now, or a little later; raises `Overloaded`."""
+        """Return what `make` makes of the metrics as they are now, or a little later; raises `Overloaded`."""
         if len(self._waiting) >= MAX_WAITING:
             raise Overloaded(
                 f"{MAX_WAITING} requests wait for the metrics; that is the limit.", limit=MAX_WAITING, retry_after_s=1
@@ -46,32 +46,32 @@ class Scrapes:
         made: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((make, made))
         if self._work is None:
-            self._work = asyncio.create_task(self._answer_all())
+            self._work = asyncio.create_task(self._respond_to_all())
         return await made
 
-    async def _answer_all(self) -> None:
+    async def _respond_to_all(self) -> None:
         while self._waiting:
             asked, self._waiting = self._waiting, []
             began = time.monotonic()
-            seconds = await self._answer(asked)
+            seconds = await self._respond_to(asked)
             await asyncio.sleep(began + seconds / MAX_CPU_SHARE - time.monotonic())
         self._work = None
 
-    async def _answer(self, asked: list[tuple[Make[Any], asyncio.Future[Any]]]) -> float:
-        """Answer all these; returns the CPU time that it took."""
+    async def _respond_to(self, asked: list[tuple[Make[Any], asyncio.Future[Any]]]) -> float:
+        """Answer these requests; return the CPU time that it took."""
         makes = {make for make, _ in asked}
         made: dict[Make[Any], Any]
         try:
             made, seconds = await run_in_threadpool(self._make, makes)
-        except Exception as error:  # noqa: BLE001 - whoever asked is told
+        except Exception as error:  # noqa: BLE001 - those who asked get the error
             made, seconds = dict.fromkeys(makes, error), 0.0
         for make, future in asked:
             if not future.done():
                 _settle(future, made[make])
-        return seconds + len(asked) * ANSWER_SECONDS
+        return seconds + len(asked) * RESPONSE_SECONDS
 
     def _make(self, makes: set[Make[Any]]) -> tuple[dict[Make[Any], Any], float]:
-        """What each makes, and the CPU time of it all."""
+        """Return what each function makes, and the CPU time of all."""
         began = time.thread_time()
         metrics = list(self._collect())
         return {make: make(metrics) for make in makes}, time.thread_time() - began

@@ -1,12 +1,12 @@
-"""Numbers that workers share: each writes files of its own, and all files together are the sum.
+"""Share metrics between workers: each worker writes its own files, and the sum of all files is exported.
 
-In: a folder. Out: below it a folder of files for each worker, and one for all workers that have ended: their counters
-and histograms added up, so that neither totals nor the time to read them depend on how many have died. It knows files,
-and no metric's name.
+In: a folder. Out: in it, one folder of files for each worker, and one for all workers that have ended, with the sum of
+their counters and histograms: so neither totals nor the time to read them depend on how many workers have died. It
+knows files, and no metric's name.
 
-A worker holds a lock on its folder for as long as it lives, however it ends. The folder `total-N` names the workers
-whose numbers it has taken over; it appears in one step, and only then theirs are removed. Readers leave out what it
-names, and begin again when a newer one appears: so nothing is lost or counted twice, at whatever step a process is
+A worker holds a lock on its folder until it ends, however it ends. The folder `total-N` lists the workers whose numbers
+it includes. It appears atomically, and only then are the folders of those workers removed. Readers skip the workers
+that it lists, and start again when a newer total appears. So nothing is lost or counted twice, whenever a process is
 killed.
 """
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = "PROMETHEUS_MULTIPROC_DIR"  # where prometheus_client writes its files
 WORKER, TOTAL, JOINING, UNFINISHED = "worker-", "total-", ".worker-", ".total-"
 INCLUDED = "included"
-# How the numbers of workers that have ended go on, by the beginnings of their files' names; the others end with them.
+# How the values of ended workers are merged, by the prefix of their files' names. Other values end with the worker.
 MERGE_FUNCTIONS: dict[str, Callable[[float, float], float]] = {
     "counter": operator.add,
     "histogram": operator.add,
@@ -47,32 +47,32 @@ log = logging.getLogger("service")
 
 
 def join(folder: Path) -> None:
-    """Share this process's numbers with all that join the folder: called once, before the first metric is made."""
+    """Share this process's metrics with all that join the folder; called once, before the first metric is declared."""
     fold(folder)
     own = folder / WORKER
     try:
         own = _own_folder(folder)
-    except OSError as error:  # without a folder its files find no room
+    except OSError as error:  # without a folder, its values stay in memory
         log.error("this worker's metrics cannot be shared: %s", error)
     os.environ[ENVIRONMENT] = str(own)
     values.MmapedDict = ReservedFile  # type: ignore[attr-defined, assignment]
 
 
 def joined() -> Path | None:
-    """The folder that this process has joined."""
+    """Return the folder that this process has joined, if any."""
     own = os.environ.get(ENVIRONMENT)
     return Path(own).parent if own else None
 
 
 def _own_folder(folder: Path) -> Path:
-    """A folder that is locked before anybody finds it, and until this process ends."""
+    """Make a folder that is locked before any other process can find it, until this process ends."""
     made = Path(tempfile.mkdtemp(prefix=f"{JOINING}{os.getpid()}-", dir=folder))
     fcntl.flock(os.open(made, os.O_RDONLY), fcntl.LOCK_EX)
     return made.rename(folder / made.name.removeprefix("."))
 
 
 def collect(folder: Path) -> list[Metric]:
-    """The sum of all workers' numbers, those that have ended included."""
+    """Return the sum of all workers' metrics, those of ended workers included."""
     while True:
         total = _newest(folder)
         try:
@@ -87,24 +87,24 @@ def collect(folder: Path) -> list[Metric]:
 
 
 def _newest(folder: Path) -> int:
-    """The number of the newest total; 0 where there is none."""
+    """Return the number of the newest total, or 0."""
     return max((int(path.name.removeprefix(TOTAL)) for path in folder.glob(f"{TOTAL}*")), default=0)
 
 
 def _parts(folder: Path, total: int) -> list[Path]:
-    """The folders that add up to everything, where this is the newest total."""
+    """Return the folders whose sum is complete, for this newest total."""
     included = _included(folder, total)
     workers = [path for path in folder.glob(f"{WORKER}*") if path.name not in included]
     return [folder / f"{TOTAL}{total}", *workers]
 
 
 def _included(folder: Path, total: int) -> set[str]:
-    """The names of the workers whose numbers a total has taken over."""
+    """Return the names of the workers that a total includes."""
     return set((folder / f"{TOTAL}{total}" / INCLUDED).read_text().splitlines()) if total else set()
 
 
 def fold(folder: Path) -> None:
-    """Add the numbers of workers that have ended to the total, unless another process does, or there is no room."""
+    """Add the values of ended workers to the total, unless another process does so now, or the disk is full."""
     with contextlib.suppress(OSError), _locked(folder):
         total = _newest(folder)
         _clean(folder, total)
@@ -141,7 +141,7 @@ def _write(path: Path, numbers: dict[str, float]) -> None:
 
 
 def _clean(folder: Path, total: int) -> None:
-    """Remove what this total includes, and the totals before it and those that were not finished."""
+    """Remove the workers that this total includes, older totals and unfinished ones."""
     included = _included(folder, total)
     done = [path for path in folder.glob(f"{WORKER}*") if path.name in included]
     older = [path for path in folder.glob(f"{TOTAL}*") if path.name != f"{TOTAL}{total}"]

@@ -1,8 +1,7 @@
-"""How many connections each worker has, for the others to see.
+"""The number of connections of each worker, in memory that all workers share.
 
-In: the workers that there are, from their parent; how many connections it has, from each worker. Out: the fewest that
-another one has. The numbers lie in memory that they share (`service.system.memory`). It knows neither sockets
-nor requests.
+In: the workers' process ids, from the supervisor, and its number of connections, from each worker. Out: the fewest
+connections of another worker. It knows neither sockets nor requests.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from ..system import memory
 if TYPE_CHECKING:
     from collections.abc import Collection, MutableSequence
 
-_NONE = -1  # in the place of a count: it takes no connections yet
+_NONE = -1  # in the place of a count: the worker accepts no connections
 
 
 class ConnectionCounts:
-    """A place for each worker; a process alone has none, and nobody to share with."""
+    """A slot for each worker; a service of one process has none."""
 
     def __init__(self, workers: int, descriptor: int | None = None) -> None:
-        """The numbers of several lie behind a `descriptor`, of a new memory where none is given."""
+        """Several workers share the numbers behind a `descriptor`, or behind a new one where it is None."""
         self._pids: MutableSequence[int] = []
         self._counts: MutableSequence[int] = []
         self.descriptor = descriptor
@@ -36,7 +35,7 @@ class ConnectionCounts:
                     self._counts[slot] = _NONE
 
     def assign(self, pids: Collection[int]) -> None:
-        """These are the workers now, no more than there are places: for their parent."""
+        """Assign slots to these workers, no more than there are slots; called by the supervisor."""
         coming = set(pids).difference(self._pids)
         for slot, pid in enumerate(self._pids):
             if pid not in pids:
@@ -44,18 +43,18 @@ class ConnectionCounts:
                 self._pids[slot] = coming.pop() if coming else 0
 
     def publish(self, count: int) -> None:
-        """This worker has so many."""
+        """Publish the number of this worker's connections."""
         own = getpid()
         for slot, pid in enumerate(self._pids):
             if pid == own:
                 self._counts[slot] = count
 
     def withdraw(self) -> None:
-        """This worker takes no more."""
+        """Publish that this worker accepts no more connections."""
         self.publish(_NONE)
 
     def fewest(self) -> int | None:
-        """How many the one has that has the fewest of the others; None where there is no other."""
+        """Return the fewest connections of another worker; None where there is no other."""
         own = getpid()
         others = [count for pid, count in zip(self._pids, self._counts, strict=True) if pid not in (0, own)]
         return min((count for count in others if count != _NONE), default=None)

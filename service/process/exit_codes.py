@@ -1,8 +1,7 @@
-"""How a command of the service ends that cannot do its work: with one clear line, and a code for what kept it from it.
+"""Exit codes: how a command ends that fails.
 
-In: the command's name and its work. Out: the work's exit code, or a line on stderr and 2 for a setting that cannot be
-used, 3 for a model that must not serve, 4 for what the system refuses; or the stack and 1 for a fault of ours. It
-knows no command.
+In: the command's name and its work. Out: the exit code of the work; or one line on stderr and 2 for a bad setting, 3
+for a model that must not serve, 4 for a refusal of the system; or a stack and 1 for a bug. It knows no command.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ if TYPE_CHECKING:
 
 
 def run_command(name: str, work: Callable[[], int]) -> int:
-    """The exit code of a command."""
+    """Do the work of a command, report its error, and return its exit code."""
     try:
         return work()
     except SettingsError as error:
-        return _complain(name, error, 2)
+        return _report(name, error, 2)
     except ModelError as error:
-        return _complain(name, error, 3)
+        return _report(name, error, 3)
     except OSError as error:
-        return _complain(name, error, 4)
+        return _report(name, error, 4)
     except Exception:
         logging.getLogger("service").exception("%s has failed", name)
         return 1
 
 
-def _complain(name: str, error: Exception, code: int) -> int:
-    logs.say(f"{name}: {error}", sys.stderr)
+def _report(name: str, error: Exception, code: int) -> int:
+    logs.print_for_people(f"{name}: {error}", sys.stderr)
     return code

@@ -1,7 +1,7 @@
-"""uvicorn's server as every process of the service runs it: its settings, its connections, and the end of its process.
+"""uvicorn's server, as every process of the service runs it.
 
-In: an app, and the listening socket. Out: HTTP until a signal comes, then the exit code. It knows neither workers nor
-routes.
+In: an app, and the listening sockets. Out: HTTP until a signal comes, then the exit code. It knows no other worker, and
+no route.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from .watchdog import Watchdog
 
-ROUND_SECONDS = 0.3  # that uvicorn takes beside what it waits for
+ROUND_SECONDS = 0.3  # that uvicorn takes in addition to what it waits for
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, but for how connections come, and that its process is gone in time."""
+    """uvicorn's server, with our own acceptor, and a watchdog that ends its process in time."""
 
     def __init__(self, settings: Settings, app: FastAPI, counts: ConnectionCounts, watchdog: Watchdog) -> None:
         super().__init__(_config(settings, app))
@@ -56,15 +56,15 @@ class Server(uvicorn.Server):
             await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app, then take connections from the listening socket, and from that of the metrics' port."""
+        """Start the app, then accept connections on the listening socket, and on the metrics' port."""
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
         assert sockets
         listener, *others = sockets
         state = self.lifespan.state
-        made_by = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        self.servers = [self._acceptor(listener, made_by, self._counts, state)]  # type: ignore[list-item]
+        protocol_class = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        self.servers = [self._acceptor(listener, protocol_class, self._counts, state)]  # type: ignore[list-item]
         for metrics_port in others:
             acceptor = self._acceptor(metrics_port, MetricsProtocol, ConnectionCounts(1), state["metrics_port"])
             self.servers.append(acceptor)  # type: ignore[arg-type]
@@ -74,21 +74,23 @@ class Server(uvicorn.Server):
     def _acceptor(
         self,
         listener: socket.socket,
-        made_by: Callable[..., asyncio.Protocol],
+        protocol_class: Callable[..., asyncio.Protocol],
         counts: ConnectionCounts,
         state: dict[str, Any],
     ) -> Acceptor:
-        protocol = functools.partial(made_by, config=self.config, server_state=self.server_state, app_state=state)
+        protocol = functools.partial(
+            protocol_class, config=self.config, server_state=self.server_state, app_state=state
+        )
         return Acceptor(listener, protocol, counts, state["connections"], state["drain"])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came, or the drain after it is over."""
+        """Begin the shutdown: a signal came, or the drain after it is over."""
         self._watchdog.end_in_time()
         super().handle_exit(sig, frame)
 
 
 def _config(settings: Settings, app: FastAPI) -> uvicorn.Config:
-    # What is open then is cut off, with some time left to close what the app has opened.
+    # Connections that are open then are cut off, with some time left to close what the app has opened.
     margin = min(1.0, settings.shutdown_seconds / 5) + LAST_SECONDS + ROUND_SECONDS
     return uvicorn.Config(
         app,

@@ -61,7 +61,7 @@ def make_metrics_folder(workers: int) -> None:
     if workers == 1:
         return
     parent = _temporary_folder(workers * METRICS_BYTES)
-    with signals.held():
+    with signals.blocking():
         folder = tempfile.mkdtemp(prefix="mnist-metrics-", dir=parent)
         signals.at_end.callback(shutil.rmtree, folder, ignore_errors=True)
     os.environ[METRICS_FOLDER] = folder

@@ -1,8 +1,8 @@
-"""The parent of several workers: as many live as there should be, and all are gone in time.
+"""Supervise several workers: keep as many alive as configured, and end all in time.
 
-In: what each worker runs, the socket that all accept from, and signals. Out: SIGHUP replaces the workers one at a
-time, without losing a request; SIGTERM and SIGINT end them. One that dies is replaced, and one that hangs is killed.
-It waits for signals, signs of life and time in one place, and for nothing else. It knows no requests.
+In: the workers' job, the socket that all accept on, and signals. Out: SIGHUP replaces the workers one at a time without
+losing a request; SIGTERM and SIGINT end them. A worker that dies is replaced, and one that hangs is killed. Only one
+place waits, for signals, heartbeats and time. It knows no requests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .connection_counts import ConnectionCounts
     from .worker_process import Job
 
-START_SECONDS = 60  # that a new worker gets to be ready
+START_SECONDS = 60  # for a new worker to be ready
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
 
 log = logging.getLogger("service")
@@ -42,7 +42,7 @@ class _Replacement(NamedTuple):
 
 
 class Supervisor:
-    """Workers that share a socket."""
+    """The parent of workers that share a socket."""
 
     def __init__(self, settings: Settings, job: Job, listener: socket.socket, counts: ConnectionCounts) -> None:
         self._settings = settings
@@ -55,12 +55,12 @@ class Supervisor:
         self._to_replace: list[WorkerSlot] = []
         self._replacement: _Replacement | None = None
         self._leaving: list[WorkerProcess] = []
-        self._served = False  # a worker has been ready
-        self._failed = False  # no worker could start
+        self._served = False  # whether any worker has been ready
+        self._failed = False  # whether no worker could start
         self._ends_at = self._refuses_at = math.inf  # seconds, monotonic
 
     def run(self) -> int:
-        """Supervise until a signal comes and all have ended; the exit code."""
+        """Supervise until a signal comes and all workers have ended; return the exit code."""
         self._woken, waking = socket.socketpair()
         for end in (self._woken, waking):
             end.setblocking(False)
@@ -68,7 +68,7 @@ class Supervisor:
         for number in WATCHED:
             signal.signal(number, lambda number, _: self._signals.append(number))
         try:
-            while not self._turn():
+            while not self._step():
                 self._wait()
         finally:
             signal.set_wakeup_fd(-1)
@@ -83,38 +83,38 @@ class Supervisor:
             yield self._replacement.new
 
     def _wait(self) -> None:
-        """Until something happens, or for a tick."""
+        """Wait until something happens, or for a tick."""
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
-        hearts = {worker.heart: worker for worker in self._all() if worker.speaks}
+        hearts = {worker.heart: worker for worker in self._all() if worker.connected}
         for heart in hearts:
             poll.register(heart, select.POLLIN)
         for descriptor, _ in poll.poll(TICK_SECONDS * 1e3):
             if descriptor in hearts:
-                hearts[descriptor].listen()
+                hearts[descriptor].read_heartbeats()
             else:
                 self._woken.recv(4096)
 
-    def _turn(self) -> bool:
-        """Do what is to be done now; True when all is done."""
+    def _step(self) -> bool:
+        """Do what is due now; return True when all workers have ended."""
         self._clock.tick()
         self._orphans.reap()
         while self._signals:
-            self._follow(self._signals.popleft())
+            self._handle_signal(self._signals.popleft())
         self._leaving = [worker for worker in self._leaving if not worker.has_ended()]
         if self._ends_at < math.inf:
-            return self._go_on_ending()
+            return self._continue_shutdown()
         for slot in self._slots:
             self._check_slot(slot)
-        self._kill_those_that_hang()
+        self._kill_hanging_workers()
         self._replace()
         return False
 
-    def _follow(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         ending = self._ends_at < math.inf
         if number in signals.TERMINATING and not ending:
-            self._begin_to_end()
-        elif number == signal.SIGINT:  # somebody who presses Ctrl-C again does not want to wait
+            self._begin_shutdown()
+        elif number == signal.SIGINT:  # Ctrl-C again: do not wait for requests
             for worker in self._all():
                 worker.interrupt()
         elif number == signal.SIGHUP and not ending:
@@ -126,45 +126,45 @@ class Supervisor:
             self._served = self._served or worker.ready
             if worker.has_ended():
                 slot.on_ended()
-                if worker.exit_code == STARTUP_FAILURE and not self._served:  # and so would every other
+                if worker.exit_code == STARTUP_FAILURE and not self._served:  # every other worker would fail too
                     self._failed = True
                     log.error("no worker can start: the service ends")
-                    self._begin_to_end()
+                    self._begin_shutdown()
         if self._ends_at == math.inf and slot.fill():
             self._assign_counts()
 
     def _assign_counts(self) -> None:
         self._counts.assign([slot.worker.pid for slot in self._slots if slot.worker is not None])
 
-    def _kill_those_that_hang(self) -> None:
-        patience = self._settings.stall_seconds + MARGIN_SECONDS if self._settings.stall_seconds else math.inf
+    def _kill_hanging_workers(self) -> None:
+        limit = self._settings.stall_seconds + MARGIN_SECONDS if self._settings.stall_seconds else math.inf
         for worker in self._all():
             if worker.killed:
                 continue
             if worker.terminated_at is not None:
                 if self._clock.now - worker.terminated_at > self._settings.shutdown_seconds + MARGIN_SECONDS:
                     worker.kill()
-            elif worker.ready and worker.silent_seconds > patience:
+            elif worker.ready and worker.silent_seconds > limit:
                 worker.kill_with_stacks()
-                log.critical("worker %d has shown no sign of life for %g s, and is killed", worker.pid, patience)
-            elif not worker.ready and worker.seconds > START_SECONDS and patience < math.inf:
+                log.critical("worker %d has sent no heartbeat for %g s, and is killed", worker.pid, limit)
+            elif not worker.ready and worker.seconds > START_SECONDS and limit < math.inf:
                 worker.kill_with_stacks()
                 log.critical("worker %d has not started within %g s, and is killed", worker.pid, START_SECONDS)
 
     def _replace(self) -> None:
-        """Go on with replacing all workers: the next one leaves when another serves in its place."""
+        """Continue to replace all workers: each leaves when a new worker serves in its slot."""
         if self._replacement is not None:
-            self._go_on(self._replacement)
+            self._continue_replacement(self._replacement)
         elif self._to_replace and not self._leaving:
             slot = self._to_replace.pop(0)
-            if slot.worker is not None:  # else it is being replaced anyway
+            if slot.worker is not None:  # an empty slot is filled anyway
                 new = slot.start()
                 if new is None:
                     self._to_replace.clear()
                 else:
                     self._replacement = _Replacement(slot, new)
 
-    def _go_on(self, replacement: _Replacement) -> None:
+    def _continue_replacement(self, replacement: _Replacement) -> None:
         slot, new = replacement
         if new.has_ended():
             log.error("a new worker did not start (%s): the others are kept as they are", new.reason)
@@ -178,8 +178,8 @@ class Supervisor:
                 self._leaving.append(old)
                 old.terminate()
 
-    def _begin_to_end(self) -> None:
-        """The socket is shared: who ends all workers closes it to new connections, shortly before they let go."""
+    def _begin_shutdown(self) -> None:
+        """Tell all workers to end. The supervisor refuses new connections on their socket shortly before."""
         now, seconds = time.monotonic(), max(self._settings.shutdown_seconds, signals.LEAST_SECONDS)
         self._refuses_at = now + self._settings.drain_seconds
         self._ends_at = now + seconds - signals.LAST_SECONDS
@@ -187,7 +187,7 @@ class Supervisor:
         for worker in self._all():
             worker.terminate()
 
-    def _go_on_ending(self) -> bool:
+    def _continue_shutdown(self) -> bool:
         now = time.monotonic()
         if now >= self._refuses_at:
             self._refuses_at = math.inf

@@ -1,8 +1,8 @@
-"""Ends the process when its event loop is blocked, or when it does not end in time, so that another can take its place.
+"""End the process when its event loop is blocked, or when it does not shut down in time, so that another replaces it.
 
-In: an event loop, seconds, and when the process is to be gone. Out: every thread's stack in the log, and exit code 1;
-or at the end of the time to end, exit code 0. A thread looks at the loop; code that never lets go of the interpreter
-stops this thread too, and is left to whoever watches the process from outside (`service.process.heartbeat`).
+In: an event loop, seconds, and the time when the process must have ended. Out: every thread's stack in the log, and
+exit code 1; or exit code 0 at the end of the time to shut down. A thread polls the loop. Code that never releases the
+interpreter's lock blocks this thread too; another process handles that case (`service.process.heartbeat`).
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ log = logging.getLogger("service")
 
 
 class Watchdog:
-    """Watches one process from inside, and shows its signs of life to whoever watches it from outside."""
+    """Watches this process from inside, and sends heartbeats to the process that watches from outside."""
 
     def __init__(self, stall_seconds: float, shutdown_seconds: float, start_heart: Callable[[], Heart]) -> None:
-        """`start_heart` is called when there is an event loop; it raises `OSError`."""
+        """`start_heart` is called once the event loop runs; it raises `OSError`."""
         self._start_heart = start_heart
         self._stall_seconds = stall_seconds or math.inf  # 0: never
         self._shutdown_seconds = max(shutdown_seconds, signals.LEAST_SECONDS)
@@ -44,25 +44,25 @@ class Watchdog:
         self._ends_at = math.inf  # seconds, monotonic
 
     def end_in_time(self) -> None:
-        """A signal came: at the end of its time the process is gone, whatever hangs. It may be called again."""
+        """Have this process end in its time to shut down, whatever hangs; may be called again."""
         if self._ends_at == math.inf:
             self._ends_at = time.monotonic() + self._shutdown_seconds - signals.LAST_SECONDS
             signals.kill_within(self._shutdown_seconds + signals.LATE_SECONDS)
 
     def ready(self) -> None:
-        """The process serves."""
+        """Show that the process serves."""
         self._heart.ready()
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Watch this event loop while the context is open, and the time to end also afterwards."""
+        """Watch this event loop while the context is open; the time to shut down is watched afterwards too."""
         self._heart = self._start_heart()
-        with contextlib.suppress(ValueError, OSError, RuntimeError):  # there is no stderr
+        with contextlib.suppress(ValueError, OSError, RuntimeError):  # stderr is closed
             faulthandler.register(heartbeat.DUMP_SIGNAL)
         task = asyncio.create_task(self._beat())
         try:
             threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
-        except RuntimeError as error:  # Python's, where the system has no more threads
+        except RuntimeError as error:  # raised by Python where the system has no more threads
             raise OSError(f"{error}") from None
         try:
             yield
@@ -92,15 +92,15 @@ class Watchdog:
                 )
                 signals.end(1)
             if time.monotonic() >= self._ends_at:
-                log.warning("what is not done after %g s is cut off", self._shutdown_seconds)
+                log.warning("requests that have not finished after %g s are cut off", self._shutdown_seconds)
                 signals.end(0)
 
 
 class OuterWatchdog(Heart):
-    """A process of its own that watches this one: for a service of one process, whose parent is not ours."""
+    """A process that watches this one, for a service of one process: its parent is not ours."""
 
     def __init__(self, seconds: float) -> None:
-        """Start it, unless `seconds` is 0; raises `OSError`."""
+        """Start the process, unless `seconds` is 0; raises `OSError`."""
         self._command = [sys.executable, "-IS", heartbeat.__file__, str(os.getpid()), str(seconds + MARGIN_SECONDS)]
         self._failed = False
         if seconds:
@@ -116,7 +116,7 @@ class OuterWatchdog(Heart):
         super().__init__(self._process.stdin.fileno())
 
     def lost(self) -> None:
-        """Somebody has killed it: start another."""
+        """Start another process: this one was killed."""
         self._process.wait()
         try:
             self._start()
@@ -128,7 +128,7 @@ class OuterWatchdog(Heart):
 
 
 def _stack(frame: FrameType | None) -> list[str]:
-    """Where a thread is, the innermost last. No source is read: the disk may be what it waits for."""
+    """Return the stack of a thread, the innermost frame last, without source lines: the disk may be what hangs."""
     lines: list[str] = []
     while frame is not None:
         code = frame.f_code

@@ -1,7 +1,7 @@
-"""One of several worker processes: from its first instruction to its end.
+"""The process of one worker, from its first instruction to its end.
 
-In: on stdin, its job, as JSON: settings, and descriptors that its parent has handed over. Out: answers, and signs of
-life for its parent. It ends with its parent. It knows nothing of requests.
+In: its job on stdin, as JSON: settings, and descriptors that it inherits. Out: responses, and heartbeats for the
+supervisor, with which it ends. It knows nothing of requests.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 def spawn_main() -> None:
-    """Run in a new process, which its parent has started with its signals held."""
+    """Run as a new process, which the supervisor has started with signals blocked."""
     signals.install()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.HELD)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.BLOCKED)
     import orjson
 
     from .exit_codes import run_command
 
     job = orjson.loads(sys.stdin.buffer.read())
-    # Else workers whose parent was killed would hold the port, and no new service could start.
+    # Without this, workers of a killed supervisor would hold the port, and no new service could start.
     confinement.end_with(job["parent"], signal.SIGTERM)
     signals.end(run_command("worker", lambda: _serve(job)))
 
 
 def _serve(job: dict[str, Any]) -> int:
-    # Each is imported here: a signal ends the process from its first instruction on, and these take their time.
+    # Imported here: a signal must end the process before these slow imports too.
     from ..settings import Settings
 
     settings = Settings(**job["settings"])
@@ -57,7 +57,7 @@ def _serve(job: dict[str, Any]) -> int:
         shared_state = SharedState(shared=True, descriptor=job["shared_state"], checked_files=job["checked_files"])
         models = VersionManager(settings, shared_state)
         if not shared_state.unloaded:
-            with contextlib.suppress(ModelError):  # what kept one version from serving must not end the others
+            with contextlib.suppress(ModelError):  # one refused version must not end the other workers
                 models.start()
         watchdog = Watchdog(settings.stall_seconds, settings.shutdown_seconds, lambda: Heart(job["heart"]))
         drain = Drain(settings.drain_seconds, on_begin=watchdog.end_in_time)
@@ -68,7 +68,7 @@ def _serve(job: dict[str, Any]) -> int:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """What is made meanwhile stays to the end: the garbage collector need not look through it, now or later."""
+    """Disable garbage collection while the context is open, then freeze: objects made in it live until the end."""
     gc.disable()
     try:
         yield

@@ -1,6 +1,6 @@
-"""A worker, as its parent sees it: a process, how long it has shown no sign of life, and how it ended.
+"""A worker as its supervisor sees it: a process, its heartbeats, and how it ended.
 
-In: what it takes to start one. Out: whether it serves, hangs, or has ended, and how. It knows no other worker.
+In: the worker's job. Out: whether the worker serves, hangs or has ended, and how. It knows no other worker.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from .heartbeat import Clock
 
-STARTUP_FAILURE = 3  # the exit code of one whose app cannot start, as uvicorn has it
+STARTUP_FAILURE = 3  # the exit code where the app cannot start, as uvicorn has it
 COMMAND = [sys.executable, "-c", f"from {modules.PACKAGE}.process.worker import spawn_main; spawn_main()"]
 
 
 class Job(NamedTuple):
-    """What all workers have in common: settings, and descriptors that they inherit."""
+    """The job of all workers: settings, and descriptors that they inherit."""
 
     settings: Settings
     listeners: list[int]
@@ -36,20 +36,20 @@ class Job(NamedTuple):
 
 
 class WorkerProcess:
-    """One worker."""
+    """One worker, of which this process is the parent."""
 
     def __init__(self, job: Job, clock: Clock) -> None:
-        """Start it; raises `OSError`."""
-        self.ready = False  # it has served
-        self.speaks = True  # its end of the pipe is open
+        """Start the worker; raises `OSError`."""
+        self.ready = False  # whether it serves, or has served
+        self.connected = True  # whether its end of the pipe is open
         self.killed = self._closed = False
-        self.terminated_at: float | None = None  # by the clock
+        self.terminated_at: float | None = None  # on the supervisor's clock
         self._clock = clock
         self._started = self._beat = clock.now
         self.heart, theirs = os.pipe()
         try:
             os.set_blocking(self.heart, False)
-            with signals.held():
+            with signals.blocking():
                 self._process = subprocess.Popen(  # noqa: S603 - our own words
                     COMMAND,
                     stdin=subprocess.PIPE,
@@ -70,65 +70,65 @@ class WorkerProcess:
             "heart": heart,
         }
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:  # it has died already
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:  # it has died before
             stdin.write(orjson.dumps(message))
 
-    def listen(self) -> None:
-        """Take its signs of life."""
+    def read_heartbeats(self) -> None:
+        """Read its heartbeats."""
         with contextlib.suppress(BlockingIOError):
             signs = os.read(self.heart, 65_536)
-            self.speaks = bool(signs)
+            self.connected = bool(signs)
             if signs:
                 self._beat = self._clock.now
             self.ready = self.ready or heartbeat.READY in signs
 
     @property
     def silent_seconds(self) -> float:
-        """For how long it has shown no sign of life."""
+        """The time since its last heartbeat."""
         return self._clock.now - self._beat
 
     @property
     def seconds(self) -> float:
-        """For how long it has lived."""
+        """The time since its start."""
         return self._clock.now - self._started
 
     def terminate(self) -> None:
-        """Tell it to end."""
+        """Ask it to end, with SIGTERM."""
         self.terminated_at = self._clock.now
         self._process.terminate()
 
     def interrupt(self) -> None:
-        """Tell it to end sooner."""
+        """Ask it to end sooner, with SIGINT."""
         self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill it."""
         self.killed = True
         self._process.kill()
 
     def kill_with_stacks(self) -> None:
-        """End it, and let it say before where its threads are."""
+        """Have it write the stacks of its threads, then kill it."""
         heartbeat.dump_stacks(self.pid)
         self.kill()
 
     def has_ended(self) -> bool:
-        """Whether it has. It leaves nothing behind then."""
+        """Return whether it has ended, and clean up then."""
         if self._process.poll() is None:
             return False
         if not self._closed:
             os.close(self.heart)
         self._closed = True
-        self.speaks = False
+        self.connected = False
         return True
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code; negative for a signal."""
+        """The exit code; negative for a signal."""
         return self._process.returncode
 
     @property
     def reason(self) -> str:
-        """How it has ended."""
+        """How it has ended, for the log."""
         code = self._process.returncode
         with contextlib.suppress(ValueError):  # a signal without a name
             return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

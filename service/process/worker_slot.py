@@ -1,7 +1,7 @@
-"""The place of one worker: filled again when its worker dies, the sooner the longer they live.
+"""The slot of one worker: when its worker dies, another one is started.
 
-In: workers that end, or cannot be started. Out: another one, after pauses that grow while that goes on; and a line in
-the log for each end, with its reason. It knows no other place.
+In: workers that end, or cannot be started. Out: another worker, after pauses that grow while workers keep dying; and a
+log line for each end, with its reason. It knows no other slot.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from .heartbeat import Clock
     from .worker_process import Job
 
-STEADY_SECONDS = 10.0  # a worker that lived for so long was sound
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds, after the second end in succession, and after many
-LONGEST_PAUSE_SERVING = 1.0  # where it has served before it died
+STEADY_SECONDS = 10.0  # a worker that lives this long ends the succession of deaths
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds, after the second death in succession, and after many
+LONGEST_PAUSE_SERVING = 1.0  # seconds, where the worker had served
 
 log = logging.getLogger("service")
 
 
 class WorkerSlot:
-    """One worker, or none for a while."""
+    """A slot with one worker, or none for a while."""
 
     def __init__(self, job: Job, clock: Clock) -> None:
         self.worker: WorkerProcess | None = None
         self._job = job
         self._clock = clock
-        self._due = 0.0  # when the next may be started, by the clock
+        self._due = 0.0  # when the next worker may start, on the clock
         self._ends = 0  # in succession
 
     def fill(self) -> bool:
-        """Start a worker where none is, unless it is too early; whether one was started."""
+        """Start a worker if the slot is empty and its pause is over; return whether one was started."""
         if self.worker is not None or self._clock.now < self._due:
             return False
         self.worker = self.start()
@@ -42,7 +42,7 @@ class WorkerSlot:
         return self.worker is not None
 
     def start(self) -> WorkerProcess | None:
-        """A worker, which may take this place; None where the system does not let it start."""
+        """Return a new worker for this slot; None where the system cannot start one."""
         try:
             return WorkerProcess(self._job, self._clock)
         except (OSError, MemoryError) as error:
@@ -50,12 +50,12 @@ class WorkerSlot:
             return None
 
     def replace_worker(self, new: WorkerProcess) -> WorkerProcess | None:
-        """This worker has the place now; returns the one that had it."""
+        """Put a new worker in the slot; return the old one."""
         old, self.worker, self._ends = self.worker, new, 0
         return old
 
     def on_ended(self) -> None:
-        """Its worker has ended."""
+        """Empty the slot: its worker has ended."""
         worker, self.worker = self.worker, None
         assert worker is not None
         if worker.seconds >= STEADY_SECONDS:
@@ -71,7 +71,7 @@ class WorkerSlot:
         )
 
     def _pause(self, longest: float) -> float:
-        """Nothing starts here for a while; for how long."""
+        """Begin a pause, and return its seconds."""
         self._ends += 1
         pause = 0.0 if self._ends == 1 else min(FIRST_PAUSE * 2.0 ** min(self._ends - 2, 10), longest)
         self._due = self._clock.now + pause

@@ -1,10 +1,10 @@
-"""The fork server: a process that has imported all that reading takes, and forks a reader for each socket it is sent.
+"""The fork server: a process that has imported everything a reader needs, and forks readers.
 
     python -m service.reader SOCKET PARENT
 
-In: on its socket, orders to fork a reader, with the reader's socket and limits, or to kill one. Out: on the same
-socket, how each reader ended. A fork takes some milliseconds, and shares its memory with the others; a new process
-would take 0.3 s. It ends with its parent, and its readers with it. It reads no stranger's byte.
+In: commands on its socket, to fork a reader with this socket and these limits, or to kill one. Out: on the same socket,
+how each reader ended. A fork takes some milliseconds and shares memory with the others; a new process would take 0.3 s.
+It ends with its parent, and its readers end with it. It reads no untrusted byte.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from .wire import Decoder, Message, encode, receive, send
 if TYPE_CHECKING:
     from typing import NoReturn
 
-MAX_INLINE = 2**17  # bytes of a body that comes with its job
+MAX_INLINE = 2**17  # bytes of a body that is in its job's message
 NOBODY = 0  # in the place of a reader's process id
 
 
 class ForkServer:
-    """The readers that live."""
+    """Forks readers, and reaps them."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._decoder = Decoder(0)
-        self._pids: dict[int, int] = {}  # by the worker's number for it
+        self._pids: dict[int, int] = {}  # by the worker's number of the reader
         self._woken, self._waking = socket.socketpair()
         for end in (self._woken, self._waking):
             end.setblocking(False)
@@ -42,7 +42,7 @@ class ForkServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> None:
-        """Follow orders until the worker is gone."""
+        """Obey commands until the worker has ended."""
         with selectors.DefaultSelector() as selector:
             for source in (self._control, self._woken):
                 selector.register(source, selectors.EVENT_READ)
@@ -51,30 +51,30 @@ class ForkServer:
                 if self._woken in ready:
                     self._woken.recv(4096)
                     self._reap()
-                if self._control in ready and not self._hear():
+                if self._control in ready and not self._read_commands():
                     return
 
-    def _hear(self) -> bool:
-        """Follow the orders that have come; False when the worker is gone."""
+    def _read_commands(self) -> bool:
+        """Obey the commands that have arrived; return False when the worker has ended."""
         data, descriptors, _, _ = socket.recv_fds(self._control, 65_536, 1)
-        for order in self._decoder.feed(data):
-            if "limits" in order.header:  # the system gives no two descriptors at once
-                self._fork(order.header, descriptors.pop())
-            elif (pid := self._pids.get(order.header["reader"], NOBODY)) != NOBODY:
-                os.kill(pid, signal.SIGKILL)  # it is our child, and not reaped: the id is still its own
+        for command in self._decoder.feed(data):
+            if "limits" in command.header:  # each message brings one descriptor at most
+                self._fork(command.header, descriptors.pop())
+            elif (pid := self._pids.get(command.header["reader"], NOBODY)) != NOBODY:
+                os.kill(pid, signal.SIGKILL)  # an unreaped child: the id is still its own
         return bool(data)
 
-    def _fork(self, order: dict[str, Any], descriptor: int) -> None:
-        number = int(order["reader"])
+    def _fork(self, command: dict[str, Any], descriptor: int) -> None:
+        number = int(command["reader"])
         with socket.socket(fileno=descriptor) as connection:
             parent = os.getpid()
             try:
                 pid = os.fork()
             except OSError as error:  # no process, or no memory for one
-                self._tell(number, f"not started: {error.strerror}")
+                self._report(number, f"not started: {error.strerror}")
                 return
             if pid == NOBODY:
-                self._become_reader(connection, parent, Limits(**order["limits"]))
+                self._become_reader(connection, parent, Limits(**command["limits"]))
             self._pids[number] = pid
 
     def _become_reader(self, connection: socket.socket, parent: int, limits: Limits) -> NoReturn:
@@ -89,7 +89,7 @@ class ForkServer:
             os._exit(0)
 
     def _reap(self) -> None:
-        """Reap readers that have ended, and tell the worker how."""
+        """Reap readers that have ended, and report to the worker how."""
         names = {pid: number for number, pid in self._pids.items()}
         while True:
             try:
@@ -100,14 +100,14 @@ class ForkServer:
                 return
             number = names[pid]
             del self._pids[number]
-            self._tell(number, signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "ended")
+            self._report(number, signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "ended")
 
-    def _tell(self, number: int, ended: str) -> None:
+    def _report(self, number: int, ended: str) -> None:
         send(self._control, Message({"reader": number, "ended": ended}))
 
 
 def read_jobs(connection: socket.socket, limits: Limits) -> None:
-    """Answer jobs until the worker is gone."""
+    """Do jobs until the worker has ended."""
     decoder, jobs = Decoder(MAX_INLINE), Jobs(limits)
     while (received := receive(connection, decoder)) is not None:
         message, descriptor = received
@@ -117,14 +117,14 @@ def read_jobs(connection: socket.socket, limits: Limits) -> None:
                 data = os.pread(descriptor, message.header["size"], 0)
                 os.close(descriptor)
             found = jobs.run(message.header, data)
-            if limits.large:  # its worker is to know how far it has come, when it ends
+            if limits.large:  # if it dies, the worker knows how far it came
                 for one in found:
                     connection.sendall(encode(one))
             else:
                 connection.sendall(b"".join(map(encode, found)))
         except MemoryError:
-            send(connection, jobs.leave(message.header["first"], "The body"))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the worker is told, and logs it
+            send(connection, jobs.pass_on(message.header["first"], "The body"))
+        except Exception as error:  # noqa: BLE001 - the worker gets any error, and logs it
             send(connection, Message({"fault": repr(error)[:500]}))
 
 
@@ -132,9 +132,13 @@ def main(arguments: list[str]) -> int:
     """Run the fork server; returns the exit code."""
     descriptor, parent = map(int, arguments)
     confinement.end_with(parent)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal tells all processes; the worker decides
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # a terminal sends them to all processes
         signal.signal(number, signal.SIG_IGN)
-    gc.freeze()  # all readers share what was imported
+    gc.freeze()  # readers share the memory of imported modules
     with socket.socket(fileno=descriptor) as control:
         ForkServer(control).run()
     return 0

@@ -1,7 +1,7 @@
-"""The process that forks readers, as the worker sees it: started, ordered to fork and to kill, and started again.
+"""The fork server, as the worker sees it: start it, and have it fork and kill readers.
 
-In: sockets for readers, and numbers of readers to be killed. Out: how each reader ended, and when the process itself
-has ended, and with it all readers. It knows no job.
+In: sockets for readers, and numbers of readers to kill. Out: how each reader ended; and when the fork server itself
+has ended, and all readers with it. It knows no job.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class ForkServer:
-    """One process, from when it is made until it is closed or has ended."""
+    """One fork server, until it is closed or has ended."""
 
     def __init__(self, reader_ended: Callable[[int, str], None], ended: Callable[[], None]) -> None:
-        """Start it; raises `OSError`. `reader_ended` hears a reader's number and how it ended."""
+        """Start the process; raises `OSError`. `reader_ended` is called with a reader's number and how it ended."""
         self._reader_ended = reader_ended
         self._ended = ended
         self._decoder = Decoder(0)
@@ -38,7 +38,7 @@ class ForkServer:
                 self._control.close()
                 raise
         self._control.setblocking(False)
-        self._loop.add_reader(self._control, self._hear)
+        self._loop.add_reader(self._control, self._read_reports)
 
     def start_reader(self, number: int, connection: socket.socket, limits: Limits) -> None:
         """Fork a reader that answers on `connection`; raises `OSError`."""
@@ -49,17 +49,17 @@ class ForkServer:
         send(self._control, Message({"reader": number}))
 
     def kill_all(self) -> None:
-        """Kill the process, and with it all readers."""
+        """Kill the process, and so all readers."""
         self._process.kill()
 
     def close(self) -> None:
-        """End it, and all readers with it."""
+        """End the process and all readers."""
         self._loop.remove_reader(self._control)
         self._control.close()
         self._process.kill()
         self._process.wait()
 
-    def _hear(self) -> None:
+    def _read_reports(self) -> None:
         try:
             data = self._control.recv(65_536)
             messages = list(self._decoder.feed(data))

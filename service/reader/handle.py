@@ -1,6 +1,6 @@
-"""One reader, as the worker sees it: a socket, and the job that its process has.
+"""One reader, as the worker sees it: a socket, and the job that the reader has.
 
-In: a job. Out: the messages that come of it. It knows how a job is sent, and not what becomes of it.
+In: a job. Out: the reader's messages. It knows how a job is sent, but not what its messages mean.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _READ_BYTES = 2**15  # bytes read at once
 
 @dataclass(eq=False)
 class Job:
-    """A body to be read, and what has been found in it."""
+    """A body to read, and the items found in it so far."""
 
     header: dict[str, Any]
     body: Spool
-    done: asyncio.Future[Message]  # the message that ends it
-    large: bool  # it needs a reader that may take more
+    done: asyncio.Future[Message]  # the message that ends the job
+    large: bool  # whether it needs a large reader
     items: list[Item] = field(default_factory=list)
-    losses: int = 0  # readers that ended with it, without its fault
-    seconds: float = 0.0  # that readers had it
+    losses: int = 0  # readers that died during the job, for unknown reasons
+    seconds: float = 0.0  # for which readers had it
 
 
 class Reader:
-    """A process that reads; `heard` gets each of its messages, and None for what is no message."""
+    """A reader process; `on_message` is called with each of its messages, and with None for invalid bytes."""
 
     def __init__(
         self,
@@ -47,26 +47,26 @@ class Reader:
         *,
         large: bool,
         max_images: int,
-        heard: Callable[[Reader, Message | None], None],
+        on_message: Callable[[Reader, Message | None], None],
     ) -> None:
         self.number = number
         self.large = large
         self.job: Job | None = None
-        self.parsed = False  # it has parsed the job's body
+        self.parsed = False  # whether it has parsed the job's body
         self._connection = connection
         self._decoder = Decoder(max_images * IMAGE)
-        self._heard = heard
+        self._on_message = on_message
         self.has_worked = False
         self.has_ended = False
         self._timer: asyncio.TimerHandle | None = None
-        self._since = 0.0  # when it began, perf_counter
+        self._since = 0.0  # when the job began, perf_counter
         connection.setblocking(False)
-        asyncio.get_running_loop().add_reader(connection, self._hear)
+        asyncio.get_running_loop().add_reader(connection, self._read)
 
-    def begin(self, job: Job, seconds: float, hangs: Callable[[Reader], None]) -> None:
-        """Have it read a job; `hangs` is called when it takes longer.
+    def begin(self, job: Job, seconds: float, on_hang: Callable[[Reader], None]) -> None:
+        """Send a job; `on_hang` is called if the job takes longer than `seconds`.
 
-        Raises `Overloaded` where the system has no room for the body, and `OSError` where the reader has ended.
+        Raises `Overloaded` where the system has no memory for the body, and `OSError` where the reader has ended.
         """
         self.job, self.parsed, self._since = job, False, time.perf_counter()
         self.has_worked = True
@@ -78,14 +78,14 @@ class Reader:
         except OSError:
             self.has_ended = True
             raise
-        self.watch(seconds, hangs)
+        self.watch(seconds, on_hang)
 
-    def watch(self, seconds: float, hangs: Callable[[Reader], None]) -> None:
-        """Call `hangs` after so many seconds, unless its turn has ended."""
-        self._timer = asyncio.get_running_loop().call_later(seconds, hangs, self)
+    def watch(self, seconds: float, on_hang: Callable[[Reader], None]) -> None:
+        """Call `on_hang` after `seconds`, unless the job has ended before."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, on_hang, self)
 
-    def end_turn(self) -> Job | None:
-        """Take its job from it."""
+    def release_job(self) -> Job | None:
+        """Take the job back, and return it."""
         if self._timer is not None:
             self._timer.cancel()
         job, self.job = self.job, None
@@ -94,30 +94,30 @@ class Reader:
         return job
 
     def close(self) -> None:
-        """Hear no more of it; without a job it ends."""
+        """Close the socket: the reader ends after its job."""
         if self._connection.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._connection)
             self._connection.close()
 
-    def _hear(self) -> None:
+    def _read(self) -> None:
         try:
             data = self._connection.recv(_READ_BYTES)
         except OSError:
             data = b""
-        if not data:  # the fork server tells how it has ended
+        if not data:  # the fork server reports how it ended
             self.has_ended = True
             asyncio.get_running_loop().remove_reader(self._connection)
             return
         try:
             for message in self._decoder.feed(data):
-                self._heard(self, message)
+                self._on_message(self, message)
         except ProtocolError:
-            self._heard(self, None)
+            self._on_message(self, None)
 
 
 def _descriptor(body: Spool) -> int:
     try:
         return body.descriptor()
     except OSError as error:
-        sentence = f"The system has no room for this body now: {error.strerror}. Come back in 1 s."
+        sentence = f"The system has no memory for this body now: {error.strerror}. Retry in 1 s."
         raise Overloaded(sentence, limit=body.size, retry_after_s=1) from error

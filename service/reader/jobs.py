@@ -1,8 +1,8 @@
-"""A reader's work: a body to the pictures in it, and each picture to the pixels that the network reads.
+"""A reader's work: find the pictures in a body, and prepare each one's pixels for the network.
 
-In: a job's header and its body. Out: a message for each picture as soon as it is prepared, and one that ends the job,
-or its turn. Each picture, and the parsing of the body, has so much CPU time; the system ends the process that takes
-more. It knows the forms of bodies, and neither who asks nor what is done with the pixels.
+In: a job's header and its body. Out: a message for each prepared picture, and one that ends the job or its turn. The
+parsing of a body and each picture have a limit of CPU time; the system ends a process that takes more. It knows the
+formats of bodies, but not who asks.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
     from ..codec.v2_json import Request
     from ..picture.prepare import PreparedImage
 
-BESIDE = 16 * 2**20  # bytes of a job beside its picture: bands of it, and Python
+BESIDE = 16 * 2**20  # bytes of a job in addition to its picture: bands of it, and Python
 UNPACKED = 4 * 2**20  # bytes: 64 digits as JSON have some 200,000
 TURN_SECONDS = 0.05  # of CPU time, after which other jobs have their turn
 
 
 class Limits(NamedTuple):
-    """What a reader may take; bytes beyond those of a reader without a job, and seconds of CPU time for each step."""
+    """A reader's limits: bytes beyond those of an idle reader, and seconds of CPU time for each step."""
 
     max_body_bytes: int
     max_pixels: int
     max_images: int
     memory_bytes: int
     seconds: float
-    large: bool  # what takes much is read here, and not left to another reader
+    large: bool  # whether expensive jobs are read here, and not passed on
 
     @property
     def unpacked_bytes(self) -> int:
-        """Bytes that a compressed body may have, unpacked."""
+        """Bytes of the largest body, unpacked."""
         return self.max_body_bytes if self.large else min(self.max_body_bytes, UNPACKED)
 
     @property
@@ -59,32 +59,32 @@ class Limits(NamedTuple):
 class _Parsed(NamedTuple):
     pictures: Sequence[Picture]
     end: dict[str, Any]  # members of the message that ends the job
-    pixels: bytes = b""  # n·784, where the body held what the network reads
+    pixels: bytes = b""  # n·784, where the body holds the network's input itself
 
 
 class Jobs:
-    """Runs jobs; keeps the last one parsed, which comes again until all of its pictures are prepared."""
+    """Does jobs; keeps the last parsed body, whose job returns until all of its pictures are prepared."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._parsed: tuple[int, _Parsed] | None = None
 
     def run(self, header: dict[str, Any], data: bytes) -> Iterator[Message]:
-        """The messages of one turn of a job; a fault of ours is raised."""
+        """Yield the messages of one turn of a job; bugs are raised."""
         try:
             with _within(self._limits.seconds):
                 parsed = self._parse(header, data)
         except ServiceError as error:
             yield Message({"refusal": describe_error(error)})
         except (MemoryError, Expensive):
-            yield self.leave(0, "The body")
+            yield self.pass_on(0, "The body")
         else:
             if self._limits.large:
                 yield Message({"parsed": len(parsed.pictures)})
             yield from self._turn(parsed, int(header["first"]))
 
     def forget(self) -> None:
-        """Let go of the job that was kept."""
+        """Drop the parsed body."""
         self._parsed = None
 
     def _parse(self, header: dict[str, Any], data: bytes) -> _Parsed:
@@ -105,15 +105,15 @@ class Jobs:
                     message = describe_item(self._prepare(parsed.pictures[number]))
             except (MemoryError, Expensive):
                 if not self._limits.large:
-                    yield self.leave(number, "")
+                    yield self.pass_on(number, "")
                     return
                 message = describe_item(too_much("The picture", self._limits))
             yield message
         self.forget()
         yield Message({"end": parsed.end}, parsed.pixels)
 
-    def leave(self, number: int, what: str) -> Message:
-        """A job, from this picture on, is for a reader that may take more; where there is none, it is refused."""
+    def pass_on(self, number: int, what: str) -> Message:
+        """Pass a job on to a large reader, from this picture on; a large reader refuses it."""
         self.forget()
         if self._limits.large:
             return Message({"refusal": describe_error(too_much(what, self._limits))})
@@ -131,7 +131,7 @@ class Jobs:
 
 
 def too_much(what: str, limits: Limits) -> TooLarge:
-    """Why something is refused that took more than a reader has."""
+    """Return the error for a picture or body that exceeds a reader's limits."""
     mebibytes = limits.memory_bytes >> 20
     return TooLarge(
         f"{what} takes more than {mebibytes} MiB or {limits.seconds:g} s to read, which is the limit. "
@@ -141,13 +141,13 @@ def too_much(what: str, limits: Limits) -> TooLarge:
 
 
 def lost(what: str) -> NotAPicture:
-    """Why something is refused that ended each process that read it."""
-    return NotAPicture(f"{what} cannot be read: the process that read it ended, each time.")
+    """Return the error for a picture or body that ended each reader."""
+    return NotAPicture(f"{what} cannot be read: it crashes the decoder.")
 
 
 @contextlib.contextmanager
 def _within(seconds: float) -> Iterator[None]:
-    """Have the system end this process when it takes more CPU time: SIGPROF stops code in C, too."""
+    """Have the system end this process when it takes more CPU time; SIGPROF ends C code too."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
@@ -183,7 +183,7 @@ def _grpc(header: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
 
 @contextlib.contextmanager
 def _unpacking(limits: Limits) -> Iterator[None]:
-    """Leave what unpacks to too much to the large reader, which may unpack more."""
+    """Pass bodies that unpack to too much on to the large reader, which may unpack more."""
     try:
         yield
     except TooLarge:

@@ -1,7 +1,7 @@
-"""The reader processes of one worker: as many as there should be, and more of them when some have ended.
+"""Keep the reader processes of one worker alive.
 
-In: how many there are to be. Out: readers that can have a job, and how each has ended. A reader that ends is replaced
-at once; where readers end before they do anything, or none can be started, with growing pauses. It knows no job.
+In: the number of readers. Out: readers that can take a job, and how each has ended. A reader that ends is replaced at
+once; after growing pauses, where readers end before their first job or cannot be started. It knows no job.
 """
 
 from __future__ import annotations
@@ -23,53 +23,53 @@ if TYPE_CHECKING:
     from .wire import Message
 
 PAUSE_SECONDS, LONGEST_PAUSE = 0.1, 5.0
-START_DESCRIPTORS = 4  # descriptors that starting the process takes; each reader takes two
-KILLED = "SIGKILL"  # by somebody, or by the system for want of memory
+START_DESCRIPTORS = 4  # that the start of the fork server takes; each reader takes two
+KILLED = "SIGKILL"  # by an operator, or by the system when memory is short
 
 log = logging.getLogger("service")
 
 
-class Hears(NamedTuple):
-    """Who hears of the readers."""
+class Callbacks(NamedTuple):
+    """Functions to call when something happens to a reader."""
 
     message: Callable[[Reader, Message | None], None]
-    ended: Callable[[Reader, str], None]  # a signal's name, or a sentence
-    changed: Callable[[], None]  # there may be a reader without a job
+    ended: Callable[[Reader, str], None]  # with a signal's name, or a sentence
+    changed: Callable[[], None]  # a reader may be free
 
 
 class Processes:
-    """Readers of the ordinary kind, and large ones, each started for one job."""
+    """Ordinary readers, and large readers, which are each started for one job."""
 
-    def __init__(self, limits: Limits, large_limits: Limits, count: int, hears: Hears) -> None:
+    def __init__(self, limits: Limits, large_limits: Limits, count: int, callbacks: Callbacks) -> None:
         self._limits, self._large_limits = limits, large_limits
         self._count = count
-        self._hears = hears
+        self._callbacks = callbacks
         self._numbers = itertools.count()
         self._server: ForkServer | None = None
         self._readers: dict[int, Reader] = {}
         self._pause = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._kept: list[int] = []  # descriptors
+        self._reserved: list[int] = []  # descriptors
         self._closed = True
 
     def open(self) -> None:
-        """Let readers be started; descriptors that a start takes are kept, so that connections leave them some."""
+        """Allow readers to start, and reserve the descriptors of a start, which connections could take up."""
         self._closed = False
-        self._kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(START_DESCRIPTORS + 2 * self._count)]
+        self._reserved = [os.open(os.devnull, os.O_RDONLY) for _ in range(START_DESCRIPTORS + 2 * self._count)]
 
     def start_later(self, seconds: float) -> None:
-        """Start them after so many seconds; earlier when they are needed."""
+        """Start readers after `seconds`, or earlier when they are needed."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._start_again)
 
     def ordinary(self) -> list[Reader]:
-        """Those that are there, of the ordinary kind; started if none is."""
+        """Return the ordinary readers; start them if there are none."""
         if self._server is None and not (self._pause or self._closed):
             self._start()
         return [reader for reader in self._readers.values() if not (reader.large or reader.has_ended)]
 
     def large(self) -> Reader | None:
-        """A new large one; None where there can be none now."""
+        """Start a large reader; None where that is not possible now."""
         if self._server is None:
             return None
         try:
@@ -79,7 +79,7 @@ class Processes:
             return None
 
     def kill(self, reader: Reader) -> None:
-        """End a reader that does not end by itself; one that is stopped goes with all others."""
+        """Kill a reader; where the fork server does not obey, kill it with all readers."""
         assert self._server is not None
         try:
             self._server.kill(reader.number)
@@ -87,16 +87,16 @@ class Processes:
             self._server.kill_all()
 
     def kill_all(self) -> None:
-        """End all of them, and the process that forks them."""
+        """Kill the fork server and all readers."""
         if self._server is not None:
             self._server.kill_all()
 
     def close(self) -> None:
-        """End all of them for good."""
+        """End all readers, for good."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self._give_descriptors()
+        self._free_descriptors()
         server, self._server = self._server, None
         if server is not None:
             server.close()
@@ -105,19 +105,19 @@ class Processes:
         self._readers.clear()
 
     def worked(self) -> None:
-        """A reader has read something: starting another needs no pause."""
+        """End the growth of pauses: a reader has finished a job."""
         self._pause = 0.0
 
     def _start_again(self) -> None:
         self._start()
-        self._hears.changed()
+        self._callbacks.changed()
 
     def _start(self) -> None:
-        """Start what is missing."""
+        """Start the readers that are missing."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._give_descriptors()
+        self._free_descriptors()
         try:
             if self._server is None:
                 self._server = ForkServer(self._reader_ended, self._server_ended)
@@ -126,10 +126,10 @@ class Processes:
         except OSError as error:
             self._fail(error)
 
-    def _give_descriptors(self) -> None:
-        for descriptor in self._kept:
+    def _free_descriptors(self) -> None:
+        for descriptor in self._reserved:
             os.close(descriptor)
-        self._kept = []
+        self._reserved = []
 
     def _fail(self, error: OSError) -> None:
         log.error("no reader can be started: %s", error.strerror)
@@ -149,7 +149,7 @@ class Processes:
             except BaseException:
                 ours.close()
                 raise
-        reader = Reader(number, ours, large=large, max_images=limits.max_images, heard=self._hears.message)
+        reader = Reader(number, ours, large=large, max_images=limits.max_images, on_message=self._callbacks.message)
         self._readers[number] = reader
         return reader
 
@@ -162,15 +162,15 @@ class Processes:
             self._start()
         else:
             self._start_after_pause()
-        self._hears.ended(reader, how)
-        self._hears.changed()
+        self._callbacks.ended(reader, how)
+        self._callbacks.changed()
 
     def _server_ended(self) -> None:
-        """All readers have ended with it."""
+        """Start again after a pause: the fork server and all readers have ended."""
         self._server = None
         readers, self._readers = list(self._readers.values()), {}
         self._start_after_pause()
         for reader in readers:
             reader.close()
-            self._hears.ended(reader, KILLED)
+            self._callbacks.ended(reader, KILLED)
         log.error("the process that starts readers has ended; another one is started in %g s", self._pause)

@@ -1,9 +1,9 @@
-"""The readers of one worker: bodies in, prepared pictures out, whatever becomes of the processes that read them.
+"""The readers of one worker: bodies in, prepared pictures out, even when a reader process dies.
 
-In: a body, and how it is to be read. Out: its pictures, prepared, or why not. Jobs run by turns, so that one with many
-pictures does not hold up the others. What takes much memory or time is left to a large reader, which has more of both;
-there is one at a time in all workers of a service, so that others' pictures have their part of the machine, and the
-memory of all is bounded. A job whose reader ends without its fault runs again. It knows no route and no model.
+In: a body and its kind. Out: its prepared pictures, or an error. Jobs take turns, so that one with many pictures does
+not delay the others. A job that needs much memory or time goes to a large reader, which has more of both. All workers
+of a service have one large reader at a time, so that other pictures get their share of the machine, and memory is
+bounded. A job whose reader dies for an unknown reason runs again. It knows no route and no model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..errors import Overloaded
 from . import jobs, results
 from .handle import Job
 from .jobs import Limits
-from .processes import KILLED, Hears, Processes
+from .processes import KILLED, Callbacks, Processes
 from .token import Token
 from .wire import ProtocolError
 
@@ -35,30 +35,30 @@ if TYPE_CHECKING:
     from .wire import Message
 
 MEBIBYTE = 2**20
-MEMORY = 48 * MEBIBYTE  # of a job, beyond its process
-PIXEL_BYTES = 4.5  # more for each pixel of the largest picture, where it is large: four bands, and what is made of them
+MEMORY = 48 * MEBIBYTE  # of a job, beyond an idle process
+PIXEL_BYTES = 4.5  # additional, for each pixel of the largest picture: four bands, and copies of their parts
 SECONDS, LARGE_SECONDS = 0.3, 4.0  # of CPU time for each picture
-LARGE_BODY = 8 * MEBIBYTE  # a body of more is not read in the smaller memory
-HANGS_SECONDS = 5.0  # beyond its CPU time: a process that is stopped takes none
-AT_ONCE = 2  # ordinary readers, at most
-START_SECONDS = 0.5  # after the worker's start, which the readers' own is not to delay
-TOKEN_SECONDS = 0.02  # between two tries to have the token
-LOSSES, KILLS = 3, 20  # readers that fail, or are killed, with a job before it is given up
+LARGE_BODY = 8 * MEBIBYTE  # a larger body is read by the large reader
+HANGS_SECONDS = 5.0  # beyond a reader's CPU time: a paused process takes none
+AT_ONCE = 2  # ordinary readers at most
+START_SECONDS = 0.5  # after the worker's start, to not delay it
+TOKEN_SECONDS = 0.02  # between two attempts to get the token
+LOSSES, KILLS = 3, 20  # readers that die, or are killed, during a job before it is refused
 LEARNING_RATE = 0.1
 
 log = logging.getLogger("service")
 
 
 def large_memory(settings: Settings) -> int:
-    """Bytes that the one large reader of a service may take for a job."""
+    """Return the bytes that the large reader may take for a job."""
     return MEMORY + int(PIXEL_BYTES * settings.max_pixels)
 
 
 class Reading(NamedTuple):
-    """What a body held."""
+    """The contents of a body."""
 
     items: list[Item]
-    end: dict[str, Any]  # what its kind tells beside them
+    end: dict[str, Any]  # what its kind of body has in addition
     pixels: bytes  # n·784
 
 
@@ -70,8 +70,8 @@ class Readers:
         limits = Limits(*common, MEMORY, SECONDS, large=False)
         self._large_limits = Limits(*common, large_memory(settings), LARGE_SECONDS, large=True)
         self._count = min(AT_ONCE, max(1, len(os.sched_getaffinity(0)) // settings.workers))
-        hears = Hears(self._on_message, self._on_ended, self._dispatch)
-        self._processes = Processes(limits, self._large_limits, self._count, hears)
+        callbacks = Callbacks(self._on_message, self._on_ended, self._dispatch)
+        self._processes = Processes(limits, self._large_limits, self._count, callbacks)
         self._ends = metrics.worker.reader_ends
         self._numbers = itertools.count()
         self._waiting: deque[Job] = deque()
@@ -79,11 +79,11 @@ class Readers:
         self._waiting_large: deque[Job] = deque()
         self._large: Reader | None = None
         self._token = Token()
-        self._seconds = 0.0  # that a job has a reader, as a moving average
+        self._seconds = 0.0  # for which a job has a reader, as a moving average
 
     @contextlib.asynccontextmanager
-    async def started(self) -> AsyncIterator[None]:
-        """Have readers while the context is open: shortly after it is opened, or when the first job comes."""
+    async def running(self) -> AsyncIterator[None]:
+        """Keep readers while the context is open: from shortly after its start, or from the first job on."""
         self._processes.open()
         self._processes.start_later(START_SECONDS)
         try:
@@ -93,11 +93,11 @@ class Readers:
             self._token.release()
 
     def wait(self) -> float:
-        """Predicted seconds until a job that came now would begin."""
+        """Return the predicted seconds until a new job would begin."""
         return (len(self._waiting) + self._running) * self._seconds / self._count
 
     async def read(self, body: Spool, kind: str, **about: Any) -> Reading:
-        """What a body holds; raises `ServiceError`."""
+        """Return the contents of a body; raises `ServiceError`."""
         header = {"job": next(self._numbers), "kind": kind, "size": body.size, **about}
         done: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         job = Job(header, body, done, large=body.size > LARGE_BODY)
@@ -112,7 +112,7 @@ class Readers:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        """Give jobs that wait to readers that have none."""
+        """Give waiting jobs to free readers."""
         for reader in self._processes.ordinary():
             if reader.job is None and (job := _next(self._waiting)) is not None:
                 self._running += 1
@@ -136,13 +136,13 @@ class Readers:
             reader.begin(job, seconds + HANGS_SECONDS, self._on_hang)
         except Overloaded as error:
             self._finish(reader, job, error)
-        except OSError:  # it has ended, and is not reaped yet
-            self._end_turn(reader)
+        except OSError:  # the reader has ended, and is not reaped yet
+            self._release_job(reader)
             self._processes.kill(reader)
             (self._waiting_large if job.large else self._waiting).appendleft(job)
 
     def _on_hang(self, reader: Reader) -> None:
-        """It takes neither CPU time nor a signal of its own: it is stopped, or the machine is."""
+        """Kill a reader that hangs without CPU time: it, or the machine, is paused."""
         self._processes.kill(reader)
         reader.watch(HANGS_SECONDS, lambda _: self._processes.kill_all())
 
@@ -154,7 +154,7 @@ class Readers:
         try:
             self._handle(reader, job, message)
         except (ProtocolError, KeyError, TypeError, ValueError) as error:
-            log.error("a reader says what none of ours would: %r", error)
+            log.error("a reader sent an invalid message: %r", error)
             self._processes.kill(reader)
 
     def _handle(self, reader: Reader, job: Job, message: Message) -> None:
@@ -165,7 +165,7 @@ class Readers:
             job.items.append(results.read_item(message))
         elif "next" in header:
             job.large = bool(header.get("large")) or job.body.size > LARGE_BODY
-            self._end_turn(reader)
+            self._release_job(reader)
             self._queue(job)
         elif "end" in header:
             self._finish(reader, job, message)
@@ -176,22 +176,22 @@ class Readers:
 
     def _finish(self, reader: Reader, job: Job, found: Message | Exception) -> None:
         self._processes.worked()
-        self._end_turn(reader)
+        self._release_job(reader)
         _settle(job, found)
         self._dispatch()
 
-    def _end_turn(self, reader: Reader) -> Job | None:
-        job = reader.end_turn()
+    def _release_job(self, reader: Reader) -> Job | None:
+        job = reader.release_job()
         if reader is self._large:
-            reader.close()  # and so it ends: the next one begins with memory that nothing has used
+            reader.close()  # it ends: each large job begins in fresh memory
             self._large = None
         elif job is not None:
             self._running -= 1
         return job
 
     def _on_ended(self, reader: Reader, how: str) -> None:
-        """A process has ended; where it had a job, that runs again, with more room, or is refused."""
-        job = self._end_turn(reader)
+        """Run the job of a reader that has ended again, perhaps in a large reader, or refuse it."""
+        job = self._release_job(reader)
         if job is None:
             return
         timed_out, limit = how == "SIGPROF", KILLS if how == KILLED else LOSSES
@@ -199,12 +199,12 @@ class Readers:
         job.losses += not timed_out
         if reader.large and (timed_out or job.losses >= limit):
             self._give_up(job, timed_out=timed_out, parsed=reader.parsed)
-        job.large = job.large or timed_out or job.losses > 1  # once it may have been somebody who killed it
+        job.large = job.large or timed_out or job.losses > 1  # a first death may be an operator's kill
         if not job.done.done():
             self._queue(job)
 
     def _give_up(self, job: Job, *, timed_out: bool, parsed: bool) -> None:
-        """Refuse the picture that was read, or the body."""
+        """Refuse the picture that was being read, or the body."""
         what = "The picture" if parsed else "The body"
         error = jobs.too_much(what, self._large_limits) if timed_out else jobs.lost(what)
         job.losses = 0
@@ -215,7 +215,7 @@ class Readers:
 
 
 def _next(waiting: deque[Job]) -> Job | None:
-    """The next job that somebody still waits for."""
+    """Return the next job that a request still waits for."""
     while waiting:
         job = waiting.popleft()
         if not job.done.done():
@@ -224,7 +224,7 @@ def _next(waiting: deque[Job]) -> Job | None:
 
 
 def _settle(job: Job, found: Message | Exception) -> None:
-    if job.done.done():  # given up meanwhile
+    if job.done.done():  # abandoned meanwhile
         return
     if isinstance(found, Exception):
         job.done.set_exception(found)

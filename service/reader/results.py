@@ -1,7 +1,7 @@
-"""What a reader found, as messages: prepared pictures, errors, and how a job ended.
+"""Prepared pictures and errors as messages.
 
-In: a `PreparedImage` or a `ServiceError`. Out: a message, and on the other side the same again. A message
-that says what no reader of ours says is a `ProtocolError`.
+In: a prepared picture or a `ServiceError`. Out: a message, and on the other side the same object again. A message that
+no reader of ours sends is a `ProtocolError`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _WARNINGS = frozenset({"no_ink", "too_faint", "several_shapes"})
 
 
 def describe_error(error: ServiceError) -> dict[str, Any]:
-    """An error, for a header."""
+    """Describe an error for a header."""
     kind = next(name for name, kind in _ERRORS.items() if type(error) is kind)
     return {"kind": kind, "detail": error.detail, "reason": error.reason, "limit": error.limit}
 
 
 def read_error(described: dict[str, Any]) -> ServiceError:
-    """The error that a header describes."""
+    """Return the error that a header describes; raises `ProtocolError`."""
     try:
         kind = _ERRORS[described["kind"]]
         return kind(str(described["detail"]), reason=str(described["reason"]), limit=described["limit"])
@@ -43,7 +43,7 @@ def read_error(described: dict[str, Any]) -> ServiceError:
 
 
 def describe_item(item: Item) -> Message:
-    """One picture."""
+    """Return the message of a picture or its error."""
     if isinstance(item, ServiceError):
         return Message({"error": describe_error(item)})
     picture = {"polarity": item.polarity, "ink_ratio": item.ink_ratio, "box": item.box, "warnings": item.warnings}
@@ -51,7 +51,7 @@ def describe_item(item: Item) -> Message:
 
 
 def read_item(message: Message) -> Item:
-    """The picture in a message, or its error."""
+    """Return the picture or the error in a message; raises `ProtocolError`."""
     if "error" in message.header:
         return read_error(message.header["error"])
     found = message.header.get("picture")

@@ -1,7 +1,7 @@
-"""A token that one process of a service has at a time, and that is free again however its holder ends.
+"""A token that one process of a service holds at a time, and that is free again however its holder ends.
 
-In: nothing. Out: whether this process has it. It is a name of a socket without a file (man 7 unix, "abstract"): the
-system gives it to one process at a time, and takes it back when that closes it or ends. It knows no job.
+In: nothing. Out: whether this process holds the token. The token is the name of an abstract socket (man 7 unix), which
+one process at a time can bind, and which is free when that process closes the socket or ends. It knows no job.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import errno
 import os
 import socket
 
-NAME = "MNIST_TOKEN"  # in the environment that the parent of several workers hands them
+NAME = "MNIST_TOKEN"  # in the environment, which workers inherit
 
 
 class Token:
-    """One process's share in it."""
+    """The token, as one process sees it."""
 
     def __init__(self) -> None:
         self._name = f"\0mnist-mlp-{os.environ.get(NAME, os.getpid())}"
         self._held: socket.socket | None = None
 
     def acquire(self) -> bool:
-        """Whether this process has it now."""
+        """Take the token; return whether this process holds it now."""
         if self._held is None:
             held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
@@ -30,12 +30,12 @@ class Token:
                 if error.errno == errno.EADDRINUSE:
                     held.close()
                     return False
-                # Outside of Linux there are no such names: there each process has a token of its own.
+                # Outside of Linux there are no abstract sockets: each process has a token of its own.
             self._held = held
         return True
 
     def release(self) -> None:
-        """Let another process have it."""
+        """Release the token, if this process holds it."""
         if self._held is not None:
             self._held.close()
             self._held = None

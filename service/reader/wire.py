@@ -1,8 +1,8 @@
-"""Messages between a worker and its readers: a header in JSON and bytes, over a stream socket.
+"""Messages between a worker and its readers: a header in JSON, and bytes, over a stream socket.
 
-In: a header, bytes, maybe a file descriptor. Out: the same on the other side. Each message begins with the lengths of
-its header and of its bytes. Nothing is unpickled: a reader that a picture has taken over can send wrong numbers, and
-no more than that.
+In: a header, bytes, and perhaps a file descriptor. Out: the same on the other side. Each message begins with the
+lengths of its header and of its bytes. Nothing is unpickled: a reader that a picture has taken over can send wrong
+numbers, but cannot run code in the worker.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _LENGTHS = struct.Struct(">II")
 MAX_HEADER = 2**20  # bytes
-_READ_BYTES = 2**15  # bytes read at once: more would have pages of their own, each time
+_READ_BYTES = 2**15  # larger reads would map new pages each time
 
 
 class Message(NamedTuple):
-    """What one side says to the other."""
+    """One message."""
 
     header: dict[str, Any]
     payload: bytes = b""
@@ -34,20 +34,20 @@ class ProtocolError(Exception):
 
 
 def encode(message: Message) -> bytes:
-    """The bytes of a message."""
+    """Return the bytes of a message."""
     header = orjson.dumps(message.header)
     return _LENGTHS.pack(len(header), len(message.payload)) + header + message.payload
 
 
 class Decoder:
-    """Puts messages together from what arrives; `max_payload` bytes at most follow a header."""
+    """Reassembles messages from received bytes; at most `max_payload` bytes follow a header."""
 
     def __init__(self, max_payload: int) -> None:
         self._max_payload = max_payload
         self._received = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """The messages that are whole with these bytes; raises `ProtocolError`."""
+        """Yield the messages that these bytes complete; raises `ProtocolError`."""
         self._received += data
         while (message := self._next()) is not None:
             yield message
@@ -79,7 +79,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def send(connection: socket.socket, message: Message, descriptor: int | None = None) -> None:
-    """Send a message, and a descriptor with its first bytes; waits where the socket blocks."""
+    """Send a message, and a descriptor with its first bytes; wait where the socket blocks."""
     data = encode(message)
     sent = 0
     if descriptor is not None:
@@ -89,7 +89,7 @@ def send(connection: socket.socket, message: Message, descriptor: int | None = N
 
 
 def receive(connection: socket.socket, decoder: Decoder) -> tuple[Message, int | None] | None:
-    """The next message and the descriptor that came with it; None when the other side is gone."""
+    """Return the next message and its descriptor; None when the other side has ended."""
     descriptor: int | None = None
     while True:
         data, descriptors, _, _ = socket.recv_fds(connection, _READ_BYTES, 1)
@@ -97,5 +97,5 @@ def receive(connection: socket.socket, decoder: Decoder) -> tuple[Message, int |
             (descriptor,) = descriptors
         if not data:
             return None
-        for message in decoder.feed(data):  # the other side waits for an answer before it sends another
+        for message in decoder.feed(data):  # the other side sends one message at a time
             return message, descriptor

@@ -1,4 +1,4 @@
-"""Ask the operating system: shared and confined memory, files that change, processes, signals.
+"""Use the operating system: memory, files, processes and signals.
 
-In: descriptors, paths and numbers. Out: the same. It knows nothing of digits, HTTP or the model.
+In: descriptors, paths and numbers. Out: the same. It knows nothing of pictures, HTTP or models.
 """

@@ -1,8 +1,7 @@
-"""Small files that others may have put there, read without waiting for anybody and without end.
+"""Read small untrusted files: never wait, never read without end, and do not follow links.
 
-In: a name, below an open folder or as a path, and how large it may be. Out: its bytes, or one `ModelError`. A link, a
-pipe, a device or a folder in the place of a file is refused by what it is, never by what is in it. It does not know
-what the files hold.
+In: a path, or a name in an open folder, and the largest size. Out: the file's bytes, or one `ModelError`. A link, a
+pipe, a device or a folder in the place of the file is refused by its kind. It does not know what the files hold.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def state(path: Path) -> tuple[int, int, int] | None:
-    """What changes whenever a file does, or another one takes its place: time, inode and size; None without one."""
+    """Return time, inode and size, which change whenever the file does or is replaced; None where there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -30,7 +29,7 @@ def state(path: Path) -> tuple[int, int, int] | None:
 
 
 class Content(NamedTuple):
-    """What a file held when it was read."""
+    """A file's bytes, and when they were written."""
 
     data: bytes
     written: int  # nanoseconds
@@ -39,10 +38,10 @@ class Content(NamedTuple):
 def read(path: Path, limit: int, *, name: str, folder: int | None = None, follow: bool = False) -> Content:
     """Read a regular file of at most `limit` bytes; raises `FileNotFoundError` or `ModelError`.
 
-    `folder` is the descriptor that a relative path starts at. `follow` is for a path that a setting names, which may
-    be a link. Errors call the file by its `name`.
+    A relative path starts at `folder`, a descriptor. `follow` allows a link, for a path that a setting names. Errors
+    call the file `name`.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY  # opening a pipe would else wait for its writer
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY  # without these, opening a pipe waits for its writer
     try:
         descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW, dir_fd=folder)
         try:
@@ -67,14 +66,14 @@ def _content(descriptor: int, limit: int, name: str) -> Content:
     pieces: list[bytes] = []
     while (room := limit + 1 - sum(map(len, pieces))) and (piece := os.read(descriptor, min(room, 2**22))):
         pieces.append(piece)
-    if not room:  # it has grown since it was opened
+    if not room:  # the file has grown since it was opened
         raise ModelError(f"{name}: expected at most {limit:,} bytes, found more")
     return Content(b"".join(pieces), about.st_mtime_ns)
 
 
 @contextlib.contextmanager
 def open_folder(folder: Path) -> Iterator[int]:
-    """The descriptor of a folder that is no link, while the context is open; raises `OSError`."""
+    """Open a folder, which must not be a link, while the context is open; raises `OSError`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         yield descriptor

@@ -1,7 +1,7 @@
-"""Processes whose parent died before them: they come to this process, and leave no zombie behind.
+"""Adopt processes whose parent has died, and reap them when they end, so that no zombies stay.
 
-In: nothing. Out: those that have ended, and that nobody else waits for, are gone within seconds. Who starts a process
-waits for it within a second; it does not know who these are.
+In: nothing. Out: an ended process that nobody else waits for is gone within seconds. Code that starts a process must
+wait for it within a second of its end.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ POLL_SECONDS = 1.0
 
 
 def adopt() -> None:
-    """Have the system give this process those whose parent dies, below it; outside of Linux nothing happens."""
+    """Have the system give this process those of its descendants whose parent dies (Linux only)."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 class Orphans:
-    """Who has ended, and waits to be asked how."""
+    """Ended processes that have not been reaped."""
 
     def __init__(self) -> None:
-        self._seen: int | None = None  # at the last look
-        self._looked = -POLL_SECONDS  # seconds, monotonic
+        self._seen: int | None = None  # process id, at the last poll
+        self._polled = -POLL_SECONDS  # seconds, monotonic
 
     def reap(self) -> None:
-        """Reap the one that waited at the last look, too, and see who else waits; once a second at most."""
-        if time.monotonic() < self._looked + POLL_SECONDS:
+        """Reap the process that was there at the last poll too, and note the next one; once a second at most."""
+        if time.monotonic() < self._polled + POLL_SECONDS:
             return
-        self._looked = time.monotonic()
+        self._polled = time.monotonic()
         while (pid := _waiting()) is not None and pid == self._seen:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
@@ -49,14 +49,14 @@ class Orphans:
 def _waiting() -> int | None:
     try:
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:  # there are none
+    except ChildProcessError:  # there are no children
         return None
     return None if found is None else found.si_pid
 
 
 @contextlib.asynccontextmanager
 async def reaping() -> AsyncIterator[None]:
-    """Reap them while the context is open."""
+    """Reap orphans while the context is open."""
     task = asyncio.create_task(_poll())
     yield
     task.cancel()

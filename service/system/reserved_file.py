@@ -1,8 +1,8 @@
-"""A file of numbers that other processes read, in which there is room for all that is written to it.
+"""A file of values that other processes read, with disk space reserved for all of them.
 
-In: keys and numbers. Out: a file in the format of `prometheus_client`, mapped into memory. The system ends a process
-that writes to a mapped page without room, so room is reserved before. Where none can be had, a number is kept in this
-process's memory alone. It knows neither metrics nor other processes.
+In: keys and values. Out: a file in the format of `prometheus_client`, mapped into memory. The system kills a process
+that writes to a mapped page when the disk is full, so the space is reserved first. Without space, a value stays in this
+process's memory alone.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pathlib import Path
 
 from prometheus_client.mmap_dict import MmapedDict
 
-SIZE = 4096  # bytes of a file at first
-SLOT = 16  # bytes of a number, with its time
-ENTRY = 4 + 8 + SLOT  # bytes that a key and its number take at most, beside the key itself
+SIZE = 4096  # bytes of a new file
+SLOT = 16  # bytes of a value and its time
+ENTRY = 4 + 8 + SLOT  # bytes of a key and its value at most, besides the key's own
 
 log = logging.getLogger("service")
 
 
 class ReservedFile(MmapedDict):
-    """prometheus_client's file, which reserves room first; without room, numbers that nobody else reads."""
+    """prometheus_client's file, which reserves space first; without space, nobody else reads its values."""
 
     def __init__(self, path: str) -> None:
         try:
             reserve(Path(path), SIZE)
         except OSError as error:
-            _tell(error.errno)
+            _log_full(error.errno)
             super().__init__(os.memfd_create("metrics"))  # type: ignore[no-untyped-call]
             self._full = True
         else:
@@ -39,7 +39,7 @@ class ReservedFile(MmapedDict):
             self._full = False
 
     def _init_value(self, key: str) -> None:
-        """Make a place for the number of this key; without room it is one behind all that is read."""
+        """Add a slot for this key; without space, it is one slot behind all that is read."""
         if self._has_room(len(key.encode()) + ENTRY + SLOT):
             super()._init_value(key)  # type: ignore[no-untyped-call]
         else:
@@ -59,14 +59,14 @@ class ReservedFile(MmapedDict):
         try:
             os.posix_fallocate(self._f.fileno(), 0, capacity)
         except OSError as error:
-            _tell(error.errno)
-            self._full = True  # for good: what is in its last place now would be overwritten
+            _log_full(error.errno)
+            self._full = True  # for good: a larger file would be read up to the last slot
         else:
             self._capacity, self._m = capacity, mmap.mmap(self._f.fileno(), capacity)
 
 
 def reserve(path: Path, size: int) -> None:
-    """Make a file that appears at once, with zeros and room for all of them; raises `OSError`, and leaves nothing."""
+    """Make a file of zeros that appears atomically, with its space reserved; raises `OSError` and leaves no file."""
     unfinished = path.with_suffix(".new")
     try:
         with unfinished.open("wb") as file:
@@ -79,5 +79,5 @@ def reserve(path: Path, size: int) -> None:
 
 
 @functools.cache  # once for each reason
-def _tell(reason: int) -> None:
+def _log_full(reason: int) -> None:
     log.error("no room for metrics (%s): some of this worker's are not exported", errno.errorcode[reason])

@@ -1,7 +1,7 @@
-"""How a signal ends this process while nothing better does: from its first instruction on, and when all else is done.
+"""End this process on a signal while no other code handles signals: at its start, and after everything else.
 
-In: SIGTERM, SIGINT and SIGHUP. Out: what was left for the end is done, the last log lines are written, and the process
-ends with its exit code, whatever its threads do. It knows neither requests nor workers.
+In: SIGTERM, SIGINT and SIGHUP. Out: the callbacks of `at_end` run, the last log lines are written, and the process ends
+with its exit code, whatever its threads do. It knows neither requests nor workers.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TERMINATING = frozenset({signal.SIGTERM, signal.SIGINT})
-# Of the time to end after a signal: the last part is for what comes when all else is cut off, and a little later the
-# system ends the process, which has no good exit code then.
+# Parts of the time to end after a signal: the last seconds are for the end itself when everything else is cut off; a
+# little later the system kills the process, whose exit code then says so.
 LEAST_SECONDS, LAST_SECONDS, LATE_SECONDS = 0.5, 0.3, 0.2
-END_SECONDS = 2.0  # that the end may take: the system ends the process then
+END_SECONDS = 2.0  # for the callbacks of `at_end`; then the system kills the process
 
-at_end = contextlib.ExitStack()  # what is to be done before this process ends
-HELD = TERMINATING | {signal.SIGHUP}
+at_end = contextlib.ExitStack()  # callbacks that run before this process ends
+BLOCKED = TERMINATING | {signal.SIGHUP}
 
 
 def install() -> None:
-    """From now on SIGTERM and SIGINT end this process at once, with exit code 0; SIGHUP is for later."""
+    """End this process at once on SIGTERM and SIGINT, with exit code 0, and ignore SIGHUP, from now on."""
     for number in TERMINATING:
         signal.signal(number, lambda *_: end(0))
     signal.signal(signal.SIGHUP, ignore)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever this process has inherited
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # in case this process has inherited another handler
 
 
 def ignore(*_: object) -> None:
-    """A handler that does nothing. Unlike SIG_IGN, programs that this one starts do not inherit it."""
+    """Do nothing. Unlike SIG_IGN, child programs do not inherit this handler."""
 
 
 def end(code: int) -> NoReturn:
-    """End this process. Nothing that has hung, or is never read, keeps it."""
+    """End this process, even if a thread hangs or nobody reads its output."""
     if threading.current_thread() is threading.main_thread():
-        for number in HELD:
+        for number in BLOCKED:
             signal.signal(number, ignore)
     kill_within(END_SECONDS)
     at_end.close()
@@ -49,15 +49,15 @@ def end(code: int) -> NoReturn:
 
 
 def kill_within(seconds: float) -> None:
-    """Let the system end this process then, or sooner. It does so also where no code of Python's can run any more."""
+    """Have the system kill this process after `seconds` at most, even where no Python code can run any more."""
     before, _ = signal.getitimer(signal.ITIMER_REAL)
     signal.setitimer(signal.ITIMER_REAL, min(seconds, before or seconds))
 
 
 @contextlib.contextmanager
-def held() -> Iterator[None]:
-    """Signals that come meanwhile come afterwards; a program that is started meanwhile takes them when it lets them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+def blocking() -> Iterator[None]:
+    """Delay signals until the context closes; a program started in it starts with signals blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     try:
         yield
     finally:
@@ -66,7 +66,7 @@ def held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def on_hangup(loop: asyncio.AbstractEventLoop, action: Callable[[], object]) -> Iterator[None]:
-    """SIGHUP calls this in the loop meanwhile, and does nothing afterwards."""
+    """Call `action` in the loop on SIGHUP while the context is open, and ignore SIGHUP afterwards."""
     signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(action))
     try:
         yield

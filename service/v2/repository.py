@@ -1,7 +1,7 @@
 """The versions of the model, told and changed in the words of the Open Inference Protocol's model repository.
 
 In: the models, the settings and the name that a client gave. Out: values for HTTP and for gRPC, or an error. Who may
-change something is `service.access.admin`'s to say, and what a change is, `service.versions.manager`'s.
+change something is `service.access.authorisation`'s to say, and what a change is, `service.versions.manager`'s.
 """
 
 from __future__ import annotations

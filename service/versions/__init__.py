@@ -1,4 +1,4 @@
-"""Choose which version of the model serves: the folder, loading, changes while the service runs, a canary.
+"""Decide which version of the model serves: the choice of operators, loading, changes while the service runs, a canary.
 
-In: a model's folder, and what operators ask for. Out: the classifier that serves. It knows no request.
+In: a model's folder, and what operators choose. Out: the classifier that serves, and the canary. It knows no request.
 """

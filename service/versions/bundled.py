@@ -1,4 +1,4 @@
-"""The trained version that comes with the package, for whoever has no model of their own yet."""
+"""The trained version that comes with the wheel, for users who have no model yet."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""One canary: a version that is tried beside the one that serves, and what has been seen of it.
+"""One canary trial: a version that is tried beside the one that serves, and the results so far.
 
-In: what is told of it, ids of requests, how its answers ended and how it compared. Out: whether it answers a request,
-and what speaks against it, if anything does. It knows neither requests nor how a version is loaded or stopped.
+In: the canary's specification, ids of requests, results of its runs, and comparisons with the version that serves. Out:
+whether the canary answers a request, and the reason to stop it, if there is one. It knows neither requests nor how
+versions are loaded and stopped.
 """
 
 from __future__ import annotations
@@ -18,35 +19,35 @@ if TYPE_CHECKING:
     from ..model.classifier import Classifier
     from .choice import CanarySpec
 
-WINDOW = 200  # the last answers, pictures and comparisons, which are looked at
-# A model that has proved itself on its golden digits never fails by itself; once or twice it may be the machine.
+WINDOW = 200  # the last runs, pictures and comparisons that count
+# A model that reproduces its golden batch does not fail by itself; one or two failures may be the machine's.
 FAILURES = 3
-# Of the pictures that the served version does not doubt. On digits, versions 1 and 2 agree on 99 % of them; a network
-# that has learnt something else, on a tenth. Of what is no digit good versions say anything: there has to be room.
+# Share of the pictures of which the served version is sure. On digits, versions 1 and 2 agree on 99 %; an untrained
+# network agrees on a tenth. On pictures without a digit even good versions disagree, so the limit leaves room.
 AGREEMENT = 0.9
 SAME, DIFFERENT, DOUBTED, FAILED = AGREEMENTS
-# A larger network may be wanted. From here on requests would be shed where none are today. A median needs a few dozen.
+# A larger network may be intended; a slower one than this would shed requests that are answered today.
 SLOWER = 3.0
-COMPARISONS = 50
+COMPARISONS = 50  # that the median needs
 
 
 class Comparison(NamedTuple):
-    """The same pictures, run by both versions."""
+    """One run of the same pictures by both versions."""
 
-    agreements: list[str]  # for each picture one of `AGREEMENTS`
+    agreements: list[str]  # one of `AGREEMENTS` for each picture
     served_seconds: float
     canary_seconds: float
 
 
 class Tripped(NamedTuple):
-    """What speaks against a canary: one of `ROLLBACK_REASONS`, and a sentence."""
+    """Why a canary is stopped: one of `ROLLBACK_REASONS`, and a sentence."""
 
     reason: str
     sentence: str
 
 
 class CanaryTrial:
-    """A version that is tried, by what is told of it, until something else is told or it is stopped."""
+    """A version under trial, until its specification changes or it is stopped."""
 
     def __init__(self, classifier: Classifier, spec: CanarySpec) -> None:
         self.classifier = classifier
@@ -57,10 +58,10 @@ class CanaryTrial:
         self._slower: deque[float] = deque(maxlen=WINDOW)
 
     def answers(self, request_id: str | None) -> bool:
-        """Whether it answers this request: one id's always, or never; without an id, by chance.
+        """Return whether the canary answers this request: by the request's id, or at random without one.
 
-        More percent take more ids, and keep those of before. Another version takes other ids, so that the same people
-        don't always go first.
+        The same id always has the same answer. A larger percentage adds ids and keeps the earlier ones. Each version
+        selects other ids, so that not always the same clients go first.
         """
         if not self.percent:
             return False
@@ -70,7 +71,7 @@ class CanaryTrial:
         return int.from_bytes(digest) / 2**64 * 100 < self.percent
 
     def record_run(self, error: Exception | None) -> Tripped | None:
-        """One more request that it was to answer; what speaks against it now."""
+        """Record a run for a request, and its error; return the reason to stop now, if there is one."""
         self._failed.append(error is not None)
         failures = sum(self._failed)
         if failures < FAILURES:
@@ -79,7 +80,7 @@ class CanaryTrial:
         return Tripped("errors", f"{runs} failed, and the limit is {FAILURES}; this one with {error!r}")
 
     def record_comparison(self, comparison: Comparison) -> Tripped | None:
-        """One more comparison; what speaks against it now. A shadow is only watched: it answers nobody."""
+        """Record a comparison; return the reason to stop now. A shadow is never stopped: it answers no request."""
         sure = [agreement for agreement in comparison.agreements if agreement != DOUBTED]
         self._same.extend(agreement == SAME for agreement in sure)
         self._slower.append(comparison.canary_seconds / comparison.served_seconds)

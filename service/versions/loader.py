@@ -1,9 +1,9 @@
-"""The versions of one model on the disk: which is to be loaded, and loading it.
+"""Find the version on the disk that should be loaded, and load it.
 
-In: the model's folder, and what is loaded already. Out: a verified and warm classifier, or why there is none. A version
-is checked in a process of its own before its bytes are loaded here, once for all workers. One that was refused is not
-loaded again until its files change or it is forgotten. All of it takes a while, and so is for threads; it does not know
-which version answers requests.
+In: the model's folder, and the loaded versions. Out: a verified and warm classifier, or the reason why there is none. A
+process of its own checks a version, once for all workers, before its bytes are loaded here. A refused version is not
+loaded again until its files change or its refusal is cleared. All of this takes a while, and so runs in threads. It
+does not know which version answers requests.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ if TYPE_CHECKING:
     from .shared_state import CheckedFiles
 
 CHOICE, CANARY = "choice", "canary"
-HIGHEST = 100  # versions that `latest` may come to: each is looked at twice a second
+MAX_CANDIDATES = 100  # versions that `latest` may mean: the files of each are looked at twice a second
 
 
 class Found(NamedTuple):
-    """A version that is to be loaded, as its files are now."""
+    """A version to load, with the stamp of its files."""
 
     number: int
     stamp: Stamp
 
 
 class VersionLoader:
-    """What lies in a model's folder, and what came of it."""
+    """The versions in a model's folder, and the refused ones."""
 
     def __init__(self, settings: Settings, checked_files: CheckedFiles) -> None:
-        self.name: str | None = None  # another model never takes the place of this one
-        self.numbers: list[int] = []  # that lie there
-        self.refused: dict[int, str] = {}  # and why
-        self.missing = {CHOICE: 0, CANARY: 0}  # versions that are named and not there, by what names them
-        self._stamps: dict[int, Stamp] = {}  # as they were when they were loaded or refused
+        self.name: str | None = None  # of the model; a version of another model is refused
+        self.numbers: list[int] = []  # of the versions in the folder
+        self.refused: dict[int, str] = {}  # reasons by version
+        self.missing = {CHOICE: 0, CANARY: 0}  # versions that are named but missing, by what names them
+        self._stamps: dict[int, Stamp] = {}  # of versions when they were loaded or refused
         self._settings = settings
         self._checked_files = checked_files
         self._stopped = threading.Event()
 
     def version_to_load(self, current: Classifier | None) -> Found | None:
-        """The version that is to be loaded, if it is not the one that serves; raises `ModelError`."""
+        """Return the version that should serve, unless it is `current` already; raises `ModelError`."""
         word = choice.chosen_version(self._settings)
         spec = choice.read_canary(self._settings)
         self.numbers = layout.numbers(self._settings.model_dir)
         latest = word == layout.LATEST
         self.missing[CHOICE] = 0
-        for number in choice.exclude_canary(spec, self.numbers)[:HIGHEST] if latest else [int(word)]:
+        for number in choice.exclude_canary(spec, self.numbers)[:MAX_CANDIDATES] if latest else [int(word)]:
             found = self._found(number)
             if found is None:
                 self.missing[CHOICE] = 0 if latest else number
@@ -72,7 +72,7 @@ class VersionLoader:
     def canary_to_load(
         self, current: Classifier | None, tried: Classifier | None
     ) -> tuple[CanarySpec | None, Found | None]:
-        """What is to be tried, if anything is; and its version, if it is to be loaded; raises `ModelError`."""
+        """Return the canary's specification, if there is a canary; and its version, if it must be loaded."""
         spec = choice.read_canary(self._settings)
         self.missing[CANARY] = 0
         if spec is None or spec.percent is None or current is None or _is(current, spec.number):
@@ -82,19 +82,19 @@ class VersionLoader:
         return spec, None if found is None or self._known(found, tried) else found
 
     def _found(self, number: int) -> Found | None:
-        """The version, once its files are all there."""
+        """Return the version, once all of its files are there."""
         stamp = layout.stamp(self._settings.model_dir / str(number))
         return None if stamp is None else Found(number, stamp)
 
     def _known(self, found: Found, loaded: Classifier | None) -> bool:
-        """Whether this very version is the one that is `loaded`, or was refused."""
+        """Return whether these very files are `loaded`, or were refused."""
         number, stamp = found
         return stamp == self._stamps.get(number) and (_is(loaded, number) or number in self.refused)
 
     def load(self, found: Found, meanwhile: Callable[[], object] = lambda: None) -> Classifier:
-        """The version, verified and warm; raises `ModelError`, and remembers why.
+        """Return the version, verified and warm; raises `ModelError`, and remembers the reason.
 
-        `meanwhile` is called while another process checks it.
+        `meanwhile` is called while another process checks the version.
         """
         with self._remembered(found):
             checked = self._checked(found, meanwhile)
@@ -105,22 +105,22 @@ class VersionLoader:
                 folder = self._settings.model_dir / str(found.number)
                 raise ModelError(f"{folder}: expected model {self.name}, which is served, found {classifier.name}")
         self.name = classifier.name
-        memory.trim()  # loading takes four times what is kept
+        memory.trim()  # loading takes four times the memory that the version keeps
         return classifier
 
     def check(self, found: Found, meanwhile: Callable[[], object]) -> int:
-        """The number of a version that a worker may load at once; raises `ModelError`, and remembers why."""
+        """Have a version checked, so that workers load it at once; return its number. Raises as `load`."""
         with self._remembered(found):
             self._checked(found, meanwhile)
         return found.number
 
     def stop(self) -> None:
-        """Nobody waits for a check any more: end the one that is under way, and begin no other."""
+        """End the check that is running, and begin no other."""
         self._stopped.set()
 
     @contextlib.contextmanager
     def _remembered(self, found: Found) -> Iterator[None]:
-        """Remember how loading a version ends; any error becomes a `ModelError`, and what serves goes on."""
+        """Remember a refusal; any error becomes a `ModelError`, so that the version that serves goes on."""
         self._stamps[found.number] = found.stamp
         self.refused.pop(found.number, None)
         try:
@@ -134,7 +134,7 @@ class VersionLoader:
             raise ModelError(reason) from error
 
     def _checked(self, found: Found, meanwhile: Callable[[], object]) -> Files:
-        """The version's files, as a process of their own has found them good; raises `ModelError`."""
+        """Return the version's files after a process of its own has checked them; raises `ModelError`."""
         files = artefact.read_files(self._settings.model_dir, str(found.number))
         if files.digest not in self._checked_files:
             with self._checked_files.locking(self._stopped.is_set):
@@ -146,7 +146,7 @@ class VersionLoader:
         return files
 
     def missing_message(self) -> str:
-        """What is named and not there, in words; else nothing."""
+        """Name the versions that are chosen but missing; empty if there are none."""
         files = ", ".join(layout.FILES)
         return "; ".join(
             f"{self._settings.model_dir}: expected version {number}, which is the {what}, with {files}, found none"
@@ -155,7 +155,7 @@ class VersionLoader:
         )
 
     def no_version_error(self) -> ModelError:
-        """Why the chosen version is not served."""
+        """Return the error that says why the chosen version does not serve."""
         missing = f"{self._settings.model_dir}: expected a version with {', '.join(layout.FILES)}, found none"
         return ModelError(next(iter(self.refused.values()), missing))
 

@@ -90,7 +90,7 @@ class CheckedFiles:
         """Hold the lock while the context is open; raises `NotChecked` when `stopped` returns True."""
         while not self._try_lock():
             if stopped():
-                raise NotChecked("nobody waits for the check of a model version any more")
+                raise NotChecked("the check of a model version was abandoned")
             time.sleep(POLL_SECONDS)
         try:
             yield

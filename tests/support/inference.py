@@ -86,7 +86,7 @@ class Door:
         sheet = Spool(png(np.zeros((500, 500), np.uint8)))
 
         async def played() -> None:
-            async with self._readers.started():
+            async with self._readers.running():
                 await self._readers.read(sheet, "predict", content_type="")
                 asked = [
                     asyncio.ensure_future(self._readers.read(sheet, "predict", content_type="")) for _ in range(FILES)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from service.commands.cli import run_alone
-from service.model.uncertainty import doubts
+from service.model.uncertainty import warnings_for
 from service.observability.labels import AGREEMENTS
 from service.settings import load
 from service.versions import choice
@@ -101,7 +101,7 @@ def test_a_shadow_is_compared_and_answers_nobody(
     agree = one.argmax(axis=1) == two.argmax(axis=1)
     chosen = np.argsort(agree, kind="stable")[:64]  # those that differ come first
     images = digits.images[chosen]
-    doubted = np.array([bool(warnings) for warnings in doubts(two[chosen])])
+    doubted = np.array([bool(warnings) for warnings in warnings_for(two[chosen])])
     differing = int((~doubted & ~agree[chosen]).sum())
     assert doubted.sum() > 2
     assert differing > 10

@@ -133,7 +133,7 @@ def test_keys_hold_for_a_stream_and_rates_for_each_request(tmp_path: Path, digit
         assert refusal.value.details().startswith("An API key is needed")
         first, second = stream(channel, asked, metadata=(("x-api-key", key),))
         assert probabilities(first.infer_response).shape == (3, 10)
-        assert second.error_message == "The key of shop has 0.001 requests a second."
+        assert second.error_message == "The key of shop is limited to 0.001 requests a second."
 
 
 def test_an_answer_over_its_deadline_is_given_up_and_the_stream_goes_on() -> None:

@@ -61,7 +61,7 @@ def test_a_worker_that_cannot_end_itself_is_replaced(
         assert kept in worker_pids(service)
         until(lambda: httpx.get(f"{service.url}/readyz").status_code == 200, "nobody answers")
     told = [line["message"] for line in lines(capfd, "critical", "error")]
-    assert told[0] == f"worker {stuck} has shown no sign of life for 3 s, and is killed"
+    assert told[0] == f"worker {stuck} has sent no heartbeat for 3 s, and is killed"
     assert re.fullmatch(rf"worker {stuck} has ended after \S+ s: SIGKILL; in succession: 1; .*", told[1])
     assert len(told) == 2
 
@@ -151,7 +151,7 @@ def test_a_drain_longer_than_the_time_to_end_is_refused() -> None:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert ended.stderr == (
-        "service: MNIST_DRAIN_SECONDS: the drain is a part of the time to end, MNIST_SHUTDOWN_SECONDS, which is 25 "
+        "service: MNIST_DRAIN_SECONDS: expected at most MNIST_SHUTDOWN_SECONDS, which is 25 and includes the drain "
         "(found 26)\n"
     )
 

@@ -1,7 +1,7 @@
 """The gRPC server of one worker: opened and closed with the app, in its event loop.
 
 In: what the app has. Out: the port, answered until the drain lets no more connections in, or the block ends; what was
-accepted by then is answered first. All workers listen on one port (SO_REUSEPORT), which `service.__main__` keeps for
+accepted by then is answered first. Workers listen on one port (SO_REUSEPORT), which `service.process.start` keeps for
 them. It knows no method.
 """
 
@@ -86,7 +86,7 @@ def _options(settings: Settings, allowed: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", settings.max_body_bytes),
-        ("grpc.per_message_decompression", 0),  # which is `service.codec.grpc_compression`'s
+        ("grpc.per_message_decompression", 0),  # which is `service.codec.compression`'s
         ("grpc.http2.bdp_probe", 0),  # it would let more and more come that nobody reads
         ("grpc.max_concurrent_streams", limits.STREAMS_OF_ONE),
         ("grpc.server.max_pending_requests", PENDING),

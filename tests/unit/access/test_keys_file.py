@@ -236,7 +236,7 @@ def test_a_bad_file_keeps_the_keys_and_is_told_once_a_minute(
     assert all(sentence.startswith(f"MNIST_API_KEYS_FILE: {followed.path}") for sentence in sentences)
     if kind == "missing":
         assert seconds == (0, 10)
-        assert sentences[1].endswith("; nobody is let in")
+        assert sentences[1].endswith("; no key is accepted")
         assert followed.entries[1:] == [[]]
         assert followed.file.failure == "the file of API keys is missing"
     else:

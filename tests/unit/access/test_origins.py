@@ -96,7 +96,7 @@ def test_pages_of_others_unload_nothing(opened: Open) -> None:
     cross = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"}
     answer = httpx.post(opened.service.url + UNLOAD, headers=opened.needed | cross)
     assert answer.status_code == 403
-    assert answer.json() == {"error": "Models are not loaded or unloaded by pages of other sites."}
+    assert answer.json() == {"error": "Pages of other sites may not load or unload models."}
     cross["Content-Type"] = "image/png"
     assert httpx.post(f"{opened.service.url}/predict", content=SEVEN, headers=opened.needed | cross).status_code == 200
 

@@ -48,7 +48,7 @@ def read(*bodies: bytes, kind: str = "predict", **about: str) -> list[Reading | 
 
     async def story() -> list[Reading | ServiceError]:
         found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()))
-        async with found.started():
+        async with found.running():
             return await asyncio.gather(*(one(found, body) for body in bodies))
 
     return asyncio.run(story())
@@ -116,7 +116,7 @@ def test_a_reader_that_is_stopped_is_replaced(monkeypatch: pytest.MonkeyPatch) -
 
     async def story() -> Reading:
         found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()))
-        async with found.started():
+        async with found.running():
             first = await found.read(Spool(png(drawn(300))), "predict", content_type="")
             for reader in readers_of(os.getpid()):
                 os.kill(reader, signal.SIGSTOP)
@@ -158,7 +158,7 @@ def test_a_picture_that_ends_its_reader_each_time_is_given_up(monkeypatch: pytes
 
     async def story() -> Reading:
         found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()))
-        async with found.started():
+        async with found.running():
             job = asyncio.ensure_future(found.read(worst, "predict", content_type=""))
             while not job.done():
                 for reader in readers_of(os.getpid()):

@@ -230,7 +230,7 @@ def test_whatever_goes_wrong_the_looks_go_on(models: Path, caplog: pytest.LogCap
 
     followed.run(story)
     (record,) = caplog.records
-    assert record.getMessage() == "looking for model versions failed"
+    assert record.getMessage() == "polling model versions failed"
     assert record.exc_info is not None
     assert str(record.exc_info[1]) == "heard enough"
 
@@ -288,7 +288,7 @@ def publish_slow(models: Path) -> None:
 def test_nobody_waits_for_a_hanging_check(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that ordered it is answered, others unload meanwhile, and the end comes at once."""
     monkeypatch.setattr(check, "SECONDS", 3600.0)
-    monkeypatch.setattr(manager, "ORDER_SECONDS", 0.5)
+    monkeypatch.setattr(manager, "COMMAND_SECONDS", 0.5)
     followed = Followed(models)
     followed.models.start()
 
