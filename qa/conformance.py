@@ -1,7 +1,7 @@
-"""`python -m qa.conformance`: requests made up from both schemas, for as long as is said; prints what was found.
+"""`python -m qa.conformance [--seconds N] [--seed N]` makes up requests from both schemas and prints what is wrong.
 
-In: seconds, and a seed. Out: for each schema how many requests were made, and what was wrong. Exit code 1 if anything
-was.
+In: seconds, and a seed. Out: for each schema how many requests were made, and which answers break it. Exit code 1 if
+any does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Bytes that nobody thought of, into all that reads bytes: nothing but a refusal may come out, and soon.
+"""`make fuzz ARGS="--seconds 600"` feeds changed bytes to everything that reads bytes.
 
-In: seconds. Out: nothing, or the input that broke it. libFuzzer (through Atheris) changes good bodies, and keeps what
-reaches new lines of the service, of Pillow's openers and of the form's parser.
-
-    make fuzz ARGS="--seconds 600"
+In: seconds. Out: libFuzzer's progress, and the input that raised anything else than a refusal, or took too long.
+libFuzzer (through Atheris) changes good bodies, and keeps what reaches new lines of the service, of Pillow's openers
+and of the form's parser.
 """
 
 from __future__ import annotations

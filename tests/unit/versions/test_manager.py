@@ -255,8 +255,8 @@ def test_a_pin_to_a_missing_version_is_told_once(models: Path, caplog: pytest.Lo
         await told(followed, "canary", 9)
 
     followed.run(story)
-    canary = f"{models}: {line}".replace("7", "9").replace("choice", "canary")
-    assert [record.getMessage() for record in caplog.records] == [f"{models}: {line}", canary]
+    canary = line.replace("7", "9").replace("choice", "canary")
+    assert [record.getMessage() for record in caplog.records] == [f"{models}: {line}", f"{models}: {canary}"]
 
 
 async def told(followed: Followed, what: str, number: int) -> None:
