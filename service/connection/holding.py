@@ -62,7 +62,6 @@ class Holding(Refusing):
         self._unsent = 0  # bytes of answers that the client had not taken when they were written
         self._unsent_since = 0.0
         self._idle = 0.0  # since when no request is coming
-        self._running: Any = None  # the request that the app had last
         self._taking: _Taking | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]

@@ -27,6 +27,7 @@ class Refusing(HttpToolsProtocol):
         self._rest = b""  # what came, and is not read yet
         self._receiving: float | None = None  # since when a request is coming, on the loop's clock
         self._begun = False  # the app has it
+        self._running: Any = None  # the request that the app had last
         self._refused = False
         self._hanging_up = False  # what the client sends is passed over
         self.url = b""
@@ -84,5 +85,7 @@ class Refusing(HttpToolsProtocol):
             self.transport.close()
             return
         self._hanging_up = True
+        if self._running is not None:  # whatever the app still says is for nobody
+            self._running.disconnected = True
         self.transport.write_eof()
         self.loop.call_later(HANG_UP_SECONDS, self.transport.close)
