@@ -83,6 +83,7 @@ check: lint types ## Style, types and tests in the environment that is there
 lint: | tools ## Style alone
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache --no-logo
 
 types: | tools ## Types alone
 	$(PY) -m mypy

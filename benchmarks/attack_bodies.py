@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from qa.hostile import INFER, PREDICT, jpeg_of_scans, png
+from tests.support.hostile_bodies import INFER, PREDICT, jpeg_of_scans, png
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,12 +29,12 @@ from benchmarks.attack_bodies import photograph
 from benchmarks.serving.processes import free_port
 from service.settings import load
 from service.versions import choice
+from tests.support.metrics import predictions, samples
+from tests.support.processes import readers_of, worker_pids
 from tests.support.proxies import running_proxy
 from tests.support.service import MODELS, Service, running_service, until
 from tests.support.slow import SORTS
 from tests.support.traffic import Expected, Traffic
-from tests.system.test_metrics import predictions, samples, worker_pids
-from tests.unit.reader.test_reader import readers_of
 from training import data
 
 if TYPE_CHECKING:

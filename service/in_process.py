@@ -20,7 +20,7 @@ from .client import Prediction
 from .errors import ModelError
 from .model.classifier import Classifier
 from .model.layout import LATEST
-from .model.uncertainty import doubts
+from .model.uncertainty import warnings_for
 from .picture import prepare
 from .versions import choice
 from .versions.bundled import or_bundled
@@ -53,7 +53,7 @@ class Model:
         # In the few digits that tell one float32 from the next, as the service writes them.
         row = tuple(float(str(probability)) for probability in probabilities[0])
         confidence = max(row)
-        return Prediction(row.index(confidence), confidence, row, prepared.warnings + doubts(probabilities)[0])
+        return Prediction(row.index(confidence), confidence, row, prepared.warnings + warnings_for(probabilities)[0])
 
 
 def open_model(path: str | os.PathLike[str] | None = None) -> Model:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from service.model.classifier import Classifier
-from tests.support.service import MODELS, VERSION, Digits, publish, running_service
+from tests.support.pictures import Digits
+from tests.support.service import MODELS, VERSION, publish, running_service
 from tests.support.traffic import Expected
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Service]:
-    """One service for all tests that only ask; it serves the committed model."""
-    with running_service() as service:
+    """One service for all tests that only ask; it serves the committed model, and a busy machine may take its time."""
+    with running_service(timeout_seconds=60) as service:
         yield service
 
 
@@ -88,7 +89,7 @@ def expected(digits: Digits) -> Expected:
 @pytest.fixture(scope="module")
 def grpc_service() -> Iterator[Service]:
     """One service with gRPC, for the tests that only ask."""
-    with running_service(grpc_port=0) as service:
+    with running_service(grpc_port=0, timeout_seconds=60) as service:
         yield service
 
 

@@ -45,8 +45,7 @@ def parse(words: list[str]) -> tuple[ModuleType, dict[str, object]]:
     parser = argparse.ArgumentParser(
         prog="python -m training",
         description="Train MNIST classifiers, and evaluate, compare and describe them.",
-        epilog="Without a command it trains. python -m training COMMAND --help lists a command's flags; those of train "
-        "are the hyperparameters.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mnist-mlp {__version__}")
@@ -54,6 +53,7 @@ def parse(words: list[str]) -> tuple[ModuleType, dict[str, object]]:
     for name, module in COMMANDS.items():
         description = f"{module.HELP[0].upper()}{module.HELP[1:]}."
         module.add_arguments(commands.add_parser(name, help=module.HELP, description=description, allow_abbrev=False))
+    parser.epilog = f"Without a command it trains. {commands.choices['train'].format_help()}"
     options, rest = parser.parse_known_args(words)
     given = vars(options)
     module = COMMANDS[given.pop("command")]

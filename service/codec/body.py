@@ -1,8 +1,8 @@
-"""A request's body → the pictures in it.
+"""Parse the body of a `/predict` request into pictures.
 
-In: content type and bytes. Out: `Pictures`: per picture its encoded bytes, its 784 numbers, or the error that is its
-alone; and whether the request was about one picture (an error is the request's) or several (an error is the item's).
-It knows the forms that `/predict` takes, not what a picture shows.
+In: its Content-Type and its bytes. Out: `Pictures`: for each the encoded bytes, 784 numbers, or its own error; and
+whether the request is for one picture (an error is the request's) or for several (an error is the item's). It knows the
+media types that `/predict` accepts, not what a picture shows.
 """
 
 from __future__ import annotations
@@ -11,58 +11,56 @@ import re
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import orjson
 from python_multipart.multipart import parse_options_header
 
 from ..errors import Malformed, NotAPicture, ServiceError, TooLarge, UnknownMediaType, Unusable
 from ..picture import formats
 from ..quoting import quoted
-from . import any_multipart, base64_text, json_values
-from . import multipart as plain_form
+from . import json_text, multipart
 
 Picture: TypeAlias = "bytes | Numbers | ServiceError"  # PNG or JPEG; pixels; or why it is neither
 
 ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
-FORM = "multipart/form-data"
-PARTS = 16  # of a form, for each picture that it may hold: fields that are no files are passed over
-TYPE_BYTES = 1000  # of a form's Content-Type
+MULTIPART = "multipart/form-data"
+MAX_PARTS = 16  # of a form, for each picture that it may hold: fields that are not files are skipped
+MAX_CONTENT_TYPE = 1000  # bytes of a form's Content-Type
 DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
-DATA_URL_HEAD = 200  # characters before its data
+MAX_DATA_URL_HEAD = 200  # characters before its data
 
 
 class Numbers(NamedTuple):
     """A picture of 28 x 28 that was sent as numbers."""
 
-    rows: bytes  # 784, from 0 to 255
+    rows: bytes  # 784 pixels
 
 
 class Pictures(NamedTuple):
-    """What a body held."""
+    """The pictures of a body, in order."""
 
     items: list[Picture]
-    several: bool  # the request was written for several pictures, even if it held just one
+    several: bool  # whether the request was written for several pictures, even if it holds just one
 
 
 def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
-    """The pictures in a body; raises `Malformed`, `UnknownMediaType`, `TooLarge` or `Unusable`."""
+    """Parse a body; raises `Malformed`, `UnknownMediaType`, `TooLarge` or `Unusable`."""
     if not body:
         raise Malformed(f"The body is empty; send {ACCEPTED}.")
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == FORM:
-        return _form(content_type, body, max_images)
-    if kind == "application/json" or kind.endswith("+json"):
-        return _json(body, max_images)
-    # curl's --data-binary names no picture type: the bytes themselves say it.
-    if kind.startswith("image/") or formats.is_supported(body):
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == MULTIPART:
+        return _parse_multipart(content_type, body, max_images)
+    if media_type == "application/json" or media_type.endswith("+json"):
+        return _parse_json(body, max_images)
+    # curl's --data-binary does not name a picture's type: the bytes themselves say it.
+    if media_type.startswith("image/") or formats.is_supported(body):
         return Pictures([body], several=False)
-    if kind == "application/octet-stream":
-        return _raw(body, max_images)
-    found = quoted(kind) or "(none)"
+    if media_type == "application/octet-stream":
+        return _split_octets(body, max_images)
+    found = quoted(media_type) or "(none)"
     unknown = UnknownMediaType(f"Content-Type {found} is not one that is read here; send {ACCEPTED}.")
     raise formats.unsupported(body) or unknown
 
 
-def _raw(body: bytes, max_images: int) -> Pictures:
+def _split_octets(body: bytes, max_images: int) -> Pictures:
     count, rest = divmod(len(body), 784)
     if rest:
         odd = Malformed(f"application/octet-stream takes N·784 bytes (uint8[N,28,28]); {len(body):,} were sent.")
@@ -71,62 +69,54 @@ def _raw(body: bytes, max_images: int) -> Pictures:
     return Pictures([Numbers(body[at : at + 784]) for at in range(0, len(body), 784)], several=count > 1)
 
 
-def _form(content_type: str, body: bytes, max_images: int) -> Pictures:
-    """The files of a form (RFC 7578), whatever its fields are called; other fields are passed over."""
-    if len(content_type) > TYPE_BYTES:
-        raise Malformed(f"The form's Content-Type has more than {TYPE_BYTES:,} bytes, which is the limit.")
+def _parse_multipart(content_type: str, body: bytes, max_images: int) -> Pictures:
+    """Take the files of a form, whatever its fields are called."""
+    if len(content_type) > MAX_CONTENT_TYPE:
+        raise Malformed(f"The form's Content-Type has more than {MAX_CONTENT_TYPE:,} bytes, which is the limit.")
     _, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary", b"")
-    files = plain_form.files(body, boundary, max_parts=PARTS * max_images)
-    if files is None:
-        files = any_multipart.files(boundary, body, PARTS * max_images)
+    files = multipart.files(body, options.get(b"boundary", b""), MAX_PARTS * max_images)
     if not files:
         raise Malformed("The form holds no file; send each picture as a file (curl: -F image=@digit.png).")
     _check_count(len(files), max_images)
     return Pictures(list(files), several=len(files) > 1)
 
 
-def _json(body: bytes, max_images: int) -> Pictures:
-    json_values.check(body, max_images)
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Malformed(f"The body is not JSON: {error}.") from None
-    match document:
+def _parse_json(body: bytes, max_images: int) -> Pictures:
+    match json_text.parse_json(body, max_images):
         case {"image": image, **others} if "images" not in others:
-            return Pictures([_picture(image)], several=False)
+            return Pictures([_parse_picture(image)], several=False)
         case {"images": list() as images, **others} if images and "image" not in others:
             _check_count(len(images), max_images)
-            return Pictures([_item(image) for image in images], several=True)
+            return Pictures([_parse_item(image) for image in images], several=True)
     raise Malformed('Expected {"image": …} or {"images": […, …]} with at least one picture.')
 
 
-def _item(image: object) -> Picture:
+def _parse_item(image: object) -> Picture:
     try:
-        return _picture(image)
+        return _parse_picture(image)
     except ServiceError as error:
         return error
 
 
-def _picture(image: object) -> bytes | Numbers:
+def _parse_picture(image: object) -> bytes | Numbers:
     if isinstance(image, str):
-        return _base64(image)
+        return _decode_base64(image)
     if isinstance(image, list):
-        return _numbers(image)
+        return _parse_numbers(image)
     raise Malformed(
         "A picture in JSON is a base64 string, a data URL, 28 rows of 28 numbers, or 784 numbers; "
         f"found {type(image).__name__}."
     )
 
 
-def _base64(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     if text.startswith("data:"):
-        header = DATA_URL.match(text[:DATA_URL_HEAD])
-        if header is None:
+        head = DATA_URL.match(text[:MAX_DATA_URL_HEAD])
+        if head is None:
             raise Malformed("The data URL is not of the form data:image/png;base64,…")
-        text = text[header.end() :]
+        text = text[head.end() :]
     try:
-        picture = base64_text.decoded_lines(text)
+        picture = json_text.decode_base64_lines(text)
     except ValueError as error:
         raise Malformed(f"The picture's text is not base64: {error}.") from None
     if not picture:
@@ -134,7 +124,7 @@ def _base64(text: str) -> bytes:
     return picture
 
 
-def _numbers(rows: list[object]) -> Numbers:
+def _parse_numbers(rows: list[object]) -> Numbers:
     flat = rows
     if len(rows) == 28:
         flat = [number for row in rows if isinstance(row, list) and len(row) == 28 for number in row]
@@ -143,10 +133,10 @@ def _numbers(rows: list[object]) -> Numbers:
     try:
         return Numbers(bytes(flat))  # type: ignore[arg-type]
     except (TypeError, ValueError):  # not whole, not numbers, or outside 0..255
-        return _rounded(flat)
+        return _round(flat)
 
 
-def _rounded(flat: list[object]) -> Numbers:
+def _round(flat: list[object]) -> Numbers:
     if not all(isinstance(number, int | float) for number in flat):
         raise Malformed("Expected 784 numbers; found another type among them.")
     values = np.array(flat, np.float64)

@@ -1,8 +1,9 @@
-"""Messages of an inference → a request, and probabilities → the message that answers.
+"""Requests and responses of the Open Inference Protocol, version 2, as messages of gRPC.
 
-In: the bytes of a `ModelInferRequest`. Out: who is asked, and an `openinference.Request`; then, with the probabilities,
-a `ModelInferResponse`. A message is put in the words of the protocol's JSON form, so that both are checked in one place
-and refused in the same sentences. A large one is read in a reader, and who is asked here.
+In: the bytes of a `ModelInferRequest`. Out: an `InferCall` with the model's name and version, and a `v2_json.Request`;
+then, with the probabilities, a `ModelInferResponse`. A message becomes a document of the protocol's JSON form, so that
+both are checked in one place and refused with the same sentences. Of a large message only the names are read here; a
+reader parses the rest.
 """
 
 from __future__ import annotations
@@ -15,54 +16,60 @@ from google.protobuf.message import DecodeError
 from ..errors import Malformed
 from ..quoting import quoted
 from ..system.spool import SMALL
-from . import grpc_compression, protobuf_wire, v2_json
 from . import inference_pb2 as pb
+from . import protobuf_wire, v2_json
+from .compression import decompress_head, decompress_message
+from .v2_tensors import PIXELS, RANK, SHAPE, describe_output, pack_elements
 
 if TYPE_CHECKING:
     from ..arrays import Probabilities
 
-MOST_PARAMETERS = 16  # of an output
-MODEL_NAME, MODEL_VERSION, IDENTITY, RAW_INPUT_CONTENTS = 1, 2, 3, 7  # numbers of fields, in inference.proto
+MAX_PARAMETERS = 16  # of an output
+MODEL_NAME, MODEL_VERSION, IDENTITY, RAW_INPUT_CONTENTS = 1, 2, 3, 7  # field numbers in inference.proto
 
 
 @dataclass
-class Asked:
-    """What an inference asks for, as far as it is known before its pictures are."""
+class InferCall:
+    """An inference, as far as it is known before its tensors are read."""
 
     model_name: str
     model_version: str
     id: str
-    data: bytes  # of the message; let go when a reader has it
+    data: bytes  # of the message; released when a reader has it
     message: pb.ModelInferRequest | None = None  # where it is small
 
     @property
     def names(self) -> dict[str, str | None]:
-        """What a reader is told."""
+        """What a reader is told of the call."""
         return {"model_name": self.model_name, "model_version": self.model_version, "id": self.id}
 
     @property
     def pictures(self) -> bool:
-        """Are there any to be decoded, as far as is known?"""
+        """Whether there may be pictures to decode."""
         message = self.message
         return message is None or (len(message.inputs) == 1 and message.inputs[0].datatype == "BYTES")
 
     def parse(self, max_images: int) -> v2_json.Request | None:
-        """The request; None where a reader is to read it. Raises `Malformed`."""
-        return None if self.message is None else parse(self.message, max_images=max_images)
+        """Parse the request; None where a reader has to. Raises `Malformed`."""
+        if self.message is None:
+            return None
+        return _read_message(self.message, list(self.message.raw_input_contents), max_images)
 
 
-def asked(data: bytes) -> Asked:
-    """What is asked in a message; raises `Malformed`. Of a large one no more is read here than what is told of it."""
-    plain, whole = grpc_compression.head(data, SMALL) if grpc_compression.is_packed(data) else (data, True)
-    if not whole or len(plain) > SMALL:
-        name, version, identity = protobuf_wire.texts(plain, MODEL_NAME, MODEL_VERSION, IDENTITY, cut=not whole)
-        return Asked(name, version, _short(identity), data)
-    message = unpacked(pb.ModelInferRequest, plain)
-    return Asked(message.model_name, message.model_version, _short(message.id), plain, message)
+def read_call(data: bytes) -> InferCall:
+    """Read the names in a message, and parse it if it is small; raises `Malformed`."""
+    plain, complete = decompress_head(data, SMALL)
+    if not complete or len(plain) > SMALL:
+        name, version, identity = protobuf_wire.read_texts(plain, MODEL_NAME, MODEL_VERSION, IDENTITY, cut=not complete)
+        v2_json.check_id(identity)
+        return InferCall(name, version, identity, data)
+    message = parse_message(pb.ModelInferRequest, plain)
+    v2_json.check_id(message.id)
+    return InferCall(message.model_name, message.model_version, message.id, plain, message)
 
 
-def unpacked(kind: Any, data: bytes) -> Any:
-    """The message of this type; raises `Malformed`."""
+def parse_message(kind: Any, data: bytes) -> Any:
+    """Parse a message of this type; raises `Malformed`."""
     try:
         return kind.FromString(data)
     except DecodeError:
@@ -70,25 +77,25 @@ def unpacked(kind: Any, data: bytes) -> Any:
 
 
 def parse_bytes(data: bytes, names: list[str], *, max_images: int, max_bytes: int) -> v2_json.Request:
-    """The request in the bytes of a `ModelInferRequest`, of any size and compressed or not, which has these names.
+    """Parse the bytes of a `ModelInferRequest` of any size, compressed or not, with these names.
 
-    Raises `Malformed`, also where the names are others: those of a compressed message were looked for in its beginning.
-    Raises `TooLarge` where it unpacks to more than `max_bytes`.
+    Raises `Malformed`, also where the names differ: those of a compressed message were read from its beginning. Raises
+    `TooLarge` where it decompresses to more than `max_bytes`.
     """
-    plain = grpc_compression.unpack(data, max_bytes)
+    plain = decompress_message(data, max_bytes)
     protobuf_wire.check_inference(plain, max_images)
-    if protobuf_wire.texts(plain, MODEL_NAME, MODEL_VERSION, IDENTITY) != names:
+    if protobuf_wire.read_texts(plain, MODEL_NAME, MODEL_VERSION, IDENTITY) != names:
         raise Malformed(f"the model's name, its version and the id must be in the first {SMALL:,} bytes of a message.")
-    message, raw = _apart(plain)
-    return _read(unpacked(pb.ModelInferRequest, message), raw, max_images)
+    message, raw = _split_raw(plain)
+    return _read_message(parse_message(pb.ModelInferRequest, message), raw, max_images)
 
 
-def _apart(data: bytes) -> tuple[bytes, list[bytes]]:
-    """A message without its raw tensors, and these: unpacking would copy them twice."""
+def _split_raw(data: bytes) -> tuple[bytes, list[bytes]]:
+    """Split a message into its raw tensors and the rest: parsing would copy the tensors twice."""
     rest, raw = [], []
     end = 0
-    for field in protobuf_wire.fields(data, 0, len(data)):
-        if field.number == RAW_INPUT_CONTENTS and field.kind == protobuf_wire.BYTES:
+    for field in protobuf_wire.iterate_fields(data, 0, len(data)):
+        if field.number == RAW_INPUT_CONTENTS and field.wire_type == protobuf_wire.BYTES:
             raw.append(data[field.start : field.end])
         else:
             rest.append(data[end : field.end])
@@ -96,19 +103,14 @@ def _apart(data: bytes) -> tuple[bytes, list[bytes]]:
     return b"".join(rest), raw
 
 
-def parse(message: pb.ModelInferRequest, *, max_images: int) -> v2_json.Request:
-    """The request in a message; raises `Malformed`, which names what was found."""
-    return _read(message, list(message.raw_input_contents), max_images)
-
-
-def _read(message: pb.ModelInferRequest, raw: list[bytes], max_images: int) -> v2_json.Request:
+def _read_message(message: pb.ModelInferRequest, raw: list[bytes], max_images: int) -> v2_json.Request:
     if raw and len(raw) != len(message.inputs):
         raise Malformed(f"raw_input_contents holds {len(raw)} tensors, and there are {len(message.inputs)} inputs.")
     _check_counts(message, max_images)
     contents: list[bytes | None] = [*raw] or [None]
     document = {
         "id": message.id or None,
-        "inputs": [_input(*pair) for pair in zip(message.inputs, contents, strict=True)],
+        "inputs": [_describe_input(*pair) for pair in zip(message.inputs, contents, strict=True)],
         "outputs": [
             {"name": output.name, "parameters": {name: _value(found) for name, found in output.parameters.items()}}
             for output in message.outputs
@@ -118,32 +120,25 @@ def _read(message: pb.ModelInferRequest, raw: list[bytes], max_images: int) -> v
 
 
 def _check_counts(message: pb.ModelInferRequest, max_images: int) -> None:
-    """Raises `Malformed` where there is more to look at than a good request has."""
+    """Raise `Malformed` for more parts than `max_images` pictures need."""
     if len(message.inputs) != 1:
         raise Malformed(f"inputs must be a list of the one input 'images'; found {len(message.inputs)}.")
     if len(message.outputs) > 1:
         raise Malformed("outputs must be a list of the one output 'probabilities', or be left out.")
-    if any(len(output.parameters) > MOST_PARAMETERS for output in message.outputs):
-        raise Malformed(f"an output has more than {MOST_PARAMETERS} parameters.", limit=MOST_PARAMETERS)
+    if any(len(output.parameters) > MAX_PARAMETERS for output in message.outputs):
+        raise Malformed(f"an output has more than {MAX_PARAMETERS} parameters.", limit=MAX_PARAMETERS)
     (tensor,) = message.inputs
-    if len(tensor.shape) > len(v2_json.SHAPE.split(",")):
-        raise Malformed(f"shape has {len(tensor.shape):,} sides; expected {v2_json.SHAPE}, or [N] for BYTES.")
+    if len(tensor.shape) > RANK:
+        raise Malformed(f"shape has {len(tensor.shape):,} sides; expected {SHAPE}, or [N] for BYTES.")
     if len(tensor.contents.bytes_contents) > max_images:
         found = len(tensor.contents.bytes_contents)
         raise Malformed(f"{found:,} pictures were sent; the limit is {max_images} in one request.", limit=max_images)
-    if len(tensor.contents.uint_contents) > max_images * v2_json.PIXELS:
+    if len(tensor.contents.uint_contents) > max_images * PIXELS:
         found = len(tensor.contents.uint_contents)
         raise Malformed(f"input 'images' holds {found:,} numbers; the limit is {max_images} pictures.")
 
 
-def _short(identity: str) -> str:
-    if len(identity.encode()) > v2_json.LONGEST_ID:
-        limit = v2_json.LONGEST_ID
-        raise Malformed(f"id has more than {limit:,} bytes, which is the limit.", limit=limit)
-    return identity
-
-
-def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> dict[str, Any]:
+def _describe_input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> dict[str, Any]:
     described = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
     if raw is None:
         typed = tensor.contents.bytes_contents if tensor.datatype == "BYTES" else tensor.contents.uint_contents
@@ -159,12 +154,12 @@ def _value(parameter: pb.InferParameter) -> object:
 
 
 def encode(model: dict[str, str], request: v2_json.Request, probabilities: Probabilities) -> pb.ModelInferResponse:
-    """The message that answers: the output's elements are raw bytes, whether the client sent such or not."""
-    output, elements = v2_json.described(request.wanted, probabilities)
+    """Encode a response; the output's elements are raw bytes, even where the client sent typed contents."""
+    output, elements = describe_output(probabilities, request.wanted.classes)
     return pb.ModelInferResponse(
         model_name=model["name"],
         model_version=model["version"],
         id=request.identity,
         outputs=[output],
-        raw_output_contents=[v2_json.packed(elements)],
+        raw_output_contents=[pack_elements(elements)],
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import termios
 from typing import TYPE_CHECKING, Any
 
-from .guard import Guarded, holds
+from .guard import Guarded
+from .holding import holds
 
 if TYPE_CHECKING:
     from asyncio import Transport

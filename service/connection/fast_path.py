@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from ..errors import DeadlineExceeded, ServiceError
 from . import problems, writing
 from .draining import Draining
-from .guard import holds
+from .holding import holds
 from .limits import CLIENT_CLOSED, MAX_KNOWN_HEAD, UNCOUNTED_BYTES
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class FastPath(Draining):
             reply = self._routes[request.path].answer(request, finish, wanted)
         except Exception as error:  # noqa: BLE001 - whatever it is, this request gets an answer
             # Later, as all answers: so that requests behind it on the connection are known when it is written.
-            self.loop.call_soon(self._refuse_late, request, error)
+            self.loop.call_soon(self._refuse_late, request, _without_frames(error))
             return
         if reply is not None:
             task = self.loop.create_task(self._wait_for(request, reply))
@@ -226,7 +226,7 @@ class FastPath(Draining):
         try:
             found = await reply
         except Exception as error:  # noqa: BLE001 - whatever it is, this request gets an answer
-            found = error
+            found = _without_frames(error)
         self._finish(request, found)()
 
     def _wanted(self, request: SmallRequest) -> bool:
@@ -276,3 +276,8 @@ class FastPath(Draining):
         template, seconds = self._routes[request.path].template, time.perf_counter() - request.started
         end = self._observer.end
         end(template, "POST", status, seconds, request_id=request_id, peer=client, headers=headers)
+
+
+def _without_frames(error: Exception) -> Exception:
+    """Let go of where a refusal was raised: frames that hold it are a cycle, which waits for the garbage collector."""
+    return error.with_traceback(None) if isinstance(error, ServiceError) else error

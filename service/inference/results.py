@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..model.uncertainty import doubts
+from ..model.uncertainty import warnings_for
 
 if TYPE_CHECKING:
     from ..arrays import Probabilities
@@ -36,7 +36,7 @@ class Run:
     @cached_property
     def warnings(self) -> list[tuple[str, ...]]:
         """The warnings that each picture's probabilities deserve."""
-        return doubts(self.probabilities)
+        return warnings_for(self.probabilities)
 
 
 class Results(NamedTuple):

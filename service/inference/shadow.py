@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..model.uncertainty import doubts
+from ..model.uncertainty import warnings_for
 from ..versions.canary import DIFFERENT, DOUBTED, FAILED, SAME, Comparison
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _agreements(answers: Probabilities, canary_answers: Probabilities) -> list[s
     same = answers.argmax(1) == canary_answers.argmax(1)
     return [
         DOUBTED if doubted else SAME if agrees else DIFFERENT
-        for doubted, agrees in zip(doubts(answers), same, strict=True)
+        for doubted, agrees in zip(warnings_for(answers), same, strict=True)
     ]
 
 

@@ -1,7 +1,7 @@
-"""Doubt in an answer, read off its ten probabilities.
+"""Warnings from the uncertainty in a prediction's ten probabilities.
 
-In: probabilities, float32[n,10], of a network that was trained to spread them evenly over what is no digit. Out: names
-of warnings. It knows nothing of pictures.
+In: probabilities, float32[n, 10], of a network that was trained to spread them evenly over images that are not digits.
+Out: names of warnings. It does not know pictures.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 if TYPE_CHECKING:
     from ..arrays import Probabilities
 
-# What is no digit gets even probabilities (Hendrycks et al. 2019, arXiv 1812.04606), and what is halfway gets a share
-# of them: ten times the least probability is the share of "none" in the answer. A clear digit's is below a millionth.
-UNLIKE = 0.004
-# Below this, the answer is more likely wrong than right.
+# An image that is not a digit gets even probabilities (Hendrycks et al. 2019, arXiv 1812.04606), and one between gets a
+# mixture: ten times the lowest probability is the share of "not a digit". A clear digit's is below a millionth.
+MAX_LOWEST = 0.004
+# Below this, the digit is more likely wrong than right.
 LOW_CONFIDENCE = 0.5
 
 
-def doubts(probabilities: Probabilities) -> list[tuple[str, ...]]:
-    """The warnings that each answer deserves, of "unlike_a_digit" and "low_confidence"."""
-    least, most = np.minimum.reduce(probabilities, 1).tolist(), np.maximum.reduce(probabilities, 1).tolist()
+def warnings_for(probabilities: Probabilities) -> list[tuple[str, ...]]:
+    """Return the warnings for each row, of "unlike_a_digit" and "low_confidence"."""
+    lowest, highest = np.minimum.reduce(probabilities, 1).tolist(), np.maximum.reduce(probabilities, 1).tolist()
     return [
-        ("unlike_a_digit",) * (low > UNLIKE) + ("low_confidence",) * (high < LOW_CONFIDENCE)
-        for low, high in zip(least, most, strict=True)
+        ("unlike_a_digit",) * (low > MAX_LOWEST) + ("low_confidence",) * (high < LOW_CONFIDENCE)
+        for low, high in zip(lowest, highest, strict=True)
     ]

@@ -1,5 +1,5 @@
 // @ts-check
-// In: an answer of the service. Out: what people see and hear of it. Knows the document's places, nothing of HTTP or pens.
+// Shows a prediction on the page, and says it to screen readers. Knows the elements of the page, not HTTP or the drawing pad.
 
 import { blank, brush } from "./canvas.js";
 
@@ -40,7 +40,7 @@ export function show({ prediction, ms, blob }) {
   at("sure").textContent = blank ? "no ink" : `${percent(confidence)} % sure`;
   rows.forEach((item, i) => fill(item, probabilities[i], i === digit && !blank));
   list(warnings.map((name) => worded(name, prediction)));
-  at("took").textContent = `${ms.toFixed(ms < 10 ? 1 : 0)} ms there and back`;
+  at("took").textContent = `${ms.toFixed(ms < 10 ? 1 : 0)} ms round trip`;
   at("sent").textContent = [size(blob), explain?.polarity.replaceAll("_", " ")].filter(Boolean).join(", ");
   if (explain) picture(explain.image, explain.heatmap);
 }
@@ -55,7 +55,7 @@ export function forget(why) {
   for (const id of ["saw", "heat"]) clean(at(id));
 }
 
-/** For ears: only answers that stand, or a growing line would never stop talking. @param {Prediction} prediction */
+/** Tell screen readers; only when the pen is up, or they would talk all the time while a line grows. @param {Prediction} prediction */
 export function say(prediction) {
   const answer = prediction.warnings.includes("no_ink") ? "" : `${prediction.digit}, ${percent(prediction.confidence)} % sure. `;
   at("spoken").textContent = answer + prediction.warnings.map((name) => worded(name, prediction)).join(" ");
@@ -90,7 +90,7 @@ function runnerUp({ probabilities, digit }) {
   return others.indexOf(Math.max(...others));
 }
 
-/** Per cent, never 100: a network is not certain. @param {number} part */
+/** Per cent, at most 99.9: a network is never certain. @param {number} part */
 const percent = (part) => Math.min(99.9, part * 100).toFixed(1);
 
 /** @param {Blob} blob */
@@ -131,7 +131,7 @@ function paint(canvas, colour) {
   brush(canvas).putImageData(pixels, 0, 0);
 }
 
-/** Black, violet, red, amber, near white as the heat grows (the ramp "inferno"), over a shadow of the ink.
+/** Black, violet, red, amber, near white with growing heat (the colour map "inferno"), over a faint copy of the ink.
  *  @param {number} heat @param {number} ink */
 function warm(heat, ink) {
   const at = (heat / 255) * 4;

@@ -1,28 +1,28 @@
 // @ts-check
-// In: bytes of a picture. Out: the service's answer, or a Trouble in words. Knows HTTP and patience, nothing of the page.
+// Sends a picture to the service, and returns its prediction, or a Trouble with a sentence. Knows HTTP and retries, not the page.
 
 /** @typedef {{image: string, heatmap: string, polarity: string, box: number[] | null}} Explain */
 /** @typedef {{digit: number, confidence: number, probabilities: number[], warnings: string[], explain?: Explain}} Prediction */
 /** @typedef {{model: {name: string, version: string}, prediction: Prediction, ms: number, blob: Blob}} Answer */
 /** @typedef {() => Promise<Blob>} Source */
 
-const GAP_MS = 50; // between two questions while a line grows
+const GAP_MS = 50; // between two requests while a line grows
 const PATIENCE_MS = 10_000;
 
-/** Why there is no answer, in words, and the HTTP status where there was one. */
+/** Why there is no prediction: a sentence, and the HTTP status if there is one. */
 export class Trouble extends Error {
-  /** @param {string} words @param {number} [status] @param {number} [seconds] when the service wants to be asked again */
+  /** @param {string} words @param {number} [status] @param {number} [seconds] until the service accepts another request */
   constructor(words, status = 0, seconds = 0) {
     super(words);
     this.status = status;
     this.seconds = seconds;
   }
 
-  /** Whether the same question may be answered later. */
+  /** Whether the same request may succeed later. */
   get passing() { return [0, 408, 429, 502, 503, 504].includes(this.status); }
 }
 
-/** One question at a time, about the newest picture only. */
+/** Sends one request at a time, with the newest picture only. */
 export class Asker {
   /** @type {Source | null} */
   #wanted = null;
@@ -38,14 +38,14 @@ export class Asker {
     this.onTrouble = onTrouble;
   }
 
-  /** The picture grows. The question under way is let finish: on a slow line there would never be an answer otherwise.
+  /** The picture grows. The request in flight may finish: otherwise a slow network would never show a prediction.
    *  @param {Source} source */
   soon(source) {
     this.#wanted = source;
     if (!this.#underway && !this.#failures) this.#schedule(this.#asked + GAP_MS - performance.now());
   }
 
-  /** The picture is another one: what was asked before is outdated. @param {Source} source */
+  /** The picture is a new one: the request in flight is cancelled. @param {Source} source */
   now(source) {
     this.stop();
     this.#wanted = source;
@@ -87,7 +87,7 @@ export class Asker {
 
   /** @param {Source} source @param {Error} error */
   #fail(source, error) {
-    const trouble = error instanceof Trouble ? error : new Trouble(`The page could not ask: ${error.message}`, 400);
+    const trouble = error instanceof Trouble ? error : new Trouble(`The page could not send the picture: ${error.message}`, 400);
     this.onTrouble(trouble);
     if (trouble.passing) {
       this.#wanted ??= source;
@@ -109,10 +109,10 @@ async function send(source, signal) {
   return { model: body.model, prediction: body.predictions[0], ms: performance.now() - start, blob };
 }
 
-/** The card of the version that answers: its name, version and accuracy. @returns {Promise<any>} */
+/** The card of the model version that serves: its name, version and accuracy. @returns {Promise<any>} */
 export const card = () => talk("/model", { signal: AbortSignal.timeout(PATIENCE_MS) });
 
-/** JSON from the service. @param {string} path @param {RequestInit} options @returns {Promise<any>} */
+/** Fetch JSON from the service. @param {string} path @param {RequestInit} options @returns {Promise<any>} */
 async function talk(path, options) {
   try {
     const reply = await fetch(path, options);
@@ -125,7 +125,7 @@ async function talk(path, options) {
   }
 }
 
-/** The service's details are parts of a sentence. @param {string} words */
+/** Begin with a capital and end with a full stop, which some details lack. @param {string} words */
 const sentence = (words) => words[0].toUpperCase() + words.slice(1).replace(/[^.!?]$/, "$&.");
 
 /** @param {any} error */

@@ -1,5 +1,5 @@
 // @ts-check
-// In: sizes and canvases. Out: contexts and files. What every part that touches pixels needs.
+// Helpers for canvases.
 
 /** @param {number} width @param {number} height @returns {CanvasRenderingContext2D} */
 export const blank = (width, height) => brush(Object.assign(document.createElement("canvas"), { width, height }));

@@ -1,4 +1,4 @@
-// Swagger UI over the service's own description; without its validator, which would send the address elsewhere.
+// Swagger UI for the service's own OpenAPI document; without its validator, which would send the address to another host.
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",

@@ -1,6 +1,6 @@
 // @ts-check
-// In: a pen (mouse, touch, stylus or arrow keys) or a picture. Out: what stands on the sheet, as a PNG or the picture's own
-// bytes, and the two events "grow" (a line gets longer) and "change" (the sheet is another one). Knows no network.
+// The drawing pad: takes strokes (mouse, touch, stylus or arrow keys) or a picture, and returns a PNG or the picture's own
+// bytes. Its events are "grow" (a line gets longer) and "change" (the drawing is complete, or a new one). Knows no network.
 
 import { blank, brush, encode } from "./canvas.js";
 
@@ -8,7 +8,7 @@ import { blank, brush, encode } from "./canvas.js";
 /** @typedef {{blob: Blob, bitmap: ImageBitmap | null}} Picture */
 /** @typedef {{strokes: Stroke[], picture: Picture | null}} Sheet */
 
-const SIDE = 280; // the sheet's own units, and the side of the PNG that is sent
+const SIDE = 280; // units of the pad's coordinates, and pixels of the PNG that is sent
 const PEN = 20; // MNIST's strokes are about a tenth of a digit wide
 const STEP = 7; // one press of an arrow key
 
@@ -16,10 +16,10 @@ const STEP = 7; // one press of an arrow key
 const BLANK = { strokes: [], picture: null };
 
 export class Pad extends EventTarget {
-  /** @type {Sheet[]} every sheet before this one, so that a clear can be undone too */
+  /** @type {Sheet[]} all sheets before this one, so that clearing can be undone, too */
   #past = [];
   #sheet = BLANK;
-  /** @type {number | null} the pointer that draws; a resting palm is another one */
+  /** @type {number | null} the pointer that draws; a palm on the screen is another one */
   #pointer = null;
   #frame = 0;
   #cursor = { x: SIDE / 2, y: SIDE / 2, down: false };
@@ -28,7 +28,7 @@ export class Pad extends EventTarget {
   constructor(canvas) {
     super();
     this.canvas = canvas;
-    canvas.addEventListener("mousedown", (event) => event.preventDefault()); // focus is the keyboard's: it shows its pen
+    canvas.addEventListener("mousedown", (event) => event.preventDefault()); // only the keyboard focuses the pad, which then shows its pen
     canvas.addEventListener("pointerdown", (event) => this.#press(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (event) => this.#lift(event));
@@ -52,7 +52,7 @@ export class Pad extends EventTarget {
   /** @param {Picture} picture */
   show(picture) { this.#next({ strokes: [], picture }); }
 
-  /** The bytes to ask about: a picture as it came, a drawing as black ink on white, whatever the theme. */
+  /** The bytes to send: a picture as it is, a drawing as black ink on white in any theme. */
   bytes() {
     const { picture, strokes } = this.#sheet;
     if (picture) return Promise.resolve(picture.blob);
@@ -168,7 +168,7 @@ export class Pad extends EventTarget {
     if (canvas.matches(":focus-visible")) this.#aim(context);
   }
 
-  /** The pen of the keyboard: a ring, filled while it is down. @param {CanvasRenderingContext2D} context */
+  /** Draw the keyboard's pen: a ring, thicker while it is down. @param {CanvasRenderingContext2D} context */
   #aim(context) {
     context.beginPath();
     context.arc(this.#cursor.x, this.#cursor.y, PEN / 2 + 3, 0, 7);
@@ -178,7 +178,7 @@ export class Pad extends EventTarget {
   }
 }
 
-/** Lines through the midpoints of what the pen reported, so that they bend instead of breaking.
+/** Draw curves through the midpoints between the reported points, so that lines have no corners.
  *  @param {CanvasRenderingContext2D} context @param {Stroke[]} strokes @param {string} colour */
 function ink(context, strokes, colour) {
   Object.assign(context, { strokeStyle: colour, lineWidth: PEN, lineCap: "round", lineJoin: "round" });
@@ -191,12 +191,12 @@ function ink(context, strokes, colour) {
       context.quadraticCurveTo(px, py, (px + qx) / 2, (py + qy) / 2);
     }
     const [ex, ey] = stroke[stroke.length - 1];
-    context.lineTo(ex, ey + 0.01); // a line of no length would leave no dot
+    context.lineTo(ex, ey + 0.01); // a line without length would leave no dot
     context.stroke();
   }
 }
 
-/** The whole picture, as large as the sheet lets it be. @param {CanvasRenderingContext2D} context @param {ImageBitmap} bitmap */
+/** Draw the whole picture, as large as fits. @param {CanvasRenderingContext2D} context @param {ImageBitmap} bitmap */
 function fit(context, bitmap) {
   const scale = Math.min(SIDE / bitmap.width, SIDE / bitmap.height);
   const [width, height] = [bitmap.width * scale, bitmap.height * scale];

@@ -1,5 +1,5 @@
 // @ts-check
-// In: the document. Out: a page that works: pens and pictures → the pad → questions → answers. Knows every part, does no part's work.
+// Connects the parts of the page: pen and pictures → drawing pad → requests → predictions.
 
 import { at, forget, introduce, say, show } from "./answer.js";
 import { Asker, card } from "./ask.js";
@@ -18,7 +18,7 @@ let version = "";
 pad.addEventListener("grow", () => { refresh(); asker.soon(source); });
 pad.addEventListener("change", () => { refresh(); ask(); });
 
-/** What the buttons can do now, and whether there is anything to answer. */
+/** Enable the buttons that can do something now, and show whether there is a picture. */
 function refresh() {
   at("undo").toggleAttribute("disabled", !pad.undoable);
   at("clear").toggleAttribute("disabled", pad.empty);
@@ -54,7 +54,7 @@ function quieten() {
   at("again").hidden = true;
 }
 
-/** Which model answers; it may change while the page is open. */
+/** Show which model serves; it may change while the page is open. */
 async function meet() {
   const model = await card().catch(() => null);
   if (!model) return;

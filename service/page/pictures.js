@@ -1,6 +1,6 @@
 // @ts-check
-// In: what people choose, drop, paste or photograph. Out: a picture's bytes, with what the screen needs to show it.
-// Knows no pad and no service.
+// Reads a picture that is chosen, dropped, pasted or photographed: its bytes, and a bitmap to show. Knows neither the drawing pad
+// nor the service.
 
 import { blank, encode } from "./canvas.js";
 
@@ -8,7 +8,7 @@ import { blank, encode } from "./canvas.js";
 
 const LONGEST = 2048; // pixels of a picture that has to be encoded again
 
-/** PNG and JPEG go as they are, whatever their name says; what else the browser reads becomes a PNG.
+/** PNG and JPEG are sent as they are, whatever their name is; other formats that the browser reads become PNG.
  *  @param {Blob} file @returns {Promise<Picture>} */
 export async function read(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
@@ -18,7 +18,7 @@ export async function read(file) {
   return { blob: await encode(cut(bitmap, 0, 0, bitmap.width, bitmap.height), "image/png"), bitmap };
 }
 
-/** What the first bytes say. @param {Blob} file */
+/** The type by the first bytes. @param {Blob} file */
 async function kind(file) {
   const [a, b, c] = new Uint8Array(await file.slice(0, 3).arrayBuffer());
   if (a === 0x89 && b === 0x50) return "image/png";
@@ -33,7 +33,7 @@ function cut(source, x, y, width, height) {
   return context.canvas;
 }
 
-/** Files that are dropped anywhere on the page or pasted into it. @param {(file: Blob | undefined) => void} take */
+/** Take files that are dropped anywhere on the page or pasted into it. @param {(file: Blob | undefined) => void} take */
 export function welcome(take) {
   const root = document.documentElement;
   const hover = (/** @type {boolean} */ over) => root.classList.toggle("dropping", over);
@@ -50,7 +50,7 @@ export function welcome(take) {
   });
 }
 
-/** A button that opens an input for files. @param {HTMLElement} button @param {HTMLInputElement} input @param {(file: Blob) => void} take */
+/** Make a button open an input for files. @param {HTMLElement} button @param {HTMLInputElement} input @param {(file: Blob) => void} take */
 export function chooser(button, input, take) {
   button.addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
@@ -59,7 +59,7 @@ export function chooser(button, input, take) {
   });
 }
 
-/** Whether there is a camera, and how to reach it: a phone has a better app for it than this page; a desktop has none.
+/** Whether there is a camera, and what uses it: a phone's own app is better than this page; a desktop has no such app.
  *  @returns {Promise<"app" | "page" | "">} */
 export async function camera() {
   if (matchMedia("(pointer: coarse)").matches) return "app";
@@ -67,7 +67,7 @@ export async function camera() {
   return devices.some((device) => device.kind === "videoinput") ? "page" : "";
 }
 
-/** The middle square of the camera's picture, or null when people change their mind.
+/** Take a photograph: the middle square of the camera's picture, or null if it is cancelled.
  *  @param {HTMLDialogElement} booth @returns {Promise<Blob | null>} */
 export async function photograph(booth) {
   const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 SIDE = 28  # pixels of the network's input
 DIGIT_SIDE = 20  # pixels of the digit's longer side in it
 THINNEST, THICKEST = 2.5, 3.6  # pixels of a stroke; half of MNIST's are within
-_ROW = 2 ** (8 * SIDE) - 1  # all bits of the last row
+_ROW_BITS = 8 * SIDE
+_ROW = 2**_ROW_BITS - 1  # all bits of the last row
+_FOLDS = tuple(_ROW_BITS * count for count in (14, 7, 4, 2, 1))  # bits; together they reach over 28 rows
 _Y, _X = np.divmod(np.arange(SIDE * SIDE), SIDE)
-# float32[784, 3]: maps pixels to their sum, and to their moments down and across.
-_MOMENTS = np.stack([np.ones(SIDE * SIDE), _Y, _X], 1).astype(np.float32)
+# float32[3, 784]: maps pixels to their sum, and to their moments down and across.
+_MOMENTS = np.stack([np.ones(SIDE * SIDE), _Y, _X]).astype(np.float32)
 
 
 def is_mnist_format(rows: bytes) -> bool:
@@ -38,7 +40,7 @@ def is_mnist_format(rows: bytes) -> bool:
         return False
     if not DIGIT_SIDE - 1 <= max(_height(rows), _width(rows)) <= DIGIT_SIDE:
         return False
-    mass, down, across = (np.frombuffer(rows, np.uint8).astype(np.float32) @ _MOMENTS).tolist()  # exact
+    mass, down, across = _MOMENTS.dot(np.frombuffer(rows, np.uint8).astype(np.float32)).tolist()  # exact
     return bool(abs(down - 13.99 * mass) < 0.511 * mass and abs(across - 13.99 * mass) < 0.511 * mass)
 
 
@@ -51,8 +53,8 @@ def _height(rows: bytes) -> int:
 def _width(rows: bytes) -> int:
     """The number of columns from the first to the last with a pixel that is not 0: all rows are folded into one."""
     folded = int.from_bytes(rows)
-    for count in (14, 7, 4, 2, 1):
-        folded |= folded >> 8 * SIDE * count
+    for bits in _FOLDS:
+        folded |= folded >> bits
     return len((folded & _ROW).to_bytes(SIDE).strip(b"\0"))
 
 

@@ -63,7 +63,7 @@ class Inference(Generic[T]):
         """Have a reader read the tensor, and prepare its pictures."""
         classifier = self._classifier()
         reading = await self._engine.readers.read(body, self._form.job, **self._form.about(headers))
-        request = v2_json.Request(reading.end["identity"], None, [], v2_json.Wanted(**reading.end["wanted"]))
+        request = v2_json.Request(reading.end["identity"], None, [], v2_json.OutputFormat(**reading.end["wanted"]))
         pixels = reading.pixels
         if not pixels:
             images = _images(reading.items)

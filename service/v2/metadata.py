@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..codec.v2_json import CLASSES, INPUT, OUTPUT
+from ..codec.v2_tensors import CLASSES, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from ..model.classifier import Classifier

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..codec.v2_json import CLASSES, HEADER_LENGTH, INPUT, OUTPUT
+from ..codec.v2_json import HEADER_LENGTH
+from ..codec.v2_tensors import CLASSES, INPUT, OUTPUT
 from ..openapi import (
     ANYTHING,
     BINARY,

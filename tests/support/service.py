@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 import contextlib
-import io
+import functools
+import inspect
 import os
 import re
 import shutil
 import signal
-import subprocess
+import ssl
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from service.arrays import Pixels
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models" / "mnist-mlp"
 VERSION = "2"  # the newest that is committed
+PATIENCE = 60  # seconds for what takes none on a machine that has time
+
+# httpx makes a context for each call, and reads the machine's certificates: 30 ms, thousands of times.
+ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
+# A busy machine takes longer than the 5 s of httpx: this object is the default of all its functions and clients.
+_timeout = inspect.signature(httpx.get).parameters["timeout"].default
+_timeout.connect = _timeout.read = _timeout.write = _timeout.pool = PATIENCE
 
 
 @dataclass
@@ -45,7 +54,7 @@ class Service:
         """Ends it as an operator would; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE)
 
 
 @contextlib.contextmanager
@@ -85,27 +94,21 @@ def running_service(*, under: Sequence[str] = (), **settings: Any) -> Iterator[S
 
 def until(true: Callable[[], object], what: str) -> None:
     """Wait for something that comes by itself."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
-
-
-class Digits(NamedTuple):
-    """MNIST's test digits."""
-
-    images: Pixels  # uint8[N,28,28]
-    labels: NDArray[np.int64]  # int64[N]
-
-
-def png(pixels: Pixels, **options: object) -> bytes:
-    """A picture as PNG bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", **options)
-    return buffer.getvalue()
 
 
 def publish(models: Path, version: int) -> None:
     """A committed version, whole at once, as export publishes."""
     shutil.copytree(MODELS / str(version), models / ".unfinished")
     (models / ".unfinished").rename(models / str(version))
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(["openssl", *words.split(), "-out", chain, "-keyout", key], capture_output=True, check=True)
+    return chain, key

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from qa.hostile import NO_TARGETS, SMUGGLED, garbled, wrong_framing
-from tests.support.service import ROOT, running_service
-from tests.unit.connection.test_fast_path import OCTETS, post
+from tests.support.hostile_bodies import NO_TARGETS, SMUGGLED, garbled, wrong_framing
+from tests.support.http import OCTETS, post, responses
+from tests.support.pictures import SEVEN
+from tests.support.service import running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from tests.support.service import Service
 
-MADE = re.compile(rb"[0-9a-f]{12}-[0-9a-f]+")  # an id
-SEVEN = (ROOT / "service" / "page" / "seven.png").read_bytes()
 PREDICT, INFER = b"POST /predict HTTP/1.1", b"POST /v2/models/mnist-mlp/infer HTTP/1.1"
 GOOD = {
     "a picture": post(SEVEN),
@@ -63,42 +61,10 @@ class Pair(NamedTuple):
     normal: Service
 
 
-class Told(NamedTuple):
-    """An answer."""
-
-    status: int
-    headers: list[bytes]
-    body: bytes
-
-
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     with running_service() as fast, running_service(fast_path=False) as normal:
         yield Pair(fast, normal)
-
-
-def told(service: Service, sent: bytes) -> list[Told]:
-    """The answers to a client who sends this and no more."""
-    host, port = service.url.removeprefix("http://").split(":")
-    received = b""
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        try:
-            connection.sendall(sent)
-            connection.shutdown(socket.SHUT_WR)
-            while piece := connection.recv(65536):
-                received += piece
-        except ConnectionError:  # closed while more was there
-            pass
-    return list(answers(received))
-
-
-def answers(received: bytes) -> Iterator[Told]:
-    """Each answer, without its date and the id that was made for it."""
-    for one in re.split(rb"(?=HTTP/1\.1 \d{3} [A-Z])", received)[1:]:
-        head, _, body = MADE.sub(b"", one).partition(b"\r\n\r\n")
-        status, *headers = head.split(b"\r\n")
-        kept = [line for line in headers if not line.startswith((b"date", b"content-length"))]
-        yield Told(int(status.split()[1]), sorted(kept), body)
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -106,7 +72,7 @@ def test_good_requests_of_half_closed_clients_are_answered_alike(pair: Pair, nam
     """A client may close its side behind its requests: it gets the answers to all of them, on both ways."""
     closes = re.search(rb"HTTP/1.0|: close", GOOD[name])
     for sent, count in ((GOOD[name], 1), (GOOD[name] * 2, 1 if closes else 2)):
-        fast, normal = (told(service, sent) for service in pair)
+        fast, normal = (responses(service, sent) for service in pair)
         assert fast == normal
         assert [answer.status for answer in fast] == [200] * count
 
@@ -118,7 +84,7 @@ WRONG = wrong_framing()
 def test_odd_requests_are_answered_alike(pair: Pair, name: str) -> None:
     """The same status, headers and body."""
     sent = ODD.get(name) or WRONG[name] + SMUGGLED
-    fast, normal = (told(service, sent) for service in pair)
+    fast, normal = (responses(service, sent) for service in pair)
     assert fast == normal
     assert fast
 
@@ -126,7 +92,7 @@ def test_odd_requests_are_answered_alike(pair: Pair, name: str) -> None:
 def test_garbled_requests_are_answered_alike(pair: Pair) -> None:
     """A thousand of them; one that breaks off may have been answered before that was seen."""
     for sent in garbled(1000, seed=2):
-        fast, normal = (told(service, sent) for service in pair)
+        fast, normal = (responses(service, sent) for service in pair)
         assert fast == normal or any(b"breaks off" in answer.body for answer in fast + normal), sent
 
 
@@ -136,10 +102,10 @@ def test_no_head_leaves_a_stack_in_the_log(tmp_path: Path) -> None:
     with running_service(under=["sh", "-c", f'exec 2>{log}; exec "$@"', "sh"]) as service:
         for url in NO_TARGETS:
             for method in (b"GET", b"POST", b"HEAD", b"OPTIONS"):
-                (answer,) = told(service, b"%b %b HTTP/1.1\r\nHost: x\r\n\r\n" % (method, url))
+                (answer,) = responses(service, b"%b %b HTTP/1.1\r\nHost: x\r\n\r\n" % (method, url))
                 assert answer.status == (404 if (method, url) == (b"OPTIONS", b"*") else 400)
         for sent in garbled(1000, seed=3):
-            assert told(service, sent), sent
+            assert responses(service, sent), sent
     text = log.read_text()
     assert not re.search("(?i)traceback|exception|failed", text), text
 
@@ -148,8 +114,8 @@ def test_no_head_leaves_a_stack_in_the_log(tmp_path: Path) -> None:
 def test_who_closes_before_the_end_is_not_waited_for(fast_path: bool) -> None:
     """Half a request, then the client's end: what was whole is answered, the half refused, and no time passes."""
     with running_service(fast_path=fast_path, timeout_seconds=600, keep_alive_seconds=600) as service:
-        assert told(service, b"") == []
+        assert responses(service, b"") == []
         for half in (b"GET", post(SEVEN)[:60], post(SEVEN)[:-1]):
             for count in (0, 3):
-                statuses = [answer.status for answer in told(service, post(SEVEN) * count + half)]
+                statuses = [answer.status for answer in responses(service, post(SEVEN) * count + half)]
                 assert statuses == [200] * count + [400]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from qa.hostile import MEBIBYTE, bombs, costs
+from tests.support.hostile_bodies import MEBIBYTE, bombs, costs
 from tests.support.service import Service, running_service
 
 if TYPE_CHECKING:

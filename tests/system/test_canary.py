@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -12,21 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
-from onnx import helper
 
 from service.commands.cli import run_alone
-from service.model.uncertainty import doubts
+from service.model.uncertainty import warnings_for
 from service.observability.labels import AGREEMENTS
 from service.settings import load
 from service.versions import choice
 from service.versions.canary import WINDOW, CanaryTrial
-from tests.support.service import MODELS, ROOT, Digits, Service, png, publish, running_service, until
+from tests.support.graphs import Graph, next_digit, not_finite, publish_edited, raises, slow
+from tests.support.metrics import Samples, failed_loads, samples, value
+from tests.support.pictures import Digits, png
+from tests.support.service import MODELS, ROOT, Service, publish, running_service, until
 from tests.support.traffic import Traffic
-from tests.system.test_lifecycle import failures, serve
-from tests.system.test_metrics import Samples, samples, value
+from tests.support.versions import wait_for_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,66 +35,6 @@ if TYPE_CHECKING:
 
 INFER = "/v2/models/mnist-mlp/infer"
 FRESH = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=60)  # a connection for each request
-Graph = Any  # onnx.GraphProto
-
-
-def publish_edited(models: Path, version: int, edit: Callable[[Graph], None]) -> None:
-    """A version made of version 2: its probabilities are `edit`ed, and its golden digits are what it says itself."""
-    folder = shutil.copytree(MODELS / "2", models / ".unfinished")
-    model = onnx.load(folder / "model.onnx")
-    for node in model.graph.node:
-        node.output[:] = ["before" if name == "probabilities" else name for name in node.output]
-    edit(model.graph)
-    content = model.SerializeToString()
-    (folder / "model.onnx").write_bytes(content)
-    with np.load(folder / "golden.npz") as golden:
-        arrays = dict(golden)
-    (arrays["probabilities"],) = onnxruntime.InferenceSession(content).run(None, {"images": arrays["images"]})
-    np.savez(folder / "golden.npz", **arrays)
-    card = json.loads((folder / "model.json").read_text())
-    card |= {"version": version, "sha256": hashlib.sha256(content).hexdigest()}
-    card["golden_sha256"] = hashlib.sha256((folder / "golden.npz").read_bytes()).hexdigest()
-    (folder / "model.json").write_text(json.dumps(card))
-    folder.rename(models / str(version))
-
-
-def constant(graph: Graph, name: str, array: np.ndarray) -> None:
-    graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-
-
-def next_digit(graph: Graph) -> None:
-    """Every digit is taken for the next one."""
-    constant(graph, "parts", np.array([9, 1]))
-    graph.node.append(helper.make_node("Split", ["before", "parts"], ["first", "last"], axis=1))
-    graph.node.append(helper.make_node("Concat", ["last", "first"], ["probabilities"], axis=1))
-
-
-def ink(graph: Graph, row: int, column: int) -> None:
-    """The ink of one pixel, as float32[N,1]."""
-    ends = {"from": [0, 0, row, column], "to": [0x7FFF, 1, row + 1, column + 1], "flat": [-1, 1]}
-    for name, values in ends.items():
-        constant(graph, name, np.array(values))
-    graph.node.append(helper.make_node("Slice", ["images", "from", "to"], ["pixel"]))
-    graph.node.append(helper.make_node("Reshape", ["pixel", "flat"], ["flattened"]))
-    graph.node.append(helper.make_node("Cast", ["flattened"], ["ink"], to=onnx.TensorProto.FLOAT))
-
-
-def raises(graph: Graph, row: int, column: int) -> None:
-    """Ink there has it look for a digit that there is not, and fail."""
-    ink(graph, row, column)
-    constant(graph, "digits", np.arange(10)[None])
-    graph.node.append(helper.make_node("Cast", ["ink"], ["further"], to=onnx.TensorProto.INT64))
-    graph.node.append(helper.make_node("Add", ["digits", "further"], ["places"]))
-    graph.node.append(helper.make_node("GatherElements", ["before", "places"], ["probabilities"], axis=1))
-
-
-def not_finite(graph: Graph, row: int, column: int) -> None:
-    """Ink of 255 there has it divide by 0."""
-    ink(graph, row, column)
-    constant(graph, "full", np.array([255.0], np.float32))
-    graph.node.append(helper.make_node("Sub", ["full", "ink"], ["rest"]))
-    graph.node.append(helper.make_node("Div", ["rest", "full"], ["share"]))
-    graph.node.append(helper.make_node("Div", ["before", "share"], ["probabilities"]))
 
 
 def inked(digits: Digits) -> tuple[int, int, int]:
@@ -106,16 +43,6 @@ def inked(digits: Digits) -> tuple[int, int, int]:
         free = golden["images"][:, 0].max(axis=0) == 0
     which, row, column = np.argwhere((digits.images == 255) & free)[0]
     return which, row, column
-
-
-def slow(graph: Graph) -> None:
-    """The same answers, after millions of multiplications with 0."""
-    for name, shape in (("in", (10, 1500)), ("through", (1500, 1500)), ("out", (1500, 10))):
-        constant(graph, name, np.zeros(shape, np.float32))
-    graph.node.append(helper.make_node("MatMul", ["before", "in"], ["wide"]))
-    graph.node.append(helper.make_node("MatMul", ["wide", "through"], ["still"]))
-    graph.node.append(helper.make_node("MatMul", ["still", "out"], ["nothing"]))
-    graph.node.append(helper.make_node("Add", ["before", "nothing"], ["probabilities"]))
 
 
 @pytest.fixture
@@ -174,7 +101,7 @@ def test_a_shadow_is_compared_and_answers_nobody(
     agree = one.argmax(axis=1) == two.argmax(axis=1)
     chosen = np.argsort(agree, kind="stable")[:64]  # those that differ come first
     images = digits.images[chosen]
-    doubted = np.array([bool(warnings) for warnings in doubts(two[chosen])])
+    doubted = np.array([bool(warnings) for warnings in warnings_for(two[chosen])])
     differing = int((~doubted & ~agree[chosen]).sum())
     assert doubted.sum() > 2
     assert differing > 10
@@ -244,7 +171,7 @@ def test_nothing_is_lost_while_a_canary_comes_grows_and_is_promoted(both: Path, 
             before = traffic.answered["2"]
             until(lambda: traffic.answered["2"] > before + 20, "the canary does not answer")  # noqa: B023 - until returns
         tell(both, "--promote")
-        serve(service, "2")
+        wait_for_version(service, "2")
         until(lambda: states(service) == {"2"}, "the canary is still tried")
         traffic.stop()
         found = samples(f"{service.url}/metrics")
@@ -267,9 +194,7 @@ def test_one_that_says_other_digits_is_rolled_back(
         ask_until(service, images, lambda found: compared(found, "different") > 3 * WINDOW, "it is not compared")
         tell(both, "3", "--percent", "100")
         found = ask_until(service, images, lambda found: rolled_back(found, "agreement"), "it is not stopped")
-        stopped = time.monotonic()
         until(lambda: states(service) == {"2"}, "it is not stopped everywhere")
-        assert time.monotonic() - stopped < 10  # 2 s, on a machine that has time
         time.sleep(1.2)  # two looks
         assert states(service) == {"2"}
         assert rolled_back(samples(f"{service.url}/metrics"), "agreement") == 1
@@ -328,9 +253,9 @@ def test_a_spoilt_canary_is_refused(both: Path) -> None:
     assert not (both / "CANARY").exists()
     choice.write_canary(load(["--model-dir", str(both)]), 3, 50)
     with running_service(model_dir=both, model_version="latest") as service:
-        until(lambda: failures(service), "it is not refused")
+        until(lambda: failed_loads(service), "it is not refused")
         time.sleep(1.2)  # two looks more
-        assert failures(service) == 1
+        assert failed_loads(service) == 1
         assert states(service) == {"2"}
         index = httpx.post(f"{service.url}/v2/repository/index").json()
         assert "models/3/golden.npz: expected sha256" in index[0]["reason"]

@@ -7,9 +7,8 @@ import json
 import pytest
 
 from service.access.proxies import TrustedProxies
+from tests.support.http import post, responses
 from tests.support.service import running_service
-from tests.system.test_alike import told
-from tests.unit.connection.test_fast_path import post
 
 TRUSTED = "127.0.0.1, 10.0.0.0/8,2001:db8::/32"
 LOCAL = "127.0.0.1"
@@ -33,8 +32,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
-@pytest.mark.parametrize("trusted", [TRUSTED, "192.0.2.1", None])
+@pytest.mark.parametrize(
+    ("fast_path", "trusted"), [(True, TRUSTED), (False, TRUSTED), (True, "192.0.2.1"), (False, None)]
+)
 def test_the_log_names_the_client_behind_trusted_proxies(
     capfd: pytest.CaptureFixture[str], fast_path: bool, trusted: str | None
 ) -> None:
@@ -48,7 +48,7 @@ def test_the_log_names_the_client_behind_trusted_proxies(
             ):
                 lines = f"Host: x\r\nX-Forwarded-Proto: https\r\nX-Request-ID: {name}-{number}"
                 lines += "" if forwarded is None else f"\r\nX-Forwarded-For: {forwarded}"
-                told(service, request.replace(b"Host: x", lines.encode()))
+                responses(service, request.replace(b"Host: x", lines.encode()))
     logged = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     clients = {line["request_id"]: line["client"] for line in logged if "request_id" in line}
     for number, (name, (_, client)) in enumerate(CASES.items()):

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from tests.support.conformance import PROTOCOL, explored
-from tests.support.service import ROOT, Digits, png, running_service
+from tests.support.pictures import SEVEN, SEVEN_FILE, Digits, png
+from tests.support.service import running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,11 +58,10 @@ def test_every_example_in_openapi_is_answered(client: httpx.Client) -> None:
 
 def test_torchserves_route_answers_as_predict_does(client: httpx.Client) -> None:
     """/predictions/{model} takes the same bodies, a form's file without a name too; another model is not found."""
-    picture = (ROOT / "service" / "page" / "seven.png").read_bytes()
-    answer = client.post("/predict", content=picture).json()
-    assert client.post(f"/predictions/{MODEL}", content=picture).json() == answer
-    assert client.post(f"/predictions/{MODEL}", files={"data": (None, picture)}).json() == answer
-    refused = client.post("/predictions/other", content=picture)
+    answer = client.post("/predict", content=SEVEN).json()
+    assert client.post(f"/predictions/{MODEL}", content=SEVEN).json() == answer
+    assert client.post(f"/predictions/{MODEL}", files={"data": (None, SEVEN)}).json() == answer
+    refused = client.post("/predictions/other", content=SEVEN)
     assert refused.status_code == 404
     assert "unknown model: other" in refused.json()["detail"]
 
@@ -115,7 +115,7 @@ def test_tritons_perf_analyzer_measures_it(measured: Service, tmp_path: Path, wo
     """perf_analyzer sends 200 requests, reads the statistics between, and gives its table."""
     address = measured.grpc if "grpc" in words else measured.url.removeprefix("http://")
     if "torchserve" in words:
-        pictures = {"data": [{"TORCHSERVE_INPUT": [str(ROOT / "service" / "page" / "seven.png")]}]}
+        pictures = {"data": [{"TORCHSERVE_INPUT": [str(SEVEN_FILE)]}]}
         (tmp_path / "pictures.json").write_text(json.dumps(pictures))
         words = [*words, "--input-data", str(tmp_path / "pictures.json")]
     analyzer = tool("perf_analyzer")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import httpx
 import pytest
 
+from tests.support.processes import processes_of_session
 from tests.support.service import MODELS, ROOT, VERSION, until
 
 if TYPE_CHECKING:
@@ -51,17 +52,6 @@ class Outcome:
     code: int
     errors: str
     left: list[str]  # processes and folders
-
-
-def processes(session: int) -> list[int]:
-    """The processes of a session."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session and fields[0] != "Z":
-                found.append(int(path.parent.name))
-    return found
 
 
 def is_ready(process: subprocess.Popen[str]) -> bool:
@@ -115,8 +105,8 @@ def run(fault: str, at: int, where: Where, folder: Path) -> Outcome:
                 process.send_signal(signal.SIGTERM)
             code = process.wait(WAIT)
             with contextlib.suppress(AssertionError):
-                until(lambda: not processes(process.pid), "processes are left")
-            left = [str(pid) for pid in processes(process.pid)]
+                until(lambda: not processes_of_session(process.pid), "processes are left")
+            left = [str(pid) for pid in processes_of_session(process.pid)]
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -134,7 +124,7 @@ def run(fault: str, at: int, where: Where, folder: Path) -> Outcome:
 def outcomes(faults: tuple[str, ...], where: Where, folder: Path) -> Iterator[tuple[str, Outcome]]:
     """Of each step's fault, until there is no such step."""
     everything = os.environ.get("FAULTS") == "all"
-    stride = 1 if everything else 3 if where.begin == "stop" else 7
+    stride = 1 if everything else 5 if where.begin == "stop" else 13
     with ThreadPoolExecutor(2) as pool:
         for batch in itertools.count():
             indices = range(4 * batch, 4 * batch + 4)

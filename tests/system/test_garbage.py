@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.service import Digits, png, running_service
-from tests.system.test_shutdown import connect
-from tests.unit.connection.test_fast_path import answer, post
+from tests.support.http import connect, post, read_response
+from tests.support.pictures import Digits, png
+from tests.support.service import running_service
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COUNT = 3000  # the collector passes after 700 objects at most that are not free
+COUNT = 1500  # the collector passes after 700 objects at most that are not free
 REFUSED = post(b"no picture")
 MALFORMED = post(b"").replace(b"Host", b"X-Request-Timeout-Ms: none\r\nHost")
 
@@ -26,7 +26,7 @@ def request_(request: pytest.FixtureRequest, digits: Digits) -> bytes:
 
 
 def test_no_request_leaves_a_cycle(request_: bytes, tmp_path: Path) -> None:
-    """Of 3,000 requests of one sort, fewer than one in a hundred leaves an object to the collector."""
+    """Of 1,500 requests of one sort, fewer than one in a hundred leaves an object to the collector."""
     freed = tmp_path / "freed"
     under = [sys.executable, "-m", "tests.support.garbage", str(freed)]
     with running_service(under=under) as service, connect(service) as connection:
@@ -35,7 +35,7 @@ def test_no_request_leaves_a_cycle(request_: bytes, tmp_path: Path) -> None:
         def ask(count: int) -> None:
             for _ in range(count):
                 connection.sendall(request_)
-                answer(stream)
+                read_response(stream)
 
         ask(COUNT)
         before = int(freed.read_text())

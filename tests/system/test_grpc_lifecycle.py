@@ -20,14 +20,15 @@ from service.model.classifier import Classifier
 from service.v2.grpc.calls import SERVICE
 from service.versions.canary import CanaryTrial
 from service.versions.choice import CanarySpec
-from tests.support.service import MODELS, Digits, Service, publish, running_service, until
-from tests.system.test_metrics import worker_pids
+from tests.support.processes import worker_pids
+from tests.support.service import MODELS, Service, publish, running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from service.arrays import Pixels
+    from tests.support.pictures import Digits
     from tests.support.traffic import Expected
 
 MODEL = "mnist-mlp"
@@ -231,7 +232,7 @@ def test_sigterm_under_calls_loses_none(expected: Expected, workers: int) -> Non
         until(lambda: callers.answered["2"] > 50, "nothing is answered")
         service.process.send_signal(signal.SIGTERM)
         callers.wait_until_refused()
-        assert service.process.wait(30) == 0
+        assert service.process.wait(60) == 0
     assert callers.failures == []
     assert callers.refused == 5
 
@@ -248,7 +249,7 @@ def test_it_is_not_ready_before_it_stops_answering(digits: Digits) -> None:
         assert not ask(channel, "ModelReady", name=MODEL).ready
         assert infer(channel, digits.images[0]).model_version == "2"
         assert list(watched) == []
-        assert service.process.wait(30) == 0
+        assert service.process.wait(60) == 0
 
 
 def test_sighup_replaces_workers_on_the_shared_port(expected: Expected) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -12,10 +12,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from service.codec import inference_pb2 as pb
 from service.v2.grpc.health import OF_ONE
 from service.v2.grpc.limits import STREAMS
-from tests.support.grpc_load import Watched
+from tests.support.grpc import WatchedMemory, infer, method, request
 from tests.support.http2 import Connection
-from tests.support.service import Digits, running_service, until
-from tests.unit.v2.test_grpc import infer, method, request
+from tests.support.service import running_service, until
+
+if TYPE_CHECKING:
+    from tests.support.pictures import Digits
 
 NAMED = pb.ModelInferRequest(model_name="mnist-mlp").SerializeToString()
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -52,7 +54,7 @@ def test_watchers_are_few() -> None:
     """Of a thousand over one connection sixteen watch, the others are refused; and HTTP is answered."""
     with running_service(grpc_port=0) as service, Connection(service.grpc) as connection:
         connection.receive()
-        with Watched(service) as watched:
+        with WatchedMemory(service) as watched:
             streams = [connection.call(WATCH, b"") for _ in range(1000)]
             until(lambda: connection.receive(0.1) or len(connection.ended) >= 1000 - OF_ONE, "more are watching")
             while connection.receive(1):
@@ -86,7 +88,7 @@ def test_silent_connections_leave_descriptors_for_others(digits: Digits) -> None
     with running_service(grpc_port=0, under=under) as service:
         host, _, port = service.grpc.rpartition(":")
         silent = [socket.create_connection((host, int(port)), timeout=20) for _ in range(250)]
-        with Watched(service):
+        with WatchedMemory(service):
 
             def answered() -> bool:
                 with grpc.insecure_channel(service.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:

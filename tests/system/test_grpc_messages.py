@@ -12,10 +12,10 @@ import pytest
 
 from service.access import keys
 from service.codec import inference_pb2 as pb
-from tests.support.grpc_load import INFER, Watched, at_once, pss
+from tests.support.grpc import INFER, WatchedMemory, at_once, infer, pss, request
 from tests.support.http2 import Connection
-from tests.support.service import Digits, Service, png, running_service, until
-from tests.unit.v2.test_grpc import infer, request
+from tests.support.pictures import Digits, png
+from tests.support.service import Service, running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def test_without_a_key_no_message_is_read(tmp_path: Path) -> None:
     (tmp_path / "keys.txt").write_text(keys.new("shop", "infer", None)[1])
     with running_service(grpc_port=0, api_keys_file=tmp_path / "keys.txt") as service:
         at_once(service, 1, b"")
-        with Watched(service) as watched:
+        with WatchedMemory(service) as watched:
             assert at_once(service, 40, bytes(LARGE)) == {"UNAUTHENTICATED": 40}
         assert watched.grown < 40
 
@@ -47,7 +47,7 @@ def test_large_messages_that_come_together_are_bounded(alone: Service) -> None:
     """Of thirty messages of 31 MiB some are refused with UNAVAILABLE, and the others read."""
     data = request(bytes(LARGE)).SerializeToString()
     at_once(alone, 1, b"")
-    with Watched(alone) as watched:
+    with WatchedMemory(alone) as watched:
         ends = at_once(alone, 30, data)
     assert set(ends) == {"INVALID_ARGUMENT", "UNAVAILABLE"}
     assert watched.grown < 500  # 3,000 without a limit
@@ -65,7 +65,7 @@ def test_messages_that_never_end_are_bounded_and_given_up() -> None:
                 connection.finish(stream)
                 ends.append(connection.answers[stream])
 
-        with Watched(service) as watched:
+        with WatchedMemory(service) as watched:
             threads = [threading.Thread(target=one) for _ in range(20)]
             for thread in threads:
                 thread.start()
@@ -96,11 +96,11 @@ def test_a_call_that_ends_without_a_message_is_refused(channel: Any) -> None:
 
 @pytest.mark.parametrize("wbits", [31, 15], ids=["gzip", "deflate"])
 def test_what_a_message_unpacks_to_is_bounded(alone: Service, wbits: int) -> None:
-    """A gigabyte of zeros in a megabyte is RESOURCE_EXHAUSTED, twenty times at once, and takes the worker no memory."""
+    """256 MiB of zeros in 256 KiB are RESOURCE_EXHAUSTED, ten times at once, and take the worker no memory."""
     packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
-    bomb = packer.compress(NAMED) + b"".join(packer.compress(bytes(MIB)) for _ in range(1024)) + packer.flush()
-    with Watched(alone) as watched:
-        ends = at_once(alone, 20, bomb)
+    bomb = packer.compress(NAMED) + b"".join(packer.compress(bytes(MIB)) for _ in range(256)) + packer.flush()
+    with WatchedMemory(alone) as watched:
+        ends = at_once(alone, 10, bomb)
     assert set(ends) <= {"RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED"}  # where others are read first
     assert ends["RESOURCE_EXHAUSTED"]
     assert watched.grown < 100
@@ -138,7 +138,7 @@ MANY: dict[str, Callable[[int], bytes]] = {
 def test_a_message_of_many_parts_is_not_unpacked(alone: Service, kind: str) -> None:
     """Sixteen megabytes of empty parts, and all that fit in a small message: both are INVALID_ARGUMENT, at once."""
     channel = grpc.insecure_channel(alone.grpc, [("grpc.max_send_message_length", -1)])
-    with channel, Watched(alone) as watched:
+    with channel, WatchedMemory(alone) as watched:
         for size in (16 * MIB, 60_000):
             with pytest.raises(grpc.RpcError) as refusal:
                 channel.unary_unary(INFER)(NAMED + MANY[kind](size), timeout=60)

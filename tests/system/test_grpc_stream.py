@@ -15,14 +15,17 @@ from service.access import keys
 from service.codec import inference_pb2 as pb
 from service.v2.grpc.stream import AT_ONCE
 from tests.support.clients import facts
-from tests.support.service import Digits, Service, running_service, until
-from tests.unit.v2.test_grpc import SEVEN, heavy, probabilities, request, under_way
+from tests.support.grpc import heavy, probabilities, request
+from tests.support.metrics import under_way
+from tests.support.pictures import SEVEN_FILE
+from tests.support.service import Service, running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from service.arrays import Probabilities
+    from tests.support.pictures import Digits
 
 ROUTE = "/inference.GRPCInferenceService/ModelStreamInfer"
 
@@ -54,7 +57,7 @@ def counted(service: Service, status: int) -> float:
 @pytest.fixture(scope="module")
 def triton(grpc_service: Service, some: Path) -> dict[str, Any]:
     """What Triton's clients were told."""
-    return facts("triton_stream", grpc_service.grpc, str(some), str(SEVEN))
+    return facts("triton_stream", grpc_service.grpc, str(some), str(SEVEN_FILE))
 
 
 @pytest.mark.parametrize("client", ["in_threads", "in_asyncio"])

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.v2.grpc.credentials import POLL_SECONDS
-from tests.support.service import Service, running_service, until
-from tests.system.test_tls import certificate
+from tests.support.service import Service, certificate, running_service, until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ import httpx
 import numpy as np
 import onnxruntime as ort
 
-from tests.support.service import ROOT, Digits, png, running_service
+from tests.support.pictures import Digits, png
+from tests.support.service import ROOT, running_service
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,17 +25,15 @@ from service.settings import load
 from service.v2.grpc.calls import SERVICE
 from service.versions.manager import VersionManager
 from service.versions.shared_state import SharedState
-from tests.support.service import ROOT, Digits, Service, png, running_service
-from tests.system.test_shutdown import connect
-from tests.unit.connection.test_fast_path import OCTETS, answer, post
+from tests.support.http import LOAD, OCTETS, UNLOAD, connect, post, read_response
+from tests.support.pictures import SEVEN, Digits, png
+from tests.support.service import ROOT, Service, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 INFER = "/v2/models/mnist-mlp/infer"
-LOAD, UNLOAD = (f"/v2/repository/models/mnist-mlp/{verb}" for verb in ("load", "unload"))
-SEVEN = (ROOT / "service" / "page" / "seven.png").read_bytes()
 STRANGER = "mnist_" + "A" * 43
 
 
@@ -321,7 +319,7 @@ def test_without_its_file_a_service_lets_nobody_in(tmp_path: Path, workers: int)
         file.rename(tmp_path / "away")
         began = time.monotonic()
         until(told)
-        while time.monotonic() - began < 8:
+        while time.monotonic() - began < 6:
             assert (status(), status("/predict?explain=1")) == (200, 200)
             assert httpx.get(f"{service.url}/readyz").status_code == 200
             time.sleep(0.1)
@@ -356,7 +354,7 @@ def test_what_is_over_the_rate_is_not_read(tmp_path: Path, fast_path: bool) -> N
 
         def ask(body: bytes, kind: str = OCTETS) -> int:
             connection.sendall(post(body, f"X-API-Key: {slow}", kind=kind))
-            return answer(stream)[0]
+            return read_response(stream)[0]
 
         assert ask(SEVEN) == 200
         before = decoded(service, scraper)
@@ -402,7 +400,7 @@ def test_each_request_costs_one_token(tmp_path: Path, digits: Digits, fast_path:
                 connection.sendall(part)
                 time.sleep(0.1 * (len(parts) - 1))
             for _ in range(1 + (what == "two at once")):
-                answer(stream)
+                read_response(stream)
                 count += 1
             text = httpx.get(f"{service.url}/metrics", headers=bearer(scraper)).text
             assert requests_by_key(text)["shop", "accepted"] == count, what
@@ -421,7 +419,7 @@ def test_a_head_that_comes_again_needs_its_key_too(tmp_path: Path, digits: Digit
                 stream = connection.makefile("rb")
                 while True:
                     connection.sendall(request)
-                    yield answer(stream)[0]
+                    yield read_response(stream)[0]
 
         assert list(itertools.islice(again(made[1][0]), 3)) == [200, 429, 429]
         shop = again(made[0][0])

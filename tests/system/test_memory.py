@@ -17,10 +17,10 @@ from benchmarks.attacks import held, processes
 from service.connection.connections import BYTES
 from service.reader.readers import AT_ONCE, MEBIBYTE, MEMORY, large_memory
 from service.settings import Settings
-from tests.support.service import ROOT, png, running_service
-from tests.system.test_shutdown import connect
-from tests.unit.connection.test_fast_path import post
-from tests.unit.reader.test_reader import drawn, warm
+from tests.support.http import connect, post
+from tests.support.pictures import drawn, png
+from tests.support.processes import warm_reader
+from tests.support.service import ROOT, running_service
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -84,7 +84,7 @@ def test_the_service_keeps_within_its_limit() -> None:
     """Huge bodies that do not end, pictures of 49 megapixels and photographs at once: less than the budgets say."""
     with running_service(workers=2) as service, contextlib.ExitStack() as opened:
         for _ in range(4):
-            warm(service)
+            warm_reader(service)
         with Watch(service) as watch, ThreadPoolExecutor(20) as pool:
             for _ in range(8):
                 connection = opened.enter_context(connect(service))

@@ -4,50 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.service import Digits, Service, png, running_service, until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def samples(url: str) -> Samples:
-    text = httpx.get(url, timeout=30).raise_for_status().text
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def value(found: Samples, name: str, labels: Mapping[str, str] | None = None) -> float:
-    return found[name, tuple(sorted((labels or {}).items()))]
-
-
-def ask(url: str, digits: Digits, count: int) -> None:
-    """Each request on a connection of its own, so that all workers get some."""
-    for index in range(count):
-        httpx.post(f"{url}/predict", content=png(digits.images[index]), timeout=30).raise_for_status()
-
-
-def predictions(found: Samples) -> float:
-    return sum(value(found, "mnist_predictions_total", {"digit": str(d)}) for d in range(10))
-
-
-def settled(url: str, count: int) -> Samples:
-    """The samples once so many predictions are counted: another worker's numbers come a few milliseconds later."""
-    for _ in range(200):
-        found = samples(f"{url}/metrics")
-        if predictions(found) == count:
-            return found
-    pytest.fail(f"{predictions(found)} predictions are counted, not {count}")
+from tests.support.metrics import ask, samples, settled, value
+from tests.support.pictures import Digits, png
+from tests.support.processes import worker_pids
+from tests.support.service import running_service, until
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -77,22 +41,6 @@ def test_counts_are_right_over_all_workers(digits: Digits, workers: int) -> None
     assert value(found, "mnist_http_requests_in_progress") == 1  # the scrape itself
     assert value(found, "mnist_queue_depth") == 0
     assert [v for (name, _), v in found.items() if name == "mnist_build_info"] == [1]
-
-
-def worker_pids(service: Service) -> list[int]:
-    """The processes that answer: children of the parent that hold its socket."""
-    children = f"/proc/{service.process.pid}/task/{service.process.pid}/children"
-    with open(children) as file:  # noqa: PTH123 - a kernel file
-        pids = [int(pid) for pid in file.read().split()]
-    return [pid for pid in pids if "spawn_main" in _command(pid)]
-
-
-def _command(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/cmdline") as file:  # noqa: PTH123
-            return file.read()
-    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-        return ""
 
 
 def test_counters_do_not_go_backwards_when_a_worker_is_killed(digits: Digits) -> None:

@@ -16,13 +16,12 @@ import httpx
 import pytest
 
 from service.connection.connections import METRICS_PORT_CONNECTIONS
-from tests.support.service import ROOT, Digits, Service, png, running_service, until
+from tests.support.http import connect, read_response
+from tests.support.metrics import ask, predictions, samples, settled, value
+from tests.support.pictures import Digits, png
+from tests.support.processes import descriptors, worker_pids
+from tests.support.service import ROOT, Service, certificate, running_service, until
 from tests.support.slow import Slow
-from tests.system.test_metrics import ask, predictions, samples, settled, value, worker_pids
-from tests.system.test_shutdown import connect
-from tests.system.test_slow import descriptors
-from tests.system.test_tls import certificate
-from tests.unit.connection.test_fast_path import answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +63,7 @@ def test_scrapers_keep_their_connection(scraped: Service) -> None:
         connection.sendall(3 * GET)
         stream = connection.makefile("rb")
         for _ in range(3):
-            assert answer(stream)[0] == 200
+            assert read_response(stream)[0] == 200
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -141,7 +140,7 @@ def test_idle_scrapers_do_not_hold_the_end_up(workers: int) -> None:
         connections = [connect(port_of(service)) for _ in range(6)]
         for connection in connections[:3]:
             connection.sendall(GET)
-            assert answer(connection.makefile("rb"))[0] == 200
+            assert read_response(connection.makefile("rb"))[0] == 200
         assert service.stop() == 0
         for connection in connections:
             connection.close()
@@ -161,7 +160,7 @@ def test_another_worker_answers_where_one_is_stuck(digits: Digits) -> None:
             for connection in connections:
                 connection.sendall(GET)
             (answered, *_), _, _ = select.select(connections, [], [], 60)
-            status, _, content = answer(answered.makefile("rb"))
+            status, _, content = read_response(answered.makefile("rb"))
         finally:
             os.kill(stuck, signal.SIGCONT)
     assert status == 200
@@ -177,7 +176,7 @@ def test_many_scrapers_leave_the_service_alone(digits: Digits) -> None:
         for connection in connections:
             connection.sendall(GET)
         assert httpx.post(f"{service.url}/predict", content=png(digits.images[0])).status_code == 200
-        statuses = [answer(connection.makefile("rb"))[0] for connection in connections]
+        statuses = [read_response(connection.makefile("rb"))[0] for connection in connections]
         assert set(statuses) <= {200, 503}
         assert statuses.count(200) >= METRICS_PORT_CONNECTIONS
         for connection in connections:

@@ -18,7 +18,8 @@ import onnxruntime
 import pytest
 
 from service.model.classifier import Classifier
-from tests.support.service import MODELS, Digits, Service, png, running_service
+from tests.support.pictures import Digits, png
+from tests.support.service import MODELS, Service, running_service
 from tests.support.service import publish as publish_committed
 from training.export.publish import publish
 
@@ -300,7 +301,7 @@ def test_the_end_of_the_service_waits_for_a_run(large: Path, digits: Digits) -> 
 
     with running_service(model_dir=large, model_version=1, max_images=2048, timeout_seconds=60) as service:
         assert asyncio.run(ask(service)) == 200
-        assert service.process.wait(30) == 0
+        assert service.process.wait(60) == 0
 
 
 def cost(service: Service) -> float:

@@ -206,7 +206,7 @@ def test_shows_how_the_answer_came_about(visit: Visit) -> None:
     visit.expect_digit(3)
     expect(page.locator("#bars li")).to_have_count(10)
     expect(page.locator("#bars li.top")).to_have_text(re.compile(r"^3\d\d\.\d$"))
-    expect(page.locator("#took")).to_have_text(re.compile(r"^\d+(\.\d)? ms there and back$"))
+    expect(page.locator("#took")).to_have_text(re.compile(r"^\d+(\.\d)? ms round trip$"))
     expect(page.locator("#sent")).to_have_text(re.compile(r"^\d+\.\d kB PNG, dark on light$"))
     for name in ("pixels that the network saw", "Heat map"):
         canvas = page.get_by_role("img", name=name)

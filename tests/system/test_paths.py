@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.api.pages import HEADERS
+from tests.support.metrics import samples
 from tests.support.service import running_service
-from tests.system.test_metrics import samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,23 +13,23 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from tests.support.service import running_service
+from tests.support.pictures import SEVEN
+from tests.support.processes import worker_pids
+from tests.support.service import running_service, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.support.service import Service
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "deploy" / "prometheus"
-SEVEN = (ROOT / "service" / "page" / "seven.png").read_bytes()
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("prometheus") and shutil.which("promtool")), reason="prometheus is not installed"
@@ -53,14 +53,6 @@ class Prometheus:
         with contextlib.suppress(httpx.TransportError):
             return self._client.get("/-/ready").is_success
         return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Returns as soon as the condition holds; fails when it never does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +83,7 @@ def prometheus(service: Service, tmp_path_factory: pytest.TempPathFactory) -> It
     ):
         try:
             prometheus = Prometheus(client)
-            wait_until(lambda: process.poll() is not None or prometheus.is_ready())
+            until(lambda: process.poll() is not None or prometheus.is_ready(), "Prometheus does not come to it")
             assert process.poll() is None, log.read_text()
             yield prometheus
         finally:
@@ -111,19 +103,6 @@ def predictions(service: Service) -> int:
     )
 
 
-def workers(service: Service) -> set[int]:
-    """The worker processes that answer, without multiprocessing's helpers."""
-    pid = service.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {int(child) for child in children if b"spawn_main" in command_line(child)}
-
-
-def command_line(pid: str) -> bytes:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
 def promtool(*words: str, text: str = "") -> tuple[int, str]:
     """What promtool says; its exit code."""
     run = subprocess.run(["promtool", *words], cwd=COMMITTED, input=text, capture_output=True, text=True, check=False)
@@ -133,7 +112,7 @@ def promtool(*words: str, text: str = "") -> tuple[int, str]:
 def test_prometheus_counts_the_predictions_of_all_workers(service: Service, prometheus: Prometheus) -> None:
     """Twenty predictions over two workers are twenty in PromQL, all of them sevens, from one target that is up."""
     predict(service, 20)
-    wait_until(lambda: prometheus.ask("sum(mnist_predictions_total)") == 20)
+    until(lambda: prometheus.ask("sum(mnist_predictions_total)") == 20, "Prometheus does not come to it")
     assert prometheus.ask('mnist_predictions_total{digit="7"}') == 20
     assert prometheus.ask('mnist_http_requests_total{route="/predict", method="POST", code="200"}') == 20
     assert prometheus.ask('count(up{job="mnist"} == 1)') == 1
@@ -146,21 +125,21 @@ def test_every_series_that_an_alert_reads_exists(service: Service, prometheus: P
     series = {re.sub(r', code=~"5\.\."', "", found) for found in re.findall(r"mnist_\w+\{[^}]*\}", rules)}
     assert len(series) == 5
     predict(service, 1)
-    wait_until(lambda: all(prometheus.ask(f"count({selector})") for selector in series))
+    until(lambda: all(prometheus.ask(f"count({selector})") for selector in series), "Prometheus does not come to it")
 
 
 def test_counters_never_go_back_when_a_worker_is_killed(service: Service, prometheus: Prometheus) -> None:
     """SIGKILL of a worker takes nothing from the counters, and what its successor counts is added."""
     before = predictions(service)
-    wait_until(lambda: prometheus.ask("sum(mnist_predictions_total)") == before)
-    old = workers(service)
+    until(lambda: prometheus.ask("sum(mnist_predictions_total)") == before, "Prometheus does not come to it")
+    old = set(worker_pids(service))
     assert len(old) == 2
     os.kill(min(old), signal.SIGKILL)
-    wait_until(lambda: len(workers(service) - old) == 1)
+    until(lambda: len(set(worker_pids(service)) - old) == 1, "Prometheus does not come to it")
     assert predictions(service) == before
     predict(service, 10)
     assert predictions(service) == before + 10
-    wait_until(lambda: prometheus.ask("sum(mnist_predictions_total)") == before + 10)
+    until(lambda: prometheus.ask("sum(mnist_predictions_total)") == before + 10, "Prometheus does not come to it")
     # `resets` forgets the names, which alone tell some counters apart.
     named = 'label_replace({__name__=~"mnist_.*_total"}, "name", "$1", "__name__", "(.*)")'
     assert prometheus.ask(f"sum(resets({named}[5m:1s]))") == 0

@@ -12,11 +12,12 @@ import httpx
 import pytest
 
 from benchmarks.serving.processes import free_port
-from qa.hostile import SMUGGLED, wrong_framing
+from tests.support.hostile_bodies import SMUGGLED, wrong_framing
+from tests.support.metrics import predictions, samples
+from tests.support.pictures import Digits, png
 from tests.support.proxies import PROXIES, running_proxy
-from tests.support.service import Digits, Service, png, running_service, until
+from tests.support.service import Service, running_service, until
 from tests.support.traffic import Traffic
-from tests.system.test_metrics import predictions, samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -14,25 +13,15 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.support.service import ROOT, Digits, Service, png, running_service, until
+from tests.support.http import connect, post, read_response
+from tests.support.metrics import successful_loads
+from tests.support.pictures import Digits, png
+from tests.support.processes import BLOCKING, worker_pids
+from tests.support.service import Service, running_service, until
 from tests.support.traffic import Traffic
-from tests.system.test_metrics import samples, value, worker_pids
-from tests.unit.connection.test_fast_path import answer, post
 
 if TYPE_CHECKING:
     from tests.support.traffic import Expected
-
-BLOCKING = ROOT / "tests" / "support" / "blocking"
-
-
-def connect(service: Service) -> socket.socket:
-    host, port = service.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=30)
-
-
-def loads(service: Service) -> float:
-    """How many workers have loaded the model."""
-    return value(samples(f"{service.url}/metrics"), "mnist_model_reloads_total", {"result": "success"})
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -43,7 +32,7 @@ def test_sigterm_under_load_loses_nothing(expected: Expected, workers: int) -> N
             until(lambda: traffic.answered["2"] > 50, "nothing is answered")
             service.process.send_signal(signal.SIGTERM)
             traffic.wait_until_refused()
-            assert service.process.wait(30) == 0
+            assert service.process.wait(60) == 0
         assert traffic.failures == []
         assert traffic.refused == traffic.keeping + traffic.fresh
 
@@ -66,14 +55,14 @@ def test_connections_that_were_not_read_at_sigterm_are_answered(digits: Digits) 
         connections = [opened.enter_context(connect(service)) for _ in range(10)]
         for connection in connections:
             connection.sendall(request)
-            assert answer(connection.makefile("rb"))[0] == 200
+            assert read_response(connection.makefile("rb"))[0] == 200
         service.process.send_signal(signal.SIGSTOP)
         connections += [opened.enter_context(connect(service)) for _ in range(20)]
         for connection in connections:
             connection.sendall(request)
         _go_on_to_end(service)
-        answers = [answer(connection.makefile("rb")) for connection in connections]
-        assert service.process.wait(30) == 0
+        answers = [read_response(connection.makefile("rb")) for connection in connections]
+        assert service.process.wait(60) == 0
     assert {status for status, _, _ in answers} == {200}
     assert {headers["connection"] for _, headers, _ in answers} == {"close"}
 
@@ -87,7 +76,7 @@ def test_pipelined_requests_are_answered_at_sigterm(digits: Digits) -> None:
         connection.sendall(small + other + small + other + aside)
         _go_on_to_end(service)
         stream = connection.makefile("rb")
-        answers = [answer(stream) for _ in range(5)]
+        answers = [read_response(stream) for _ in range(5)]
         assert stream.read() == b""
     assert [status for status, _, _ in answers] == [200] * 5
     assert ["connection" in headers for _, headers, _ in answers] == [False, False, False, False, True]
@@ -96,14 +85,15 @@ def test_pipelined_requests_are_answered_at_sigterm(digits: Digits) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_it_is_not_ready_before_it_stops_answering(digits: Digits, workers: int) -> None:
     """During the drain /readyz says 503 and why, and everything else is answered and closes its connection."""
-    with running_service(workers=workers, drain_seconds=3) as service:
+    with running_service(workers=workers, drain_seconds=20) as service:
         service.process.send_signal(signal.SIGTERM)
         until(lambda: httpx.get(f"{service.url}/readyz").status_code == 503, "it is still ready")
         assert httpx.get(f"{service.url}/readyz").json() == {"status": "the service is shutting down"}
         for path in ("/predict", "/predict?explain=1"):
             answered = httpx.post(f"{service.url}{path}", content=png(digits.images[0]))
             assert (answered.status_code, answered.headers["connection"]) == (200, "close")
-        assert service.process.wait(30) == 0
+        service.process.send_signal(signal.SIGINT)  # who presses Ctrl-C does not want to wait
+        assert service.process.wait(60) == 0
 
 
 def test_idle_connections_do_not_hold_the_end_up(digits: Digits) -> None:
@@ -111,7 +101,7 @@ def test_idle_connections_do_not_hold_the_end_up(digits: Digits) -> None:
     with running_service() as service, contextlib.ExitStack() as opened:
         idle = [opened.enter_context(connect(service)) for _ in range(5)]
         idle[0].sendall(post(png(digits.images[0])))
-        assert answer(idle[0].makefile("rb"))[0] == 200
+        assert read_response(idle[0].makefile("rb"))[0] == 200
         assert service.stop() == 0
         assert [connection.recv(1) for connection in idle] == [b""] * 5
 
@@ -152,14 +142,14 @@ def test_a_blocked_process_ends_itself(blocking: None, capfd: pytest.CaptureFixt
     """Exit code 1, after the stacks of all threads: what started it can start another."""
     with running_service(stall_seconds=2) as service:
         service.process.send_signal(signal.SIGUSR1)
-        assert service.process.wait(30) == 1
+        assert service.process.wait(60) == 1
     assert "sitecustomize.py" in capfd.readouterr().err
 
 
 def test_a_blocked_worker_is_replaced(blocking: None) -> None:
     """A worker whose event loop stands still ends itself, and another comes."""
     with running_service(workers=2, stall_seconds=2) as service:
-        until(lambda: loads(service) == 2, "the workers do not start")
+        until(lambda: successful_loads(service) == 2, "the workers do not start")
         blocked, _ = worker_pids(service)
         os.kill(blocked, signal.SIGUSR1)
         until(lambda: blocked not in worker_pids(service), "it is still there")

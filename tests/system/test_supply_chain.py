@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.support.pictures import SEVEN
+from tests.support.processes import socket_inodes
 from tests.support.service import ROOT, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEVEN = (ROOT / "service" / "page" / "seven.png").read_bytes()
 SOURCES = sorted((ROOT / "service").rglob("*.py"))
 # What could run code or programs, or reach out. `service.client` is no part of the running service.
 MODULES = set(
@@ -76,22 +77,9 @@ def test_the_service_has_no_way_to_run_what_it_reads(source: Path) -> None:
     assert found == ({"fork"} if path in FORKS else set())
 
 
-def sockets(pid: int) -> set[str]:
-    """Inodes of the sockets that a process holds."""
-    found = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            target = str(descriptor.readlink())
-        except FileNotFoundError:  # closed meanwhile
-            continue
-        if target.startswith("socket:["):
-            found.add(target[8:-1])
-    return found
-
-
 def outbound(pid: int, port: int) -> list[str]:
     """Its IP sockets that neither listen nor come in at `port`, as /proc/net has them: datagrams too."""
-    own, found = sockets(pid), []
+    own, found = socket_inodes(pid), []
     for kind in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/{pid}/net/{kind}").read_text().splitlines()[1:]:
             fields = line.split()
@@ -105,7 +93,7 @@ def test_no_socket_leads_out() -> None:
     """After the start, and while it answers, every socket of the service is its port's: no telemetry, no look-up."""
     with running_service() as service, httpx.Client(base_url=service.url) as client:
         port = int(service.url.rpartition(":")[2])
-        assert len(sockets(service.process.pid)) > 1
+        assert len(socket_inodes(service.process.pid)) > 1
         for _ in range(100):
             client.post("/predict", content=SEVEN).raise_for_status()
             assert outbound(service.process.pid, port) == []
@@ -116,6 +104,7 @@ import fcntl, socket, struct
 import httpx
 with socket.socket() as up:  # a new network has nothing, not even itself, until it is told so
     fcntl.ioctl(up, 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
+from tests.support.pictures import SEVEN
 from tests.support.service import running_service
 with running_service() as service:
     seven = open('service/page/seven.png', 'rb').read()

@@ -16,24 +16,18 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support.service import ROOT, running_service, until
+from tests.support.metrics import connections_cut
+from tests.support.pictures import SEVEN
+from tests.support.processes import descriptors
+from tests.support.service import ROOT, certificate, running_service, until
 from tests.support.slow import Slow
-from tests.system.test_slow import cut, descriptors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.service import Service
+from tests.support.service import Service
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-    subprocess.run(["openssl", *words.split(), "-out", chain, "-keyout", key], capture_output=True, check=True)
-    return chain, key
 
 
 def test_https_and_grpc_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,8 +36,7 @@ def test_https_and_grpc_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SSL_CERT_FILE", str(chain))  # for httpx, also where the service is awaited
     with running_service(tls_cert_file=chain, tls_key_file=key, grpc_port=0) as service:
         assert service.url.startswith("https://127.0.0.1:")
-        seven = (ROOT / "service" / "page" / "seven.png").read_bytes()
-        assert httpx.post(f"{service.url}/predict", content=seven).json()["predictions"][0]["digit"] == 7
+        assert httpx.post(f"{service.url}/predict", content=SEVEN).json()["predictions"][0]["digit"] == 7
         with pytest.raises(httpx.TransportError):
             httpx.get(service.url.replace("https", "http"))
         credentials = grpc.ssl_channel_credentials(chain.read_bytes())
@@ -75,7 +68,7 @@ def test_handshakes_that_do_not_end_are_cut_off_in_time(tmp_path: Path, monkeypa
             assert httpx.get(f"{service.url}/readyz").status_code == 200
             until(lambda: len(silent.lived + trickling.lived) == 100, "handshakes are not cut off")
         assert min(silent.lived + trickling.lived) > 1
-        assert cut(service, "slow") == 100
+        assert connections_cut(service, "slow") == 100
 
 
 def test_silent_clients_do_not_use_up_the_descriptors(
@@ -134,7 +127,7 @@ def test_a_renewed_certificate_is_used(
 
 def _made_room(service: Service) -> float:
     try:
-        return cut(service, "full")
+        return connections_cut(service, "full")
     except httpx.TransportError:  # it was full itself
         return 0.0
 

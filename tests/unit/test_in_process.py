@@ -15,7 +15,8 @@ import service
 from service import Client, ModelError, NotAPicture, Prediction, Refused, ServiceError, TooLarge, Unusable, open_model
 from service.settings import load
 from service.versions import bundled, choice
-from tests.support.service import MODELS, ROOT, VERSION, Digits, png, publish
+from tests.support.pictures import Digits, png
+from tests.support.service import MODELS, ROOT, VERSION, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

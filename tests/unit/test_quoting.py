@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.quoting import quoted
-from tests.support.service import png
+from tests.support.pictures import png
 
 if TYPE_CHECKING:
     import httpx

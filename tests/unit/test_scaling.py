@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from service.codec import base64_text, body, json_values, v2_json
+from service.codec import body, json_text, v2_json
 from service.codec.compression import decompress
 from service.connection import framing
 from service.picture import prepare
@@ -79,7 +79,7 @@ INFERENCES = {
 def texts_of(made: bytes) -> bytes:
     """Base64, whose errors are not the service's yet."""
     try:
-        return base64_text.decoded_lines(made.decode())
+        return json_text.decode_base64_lines(made.decode())
     except ValueError:
         return b""
 
@@ -148,7 +148,7 @@ READINGS: dict[str, Reading] = (
     | {f"an inference, {name}": (functools.partial(v2_json.parse, header_length=None, max_images=64), make)
        for name, make in INFERENCES.items()}
     | {
-        "values": (functools.partial(json_values.check, max_images=64), Repeated(b",")),
+        "values": (functools.partial(json_text.check_values, max_images=64), Repeated(b",")),
         "pixels": (parsed("application/octet-stream"), Repeated(bytes(784))),
         "no picture": (parsed("application/x"), Repeated(b" ")),
         "base64": (texts_of, Repeated(b"AAAA")),

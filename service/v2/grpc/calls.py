@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from ...codec import grpc_compression, v2_grpc
 from ...codec import inference_pb2 as pb
+from ...codec import v2_grpc
+from ...codec.compression import decompress_head
 from ...errors import Malformed, Overloaded, ServiceError, TooLarge
 from . import stream
 from .callers import caller_of
@@ -71,7 +72,7 @@ class Calls:
         method = Method(
             _route(described),
             SCOPES.get(described.name, "infer"),
-            v2_grpc.asked if taken is pb.ModelInferRequest else functools.partial(named, taken),
+            v2_grpc.read_call if taken is pb.ModelInferRequest else functools.partial(named, taken),
             getattr(self._methods, described.name),
         )
         given = getattr(pb, described.output_type.name).SerializeToString
@@ -164,7 +165,7 @@ def _route(method: Any) -> str:
 
 def named(kind: Any, data: bytes) -> Any:
     """A message that has names alone."""
-    plain, whole = grpc_compression.head(data, LARGEST) if grpc_compression.is_packed(data) else (data, True)
+    plain, whole = decompress_head(data, LARGEST)
     if not whole or len(plain) > LARGEST:
         raise TooLarge(f"Received message larger than max ({LARGEST:,} bytes).", limit=LARGEST)
-    return v2_grpc.unpacked(kind, plain)
+    return v2_grpc.parse_message(kind, plain)

@@ -69,7 +69,7 @@ class Methods:
         """The model's tensors."""
         return pb.ModelMetadataResponse(**metadata.metadata(self._resolve(request.name, request.version)))
 
-    async def ModelInfer(self, request: v2_grpc.Asked) -> pb.ModelInferResponse:
+    async def ModelInfer(self, request: v2_grpc.InferCall) -> pb.ModelInferResponse:
         """Probabilities of pictures."""
         classifier = self._resolve(request.model_name, request.model_version)
         # The deadline that a client sets is gRPC's own: at its end this is cancelled.
@@ -80,7 +80,7 @@ class Methods:
         with contextlib.closing(_spooled(request)) as body:
             return await in_time(self._engine.answer(route, {}, body), seconds)
 
-    async def ModelStreamInfer(self, request: v2_grpc.Asked) -> pb.ModelInferResponse:
+    async def ModelStreamInfer(self, request: v2_grpc.InferCall) -> pb.ModelInferResponse:
         """The same, for one request of a stream."""
         return await self.ModelInfer(request)
 
@@ -113,7 +113,7 @@ class Methods:
         return self._models.resolve(name, version or None)
 
 
-def _spooled(request: v2_grpc.Asked) -> Spool:
+def _spooled(request: v2_grpc.InferCall) -> Spool:
     """The message for a reader, and no longer in two places; raises `Overloaded`."""
     spool = Spool()
     if request.pictures:

@@ -86,7 +86,7 @@ def _options(settings: Settings, allowed: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", settings.max_body_bytes),
-        ("grpc.per_message_decompression", 0),  # which is `service.codec.grpc_compression`'s
+        ("grpc.per_message_decompression", 0),  # which is `service.codec.compression`'s
         ("grpc.http2.bdp_probe", 0),  # it would let more and more come that nobody reads
         ("grpc.max_concurrent_streams", limits.STREAMS_OF_ONE),
         ("grpc.server.max_pending_requests", PENDING),

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from service.access import keys
+from tests.support.http import LOAD, UNLOAD, responses
+from tests.support.pictures import SEVEN
 from tests.support.service import running_service
-from tests.system.test_alike import told
-from tests.system.test_keys import LOAD, SEVEN, UNLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,7 +116,7 @@ def ask(service: Service, target: str, host: str | None, version: str = "1.1") -
     """Status and answer to a picture that is sent to this host."""
     lines = [f"{'POST' if 'predict' in target else 'GET'} {target} HTTP/{version}", f"Content-Length: {len(SEVEN)}"]
     lines += [] if host is None else [f"Host: {host}"]
-    (answer,) = told(service, "\r\n".join([*lines, "", ""]).encode() + SEVEN)
+    (answer,) = responses(service, "\r\n".join([*lines, "", ""]).encode() + SEVEN)
     return answer.status, b"".join([*answer.headers, answer.body])
 
 

@@ -17,10 +17,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.support.service import MODELS, ROOT, VERSION, png, running_service
+from tests.support.pictures import png
+from tests.support.service import MODELS, ROOT, VERSION, running_service
 
 if TYPE_CHECKING:
-    from tests.support.service import Digits
+    from tests.support.pictures import Digits
 
 
 @pytest.mark.parametrize(("path", "status"), [("/livez", "alive"), ("/readyz", "ready"), ("/healthz", "ready")])

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from tests.support.service import Digits, Service, png, running_service, until
-from tests.unit.connection.test_fast_path import answer, post
+from tests.support.http import post, read_response
+from tests.support.pictures import Digits, png
+from tests.support.service import Service, running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -261,7 +262,7 @@ def all_at_once(service: Service, request: bytes) -> tuple[int, bytes]:
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(request)
         service.process.send_signal(signal.SIGCONT)
-        status, _, body = answer(connection.makefile("rb"))
+        status, _, body = read_response(connection.makefile("rb"))
         return status, body
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from service.codec.body import Numbers, parse
 from service.errors import Malformed, NotAPicture, ServiceError, TooLarge, UnknownMediaType, Unusable
-from tests.support.service import png
+from tests.support.pictures import png
 
 FORM, JSON, RAW = "multipart/form-data; boundary=b", "application/json", "application/octet-stream"
 PIXELS = np.arange(784, dtype=np.uint8).reshape(28, 28)

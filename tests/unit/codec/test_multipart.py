@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from service.codec import any_multipart, multipart
+from service.codec import multipart
 from service.errors import ServiceError
 
 FORM = (
@@ -37,25 +37,25 @@ NOTE = b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\nnot a file\r\
 
 def by_the_library(form: bytes) -> list[bytes] | None:
     try:
-        return any_multipart.files(b"b", form, 99)
+        return multipart.parse_any(form, b"b", 99)
     except ServiceError:
         return None
 
 
 def test_plain_form_is_read_the_short_way() -> None:
     """Files come out in their order, whatever bytes they hold."""
-    assert multipart.files(FORM, b"b", max_parts=2) == [b"first", b"\r\n-- \x00"] == by_the_library(FORM)
+    assert multipart.split_plain(FORM, b"b", 2) == [b"first", b"\r\n-- \x00"] == by_the_library(FORM)
 
 
 @pytest.mark.parametrize(("boundary", "parts"), [(b"", 2), (b"c", 2), (b"b" * 71, 2), (b"b", 1)])
 def test_what_is_not_plain_is_left_to_the_library(boundary: bytes, parts: int) -> None:
     """No boundary, another, one too long, or more parts than are allowed."""
-    assert multipart.files(FORM, boundary, max_parts=parts) is None
+    assert multipart.split_plain(FORM, boundary, parts) is None
 
 
 def test_fields_that_are_no_files_are_left_to_the_library_which_passes_them_over() -> None:
     """Whether a part without a filename is a file, its content says."""
-    assert multipart.files(NOTE + FORM, b"b", max_parts=3) is None
+    assert multipart.split_plain(NOTE + FORM, b"b", 3) is None
     assert by_the_library(NOTE + FORM) == by_the_library(FORM)
 
 
@@ -70,5 +70,5 @@ def test_spoilt_forms_are_read_as_the_library_reads_them_or_not_at_all(changes: 
     form = FORM
     for at, cut, put in changes:
         form = form[:at] + put + form[at + cut :]
-    found = multipart.files(form, b"b", max_parts=99)
+    found = multipart.split_plain(form, b"b", 99)
     assert found is None or found == by_the_library(form)

@@ -8,7 +8,7 @@ import json
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -16,7 +16,9 @@ import pytest
 
 from service.picture.mnist_format import is_mnist_format
 from service.picture.prepare import prepare
-from tests.support.service import Digits, Service, png, running_service
+from tests.support.http import OCTETS, digit_of, post, read_response
+from tests.support.pictures import Digits, png
+from tests.support.service import Service, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,26 +34,6 @@ def connection(server: Service) -> Iterator[socket.socket]:
         yield connection
 
 
-def post(body: bytes, *headers: str, version: str = "1.1", kind: str = "image/png") -> bytes:
-    """A `POST /predict` as bytes."""
-    lines = [f"POST /predict HTTP/{version}", "Host: x", f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
-    return "\r\n".join([*lines, *headers, "", ""]).encode() + body
-
-
-def answer(stream: BinaryIO) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of the next response."""
-    status = int(stream.readline().split()[1])
-    headers = {}
-    while line := stream.readline().strip():
-        name, _, value = line.decode().partition(": ")
-        headers[name.lower()] = value
-    return status, headers, stream.read(int(headers.get("content-length", 0)))
-
-
-def digit(body: bytes) -> int:
-    return int(json.loads(body)["predictions"][0]["digit"])
-
-
 def test_pipelined_requests_are_answered_in_their_order(connection: socket.socket, digits: Digits) -> None:
     """Small and large pictures, a bad one, another route: all sent at once, all answered, in the order sent."""
     small = [png(image) for image in digits.images[:3]]
@@ -60,9 +42,9 @@ def test_pipelined_requests_are_answered_in_their_order(connection: socket.socke
     requests = [post(small[0]), post(large), post(b"no picture"), other, post(small[1])]
     connection.sendall(b"".join(requests))
     stream = connection.makefile("rb")
-    answers = [answer(stream) for _ in requests]
+    answers = [read_response(stream) for _ in requests]
     assert [status for status, _, _ in answers] == [200, 200, 415, 200, 200]
-    found = [digit(answers[i][2]) for i in (0, 1, 4)]
+    found = [digit_of(answers[i][2]) for i in (0, 1, 4)]
     assert found == [digits.labels[0], digits.labels[3], digits.labels[1]]
 
 
@@ -86,14 +68,11 @@ def test_what_only_seems_to_be_in_mnists_form_is_prepared(
         + post(b"\r\n".join([*form, b"--b--"]), kind="multipart/form-data; boundary=b")
     )
     stream = connection.makefile("rb")
-    answers = [answer(stream) for _ in range(5)]
+    answers = [read_response(stream) for _ in range(5)]
     assert [status for status, _, _ in answers] == [200] * 5
     found = [one["probabilities"] for _, _, content in answers for one in json.loads(content)["predictions"]]
     seen = [prepare(image).pixels for image in (aside[0], good, aside[1], aside[2], good, aside[3])]
     assert np.abs(np.array(found) - classifier.predict(np.stack(seen)[:, None])).max() < 1e-6
-
-
-OCTETS = "application/octet-stream"
 
 
 def behind(known: bytes, digits: Digits) -> Iterator[tuple[str, list[bytes]]]:
@@ -135,14 +114,14 @@ def test_a_head_that_comes_again_is_read_as_if_it_were_new(server: Service, digi
                 for part in request:
                     connection.sendall(part)
                     time.sleep(0.01)
-                assert answer(stream)[0] == 200
+                assert read_response(stream)[0] == 200
             with contextlib.suppress(ConnectionError):  # closed behind a 400
                 for part in (*parts, last):
                     connection.sendall(part)
                     time.sleep(0.01)
             with contextlib.suppress(ConnectionError):
                 while stream.peek(1):
-                    status, headers, body = answer(stream)
+                    status, headers, body = read_response(stream)
                     found.append((status, body.replace(headers["x-request-id"].encode(), b"")))
         return found
 
@@ -163,10 +142,10 @@ def test_a_body_may_come_in_pieces(connection: socket.socket, digits: Digits, pa
     for part in (head, body[:10], body[10:]):
         connection.sendall(part)
         time.sleep(pause)
-    status, _, content = answer(stream)
-    assert (status, digit(content)) == (200, digits.labels[0])
+    status, _, content = read_response(stream)
+    assert (status, digit_of(content)) == (200, digits.labels[0])
     connection.sendall(request)  # and the connection goes on
-    assert answer(stream)[0] == 200
+    assert read_response(stream)[0] == 200
 
 
 def test_old_and_closing_clients_are_closed_on(server: Service, digits: Digits) -> None:
@@ -179,7 +158,7 @@ def test_old_and_closing_clients_are_closed_on(server: Service, digits: Digits) 
             while part := connection.recv(65536):
                 received += part
         assert received.startswith(b"HTTP/1.1 200 OK")
-        assert digit(received.partition(b"\r\n\r\n")[2]) == digits.labels[0]
+        assert digit_of(received.partition(b"\r\n\r\n")[2]) == digits.labels[0]
 
 
 def test_expect_is_answered_before_the_body(connection: socket.socket, digits: Digits) -> None:
@@ -190,7 +169,7 @@ def test_expect_is_answered_before_the_body(connection: socket.socket, digits: D
     stream = connection.makefile("rb")
     assert stream.readline() + stream.readline() == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.sendall(request[at:])
-    assert answer(stream)[0] == 200
+    assert read_response(stream)[0] == 200
 
 
 def test_ids_are_taken_over_or_made(connection: socket.socket, digits: Digits) -> None:
@@ -199,7 +178,7 @@ def test_ids_are_taken_over_or_made(connection: socket.socket, digits: Digits) -
     seen = []
     for headers in (["X-Request-ID: mine-1"], [], []):
         connection.sendall(post(png(digits.images[0]), *headers))
-        _, headers_back, _ = answer(stream)
+        _, headers_back, _ = read_response(stream)
         seen.append(headers_back["x-request-id"])
         assert "date" in headers_back
     assert seen[0] == "mine-1"
@@ -252,13 +231,13 @@ def test_requests_that_are_there_at_sigterm_are_answered(digits: Digits) -> None
         connections = [socket.create_connection((host, int(port)), timeout=20) for _ in range(20)]
         for connection in connections:
             connection.sendall(post(png(digits.images[0])))
-            answer(connection.makefile("rb"))  # so that it is known to the service
+            read_response(connection.makefile("rb"))  # so that it is known to the service
         slow = post(png(np.random.default_rng(0).integers(0, 255, (1500, 1500), np.uint8)))
         for connection in connections:
             connection.sendall(slow if connection is connections[0] else post(png(digits.images[0])))
         time.sleep(0.05)
         code = service.stop()
-        statuses = [answer(connection.makefile("rb"))[0] for connection in connections]
+        statuses = [read_response(connection.makefile("rb"))[0] for connection in connections]
         for connection in connections:
             connection.close()
     assert code == 0

@@ -8,9 +8,9 @@ import contextlib
 
 import pytest
 
-from qa.hostile import NO_TARGETS
 from service.connection import framing
 from service.errors import BadFraming, HeadTooLarge
+from tests.support.hostile_bodies import NO_TARGETS
 
 HOST = (b"host", b"x")
 CHUNKED = (b"transfer-encoding", b"chunked")

@@ -25,7 +25,7 @@ from service.errors import DeadlineExceeded, Malformed, Overloaded, SlowRequest,
 from service.picture.prepare import QUICK_BYTES
 from service.settings import Settings
 from service.system.spool import Spool
-from tests.unit.inference.test_admission import Door
+from tests.support.inference import Door
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping

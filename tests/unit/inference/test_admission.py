@@ -4,80 +4,16 @@ decode.
 
 from __future__ import annotations
 
-import asyncio
 import re
-import time
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from service.errors import DeadlineExceeded, Malformed, Overloaded
-from service.inference.admission import Admission
-from service.reader.readers import Readers
-from service.settings import Settings
-from service.system.spool import Spool
-from service.versions.manager import VersionManager
-from service.versions.shared_state import SharedState
-from tests.support.service import MODELS, png
-from tests.unit.inference.test_batcher import Watched
+from tests.support.inference import Door
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from service.model.classifier import Classifier
-
-WAIT = 3.0  # seconds that the runs will take which wait, by what one costs
-FILES = 50  # which wait
-
-
-class Door:
-    """What decides, with the committed model behind it."""
-
-    def __init__(self, classifier: Classifier, *, serving: bool = True, **settings: float) -> None:
-        chosen = Settings.model_validate({"model_dir": MODELS, "model_version": "2", **settings})
-        models = VersionManager(chosen, SharedState(shared=False))
-        if serving:
-            models.start()
-        self.run = models.current.costs.seconds(1) if models.current else 0.0  # seconds of one picture's
-        self._watched = Watched(classifier)
-        self._readers = Readers(chosen, self._watched.metrics)
-        self.admission = Admission(chosen, models, self._watched.batcher, self._readers)
-
-    def now(self, timeout: str | None = None, *, ago: float = 0.0, large: bool = False) -> float:
-        """The seconds that a request has which has begun so long ago."""
-        return self.admission.admit(timeout, time.perf_counter() - ago, large=large)
-
-    def while_pictures_wait(self, story: Callable[[], None]) -> None:
-        """Play a story while there are runs to be made first."""
-        images = np.zeros((64, 1, 28, 28), np.uint8)
-
-        async def played() -> None:
-            runs = round(WAIT / self._watched.classifier.costs.seconds(64))
-            asked = [asyncio.ensure_future(self._watched.predict(images)) for _ in range(runs)]
-            await asyncio.sleep(0)  # they are waiting now
-            story()
-            for one in asked:
-                one.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
-
-        asyncio.run(played())
-
-    def while_files_wait(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Play a story while there are pictures to be prepared first, after one that has told how long each takes."""
-        sheet = Spool(png(np.zeros((500, 500), np.uint8)))
-
-        async def played() -> None:
-            async with self._readers.running():
-                await self._readers.read(sheet, "predict", content_type="")
-                asked = [
-                    asyncio.ensure_future(self._readers.read(sheet, "predict", content_type="")) for _ in range(FILES)
-                ]
-                await asyncio.sleep(0)
-                await story()
-                await asyncio.gather(*asked)
-
-        asyncio.run(played())
 
 
 def test_where_nothing_waits_a_request_has_the_services_time(classifier: Classifier) -> None:

@@ -8,35 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
 
-from service.inference.batcher import INLINE_SECONDS, Batcher
+from service.inference.batcher import INLINE_SECONDS
 from service.model.classifier import Classifier
-from service.observability.metrics import Metrics
+from tests.support.inference import WatchedBatcher
 from tests.support.service import MODELS
 
 if TYPE_CHECKING:
     from service.arrays import Pixels, Probabilities
-    from tests.support.service import Digits
-
-
-class Watched:
-    """A batcher around the real model, with its metrics."""
-
-    def __init__(self, classifier: Classifier, *, max_batch: int = 64) -> None:
-        self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry)
-        self.batcher = Batcher(self.metrics, max_batch=max_batch)
-        self.classifier = classifier
-
-    async def predict(self, images: Pixels) -> Probabilities:
-        return (await self.batcher.predict(self.classifier, images.tobytes())).probabilities
-
-    def value(self, name: str, **labels: str) -> float:
-        self.metrics.buffered.flush()
-        value = self.registry.get_sample_value(name, labels)
-        assert value is not None
-        return value
+    from tests.support.pictures import Digits
 
 
 def images_of(digits: Digits, count: int) -> Pixels:
@@ -49,7 +29,7 @@ def test_thousands_at_once_each_get_their_own_answer(
 ) -> None:
     """3,000 different pictures asked at the same time, in requests of 1 to 7, are all answered as offline."""
     monkeypatch.setattr("service.inference.batcher.INLINE_SECONDS", 0.0 if threads else INLINE_SECONDS)
-    watched = Watched(classifier)
+    watched = WatchedBatcher(classifier)
     images = images_of(digits, 3000)
     cuts = np.cumsum(np.random.default_rng(0).integers(1, 8, 1000))
     requests = [part for part in np.split(images, cuts[cuts < 3000]) if len(part)]
@@ -66,7 +46,7 @@ def test_thousands_at_once_each_get_their_own_answer(
 
 def test_a_lone_request_is_a_batch_of_its_own(classifier: Classifier, digits: Digits) -> None:
     """Requests that come one after the other are run one by one, without waiting for company."""
-    watched = Watched(classifier)
+    watched = WatchedBatcher(classifier)
 
     async def ask() -> None:
         for image in images_of(digits, 5):
@@ -78,7 +58,7 @@ def test_a_lone_request_is_a_batch_of_its_own(classifier: Classifier, digits: Di
 
 def test_a_shared_run_is_the_time_of_each_request_in_it(classifier: Classifier, digits: Digits) -> None:
     """Three requests, of five pictures together, have waited for one run: its time counts three times."""
-    watched = Watched(classifier)
+    watched = WatchedBatcher(classifier)
 
     async def ask() -> None:
         await asyncio.gather(*(watched.predict(images_of(digits, size)) for size in (1, 2, 2)))
@@ -90,7 +70,7 @@ def test_a_shared_run_is_the_time_of_each_request_in_it(classifier: Classifier, 
 
 def test_cancelled_requests_cost_nothing(classifier: Classifier, digits: Digits) -> None:
     """A request that is given up while it waits leaves the queue before the model runs; its neighbour is answered."""
-    watched = Watched(classifier)
+    watched = WatchedBatcher(classifier)
     images = images_of(digits, 2)
 
     async def ask() -> np.ndarray:
@@ -108,7 +88,7 @@ def test_cancelled_requests_cost_nothing(classifier: Classifier, digits: Digits)
 
 def test_small_requests_do_not_wait_for_all_large_ones(classifier: Classifier, digits: Digits) -> None:
     """Twenty requests with one picture overtake twenty with 64; two hundred do not: 64 pictures each way, by turns."""
-    watched = Watched(classifier)
+    watched = WatchedBatcher(classifier)
     order: list[int] = []
 
     async def ask(size: int) -> None:
@@ -127,7 +107,7 @@ def test_small_requests_do_not_wait_for_all_large_ones(classifier: Classifier, d
 
 def test_it_tells_how_long_the_queue_is(classifier: Classifier, digits: Digits) -> None:
     """An idle batcher predicts no wait; one with pictures waiting, what their runs cost."""
-    watched = Watched(classifier)
+    watched = WatchedBatcher(classifier)
 
     async def ask() -> list[float]:
         waits = [watched.batcher.wait()]
@@ -147,7 +127,7 @@ def test_what_is_over_is_not_expected_again(
     classifier: Classifier, digits: Digits, monkeypatch: pytest.MonkeyPatch, stopped: bool
 ) -> None:
     """After time without work, behind requests that were given up, and after one long run: waits are as before."""
-    watched = Watched(classifier)
+    watched = WatchedBatcher(classifier)
     images, real = images_of(digits, 64), classifier.predict
 
     def stopping(batch: Pixels) -> Probabilities:
@@ -179,7 +159,7 @@ def test_what_is_over_is_not_expected_again(
 def test_no_run_mixes_two_versions(classifier: Classifier, digits: Digits) -> None:
     """Requests of two versions and five sizes, mixed: each is answered by its own version, and neither starves."""
     older, newer = Classifier.load(MODELS, "1"), Classifier.load(MODELS, "2")
-    watched = Watched(classifier)
+    watched = WatchedBatcher(classifier)
     sizes = [1, 2, 5, 20, 64] * 20
     order: list[str] = []
 
@@ -204,7 +184,7 @@ def test_a_failing_run_fails_only_its_batch(
     classifier: Classifier, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the runtime refuses a batch, each request in it gets the error, and the next one is answered."""
-    watched = Watched(classifier)
+    watched = WatchedBatcher(classifier)
     real = classifier.predict
 
     async def ask() -> np.ndarray:

@@ -15,9 +15,9 @@ from service.inference.router import Router
 from service.model.artefact import read
 from service.observability.metrics import Metrics
 from service.versions import choice
+from tests.support.graphs import next_digit, not_finite, publish_edited, raises
 from tests.support.service import MODELS, publish
-from tests.system.test_canary import next_digit, not_finite, publish_edited, raises
-from tests.unit.versions.test_manager import Followed
+from tests.support.versions import Followed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

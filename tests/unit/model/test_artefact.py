@@ -17,11 +17,11 @@ import onnx.helper
 import onnxruntime
 import pytest
 
-from qa import hostile
-from qa.hostile_models import sparse
 from service.errors import ModelError
 from service.model import artefact, operators
 from service.model.classifier import Classifier
+from tests.support.hostile_bodies import with_changed_bytes
+from tests.support.hostile_models import sparse
 from tests.support.service import MODELS, ROOT, VERSION
 
 if TYPE_CHECKING:
@@ -382,7 +382,7 @@ def test_a_model_that_breaks_off_anywhere_is_refused(version: Path, vouched_for:
 def test_a_changed_byte_is_caught_by_the_checksum(version: Path, name: str) -> None:
     """Any byte of the model or of the golden batch, changed to any other (all of a thousand: `make hostile`)."""
     path = version / name
-    for spoilt in hostile.changed(path.read_bytes(), count=30):
+    for spoilt in with_changed_bytes(path.read_bytes(), count=30):
         path.write_bytes(spoilt)
         assert loaded(version) is None
 
@@ -391,7 +391,7 @@ def test_a_changed_byte_is_caught_by_the_checksum(version: Path, name: str) -> N
 def test_a_changed_byte_under_a_card_that_vouches_for_it(version: Path, name: str, checksum: str) -> None:
     """Without the checksum's help: refused in one line, or loaded and still true to the golden batch; never a crash."""
     path, golden = version / name, artefact.read(version.parent, VERSION)
-    for spoilt in hostile.changed(path.read_bytes(), count=30):
+    for spoilt in with_changed_bytes(path.read_bytes(), count=30):
         path.write_bytes(spoilt)
         edit_card(version, **{checksum: hashlib.sha256(spoilt).hexdigest()})
         classifier = loaded(version)

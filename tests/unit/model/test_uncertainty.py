@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.model.uncertainty import doubts
+from service.model.uncertainty import warnings_for
 
 
 def probabilities(*strongest: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -28,4 +28,4 @@ def test_warnings_follow_from_the_probabilities(
     given: np.ndarray[tuple[int], np.dtype[np.float32]], expected: tuple[str, ...]
 ) -> None:
     """A sure answer has no warning, a torn one is unsure, and one spread over all digits is unlike any."""
-    assert doubts(given[None]) == [expected]
+    assert warnings_for(given[None]) == [expected]

@@ -13,10 +13,9 @@ import pytest
 
 from service.errors import Overloaded
 from service.observability.scrapes import MAX_WAITING, Scrapes
+from tests.support.http import connect, read_response
 from tests.support.service import running_service
 from tests.support.traffic import Traffic
-from tests.system.test_shutdown import connect
-from tests.unit.connection.test_fast_path import answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -163,7 +162,7 @@ def scrapes_of_many(service: Service, path: str) -> list[bytes]:
         for _ in range(ROUNDS):
             for connection, request in zip(connections, asked, strict=True):
                 connection.sendall(request)
-            for status, _, body in map(answer, streams):
+            for status, _, body in map(read_response, streams):
                 assert status in {200, 503}
                 if status == 200:
                     bodies.append(body)

@@ -19,16 +19,17 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from service.observability import shared_metrics
 from service.observability.metrics import Metrics
 from service.system.reserved_file import SIZE, ReservedFile
+from tests.support.metrics import ask, predictions, samples, settled
+from tests.support.processes import needs_root, with_mounts, worker_pids
 from tests.support.service import ROOT, running_service, until
 from tests.support.sharing import numbers
 from tests.support.traffic import Traffic
-from tests.system.test_environment import changed, root
-from tests.system.test_metrics import ask, predictions, samples, settled, worker_pids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.service import Digits, Service
+    from tests.support.pictures import Digits
+    from tests.support.service import Service
     from tests.support.traffic import Expected
 
 
@@ -254,11 +255,11 @@ def serves(service: Service, digits: Digits) -> None:
     assert worker_pids(service) == workers
 
 
-@root
+@needs_root
 def test_memory_that_fills_up_later_ends_no_worker(digits: Digits, capfd: pytest.CaptureFixture[str]) -> None:
     """With /dev/shm full the workers go on, what was counted is told, and one that is killed is replaced."""
     mount = "mount -t tmpfs -o size=20m none /dev/shm"
-    with running_service(workers=2, under=changed(mount)) as service:
+    with running_service(workers=2, under=with_mounts(mount)) as service:
         ask(service.url, digits, 10)
         settled(service.url, 10)
         memory = Path(f"/proc/{service.process.pid}/root/dev/shm")

@@ -16,16 +16,16 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from qa.hostile import changed, jpeg_of_scans
 from service.errors import NotAPicture, ServiceError, TooLarge, Unusable
 from service.picture.decode import decode
 from service.picture.small_png import read_small_grey
+from tests.support.hostile_bodies import jpeg_of_scans, with_changed_bytes
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.service import Digits
+    from tests.support.pictures import Digits
 
 LIMIT = 40_000_000
 
@@ -293,7 +293,7 @@ def test_a_picture_of_another_format_is_told_by_its_name(kind: str) -> None:
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of what it passes over
 def test_a_changed_byte_is_refused_or_read(kind: str, mode: str) -> None:
     """Any byte of a file, changed to any other, ends in pixels or in a refusal (for longer: `make fuzz`)."""
-    for spoilt in changed(encode(corner(mode), kind), count=100):
+    for spoilt in with_changed_bytes(encode(corner(mode), kind), count=100):
         with contextlib.suppress(ServiceError):
             assert decode(spoilt, max_pixels=LIMIT).pixels.dtype == np.uint8
 

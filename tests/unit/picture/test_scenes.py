@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from tests.support.service import png
+from tests.support.pictures import png
 
 if TYPE_CHECKING:
     from collections.abc import Callable

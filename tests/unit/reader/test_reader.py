@@ -10,7 +10,6 @@ import struct
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -25,59 +24,14 @@ from service.reader import readers
 from service.reader.readers import Readers, Reading
 from service.settings import Settings
 from service.system.spool import Spool
-from tests.support.service import png, running_service, until
+from tests.support.pictures import drawn, png
+from tests.support.processes import children, command, parent, readers_of, warm_reader
+from tests.support.service import running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.arrays import Pixels
-    from tests.support.service import Digits, Service
-
-
-def drawn(side: int) -> Pixels:
-    """A one on paper."""
-    paper = np.full((side, side), 230, np.uint8)
-    paper[side // 5 : -side // 5, side * 9 // 20 : side * 11 // 20] = 20
-    return paper
-
-
-def children(pid: int) -> list[int]:
-    """The processes that it has started, and those that these have, with zombies."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent == pid:
-            child = int(path.parent.name)
-            found += [child, *children(child)]
-    return found
-
-
-def readers_of(pid: int) -> list[int]:
-    """Those of them that read: not the process that forks them."""
-    found = [child for child in children(pid) if b"service.reader" in command(child)]
-    return [child for child in found if parent(child) in found]
-
-
-def command(pid: int) -> bytes:
-    """Its command line; nothing of a zombie."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
-
-
-def parent(pid: int) -> int:
-    """The process that started it."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def warm(service: Service) -> None:
-    """Have a reader read something, so that it is there."""
-    answer = httpx.post(f"{service.url}/predict", content=png(drawn(300)), timeout=60)
-    assert answer.status_code == 200
+    from tests.support.pictures import Digits
 
 
 def read(*bodies: bytes, kind: str = "predict", **about: str) -> list[Reading | ServiceError]:
@@ -113,7 +67,7 @@ def test_a_killed_reader_is_replaced_and_its_picture_answered() -> None:
     """Each reader is killed again and again while 40 photographs are asked for: all are answered, and right."""
     body = png(drawn(2000))
     with running_service(max_wait_seconds=60) as service, ThreadPoolExecutor(5) as pool:
-        warm(service)
+        warm_reader(service)
 
         def ask(_: int) -> tuple[int, object]:
             answer = httpx.post(f"{service.url}/predict", content=body, timeout=60)
@@ -131,10 +85,10 @@ def test_a_killed_reader_is_replaced_and_its_picture_answered() -> None:
 def test_the_process_that_forks_readers_is_replaced() -> None:
     """It is killed, and with it all readers: the next picture is answered, by others."""
     with running_service() as service:
-        warm(service)
+        warm_reader(service)
         before = {child for child in children(service.process.pid) if b"service.reader" in command(child)}
         os.kill(next(child for child in before if parent(child) == service.process.pid), signal.SIGKILL)
-        warm(service)
+        warm_reader(service)
         until(lambda: before.isdisjoint(children(service.process.pid)), "they are left as zombies")
 
 
@@ -143,7 +97,7 @@ def test_readers_end_with_their_worker(workers: int) -> None:
     """However it ends, nothing of it is left; a service whose worker was killed goes on."""
     with running_service(workers=workers) as service:
         for _ in range(4):
-            warm(service)
+            warm_reader(service)
         pid = service.process.pid
         started = children(pid)
         worker = pid if workers == 1 else next(child for child in started if b"spawn_main" in command(child))
@@ -152,7 +106,7 @@ def test_readers_end_with_their_worker(workers: int) -> None:
         os.kill(worker, signal.SIGKILL)
         until(lambda: not any(map(command, doomed)), "its readers go on")
         if workers > 1:
-            warm(service)
+            warm_reader(service)
             until(lambda: all(map(command, children(pid))), "a zombie is left")
 
 
@@ -231,7 +185,7 @@ def test_others_are_answered_while_the_worst_is_read(digits: Digits) -> None:
     """Beside pictures of 49 megapixels photographs and small pictures are answered before these are."""
     worst = png(np.zeros((7000, 7000), np.uint8))
     with running_service() as service, ThreadPoolExecutor(6) as pool:
-        warm(service)
+        warm_reader(service)
         post: Callable[[bytes], httpx.Response] = lambda body: httpx.post(  # noqa: E731 - short
             f"{service.url}/predict", content=body, timeout=60
         )

@@ -33,9 +33,10 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_the_help_lists_the_commands() -> None:
-    """`python -m training --help` has a line for each command."""
+    """`python -m training --help` has a line for each command, and the flags of `train`."""
     shown = _run("training", "--help")
     assert shown.returncode == 0
+    assert "--learning-rate" in shown.stdout
     for name, module in COMMANDS.items():
         assert f"{name} {module.HELP}" in " ".join(shown.stdout.split())
 

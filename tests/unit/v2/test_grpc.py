@@ -19,49 +19,23 @@ from service import errors
 from service.codec import inference_pb2 as pb
 from service.v2.grpc.codes import CODES
 from tests.support.clients import facts
-from tests.support.service import MODELS, ROOT, VERSION, Digits, Service, png, running_service, until
+from tests.support.grpc import INFER, MODEL, heavy, infer, method, probabilities, request
+from tests.support.metrics import under_way
+from tests.support.pictures import SEVEN, SEVEN_FILE, Digits, png
+from tests.support.service import MODELS, ROOT, VERSION, Service, running_service, until
 
 if TYPE_CHECKING:
     from service.arrays import Probabilities
 
-MODEL = "mnist-mlp"
-INFER = "/inference.GRPCInferenceService/ModelInfer"
-SEVEN = ROOT / "service" / "page" / "seven.png"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-Tensor = pb.ModelInferRequest.InferInputTensor
-
-
-def infer(channel: Any, request: pb.ModelInferRequest, **options: Any) -> pb.ModelInferResponse:
-    return method(channel)(request, timeout=60, **options)  # type: ignore[no-any-return]
-
-
-def method(channel: Any) -> Any:
-    return channel.unary_unary(
-        INFER,
-        request_serializer=pb.ModelInferRequest.SerializeToString,
-        response_deserializer=pb.ModelInferResponse.FromString,
-    )
-
-
-def request(*contents: bytes, **changes: Any) -> pb.ModelInferRequest:
-    """Three digits' pixels, or with what is changed; `contents` are raw."""
-    tensor = {"name": "images", "datatype": "UINT8", "shape": [3, 1, 28, 28]} | changes
-    outputs = tensor.pop("outputs", [])
-    return pb.ModelInferRequest(
-        model_name=MODEL, inputs=[Tensor(**tensor)], outputs=outputs, raw_input_contents=contents
-    )
-
-
-def probabilities(answer: pb.ModelInferResponse) -> Probabilities:
-    return np.frombuffer(answer.raw_output_contents[0], "<f4").reshape(answer.outputs[0].shape)
 
 
 @pytest.fixture(scope="module")
 def triton(some: Path) -> dict[str, Any]:
     """What Triton's clients found, asking a service of two workers; and what its metrics then say."""
     with running_service(workers=2, grpc_port=0) as service:
-        found = facts("triton_grpc", service.grpc, str(some), str(SEVEN))
+        found = facts("triton_grpc", service.grpc, str(some), str(SEVEN_FILE))
         return found | {"metrics": httpx.get(f"{service.url}/metrics").text}
 
 
@@ -152,7 +126,7 @@ def test_typed_contents_are_read_as_raw_ones_are(channel: Any, digits: Digits) -
     raw = infer(channel, request(pixels))
     typed = infer(channel, request(contents={"uint_contents": pixels}))
     assert raw == typed
-    picture = {"datatype": "BYTES", "shape": [1], "contents": {"bytes_contents": [SEVEN.read_bytes()]}}
+    picture = {"datatype": "BYTES", "shape": [1], "contents": {"bytes_contents": [SEVEN]}}
     assert probabilities(infer(channel, request(**picture))).argmax() == 7
 
 
@@ -225,17 +199,6 @@ def test_an_answer_over_its_deadline_is_given_up(digits: Digits) -> None:
         assert infer(channel, request(digits.images[:3].tobytes())).model_version == VERSION
         shed = 'mnist_shed_requests_total{reason="deadline_exceeded"} 1.0'
         assert shed in httpx.get(f"{service.url}/metrics").text
-
-
-def heavy() -> pb.ModelInferRequest:
-    """Pictures that take seconds to decode: long enough to be seen under way, however busy the machine is."""
-    large = png(np.kron(np.eye(30), np.full((100, 100), 255)).astype(np.uint8))
-    return request(datatype="BYTES", shape=[64], contents={"bytes_contents": [large] * 64})
-
-
-def under_way(service: Service) -> bool:
-    """Is a request answered now, beside the one that asks?"""
-    return "mnist_http_requests_in_progress 2.0" in httpx.get(f"{service.url}/metrics").text
 
 
 def test_a_client_that_leaves_is_counted_so() -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from tests.support.clients import facts
-from tests.support.service import ROOT, VERSION, Digits, png, running_service
+from tests.support.pictures import SEVEN_FILE, Digits, png
+from tests.support.service import VERSION, running_service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +31,7 @@ INFER = f"/v2/models/{MODEL}/infer"
 def triton(some: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     """What Triton's clients found, asking a service of two workers, with the fast path and without."""
     with running_service(workers=2, fast_path=request.param) as service:
-        picture = ROOT / "service" / "page" / "seven.png"
-        return facts("triton", service.url.removeprefix("http://"), str(some), str(picture))
+        return facts("triton", service.url.removeprefix("http://"), str(some), str(SEVEN_FILE))
 
 
 def test_triton_learns_what_is_served(triton: dict[str, Any]) -> None:

@@ -16,15 +16,15 @@ from service.settings import Settings
 from service.versions import choice
 from service.versions.loader import VersionLoader
 from service.versions.shared_state import CheckedFiles
+from tests.support.graphs import constant, publish_edited
 from tests.support.service import publish
-from tests.system.test_canary import constant, publish_edited
-from tests.unit.versions.test_manager import mend, spoil
+from tests.support.versions import mend, spoil
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from service.versions.loader import Found
-    from tests.system.test_canary import Graph
+    from tests.support.graphs import Graph
 
 
 @pytest.fixture

@@ -5,97 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import shutil
 import sys
-import time
 from logging.handlers import QueueHandler
 from typing import TYPE_CHECKING
 
 import pytest
 
-from qa import hostile_models
 from service.errors import ModelError, NoModel
-from service.model import check, layout
-from service.settings import Settings
+from service.model import check
 from service.versions import choice, manager
-from service.versions.manager import VersionManager
-from service.versions.shared_state import SharedState
-from tests.support.service import MODELS, publish, until
+from tests.support import hostile_models
+from tests.support.service import publish, until
+from tests.support.versions import LOOK, Followed, begin_copying, keep_changing, mend, spoil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from service.model.classifier import Classifier
-    from service.versions.canary import CanaryTrial
-
-
-LOOK = 0.05  # seconds: a look comes ten times as often as in the service
-
-
-def spoil(models: Path, version: int) -> str:
-    """Empties a version's golden batch; how its refusal begins."""
-    path = models / str(version) / "golden.npz"
-    path.write_bytes(b"")
-    return f"{path}: expected sha256"
-
-
-def begin(models: Path, version: int) -> None:
-    """A committed version that is still being copied: all files are there, and one is not whole."""
-    (models / str(version)).mkdir()
-    for name in layout.FILES:
-        shutil.copy(MODELS / str(version) / name, models / str(version) / name)
-    spoil(models, version)
-
-
-def mend(models: Path, version: int) -> None:
-    """Puts the golden batch back, in one step: a look may be under way."""
-    shutil.copy(MODELS / str(version) / "golden.npz", models / "mended")
-    (models / "mended").replace(models / str(version) / "golden.npz")
-
-
-async def keep_changing(models: Path, version: int) -> None:
-    """For several looks, of which each sees another thing."""
-    for change in range(1, 31):
-        os.utime(models / str(version) / "model.json", ns=(change, change))
-        await asyncio.sleep(LOOK / 5)
-
-
-class Followed:
-    """The models of a folder, followed, and all that was told of them."""
-
-    def __init__(self, folder: Path, shared_state: SharedState | None = None, **settings: object) -> None:
-        self.settings = Settings.model_validate({"model_dir": folder, **settings})
-        self.models = VersionManager(self.settings, shared_state or SharedState(shared=False))
-        self.told: asyncio.Queue[str | None] = asyncio.Queue()
-        self.tried: asyncio.Queue[CanaryTrial | None] = asyncio.Queue()
-        self.missing: dict[str, int] = {}
-
-    def changed(self, classifier: Classifier | None) -> None:
-        self.told.put_nowait(None if classifier is None else classifier.version)
-
-    async def next(self) -> str | None:
-        """What is told next: a version, none, or a refusal."""
-        return await asyncio.wait_for(self.told.get(), 30)
-
-    async def next_canary(self) -> CanaryTrial | None:
-        """What is tried next."""
-        return await asyncio.wait_for(self.tried.get(), 30)
-
-    async def follow(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Play a story while it is followed; nothing may be told that the story did not take."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(manager, "POLL_SECONDS", LOOK)
-            hear = (self.changed, self.told.put_nowait, self.tried.put_nowait, self.missing.update)
-            async with self.models.following(*hear):
-                await story()
-        assert self.told.empty()
-        assert self.tried.empty()
-
-    def run(self, story: Callable[[], Coroutine[None, None, None]]) -> None:
-        """The same, in an event loop of its own."""
-        asyncio.run(self.follow(story))
 
 
 def test_it_begins_with_the_highest_version_that_is_good(models: Path) -> None:
@@ -156,7 +83,7 @@ def test_what_is_still_changing_is_waited_for(models: Path) -> None:
 
     async def story() -> None:
         assert await followed.next() == "1"
-        begin(models, 2)
+        begin_copying(models, 2)
         await keep_changing(models, 2)
         mend(models, 2)
         assert await followed.next() == "2"
@@ -360,7 +287,7 @@ def publish_slow(models: Path) -> None:
 
 def test_nobody_waits_for_a_hanging_check(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that ordered it is answered, others unload meanwhile, and the end comes at once."""
-    monkeypatch.setattr(check, "SECONDS", 60.0)
+    monkeypatch.setattr(check, "SECONDS", 3600.0)
     monkeypatch.setattr(manager, "COMMAND_SECONDS", 0.5)
     followed = Followed(models)
     followed.models.start()
@@ -374,9 +301,7 @@ def test_nobody_waits_for_a_hanging_check(models: Path, monkeypatch: pytest.Monk
         await followed.models.unload()
         assert await followed.next() is None
 
-    began = time.monotonic()
     followed.run(story)
-    assert time.monotonic() - began < 30
 
 
 def test_what_is_unloaded_meanwhile_stays_so(models: Path) -> None:

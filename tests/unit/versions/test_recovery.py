@@ -10,7 +10,7 @@ import pytest
 from service.versions import choice
 from service.versions.shared_state import SharedState
 from tests.support.service import publish
-from tests.unit.versions.test_manager import Followed, begin, keep_changing, mend, spoil
+from tests.support.versions import Followed, begin_copying, keep_changing, mend, spoil
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,7 +140,7 @@ def test_one_that_is_still_changing_is_waited_for(models: Path) -> None:
     async def story() -> None:
         assert await followed.next() == "1"
         choice.write_canary(followed.settings, 2, 30)
-        begin(models, 2)
+        begin_copying(models, 2)
         await keep_changing(models, 2)
         mend(models, 2)
         await canary(followed, 30)

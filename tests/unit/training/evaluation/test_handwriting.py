@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.support.service import MODELS, ROOT, VERSION, png
+from tests.support.pictures import png
+from tests.support.service import MODELS, ROOT, VERSION
 from tests.support.training import run_command
 from training.errors import DataError
 from training.synthesis import ink, not_digits

@@ -10,7 +10,6 @@ import torch
 
 from tests.support.training import RARELY, SMALL
 from training.choices import LOSSES, OPTIMIZERS
-from training.data import Digits
 from training.loop.checkpoint import Checkpointer
 from training.loop.fit import Epoch, fit, make_optimizer
 from training.network.mlp import Network
@@ -74,13 +73,6 @@ def test_the_network_is_left_ready_to_answer(dataset: Dataset) -> None:
     network, _ = _fit(dataset, SMALL)
     images = dataset.test.images[:8]
     torch.testing.assert_close(network(images)[:1], network(images[:1]))
-
-
-def test_digits_take_what_is_asked_for() -> None:
-    """Images and labels stay together when some are taken."""
-    digits = Digits(torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1), torch.arange(4))
-    images, labels = digits.take(torch.tensor([3, 1]))
-    assert images.flatten().tolist() == labels.tolist() == [3, 1]
 
 
 @pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", [0, 0, 0]), ("momentum", [0.95, 0.85, 0.95])])

@@ -14,7 +14,6 @@ from training.choices import ACTIVATIONS, LOSSES
 from training.data.digits import WHOLE
 from training.evaluation.metrics import outputs
 from training.network.deslant import DESLANTED, Deslant
-from training.network.fold import fold
 from training.network.mlp import Network
 
 if TYPE_CHECKING:
@@ -84,19 +83,6 @@ def test_a_fresh_deep_network_lets_the_signal_through(dataset: Dataset, activati
     assert last is not None
     assert 0.03 < logits.std(dim=0).mean() < 30
     assert 0.01 < first.norm() / last.norm() < 100
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_folding_changes_the_form_and_not_the_function(dataset: Dataset, activation: str, batch_norm: bool) -> None:
-    """With norms, scale and temperature folded into the linear layers, the probabilities are the same."""
-    network = Network((64, 32), activation, batch_norm=batch_norm, deslant=True, seed=3)
-    network(dataset.train.images[:500])  # the norms learn statistics
-    network.eval()
-    network.temperature.fill_(1.7)
-    images = dataset.test.images[:500]
-    difference = outputs(network.probabilities, images) - outputs(fold(network), images)
-    assert difference.abs().max() < 5e-6
 
 
 def test_the_same_seed_draws_the_same_weights() -> None:

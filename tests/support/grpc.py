@@ -1,4 +1,4 @@
-"""What tests of gRPC's limits share: calls that come at once, and a look at memory and HTTP beside them."""
+"""gRPC: calls of the Open Inference Protocol, many at once, and the memory that the service takes meanwhile."""
 
 from __future__ import annotations
 
@@ -9,14 +9,49 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import httpx
+import numpy as np
 
-from tests.support.service import ROOT
+from service.codec import inference_pb2 as pb
+from tests.support.pictures import SEVEN, png
 
 if TYPE_CHECKING:
+    from service.arrays import Probabilities
     from tests.support.service import Service
 
+MODEL = "mnist-mlp"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
-SEVEN = ROOT / "service" / "page" / "seven.png"
+Tensor = pb.ModelInferRequest.InferInputTensor
+
+
+def infer(channel: Any, request: pb.ModelInferRequest, **options: Any) -> pb.ModelInferResponse:
+    return method(channel)(request, timeout=60, **options)  # type: ignore[no-any-return]
+
+
+def method(channel: Any) -> Any:
+    return channel.unary_unary(
+        INFER,
+        request_serializer=pb.ModelInferRequest.SerializeToString,
+        response_deserializer=pb.ModelInferResponse.FromString,
+    )
+
+
+def request(*contents: bytes, **changes: Any) -> pb.ModelInferRequest:
+    """Three digits' pixels, or with what is changed; `contents` are raw."""
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [3, 1, 28, 28]} | changes
+    outputs = tensor.pop("outputs", [])
+    return pb.ModelInferRequest(
+        model_name=MODEL, inputs=[Tensor(**tensor)], outputs=outputs, raw_input_contents=contents
+    )
+
+
+def probabilities(answer: pb.ModelInferResponse) -> Probabilities:
+    return np.frombuffer(answer.raw_output_contents[0], "<f4").reshape(answer.outputs[0].shape)
+
+
+def heavy() -> pb.ModelInferRequest:
+    """Pictures that take seconds to decode: long enough to be seen under way, however busy the machine is."""
+    large = png(np.kron(np.eye(30), np.full((100, 100), 255)).astype(np.uint8))
+    return request(datatype="BYTES", shape=[64], contents={"bytes_contents": [large] * 64})
 
 
 def pss(service: Service) -> float:
@@ -25,7 +60,7 @@ def pss(service: Service) -> float:
     return int(rollup.partition("Pss:")[2].split()[0]) / 1024
 
 
-class Watched:
+class WatchedMemory:
     """The most memory that a service has while this context is open, and whether it answers over HTTP all the time."""
 
     def __init__(self, service: Service) -> None:
@@ -36,7 +71,7 @@ class Watched:
         self.peak = self.before
         self.failed: list[str] = []
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> WatchedMemory:
         self._thread.start()
         return self
 
@@ -51,11 +86,11 @@ class Watched:
         return self.peak - self.before
 
     def _watch(self) -> None:
-        picture, kind = SEVEN.read_bytes(), {"content-type": "image/png"}
+        kind = {"content-type": "image/png"}
         while not self._over.wait(0.02):
             self.peak = max(self.peak, pss(self._service))
             try:
-                httpx.post(f"{self._service.url}/predict", content=picture, headers=kind, timeout=20)
+                httpx.post(f"{self._service.url}/predict", content=SEVEN, headers=kind, timeout=20)
             except httpx.HTTPError as error:
                 self.failed.append(repr(error))
 

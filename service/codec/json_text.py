@@ -1,0 +1,50 @@
+"""Parse JSON and base64 that clients send, within limits of what it costs.
+
+In: bytes or text. Out: values or bytes; `Malformed` or `TooLarge` for JSON, `ValueError` for base64. It does not know
+what the values mean.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import orjson
+
+from ..errors import Malformed, TooLarge
+
+VALUES_PER_IMAGE = 1000  # 784 numbers in 28 rows, and what surrounds them
+PIECE = 2**20  # characters of base64 decoded at a time: Python's decoder keeps all other threads waiting
+WHITESPACE = b" \t\n\v\f\r\x1c\x1d\x1e\x1f"
+
+
+def parse_json(text: bytes, max_images: int) -> object:
+    """Parse JSON; raises `Malformed`, or `TooLarge` as `check_values` does."""
+    check_values(text, max_images)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"The body is not JSON: {error}.") from None
+
+
+def check_values(text: bytes, max_images: int) -> None:
+    """Raise `TooLarge` for more values than `max_images` pictures written as numbers can have.
+
+    A value takes many times as much memory when it is parsed as in the text.
+    """
+    limit = VALUES_PER_IMAGE * (max_images + 1)
+    # A value comes after a comma, or opens a list or an object. Those within strings count too: base64 has none.
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > limit:
+        raise TooLarge(f"The JSON has more than {limit:,} values, which is the limit.", limit=limit)
+
+
+def decode_base64_lines(text: str) -> bytes:
+    """Decode base64 with whitespace in it; raises `ValueError` as `decode_base64` does."""
+    if not text.isascii():
+        raise ValueError("string argument should contain only ASCII characters")
+    # str.split would make an object for each word, of which a client may send millions.
+    return decode_base64(text.encode().translate(None, WHITESPACE))
+
+
+def decode_base64(text: str | bytes) -> bytes:
+    """Decode base64; raises `ValueError` (binascii's error) for anything else."""
+    return b"".join([base64.b64decode(text[at : at + PIECE], validate=True) for at in range(0, len(text), PIECE)])
