@@ -141,7 +141,7 @@ def test_an_answer_over_its_deadline_is_given_up_and_the_stream_goes_on() -> Non
     wrong = request(name="x")
     with running_service(timeout_seconds=0.05, grpc_port=0) as service, grpc.insecure_channel(service.grpc) as channel:
         late, answered = stream(channel, [heavy(), wrong])
-        assert late.error_message == "The answer was not ready within 0.05 s."
+        assert late.error_message == "The response was not ready within 0.05 s."
         assert answered.error_message.startswith("unexpected inference input")
 
 

@@ -195,7 +195,7 @@ def test_an_answer_over_its_deadline_is_given_up(digits: Digits) -> None:
         with pytest.raises(grpc.RpcError) as refusal:
             infer(channel, slow)
         assert refusal.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert refusal.value.details() == "The answer was not ready within 0.05 s."
+        assert refusal.value.details() == "The response was not ready within 0.05 s."
         assert infer(channel, request(digits.images[:3].tobytes())).model_version == VERSION
         shed = 'mnist_shed_requests_total{reason="deadline_exceeded"} 1.0'
         assert shed in httpx.get(f"{service.url}/metrics").text
