@@ -29,11 +29,11 @@ log = logging.getLogger("service")
 class Departures:
     """All of one worker, in which there may be `most` connections."""
 
-    def __init__(self, sockets: Sockets, seconds: float, most: int, watched: Metrics) -> None:
+    def __init__(self, sockets: Sockets, seconds: float, most: int, metrics: Metrics) -> None:
         self._sockets = sockets
         self._seconds = seconds
         self._many = most - max(1, most // 4)
-        self._watched = watched
+        self._metrics = metrics
         self._worked: dict[Peer, int] = {}
         self._sending: dict[object, tuple[Peer, float]] = {}
 
@@ -95,6 +95,6 @@ class Departures:
         )
         in_the_way = unused[: max(0, len(silent) - self._many)]
         if slow or in_the_way:
-            self._watched.worker.connections_cut["slow"].inc(len(slow))
-            self._watched.worker.connections_cut["full"].inc(len(in_the_way))
+            self._metrics.worker.connections_cut["slow"].inc(len(slow))
+            self._metrics.worker.connections_cut["full"].inc(len(in_the_way))
             self._sockets.cut(slow.union(in_the_way))

@@ -29,12 +29,12 @@ CONNECTIONS = 512  # some 40 KiB each
 class Limits:
     """All of them."""
 
-    def __init__(self, settings: Settings, bodies: BodyBudget, watched: Metrics) -> None:
+    def __init__(self, settings: Settings, bodies: BodyBudget, metrics: Metrics) -> None:
         assert settings.grpc_port is not None
         self.sockets = Sockets(settings.grpc_port)
         self.most_connections = max(1, min(settings.max_connections or CONNECTIONS, CONNECTIONS, grpc_descriptors()))
         self.arrivals = Arrivals(bodies, self.sockets, settings.timeout_seconds, settings.max_body_bytes)
-        self.departures = Departures(self.sockets, settings.timeout_seconds, self.most_connections, watched)
+        self.departures = Departures(self.sockets, settings.timeout_seconds, self.most_connections, metrics)
         self.calls = Room("calls", CALLS)
         self.streams = Room("streams", STREAMS)
         self.watchers = Room("watchers", WATCHERS)

@@ -39,13 +39,13 @@ class Methods:
         engine: Engine,
         models: VersionManager,
         settings: Settings,
-        watched: Metrics,
+        metrics: Metrics,
         unready: Callable[[], str | None],
     ) -> None:
         self._engine = engine
         self._models = models
         self._settings = settings
-        self._watched = watched
+        self._metrics = metrics
         self._unready = unready
 
     async def ServerLive(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
@@ -92,7 +92,7 @@ class Methods:
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         """Inferences, and how long they took; without a name, of every model."""
         classifier = self._models.resolve(request.name or None, request.version or None)
-        numbers = await self._watched.scrape(totals)
+        numbers = await self._metrics.scrape(totals)
         return pb.ModelStatisticsResponse(model_stats=[metadata.statistics(classifier, numbers)])
 
     async def RepositoryIndex(self, _: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:

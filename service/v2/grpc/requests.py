@@ -1,4 +1,4 @@
-"""Requests over gRPC: admitted, watched as those over HTTP are, and answered, each with a message or with a sentence.
+"""Requests over gRPC: admitted, metrics as those over HTTP are, and answered, each with a message or with a sentence.
 
 In: who calls, and a message. Out: what becomes of it. It knows neither how messages come nor how answers go.
 """
@@ -53,10 +53,10 @@ class Method(NamedTuple):
 class Requests:
     """All of one worker; `observer` sees each."""
 
-    def __init__(self, observer: Observer, access: Access | None, watched: Metrics, departures: Departures) -> None:
+    def __init__(self, observer: Observer, access: Access | None, metrics: Metrics, departures: Departures) -> None:
         self._observer = observer
         self._access = access
-        self._watched = watched
+        self._metrics = metrics
         self._departures = departures
         self._begun = 0  # so far
         self._answering = asyncio.Event()
@@ -128,5 +128,5 @@ class Requests:
         if not isinstance(error, ServiceError):
             log.error("request %s failed", caller.request_id.decode(), exc_info=error)
             return Answered(500, asked, str(problems.FAULT["detail"]))
-        self._watched.requests.count_shed(error)
+        self._metrics.requests.count_shed(error)
         return Answered(error.status, asked, error.detail)

@@ -45,15 +45,15 @@ async def serving(
     engine: Engine,
     observer: Observer,
     access: Access | None,
-    watched: Metrics,
+    metrics: Metrics,
     bodies: BodyBudget,
     drain: Drain,
     unready: Callable[[], str | None],
 ) -> AsyncIterator[None]:
     """Inference and health at `settings.grpc_port`."""
-    allowed = Limits(settings, bodies, watched)
-    methods = Methods(engine, models, settings, watched, unready)
-    requests = Requests(observer, access, watched, allowed.departures)
+    allowed = Limits(settings, bodies, metrics)
+    methods = Methods(engine, models, settings, metrics, unready)
+    requests = Requests(observer, access, metrics, allowed.departures)
     calls = Calls(methods, observer, requests, allowed)
     health = Health({"", SERVICE.full_name}, unready, drain.closing, allowed)
     server = grpc.aio.server(options=_options(settings, allowed))
