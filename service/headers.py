@@ -1,4 +1,4 @@
-"""Request headers that several rooms read: the deadline that a client sets, and the id that it gives."""
+"""Request headers that several rooms read: the client's deadline, and its request id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
 def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Return the id that the client gave, if it has the form of one."""
+    """Return the client's request id; None if it is absent or invalid."""
     for name, value in headers:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
             return value.decode()

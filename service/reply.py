@@ -1,4 +1,4 @@
-"""An answer as bytes, which every driver writes: to a connection, or as an ASGI response."""
+"""A response as bytes, which a driver writes to a connection or returns as an ASGI response."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ JSON: Final = ((b"content-type", b"application/json"),)
 
 
 class Reply(NamedTuple):
-    """Body, headers and status of one answer; whoever writes it adds content-length and x-request-id."""
+    """Body, headers and status of one response; its writer adds content-length and x-request-id."""
 
     content: bytes
     headers: tuple[tuple[bytes, bytes], ...] = JSON

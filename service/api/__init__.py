@@ -1,4 +1,4 @@
-"""Answer our own routes: predictions, operation, the page and its documentation, and the port of the metrics.
+"""The service's own routes: predictions, health, model card, metrics, the page, and the API's documentation.
 
-In: requests. Out: responses. It knows the engine and nothing of the Open Inference Protocol, which is `service.v2`'s.
+In: requests. Out: responses. `service.v2` has the routes of the Open Inference Protocol.
 """

@@ -1,8 +1,7 @@
-"""The port of the metrics alone, in the same event loop and behind the same guard as the service's own.
+"""A separate port for metrics, in the same event loop and with the same guarded protocol as the service's port.
 
-In: connections, and what scrapes the metrics. Out: the metrics at /metrics and at /, without a key and without TLS, for
-a private network; 404 elsewhere. Its connections are few, are counted apart, and leave their descriptors to the
-service's port. It knows no model.
+In: connections of scrapers. Out: the metrics at /metrics and at /, without API key and TLS, for a private network; 404
+elsewhere. The port has its own small connection limit, so that scrapers cannot take the service's descriptors.
 """
 
 from __future__ import annotations
@@ -35,17 +34,17 @@ PATHS = frozenset({"/metrics", "/"})
 
 
 class FewConnections(Connections):
-    """Those of this port, which are not among the service's in the metrics."""
+    """The connections of this port, which the service's metrics leave out."""
 
-    def __init__(self, settings: Settings, watched: Metrics, budget: Budget) -> None:
-        super().__init__(settings.model_copy(update={"max_connections": METRICS_PORT_CONNECTIONS}), watched, budget)
+    def __init__(self, settings: Settings, metrics: Metrics, budget: Budget) -> None:
+        super().__init__(settings.model_copy(update={"max_connections": METRICS_PORT_CONNECTIONS}), metrics, budget)
 
-    def tell(self) -> None:
-        """They are told nowhere."""
+    def set_metric(self) -> None:
+        """Do nothing: the metric counts the service's port alone."""
 
 
 class MetricsProtocol(Draining):
-    """The guarded protocol, with the app of this port behind it."""
+    """The draining protocol with this port's app."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
@@ -54,9 +53,9 @@ class MetricsProtocol(Draining):
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: Settings, watched: Metrics, observer: Observer, drain: Drain, budget: Budget
+    settings: Settings, metrics: Metrics, observer: Observer, drain: Drain, budget: Budget
 ) -> AsyncIterator[dict[str, Any] | None]:
-    """While the context is open: what `MetricsProtocol` needs, if there is such a port."""
+    """Yield the state that `MetricsProtocol` needs; None without a metrics port."""
     if settings.metrics_port is None:
         yield None
         return
@@ -64,11 +63,11 @@ async def serving(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         request_id = scope["request_id"] = observer.request_id(scope["headers"])
-        response = await _response(request, watched)
+        response = await _response(request, metrics)
         response.headers["X-Request-ID"] = request_id.decode()
         await response(scope, receive, send)
 
-    connections = FewConnections(settings, watched, budget)
+    connections = FewConnections(settings, metrics, budget)
     async with connections.watching():
         yield {
             "app": app,
@@ -79,19 +78,19 @@ async def serving(
         }
 
 
-async def _response(request: Request, watched: Metrics) -> Response:
+async def _response(request: Request, metrics: Metrics) -> Response:
     if request.url.path not in PATHS:
-        return problems.plain(request, 404, "There is nothing here but /metrics.")
+        return problems.plain(request, 404, "This port has only /metrics.")
     if request.method != "GET":
-        return problems.plain(request, 405, "The metrics are for GET.", {"Allow": "GET"})
+        return problems.plain(request, 405, "The metrics support only GET.", {"Allow": "GET"})
     try:
-        return await scraped(request, watched)
+        return await scrape(request, metrics)
     except ServiceError as error:
-        watched.requests.count_shed(error)
+        metrics.requests.count_shed(error)
         return problems.refusal(request, error)
 
 
-async def scraped(request: Request, watched: Metrics) -> Response:
-    """The metrics in the format that a request asks for; raises `Overloaded`."""
+async def scrape(request: Request, metrics: Metrics) -> Response:
+    """Return the metrics in the format of the Accept header; raises `Overloaded`."""
     make, content_type = text_for(request.headers.get("accept", ""))
-    return Response(await watched.scrape(make), headers={"Content-Type": content_type})
+    return Response(await metrics.scrape(make), headers={"Content-Type": content_type})

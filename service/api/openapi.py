@@ -1,7 +1,7 @@
-"""What `/openapi.json` says of our own routes: every form of a request with an example, every status code.
+"""The description of the service's own routes in `/openapi.json`: every request format, every status code.
 
-In: the settings whose limits the texts quote. Out: plain OpenAPI objects. It describes; `service.codec.body` reads and
-`service.app` answers. `service.v2.openapi` describes the routes below /v2.
+In: the settings, whose limits the texts quote. Out: plain OpenAPI objects. `service.v2.openapi` describes the routes
+below /v2.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CARD = ref("ModelCard")
 
 
 def schemas(settings: Settings) -> dict[str, Schema]:
-    """The schemas that have names."""
+    """Return the named schemas."""
     problem = {
         "status": _STATUS,
         "detail": TEXT | {"description": "A readable sentence."},
@@ -61,7 +61,7 @@ def schemas(settings: Settings) -> dict[str, Schema]:
         numbers | {"minItems": 784, "maxItems": 784},
         array(numbers | {"minItems": 28, "maxItems": 28}, minItems=28, maxItems=28),
     ]
-    # A batch is answered whatever is in it: a value that is no picture is an error of its own.
+    # In a batch, a value that is not a picture is an error of its own.
     item = {"anyOf": [*image, ANYTHING | {"description": "Anything else gets an `error` in its place."}]}
     return {
         "Problem": record(
@@ -101,14 +101,14 @@ def schemas(settings: Settings) -> dict[str, Schema]:
         ),
         "OneImage": record({"image": {"anyOf": image}}),
         "SeveralImages": record({"images": array(item, minItems=1, maxItems=settings.max_images)}),
-        "Health": record({"status": TEXT | {"description": "Or why no requests should be sent here."}}),
+        "Health": record({"status": TEXT | {"description": "`ready`, `alive`, or why the service is not ready."}}),
         "ModelCard": record({"schema": constant("mnist-mlp/1"), "name": TEXT, "version": {"type": "integer"}})
         | {"additionalProperties": True},
     }
 
 
 def predict_extra(settings: Settings, *names: str) -> dict[str, Any]:
-    """The parameters of `/predict`, those that a path has besides, and the request body."""
+    """Return the parameters and the request body of `/predict`; `names` are further path parameters."""
     text = example_base64()
     return {
         "parameters": [*map(path_parameter, names), _explain_parameter(), timeout_parameter()],
@@ -121,7 +121,7 @@ def predict_extra(settings: Settings, *names: str) -> dict[str, Any]:
                 "multipart/form-data": {
                     "schema": record({"image": BINARY})
                     | {
-                        "description": "Each file of the form is a picture, whatever the name of its field.",
+                        "description": "Each file of the form is a picture; field names do not matter.",
                         "additionalProperties": BINARY,
                     }
                 },
@@ -146,29 +146,29 @@ def _explain_parameter() -> dict[str, Any]:
     return {
         "name": "explain",
         "in": "query",
-        "description": "Add the network's input and an occlusion map; empty, `0` and `false` are no.",
+        "description": "Add the network's input and an occlusion map; empty, `0` and `false` mean no.",
         "schema": {"type": "string", "default": "0", "examples": ["1"]},
     }
 
 
 def predict_responses(settings: Settings) -> Responses:
-    """Every response of `/predict`, by status code."""
+    """Return every response of `/predict`, by status code."""
     seconds = f"{settings.timeout_seconds:g} s"
     problems = {
         400: "Malformed: an empty body, not JSON, not base64, or of another shape.",
         408: f"The body did not arrive within {seconds}.",
         413: f"Over {settings.max_body_bytes:,} bytes, {settings.max_pixels:,} pixels or {settings.max_images} files.",
-        415: "Not a picture that is read here, or a Content-Type that is not.",
-        422: "Readable, but no digit can be in it.",
-        500: "A fault of the service.",
-        503: "Too many requests wait, and the response would be late; `Retry-After` says when to come back.",
-        504: f"Not answered within {seconds}, or within {TIMEOUT}.",
+        415: "An unsupported picture format or Content-Type.",
+        422: "The picture is readable, but no digit can be read from it.",
+        500: "An internal error.",
+        503: "Too many requests wait, and the response would be late; `Retry-After` says when to retry.",
+        504: f"No response within {seconds}, or within {TIMEOUT}.",
     }
     if settings.api_keys_file is not None:
         problems |= {
             401: "No API key, or an unknown one.",
-            403: "The API key is for something else.",
-            429: "More requests than the API key has; `Retry-After` says when to come back.",
+            403: "The API key lacks this scope.",
+            429: "The API key exceeds its rate; `Retry-After` says when to retry.",
         }
     prediction = {
         "digit": 1,
@@ -185,5 +185,5 @@ def predict_responses(settings: Settings) -> Responses:
 
 
 def problem(description: str) -> dict[str, Any]:
-    """A response of type application/problem+json (RFC 9457)."""
+    """Return a response of type application/problem+json (RFC 9457)."""
     return {"description": description, "content": {"application/problem+json": {"schema": ref("Problem")}}}

@@ -1,4 +1,4 @@
-"""Routes for who operates the service: health, the model's card, metrics, and the document of the interface."""
+"""Routes for operators: health, the model card, metrics, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from ..versions.manager import VersionManager
 
 
-def router(models: VersionManager, watched: Metrics, unready: Callable[[], str | None], *, metrics: bool) -> APIRouter:
-    """Make the routes; `unready` says why no requests should be sent here, if so."""
+def router(models: VersionManager, unready: Callable[[], str | None], metrics: Metrics | None) -> APIRouter:
+    """Return the routes; `unready` returns why the service is not ready, or None. Without `metrics`, no /metrics."""
     routes = APIRouter()
     _add_health(routes, unready)
     _add_card(routes, models)
-    if metrics:
-        _add_metrics(routes, watched)
+    if metrics is not None:
+        _add_metrics(routes, metrics)
     return routes
 
 
@@ -47,9 +47,7 @@ def _add_health(routes: APIRouter, unready: Callable[[], str | None]) -> None:
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
-    @routes.get(
-        "/readyz", operation_id="get_readiness", summary="May requests be sent here?", responses=ready, **options
-    )
+    @routes.get("/readyz", operation_id="get_readiness", summary="Is the service ready?", responses=ready, **options)
     async def readyz() -> Response:
         return health()
 
@@ -60,14 +58,14 @@ def _add_health(routes: APIRouter, unready: Callable[[], str | None]) -> None:
 
 def _add_card(routes: APIRouter, models: VersionManager) -> None:
     responses: dict[int | str, dict[str, Any]] = {
-        200: openapi.answer(openapi.CARD, "The card: what it was trained on, how, and how well."),
+        200: openapi.answer(openapi.CARD, "The card: training data, training and evaluation."),
         503: openapi.problem("No model version is loaded."),
     }
 
     @routes.get(
         "/model",
         operation_id="get_model_card",
-        summary="The card of the version that answers",
+        summary="The card of the serving version",
         tags=["predict"],
         response_model=None,
         responses=responses,
@@ -76,36 +74,36 @@ def _add_card(routes: APIRouter, models: VersionManager) -> None:
         return Response(orjson.dumps(models.served().card), media_type="application/json")
 
 
-def _add_metrics(routes: APIRouter, watched: Metrics) -> None:
+def _add_metrics(routes: APIRouter, metrics: Metrics) -> None:
     text = {"schema": {"type": "string"}}
     formats = {"text/plain": text, "application/openmetrics-text": text}
 
     @routes.get(
         "/metrics",
         operation_id="get_metrics",
-        summary="Prometheus metrics, right over all workers",
+        summary="Prometheus metrics, summed over all workers",
         tags=["operation"],
         response_class=Response,
         responses={200: {"description": "The format that Accept asks for.", "content": formats}},
     )
-    async def scrape(request: Request) -> Response:
-        return await metrics_port.scraped(request, watched)
+    async def get_metrics(request: Request) -> Response:
+        return await metrics_port.scrape(request, metrics)
 
 
 def add_document(app: FastAPI, schemas: dict[str, Any]) -> None:
-    """Serve the document of the interface, made once: FastAPI itself makes its bytes for every request."""
+    """Serve the OpenAPI document, encoded once: FastAPI would encode it for every request."""
     path = app.openapi_url or ""
     app.router.routes = [route for route in app.routes if getattr(route, "path", None) != path]
 
     @functools.cache
     def document() -> bytes:
-        described = app.openapi()
-        described.setdefault("components", {})["schemas"] = schemas
-        for path, methods in described["paths"].items():
+        content = app.openapi()
+        content.setdefault("components", {})["schemas"] = schemas
+        for path, methods in content["paths"].items():
             if scope_of(path) is None:
                 for method in methods.values():
-                    method.pop("security", None)  # FastAPI declares it of every route
-        return orjson.dumps(described)
+                    method.pop("security", None)  # FastAPI declares it for every route
+        return orjson.dumps(content)
 
     async def openapi(_: Request) -> Response:
         return Response(document(), media_type="application/json")

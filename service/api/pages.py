@@ -1,6 +1,6 @@
-"""What a browser shows: the drawing page and the API's documentation, with headers that keep others out of both.
+"""The pages for browsers: the drawing page and the API's documentation, with security headers.
 
-In: an app. Out: the same, with the routes of their files. It knows files and headers, and nothing that they ask for.
+In: an app. Out: the app, with the routes of the pages' files.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[1] / "page"
 SWAGGER = Path(fastapi_offline.__file__).parent / "static"
-# They may load and ask only what comes from here, and nobody may frame them; pictures that they make are data: and
-# blob:.
+# The pages load only from this origin, and no other page may frame them. Their own pictures are data: and blob: URLs.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -31,24 +30,24 @@ HEADERS = {
 
 
 class _Files(StaticFiles):
-    """Files of a folder, each at one path."""
+    """The files of a folder; each has exactly one path."""
 
     def get_path(self, scope: Scope) -> str:
-        """The path below the folder; 404 where there are dots or slashes in it that would lead to the same."""
+        """Return the path below the folder; raises 404 for another spelling of it with extra dots or slashes."""
         path = super().get_path(scope)
         if scope["path"] != f"{scope['root_path']}/{path}":
             raise HTTPException(404)
         return path
 
     def file_response(self, *args: object, **kwargs: object) -> Response:
-        """The file, with the headers."""
+        """Return the file with the security headers."""
         response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
         response.headers.update(HEADERS)
         return response
 
 
 def add_pages(app: FastAPI) -> None:
-    """Add both pages, and the files that they load."""
+    """Add both pages and the files that they load."""
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:

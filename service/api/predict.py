@@ -1,7 +1,7 @@
-"""`POST /predict`: which digits do pictures show?
+"""`POST /predict`: predict the digits in pictures.
 
-In: a body in any form that `service.codec.body` reads. Out: JSON with the model and one prediction for each picture. An
-error of a single picture is raised; in a batch it is that item's `error`.
+In: a body in any format of `service.codec.body`. Out: JSON with the model and one prediction for each picture. An error
+of a single picture is raised; in a batch it is that item's `error`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..versions.manager import VersionManager
 
 TEMPLATE = "/predict"
-MAX_CONTENT_TYPE = 1024  # characters: a form's, with its boundary, has a hundred
+MAX_CONTENT_TYPE = 1024  # characters: with a multipart boundary, the usual value has about a hundred
 
 
 class Predict:
@@ -48,14 +48,14 @@ class Predict:
         self._settings = settings
 
     def prepare(self, headers: Headers, body: bytes) -> Prepared | None:
-        """Prepare pictures that are read in less time than a reader would be told of them."""
+        """Prepare pictures that are decoded faster than they could be sent to a reader; None for others."""
         served = self._engine.served()
         pictures = bodies.parse(_content_type(headers), body, max_images=self._settings.max_images)
         items = self._read_quickly(pictures.items)
         return None if items is None else self._prepared(served, headers, items, several=pictures.several)
 
     async def prepare_large(self, headers: Headers, body: Spool) -> Prepared:
-        """Have a reader prepare pictures of any kind."""
+        """Prepare pictures of any kind in a reader."""
         served = self._engine.served()
         content_type = _content_type(headers)[:MAX_CONTENT_TYPE]
         reading = await self._engine.readers.read(body, "predict", content_type=content_type)
@@ -67,7 +67,7 @@ class Predict:
         return self._encode(classifier, self._predictions(prepared.request, results), started)
 
     async def explain(self, headers: Headers, body: Spool) -> Reply:
-        """Answer with what the network saw and why, beside each prediction."""
+        """Return the reply with an explanation of each prediction: the network's input and an occlusion map."""
         prepared = await self._engine.prepare_any(self, headers, body)
         classifier, results = await self._engine.run(prepared)
         started = time.perf_counter()
@@ -75,8 +75,8 @@ class Predict:
 
         async def predict(images: Pixels) -> Probabilities:
             chosen = prepared.chosen._replace(classifier=classifier)
-            _, found = await self._engine.router.run(chosen, images.tobytes())
-            return found.probabilities
+            _, covered = await self._engine.router.run(chosen, images.tobytes())
+            return covered.probabilities
 
         for item, prediction in zip(prepared.request, predictions, strict=True):
             if not isinstance(item, ServiceError):
@@ -92,17 +92,17 @@ class Predict:
         return reply
 
     def _read_quickly(self, items: Sequence[Picture]) -> list[PreparedImage | ServiceError] | None:
-        """Prepare all pictures, if none of them takes long."""
+        """Prepare all pictures; None if one of them would take long."""
         first = items[0]
         if len(items) == 1 and isinstance(first, bytes) and prepare.is_quick(first):
             return [prepare.read(first, max_pixels=self._settings.max_pixels)]
-        found: list[PreparedImage | ServiceError] = []
+        images: list[PreparedImage | ServiceError] = []
         for item in items:
             image = item if isinstance(item, ServiceError) else _pass_through(item)
             if image is None:
                 return None
-            found.append(image)
-        return found
+            images.append(image)
+        return images
 
     def _prepared(
         self, served: Classifier, headers: Headers, items: list[PreparedImage | ServiceError], *, several: bool
@@ -121,8 +121,8 @@ class Predict:
         images = [item for item in items if not isinstance(item, ServiceError)]
         self._engine.count_images(images)
         self._engine.count_results(results)
-        # The confidence as float32, and so written with the same digits as in the list.
-        found = iter(
+        # The confidence is a float32, so that its decimal digits are those in the list.
+        predictions = iter(
             [
                 {"digit": digit, "confidence": row[digit], "probabilities": row, "warnings": image.warnings + warnings}
                 for image, digit, row, warnings in zip(
@@ -130,7 +130,7 @@ class Predict:
                 )
             ]
         )
-        return [{"error": item.members()} if isinstance(item, ServiceError) else next(found) for item in items]
+        return [{"error": item.members()} if isinstance(item, ServiceError) else next(predictions) for item in items]
 
     def _encode(self, classifier: Classifier, predictions: list[dict[str, Any]], started: float) -> Reply:
         document = {"model": classifier.identity, "predictions": predictions}
@@ -144,12 +144,12 @@ def _content_type(headers: Headers) -> str:
 
 
 def _pass_through(picture: bytes | Numbers) -> PreparedImage | None:
-    """Leave a picture as it is, where it is in MNIST's format."""
+    """Return a picture in MNIST's format unchanged; None for others."""
     return prepare.pass_through(picture.rows) if isinstance(picture, Numbers) else prepare.read_small(picture)
 
 
 def router(route: Predict, engine: Engine, models: VersionManager, settings: Settings) -> APIRouter:
-    """Make the routes of FastAPI."""
+    """Return FastAPI's routes."""
     routes = APIRouter(tags=["predict"])
     responses = openapi.predict_responses(settings)
 
@@ -162,7 +162,7 @@ def router(route: Predict, engine: Engine, models: VersionManager, settings: Set
         response_model=None,
     )
     async def predict(request: Request) -> Response:
-        """Answers pictures in any of the forms below. `?explain=1` adds what the network saw and why."""
+        """Predicts pictures in any format below. `?explain=1` adds the network's input and an occlusion map."""
         if request.query_params.get("explain", "0") not in {"", "0", "false"}:
             return await asgi.answer_by(request, engine.admission, settings, route.explain)
         return await asgi.answer(request, engine, route, settings)
@@ -170,13 +170,13 @@ def router(route: Predict, engine: Engine, models: VersionManager, settings: Set
     @routes.post(
         "/predictions/{model}",
         operation_id="predict_with_model",
-        summary="The same, where clients of TorchServe look for it",
-        responses=responses | {404: openapi.problem("Another model than the one that is served.")},
+        summary="The same, at the path that TorchServe's clients use",
+        responses=responses | {404: openapi.problem("The path names a model that is not served.")},
         openapi_extra=openapi.predict_extra(settings, "model"),
         response_model=None,
     )
     async def predictions(request: Request) -> Response:
-        """Answers as `/predict` does, if the path names the model."""
+        """Responds as `/predict` does, if the path names the model."""
         models.resolve(request.path_params["model"])
         return await predict(request)
 

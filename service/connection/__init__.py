@@ -1,4 +1,4 @@
-"""Keep one connection in order: framing, deadlines, limits, and the bytes that a worker holds for its clients.
+"""Connections of HTTP/1.1: framing, timeouts, limits, TLS, and the memory that a worker holds for its clients.
 
-In: bytes of a connection. Out: complete requests, or an error written and the connection closed.
+In: bytes of a connection. Out: complete requests; or an error is written and the connection is closed.
 """

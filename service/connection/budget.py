@@ -1,7 +1,6 @@
-"""The bytes of strangers that one worker holds: how many at most, and who makes room beyond that.
+"""The memory that one worker holds for its clients: one limit, and a guaranteed share for each kind of holder.
 
-In: what holds bytes, each with a share that is always its own. Out: over the limit, something that was held is let go:
-first of those that hold more than their share. It knows numbers, and nothing of connections and bodies.
+In: the holders' shares and held bytes. Out: over the limit, a holder drops something: first a holder over its share.
 """
 
 from __future__ import annotations
@@ -15,43 +14,43 @@ if TYPE_CHECKING:
 
 
 class Share:
-    """What one kind of holder has, and has for sure; it may have more where others have less."""
+    """The bytes of one kind of holder: `size` is guaranteed, and it may hold more while others hold less."""
 
     held = 0  # bytes
 
     def __init__(self, budget: Budget, size: int, make_room: Callable[[int], bool]) -> None:
         self._budget = budget
         self.size = size
-        self.make_room = make_room  # lets something go for so many bytes; says whether there was anything
+        self.make_room = make_room  # drops something for a number of bytes; False if there is nothing to drop
 
-    def settle(self, coming: int = 0) -> bool:
-        """Let things go until there is room for so many bytes more; False where that cannot be."""
-        return self._budget.settle(coming)
+    def settle(self, more: int = 0) -> bool:
+        """Make room for `more` bytes; return False if that is impossible."""
+        return self._budget.settle(more)
 
 
 class Budget:
-    """All shares."""
+    """The shares of all holders; the limit is their sum."""
 
     def __init__(self) -> None:
-        self.limit = 0  # bytes that may be held
+        self.limit = 0  # bytes
         self._shares: list[Share] = []
 
     def share(self, size: int, make_room: Callable[[int], bool]) -> Share:
-        """One more share."""
+        """Add a share of `size` bytes."""
         share = Share(self, size, make_room)
         self._shares.append(share)
         self.limit += size
         return share
 
-    def settle(self, coming: int) -> bool:
-        """Let things go until there is room for so many bytes more; False where that cannot be."""
-        while sum(share.held for share in self._shares) + coming > self.limit:
+    def settle(self, more: int) -> bool:
+        """Make room for `more` bytes; return False if that is impossible."""
+        while sum(share.held for share in self._shares) + more > self.limit:
             shares = sorted(self._shares, key=lambda share: share.size - share.held)
-            if not any(share.make_room(coming) for share in shares):
+            if not any(share.make_room(more) for share in shares):
                 return False
         return True
 
     def full(self) -> Overloaded:
-        """Why something is let go."""
-        sentence = f"This worker holds {self.limit:,} bytes of requests and answers, which is the limit."
-        return Overloaded(f"{sentence} Come back in 1 s.", limit=self.limit, retry_after_s=1)
+        """Return the error for a holder that must drop something."""
+        detail = f"This worker holds {self.limit:,} bytes of requests and responses, which is the limit."
+        return Overloaded(f"{detail} Retry in 1 s.", limit=self.limit, retry_after_s=1)

@@ -1,7 +1,7 @@
-"""The certificate of HTTPS, read again when it is renewed.
+"""The certificate of HTTPS, which is read again when its files change.
 
-In: settings, and the files that they name. Out: what new handshakes need to know; a new certificate that cannot be used
-leaves the last one that could. It knows no connections; gRPC reads the files for itself.
+In: settings, and the files that they name. Out: the SSL context of new handshakes. If a new certificate is unusable,
+the last usable one stays. gRPC reads the files itself.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 
-State: TypeAlias = "list[tuple[int, int, int] | None]"  # of both files
+State: TypeAlias = "list[tuple[int, int, int] | None]"  # one entry for the certificate, one for the key
 
 log = logging.getLogger("service")
 
 
 class Certificate:
-    """The one that new handshakes use."""
+    """The certificate that new handshakes use; a bad one raises `OSError` or `ValueError` at the start."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `OSError` or `ValueError` for a bad one."""
         self._settings = settings
         self._used = self._seen = self._state()
         self.context = context(settings)
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Read it again while the context is open, when its files change."""
+        """Follow changes of the files while the context is open."""
         task = None if self.context is None else asyncio.create_task(self._follow())
         yield
         if task is not None:
@@ -49,7 +48,7 @@ class Certificate:
             await asyncio.to_thread(self.poll)
 
     def poll(self) -> None:
-        """Use what is there if it is new, and two looks saw the same: certificate and key come one after the other."""
+        """Use new files once two polls saw the same state: the certificate and the key are replaced one by one."""
         before, self._seen = self._seen, self._state()
         if self._seen == self._used or self._seen != before:
             return
@@ -57,9 +56,9 @@ class Certificate:
         try:
             self.context = context(self._settings)
         except (OSError, ValueError) as error:
-            log.error("MNIST_TLS_CERT_FILE: the new certificate cannot be used, and the last one stays: %s", error)
+            log.error("MNIST_TLS_CERT_FILE: the new certificate cannot be used; the last one stays: %s", error)
         else:
-            log.info("a new certificate is used")
+            log.info("new handshakes use a new certificate")
 
     def _state(self) -> State:
         paths = (self._settings.tls_cert_file, self._settings.tls_key_file)
@@ -67,10 +66,10 @@ class Certificate:
 
 
 def context(settings: Settings) -> ssl.SSLContext | None:
-    """For the handshakes of a server; None without a certificate. Raises `OSError` or `ValueError` for a bad one."""
+    """Return the server's SSL context, or None without a certificate; a bad one raises `OSError` or `ValueError`."""
     if settings.tls_cert_file is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # A password, though wrong: without one OpenSSL would ask the terminal for that of the key.
+    # Without any password, OpenSSL would ask for it on the terminal.
     context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password="")
     return context

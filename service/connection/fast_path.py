@@ -1,9 +1,8 @@
-"""The fast path: small requests, answered inside uvicorn's own protocol without scope, task or ASGI messages.
+"""The fast path: small requests, answered inside uvicorn's protocol without an ASGI scope, task or messages.
 
-In: what uvicorn's httptools protocol gets from a connection, and the routes that answer small requests. Out: the same
-answers, for a third of the CPU time. What is not small and plain (large bodies, queries, HTTP/1.0, bodies that take
-their time) goes to the app. A head that comes again on its connection, byte by byte, is not parsed again. It knows HTTP
-framing, and routes by their paths alone.
+In: the events of uvicorn's httptools protocol, and the routes of small requests. Out: the same responses as the app's,
+for a third of the CPU time. Other requests go to the app: large or slow bodies, queries, HTTP/1.0. A head that equals
+the connection's previous one, byte for byte, is not parsed again.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ..errors import DeadlineExceeded, ServiceError
 from . import problems, writing
 from .draining import Draining
 from .holding import holds
-from .limits import CLIENT_CLOSED, MAX_KNOWN_HEAD, UNCOUNTED_BYTES
+from .limits import CLIENT_CLOSED, MAX_KNOWN_HEAD_BYTES, UNCOUNTED_BYTES
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -27,25 +26,25 @@ if TYPE_CHECKING:
 
     from ..reply import Reply
 
-    # Takes the reply to a request, or what went wrong, and returns what sends the response.
+    # Called with the reply or the error of a request; returns a function that sends the response.
     Finish = Callable[[Reply | Exception], Callable[[], None]]
 
-BODY_WAIT_SECONDS = 0.05  # for the rest of a body; then the app has it
-MAX_BODY = 65_536  # bytes: 64 pictures of 784; what is larger gains nothing here
-FRAMING = frozenset({b"transfer-encoding", b"expect", b"content-encoding", b"upgrade"})  # left to the app
+BODY_WAIT_SECONDS = 0.05  # for the rest of a body; then the app continues
+MAX_BODY_BYTES = 65_536  # 83 pictures of 784 bytes; larger bodies gain nothing here
+APP_HEADERS = frozenset({b"transfer-encoding", b"expect", b"content-encoding", b"upgrade"})  # the app handles these
 
 log = logging.getLogger("service")
 
 
 class SmallRequest:
-    """A request on the fast path, in the place of uvicorn's cycle: later requests of the connection wait for it."""
+    """A request on the fast path; it replaces uvicorn's cycle, so later requests of the connection wait for it."""
 
     def __init__(self, path: bytes, headers: dict[bytes, bytes], body: bytes = b"") -> None:
         self.path = path
         self.headers = headers
         self.body = body
         self.started = time.perf_counter()
-        self.deadline = math.inf  # of the answer; its route sets it
+        self.deadline = math.inf  # of the response (perf_counter); the route sets it
         self.keep_alive = True
         self.more_body = False
         self.response_started = False
@@ -54,7 +53,7 @@ class SmallRequest:
 
     @property
     def message_event(self) -> SmallRequest:
-        """What uvicorn wakes a cycle by. Kept, it would leave each request and its body to the garbage collector."""
+        """The event that uvicorn sets. An attribute would be a reference cycle, left to the garbage collector."""
         return self
 
     def set(self) -> None:
@@ -62,44 +61,44 @@ class SmallRequest:
 
 
 class FastRoute(Protocol):
-    """What answers the small requests for one path."""
+    """The handler of small requests for one path."""
 
-    template: str  # of the route: a label
+    template: str  # the route's label in metrics and logs
 
     def fits(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether who sends these headers may ask here; nothing is counted."""
+        """Return whether a client with these headers has access; nothing is counted."""
 
     def answer(self, request: SmallRequest, finish: Finish, wanted: Callable[[], bool]) -> Awaitable[Reply] | None:
-        """Have `finish` called, while the answer is `wanted`; or return what the reply is to be waited for by.
+        """Call `finish` later, unless the reply is no longer `wanted`; or return an awaitable of the reply.
 
         Raises `ServiceError`.
         """
 
 
-class _Known(NamedTuple):
-    """A request that was answered here: clients send its head again and again, with other bodies of its length."""
+class _KnownHead(NamedTuple):
+    """The head of a fast request: clients often repeat it, with other bodies of the same length."""
 
     head: bytes
-    size: int  # with its body
+    size: int  # bytes, with the body
     path: bytes
     headers: dict[bytes, bytes]
 
 
 class FastPath(Draining):
-    """The protocol of connections, with the fast path before the app."""
+    """The draining protocol, with the fast path before the app."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._routes: Mapping[bytes, FastRoute] = self.app_state.get("fast_routes", {})
-        self._max_body = min(MAX_BODY, self._connections.max_body)
-        self._known: _Known | None = None  # the last one
-        self._coming: SmallRequest | None = None  # its head is here, its body not yet
+        self._max_body = min(MAX_BODY_BYTES, self._connections.max_body)
+        self._known: _KnownHead | None = None  # of the previous fast request
+        self._arriving: SmallRequest | None = None  # its head is complete, its body not yet
         self._body_wait: TimerHandle | None = None
 
     def begin(self, method: bytes, version: str, headers: dict[bytes, bytes]) -> None:
-        """Begin a request: on the fast path if it fits there."""
+        """Begin a request, on the fast path if it fits."""
         if self._fits(method, version, headers):
-            self._coming = SmallRequest(self.url, headers)
+            self._arriving = SmallRequest(self.url, headers)
         else:
             self.begin_app()
 
@@ -108,17 +107,17 @@ class FastPath(Draining):
             return False
         if version != "1.1" or self.expect_100_continue or not self.parser.should_keep_alive():
             return False
-        if not FRAMING.isdisjoint(headers):
+        if not APP_HEADERS.isdisjoint(headers):
             return False
-        assert self._body is not None  # a body in chunks is left to the app
-        return self._body <= self._max_body and self._is_free(self.url, headers)
+        assert self._body_left is not None  # the app handles chunked bodies
+        return self._body_left <= self._max_body and self._is_free(self.url, headers)
 
     def _is_free(self, path: bytes, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether a request can be answered now, for whoever sends these headers."""
-        return not (self._answering() or self.flow.write_paused) and self._routes[path].fits(headers)
+        """Return whether no response is under way, and a client with these headers has access."""
+        return not (self._responding() or self.flow.write_paused) and self._routes[path].fits(headers)
 
     def _knows(self, data: bytes) -> bool:
-        """Whether this is one request, whole, whose head is the last one's: it would be parsed as that was."""
+        """Return whether `data` is one complete request with the known head, which need not be parsed."""
         known = self._known
         if known is None or len(data) != known.size or not data.startswith(known.head):
             return False
@@ -126,93 +125,91 @@ class FastPath(Draining):
         return between and self._is_free(known.path, known.headers)
 
     def _learn(self, request: SmallRequest) -> None:
-        """Know this request's head, if its head and its body came in one piece each, and no header twice."""
-        apart = self._size == len(self._first) and self._piece == len(request.body)
-        if apart and self._size <= MAX_KNOWN_HEAD and len(self.headers) == len(request.headers):
+        """Keep this request's head, if head and body came in one piece each and no header came twice."""
+        separate = self._size == len(self._first) and self._piece == len(request.body)
+        if separate and self._size <= MAX_KNOWN_HEAD_BYTES and len(self.headers) == len(request.headers):
             size = self._size + self._piece
-            self._known = _Known(self._first, size, request.path, request.headers)
+            self._known = _KnownHead(self._first, size, request.path, request.headers)
 
-    def _holding(self) -> int:
-        """Count the bytes that are held for this connection."""
-        return super()._holding() + (0 if self._coming is None else len(self._coming.body))
+    def _held_bytes(self) -> int:
+        return super()._held_bytes() + (0 if self._arriving is None else len(self._arriving.body))
 
-    def take_body(self, body: bytes) -> None:
-        """Take a part of the body."""
-        if self._coming is None:
-            super().take_body(body)
+    def add_body(self, body: bytes) -> None:
+        """Add a part of the body to the request; a body over the limit goes to the app."""
+        if self._arriving is None:
+            super().add_body(body)
         else:
-            self._coming.body += body
-            if len(self._coming.body) > self._max_body:
-                self._hand_over(self._coming)
+            self._arriving.body += body
+            if len(self._arriving.body) > self._max_body:
+                self._hand_over(self._arriving)
 
     def on_message_complete(self) -> None:
-        """The request is whole: answer it."""
-        request = self._coming
+        """Answer a complete request."""
+        request = self._arriving
         if request is None:
             super().on_message_complete()
         else:
             self._receiving = None
             self._learn(request)
-            self._take(request)
+            self._answer_fast(request)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes from the connection; many clients send the body apart, and it is waited for a little."""
+        """Read data from the connection; if the body comes after its head, wait for it briefly."""
         if self._knows(data):
             assert self._known
             self._unset_keepalive_if_required()
-            self._take(SmallRequest(self._known.path, self._known.headers, data[len(self._known.head) :]))
+            self._answer_fast(SmallRequest(self._known.path, self._known.headers, data[len(self._known.head) :]))
             return
         super().data_received(data)
-        if self._coming is not None and self._body_wait is None:
-            self._body_wait = self.loop.call_later(BODY_WAIT_SECONDS, self._end_body_wait, self._coming)
+        if self._arriving is not None and self._body_wait is None:
+            self._body_wait = self.loop.call_later(BODY_WAIT_SECONDS, self._end_body_wait, self._arriving)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, and with it whatever was coming."""
-        self._settle()
+        """Drop the arriving request."""
+        self._clear_arriving()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """The service ends: the app has deadlines for what is coming."""
-        if self._coming is not None:
-            self._hand_over(self._coming)
+        """Hand an arriving request over to the app, which has deadlines for it."""
+        if self._arriving is not None:
+            self._hand_over(self._arriving)
         super().shutdown()
 
-    def _settle(self) -> None:
-        """Nothing is waited for any more."""
-        self._coming = None
+    def _clear_arriving(self) -> None:
+        self._arriving = None
         if self._body_wait is not None:
             self._body_wait.cancel()
             self._body_wait = None
 
     def _end_body_wait(self, request: SmallRequest) -> None:
-        """Hand over a request whose body does not come; where it only was not read yet, the loop was busy."""
+        """Hand a request with a late body over to the app; wait on if its data arrived but the loop was busy."""
         if not self.transport.is_closing() and holds(self.transport, termios.FIONREAD):
             self._body_wait = self.loop.call_later(BODY_WAIT_SECONDS, self._end_body_wait, request)
         else:
             self._hand_over(request)
 
     def _hand_over(self, request: SmallRequest) -> None:
-        """Let the app have a request whose end has not come yet: it has deadlines, limits and words for it."""
-        self._settle()
+        """Hand an incomplete request over to the app, which has deadlines, limits and errors for it."""
+        self._clear_arriving()
         if self.transport.is_closing():
             return
         self.begin_app()
         if request.body:
-            super().take_body(request.body)
+            super().add_body(request.body)
 
-    def _take(self, request: SmallRequest) -> None:
-        """Answer a request that is whole."""
-        self._settle()
-        self.cycle = request  # type: ignore[assignment]  # it has all of a cycle that uvicorn asks for
+    def _answer_fast(self, request: SmallRequest) -> None:
+        """Answer a complete request."""
+        self._clear_arriving()
+        self.cycle = request  # type: ignore[assignment]  # it has every attribute of a cycle that uvicorn uses
         self._observer.begin()
         finish, wanted = functools.partial(self._finish, request), functools.partial(self._wanted, request)
         try:
             if len(request.body) > UNCOUNTED_BYTES and not self._connections.has_room(len(request.body)):
                 raise self._connections.full()
             reply = self._routes[request.path].answer(request, finish, wanted)
-        except Exception as error:  # noqa: BLE001 - whatever it is, this request gets an answer
-            # Later, as all answers: so that requests behind it on the connection are known when it is written.
-            self.loop.call_soon(self._refuse_late, request, _without_frames(error))
+        except Exception as error:  # noqa: BLE001 - any error becomes this request's response
+            # In a later turn, as for all responses: then the requests behind it on the connection are known.
+            self.loop.call_soon(self._send_error, request, _without_frames(error))
             return
         if reply is not None:
             task = self.loop.create_task(self._wait_for(request, reply))
@@ -222,47 +219,46 @@ class FastPath(Draining):
             self.count()
 
     async def _wait_for(self, request: SmallRequest, reply: Awaitable[Reply]) -> None:
-        found: Reply | Exception
+        result: Reply | Exception
         try:
-            found = await reply
-        except Exception as error:  # noqa: BLE001 - whatever it is, this request gets an answer
-            found = _without_frames(error)
-        self._finish(request, found)()
+            result = await reply
+        except Exception as error:  # noqa: BLE001 - any error becomes this request's response
+            result = _without_frames(error)
+        self._finish(request, result)()
 
     def _wanted(self, request: SmallRequest) -> bool:
-        """Whether anybody waits for the answer, and still in time."""
+        """Return whether the client still waits and the deadline has not passed."""
         if request.disconnected:
             self._record(request, CLIENT_CLOSED, self._observer.request_id(request.headers.items()))
             return False
         if time.perf_counter() > request.deadline:
             seconds = request.deadline - request.started
-            sentence = f"The answer was not ready within {seconds:.3g} s."
-            self._refuse_late(request, DeadlineExceeded(sentence, limit=seconds))
+            detail = f"The response was not ready within {seconds:.3g} s."
+            self._send_error(request, DeadlineExceeded(detail, limit=seconds))
             return False
         return True
 
-    def _refuse_late(self, request: SmallRequest, error: Exception) -> None:
-        """There will be no answer: send the reason."""
+    def _send_error(self, request: SmallRequest, error: Exception) -> None:
         self._finish(request, error)()
 
-    def _finish(self, request: SmallRequest, found: Reply | Exception) -> Callable[[], None]:
-        """Count the response to a request, and return what sends it."""
+    def _finish(self, request: SmallRequest, result: Reply | Exception) -> Callable[[], None]:
+        """Count the response to a request, and return a function that sends it."""
         request_id = self._observer.request_id(request.headers.items())
-        if isinstance(found, ServiceError):
-            self._observer.shed(found)
-        elif isinstance(found, Exception):
-            log.error("request %s failed", request_id.decode(), exc_info=found)
-        if isinstance(found, Exception):
-            found = problems.reply_to(found, request.path.decode(), request_id)
-        self._record(request, found.status, request_id)
+        if isinstance(result, ServiceError):
+            self._observer.shed(result)
+        elif isinstance(result, Exception):
+            log.error("request %s failed", request_id.decode(), exc_info=result)
+        if isinstance(result, Exception):
+            result = problems.reply_to(result, request.path.decode(), request_id)
+        self._record(request, result.status, request_id)
         if self._drain.begun and not (self.pipeline or self._rest):
             request.keep_alive = False
         defaults = self.server_state.default_headers
-        response = writing.response(found, request_id, defaults, keep_alive=request.keep_alive)
+        response = writing.response(result, request_id, defaults, keep_alive=request.keep_alive)
         return functools.partial(self._send, request, response)
 
     def _send(self, request: SmallRequest, response: bytes) -> None:
-        """Send the response, and go on with what has come behind the request."""
+        """Send the response, and continue with the next request."""
         request.response_complete = True
         request.body = b""
         if not self.transport.is_closing():
@@ -279,5 +275,5 @@ class FastPath(Draining):
 
 
 def _without_frames(error: Exception) -> Exception:
-    """Let go of where a refusal was raised: frames that hold it are a cycle, which waits for the garbage collector."""
+    """Drop a refusal's traceback: its frames refer to the error, and only the garbage collector would free them."""
     return error.with_traceback(None) if isinstance(error, ServiceError) else error

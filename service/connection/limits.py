@@ -1,15 +1,14 @@
-"""Numbers of a connection that several modules of this room keep to."""
+"""Limits of connections that several modules share."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Bytes a second that earn a body, or an answer, more time: a poor mobile line. A deadline for the whole alone would cut
-# off a photograph that somebody sends from the road, and one for each piece would let a byte now and then hold a
-# connection for ever.
+# A body or response at this rate, a poor mobile line, gets more time. A fixed deadline would cut off a photograph sent
+# over such a line; a timeout between pieces would let single bytes hold a connection for ever.
 MIN_BYTES_PER_SECOND: Final = 16_384
-CONNECTION_BYTES: Final = 16_384  # that a connection takes, with what it holds uncounted
+CONNECTION_BYTES: Final = 16_384  # cost of a connection, with its uncounted bytes
 TLS_CONNECTION_BYTES: Final = 49_152
-UNCOUNTED_BYTES: Final = 4096  # that a connection may hold uncounted
-MAX_KNOWN_HEAD: Final = 2048  # bytes of a head that is kept for when it comes again
-CLIENT_CLOSED: Final = 499  # as nginx counts requests whose client has gone
+UNCOUNTED_BYTES: Final = 4096  # a connection may hold these without counting them
+MAX_KNOWN_HEAD_BYTES: Final = 2048  # a larger head is parsed again each time
+CLIENT_CLOSED: Final = 499  # nginx's status of a request whose client has closed the connection

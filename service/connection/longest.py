@@ -1,7 +1,7 @@
-"""Who has waited longest, found several at a time: one look at all of many costs as much as many answers.
+"""The item that has waited longest, found in batches: one scan of many items costs as much as many responses.
 
-In: those that there are, and since when each waits. Out: the one that has waited longest. It relies on it that nobody
-can come to have waited longer than those who did when all were looked at.
+In: the items, and when each began to wait. Out: the item with the longest wait. Between two scans no item may come to
+have waited longer than those that the last scan found.
 """
 
 from __future__ import annotations
@@ -15,34 +15,33 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AT_ONCE = 64
-PAUSE = 0.1  # seconds before all are looked at again, after nobody waited
+BATCH_SIZE = 64
+PAUSE_SECONDS = 0.1  # before the next scan, after no item waited
 
 
 class Longest(Generic[T]):
-    """The next of them, again and again."""
+    """The items in the order of their waits; `since` returns an item's start on the loop's clock, or infinity."""
 
-    def __init__(self, all_of_them: Collection[T], since: Callable[[T], float]) -> None:
-        """`since` tells on the loop's clock since when one waits; infinite: it does not."""
-        self._all = all_of_them
+    def __init__(self, items: Collection[T], since: Callable[[T], float]) -> None:
+        self._items = items
         self._since = since
-        self._found: list[tuple[float, T]] = []  # the longest at the end
-        self._nobody_until = 0.0
+        self._batch: list[tuple[float, T]] = []  # the longest wait at the end
+        self._next_scan = 0.0
 
     def next(self, now: float) -> tuple[float, T] | None:
-        """Since when, and who; None where nobody waits, or did a moment ago."""
-        if not self._drop() and now >= self._nobody_until:
-            waiting = [(since, one) for one in self._all if (since := self._since(one)) != math.inf]
-            self._found = heapq.nsmallest(AT_ONCE, waiting, key=lambda found: found[0])[::-1]
+        """Return the start of the longest wait, and its item; None if no item waits, or the last scan found none."""
+        if not self._drop_stale() and now >= self._next_scan:
+            waiting = [(since, item) for item in self._items if (since := self._since(item)) != math.inf]
+            self._batch = heapq.nsmallest(BATCH_SIZE, waiting, key=lambda pair: pair[0])[::-1]
             if not waiting:
-                self._nobody_until = now + PAUSE
-        return self._found[-1] if self._found else None
+                self._next_scan = now + PAUSE_SECONDS
+        return self._batch[-1] if self._batch else None
 
-    def _drop(self) -> bool:
-        """Drop those who wait no longer, or anew; whether any are left."""
-        while self._found:
-            since, one = self._found[-1]
-            if one in self._all and self._since(one) == since:
+    def _drop_stale(self) -> bool:
+        """Drop items whose wait has ended; return whether any are left."""
+        while self._batch:
+            since, item = self._batch[-1]
+            if item in self._items and self._since(item) == since:
                 return True
-            self._found.pop()
+            self._batch.pop()
         return False

@@ -1,7 +1,7 @@
-"""Errors → replies: `application/problem+json` (RFC 9457), or below /v2 {"error": "…"}, made in this one place.
+"""Errors → replies: `application/problem+json` (RFC 9457), or {"error": "…"} below /v2.
 
-In: any exception that answers a request. Out: its reply, and for the app's routes the response. A fault of ours tells
-the client no more than its request id; the rest is in the log.
+In: any exception of a request. Out: its reply, or for the app's routes its response. For an internal error the client
+gets only a request id; the log has the rest.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 PROBLEM = ((b"content-type", b"application/problem+json"),)
 FAULT = {
     "status": 500,
-    "detail": "The service failed at this request; its log tells more under the request id.",
+    "detail": "The service failed at this request; its log has the error under the request id.",
     "reason": "internal",
 }
 
 
 def install(app: FastAPI, metrics: Metrics) -> None:
-    """Let every error of the app's routes be answered by this module."""
+    """Register this module's handlers for every error of the app's routes."""
 
     async def on_service_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)
@@ -47,8 +47,8 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         assert isinstance(error, HTTPException)
         path = quoted(request.url.path)
         detail = {
-            404: f"There is no {path} here; /docs lists what there is.",
-            405: f"{quoted(request.method)} is not for {path}; see the Allow header.",
+            404: f"There is no route {path}; see /docs.",
+            405: f"{path} does not support {quoted(request.method)}; see the Allow header.",
         }.get(error.status_code, error.detail)
         return plain(request, error.status_code, detail, error.headers)
 
@@ -80,7 +80,7 @@ class RefusalMiddleware:
 
 
 def plain(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Make the response with a status that says everything, and a sentence."""
+    """Return a response with a status and a sentence, for errors that are no `ServiceError`."""
     reason = HTTPStatus(status).phrase.lower().replace(" ", "_")
     problem = {"status": status, "detail": detail, "reason": reason}
     response = _response(_reply(problem, request.url.path, request.scope["request_id"]))
@@ -89,12 +89,12 @@ def plain(request: Request, status: int, detail: str, headers: Mapping[str, str]
 
 
 def refusal(request: Request, error: ServiceError) -> Response:
-    """Make the response to a request that is refused."""
+    """Return the response to a refused request."""
     return _response(reply_to(error, request.url.path, request.scope["request_id"]))
 
 
 def reply_to(error: Exception, path: str, request_id: bytes) -> Reply:
-    """Make the reply that an error is to a request for `path`."""
+    """Return the reply for an error of a request to `path`."""
     if not isinstance(error, ServiceError):
         return _reply(FAULT, path, request_id)
     reply = _reply(error.members(), path, request_id)

@@ -1,6 +1,6 @@
-"""A request's whole body, bounded in size and time.
+"""Receive a request's complete body within limits of size and time.
 
-In: a request. Out: its body, and the time that is left to answer it. It knows the limits, not what a body holds.
+In: a request. Out: its body, in a spool.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 async def receive_body(request: Request, settings: Settings, held: Body, body: Spool) -> None:
-    """All of the body; raises `TooLarge` over the limit, `SlowRequest` over the time, `Malformed` where it breaks off.
+    """Receive the body into the spool; the time limit starts at the request's first byte and grows with the body.
 
-    The time is counted from the request's first byte, and grows with what has arrived. Raises `Overloaded` where it has
-    to make room for others.
+    Raises `TooLarge`, `SlowRequest`, `Malformed` if the client disconnects, and `Overloaded` if the body must make room
+    for others.
     """
     seconds = settings.timeout_seconds
     end = request.scope["began"] + seconds
@@ -34,16 +34,16 @@ async def receive_body(request: Request, settings: Settings, held: Body, body: S
     except TimeoutError:
         if held.refused:
             raise request.state.bodies.full() from None
-        sentence = f"The body did not arrive within {seconds:g} s, nor at {MIN_BYTES_PER_SECOND:,} bytes a second."
-        raise SlowRequest(sentence, limit=seconds) from None
-    if pieces > 1:  # many may have come at once, for requests that had begun before
+        detail = f"The body did not arrive within {seconds:g} s, nor at {MIN_BYTES_PER_SECOND:,} bytes per second."
+        raise SlowRequest(detail, limit=seconds) from None
+    if pieces > 1:  # the bodies of many started requests may have arrived at once
         await request.state.start_queue.wait_turn()
 
 
 async def _receive(request: Request, limit: int, held: Body, body: Spool, wait: Wait) -> int:
-    """All of the body, never more than `limit` bytes of it; returns in how many pieces it came.
+    """Receive at most `limit` bytes; return the number of pieces.
 
-    Starlette's own `max_body_size` answers in plain text and without the limit's value, so the count is kept here.
+    Starlette's `max_body_size` responds in plain text, without the limit's value.
     """
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limit:
@@ -52,7 +52,7 @@ async def _receive(request: Request, limit: int, held: Body, body: Spool, wait: 
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise Malformed("The connection was closed before the body had arrived.")
+            raise Malformed("The client closed the connection before the end of the body.")
         piece = message.get("body", b"")
         request.state.bodies.add(held, len(piece), wait)
         add(body, piece)
@@ -66,9 +66,9 @@ async def _receive(request: Request, limit: int, held: Body, body: Spool, wait: 
 
 
 def add(body: Spool, piece: bytes) -> None:
-    """Add a piece to a body; raises `Overloaded` where the system has no room for it."""
+    """Add a piece to a body; raises `Overloaded` if the system has no room for it."""
     try:
         body.write(piece)
     except OSError as error:
-        sentence = f"The system has no room for this body now: {error.strerror}. Come back in 1 s."
-        raise Overloaded(sentence, limit=body.size, retry_after_s=1) from error
+        detail = f"The system has no room for this body now: {error.strerror}. Retry in 1 s."
+        raise Overloaded(detail, limit=body.size, retry_after_s=1) from error

@@ -1,6 +1,6 @@
-"""Refusals: a connection is answered in place of the app, and closed so that its client can read the answer.
+"""Error responses of the connection itself, in place of the app's; then a close that lets the client read them.
 
-In: an error. Out: its reply on the connection, where no other answer is due before it. It knows no limit.
+In: an error. Out: its response on the connection, unless another response is due before it.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ if TYPE_CHECKING:
     from ..errors import ServiceError
     from ..observability.requests import Observer
 
-HANG_UP_SECONDS = 0.5
+LINGER_SECONDS = 0.5
 
 
 class Refusing(HttpToolsProtocol):
-    """uvicorn's protocol, which can refuse what is coming."""
+    """uvicorn's protocol, which can refuse an arriving request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._observer: Observer = self.app_state["observer"]
-        self._rest = b""  # what came, and is not read yet
-        self._receiving: float | None = None  # since when a request is coming, on the loop's clock
-        self._begun = False  # the app has it
-        self._running: Any = None  # the request that the app had last
+        self._rest = b""  # received, and not parsed yet
+        self._receiving: float | None = None  # when the arriving request began, on the loop's clock
+        self._begun = False  # the app has started with it
+        self._running: Any = None  # the cycle of the app's last request
         self._refused = False
-        self._hanging_up = False  # what the client sends is passed over
+        self._lingering = False  # further data is ignored
         self.url = b""
 
-    def _answering(self) -> bool:
+    def _responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, error: ServiceError) -> None:
-        """Answer what is coming with an error, if no answer is due before it; read no more, and close."""
+        """Send an error for the arriving request, unless a response is due before it; read no more, and close."""
         self._refused = True
         self._rest = b""
         if self._receiving is None or not self._begun:
             self._observe(error)
-        elif self.pipeline:  # the app has it, and has not begun with it
+        elif self.pipeline:  # it waits behind another request
             self.pipeline.popleft()
         elif self.cycle.response_started:
             self.transport.close()
             return
         else:
-            self._answer_for_app(error)
+            self._respond_for_app(error)
             return
-        if self._answering():
+        if self._responding():
             (self.pipeline[0][0] if self.pipeline else self.cycle).keep_alive = False
         else:
-            self._answer(error)
+            self._respond(error)
 
-    def _answer_for_app(self, error: ServiceError) -> None:
-        """Answer in place of the app, which hears that the client is gone, and drop what it has not taken."""
-        self._answer(error)
+    def _respond_for_app(self, error: ServiceError) -> None:
+        """Respond in place of the app: for the app, the client has disconnected. Drop the unread body."""
+        self._respond(error)
         self.cycle.disconnected = True
         self.cycle.body = bytearray()
         self.cycle.message_event.set()
@@ -70,22 +70,22 @@ class Refusing(HttpToolsProtocol):
     def _request_id(self) -> bytes:
         return self._observer.request_id(self.headers or ())
 
-    def _answer(self, error: ServiceError) -> None:
+    def _respond(self, error: ServiceError) -> None:
         request_id = self._request_id()
         reply = problems.reply_to(error, self.url.decode("latin-1"), request_id)
         self.transport.write(writing.response(reply, request_id, self.server_state.default_headers, keep_alive=False))
-        self._hang_up()
+        self._linger()
 
-    def _hang_up(self) -> None:
-        """Close the connection; one whose client may be sending still, when it has had time to read the answer.
+    def _linger(self) -> None:
+        """Close the connection; if the client may still be sending, wait until it can have read the response.
 
-        A connection that is closed over bytes which were not read is reset, and the answer is lost.
+        Closing a connection with unread data resets it, and the response is lost.
         """
         if self._receiving is None or not self.transport.can_write_eof():
             self.transport.close()
             return
-        self._hanging_up = True
-        if self._running is not None:  # whatever the app still says is for nobody
+        self._lingering = True
+        if self._running is not None:  # whatever the app still sends is for nobody
             self._running.disconnected = True
         self.transport.write_eof()
-        self.loop.call_later(HANG_UP_SECONDS, self.transport.close)
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)

@@ -1,4 +1,4 @@
-"""A reply as the bytes of an HTTP/1.1 response, for what is answered without ASGI."""
+"""Encode a reply as an HTTP/1.1 response, for requests without ASGI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def response(
     reply: Reply, request_id: bytes, default_headers: Iterable[tuple[bytes, bytes]], *, keep_alive: bool
 ) -> bytes:
-    """Write the head and the body; `default_headers` are uvicorn's, such as the date."""
+    """Return the bytes of head and body; `default_headers` are uvicorn's, such as the date."""
     lines = b"".join([b"%b: %b\r\n" % header for header in (*reply.headers, *default_headers)])
     return b"%bcontent-length: %d\r\n%bx-request-id: %b\r\n%b\r\n%b" % (
         STATUS_LINE[reply.status],

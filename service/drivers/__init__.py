@@ -1,5 +1,4 @@
-"""Take a request through the engine, by one of two drivers: an ASGI route, or the fast path of a connection.
+"""Drive requests through the engine: from an ASGI route, or from a connection's fast path.
 
-In: routes, and requests from either side. Out: replies. Both call the same functions of a route; they know its template
-and its scope, and nothing of its bodies.
+In: a route and a request. Out: a reply. Both drivers call the same functions of the route.
 """

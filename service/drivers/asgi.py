@@ -1,7 +1,7 @@
-"""The driver of ASGI routes: a request's body is received within limits, and answered in time.
+"""The driver of ASGI routes: it receives a request's body within limits, and answers within the deadline.
 
-In: a request, and its route. Out: the route's reply as a response; errors are raised, and become responses in
-`service.connection.problems`.
+In: a request and its route. Out: the route's response; `service.connection.problems` turns raised errors into
+responses.
 """
 
 from __future__ import annotations
@@ -30,20 +30,22 @@ if TYPE_CHECKING:
 
 
 async def answer(request: Request, engine: Engine, route: Route[Reply], settings: Settings) -> Response:
-    """Answer a request by the engine; raises `ServiceError`."""
-    return await answer_by(request, engine.admission, settings, lambda *asked: engine.answer(route, *asked))
+    """Answer a request with the engine; raises `ServiceError`."""
+    return await answer_by(
+        request, engine.admission, settings, lambda headers, body: engine.answer(route, headers, body)
+    )
 
 
 async def answer_by(
-    request: Request, admission: Admission, settings: Settings, ask: Callable[[Headers, Spool], Awaitable[Reply]]
+    request: Request, admission: Admission, settings: Settings, handle: Callable[[Headers, Spool], Awaitable[Reply]]
 ) -> Response:
-    """Answer a request by what `ask` makes of its headers and its body; raises `ServiceError`."""
+    """Answer a request with the reply of `handle` to its headers and body; raises `ServiceError`."""
     async with admitted_body(request, settings, admission) as (body, seconds):
-        return as_response(await in_time(ask(dict(request.scope["headers"]), body), seconds))
+        return as_response(await in_time(handle(dict(request.scope["headers"]), body), seconds))
 
 
 def as_response(reply: Reply) -> Response:
-    """Make Starlette's response of a reply."""
+    """Return a reply as Starlette's response."""
     headers = {name.decode(): value.decode() for name, value in reply.headers}
     return Response(reply.content, reply.status, headers)
 
@@ -52,10 +54,10 @@ def as_response(reply: Reply) -> Response:
 async def admitted_body(
     request: Request, settings: Settings, admission: Admission
 ) -> AsyncIterator[tuple[Spool, float]]:
-    """Receive the body of a request with pictures; yields it, and the seconds that are left to answer the request.
+    """Receive the body of a request; yield it, and the seconds that are left for the response.
 
-    It is admitted twice: before the body is waited for, which may be long, and before the body is decoded. It counts
-    among the bodies that are held until the context ends. Raises `ServiceError`.
+    Admission is checked twice: before the body arrives, which may take long, and before it is decoded. The body counts
+    in the memory budget until the context ends. Raises `ServiceError`.
     """
     began = time.perf_counter()
     timeout, length = (request.headers.get(name) for name in (TIMEOUT, "content-length"))

@@ -1,7 +1,7 @@
-"""The driver of the fast path: a route's small requests, answered from their connection's callbacks without ASGI.
+"""The driver of the fast path: it answers small requests from their connection's callbacks, without ASGI.
 
-In: a request that is whole, as `service.connection.fast_path` has it. Out: the route's reply, by a callback when the
-model has run, or by a coroutine where a reader has to prepare the body.
+In: a complete request of `service.connection.fast_path`. Out: the route's reply, passed to a callback after the model's
+run; or a coroutine of the reply, if the body needs a reader.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SCOPE = "infer"
 
 
 class DirectRoute:
-    """One route on the fast path; `template` is the label that its requests have in metrics and logs."""
+    """One route on the fast path; `template` is its label in metrics and logs."""
 
     def __init__(self, template: str, route: Route[Reply], engine: Engine, access: Access | None) -> None:
         self.template = template
@@ -35,12 +35,12 @@ class DirectRoute:
         self._access = access
 
     def fits(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether who sends these headers may ask here; nothing is counted."""
+        """Return whether a client with these headers has access; nothing is counted."""
         return self._access is None or self._access.fits(headers.items(), SCOPE)
 
     def answer(self, request: SmallRequest, finish: Finish, wanted: Callable[[], bool]) -> Awaitable[Reply] | None:
-        """Have `finish` called with the reply, or return what waits for a reader's; raises `ServiceError`."""
-        if self._access is not None:  # before anything is read: so a rate saves the work
+        """Call `finish` with the reply later, or return the reply's coroutine; raises `ServiceError`."""
+        if self._access is not None:  # first, so that a rate limit saves the work
             self._access.admit(request.headers.items(), SCOPE)
         self._admit(request, large=False)
         prepared = self._engine.prepare(self._route, request.headers, request.body)

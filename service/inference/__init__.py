@@ -1,4 +1,4 @@
-"""Turn pixels into probabilities, fairly and in time: admission, batches, the router of a canary, the shadow.
+"""Turn pixels into probabilities: admission, batching, the canary's router, and the shadow.
 
-In: pictures of one request. Out: their results, and the version that they come from. It knows no route.
+In: the pictures of one request. Out: their results, and the version that predicted them.
 """

@@ -1,8 +1,7 @@
-"""Who is let in: what could not be answered in time is refused at once, before anything is paid for it.
+"""Admission control: a request that cannot meet its deadline is refused before it costs anything.
 
-In: the time that a client gives, and the waits that batcher and readers predict. Out: the seconds that a request has,
-or why it is refused: 503 when it would be late, with the time after which to come back; 504 when it is late already.
-It knows neither bodies nor routes.
+In: the client's deadline, and the waits that batcher and readers predict. Out: the seconds that a request has; or an
+error: 503 with `Retry-After` if it would be late, 504 if it is late already.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Admission:
-    """Lets requests in while they can be answered in time."""
+    """Admits requests that can meet their deadlines."""
 
     def __init__(self, settings: Settings, models: VersionManager, batcher: Batcher, readers: Readers) -> None:
         self._models = models
@@ -36,17 +35,17 @@ class Admission:
         self._max_wait = settings.max_wait_seconds
 
     def admit(self, timeout: str | None, began: float, *, large: bool) -> float:
-        """Seconds that are left to answer a request that `began` at this time (perf_counter).
+        """Return the seconds that are left for a request that began at `began` (perf_counter).
 
-        `timeout` is the header's value; without one, the time to answer begins now. `large` are bodies for readers.
-        Raises `Overloaded`, `DeadlineExceeded`, or `Malformed` where the header is no number.
+        `timeout` is the header's value, which counts from `began`; without it, the service's own timeout starts now.
+        A `large` body waits for a reader, too. Raises `Overloaded`, `DeadlineExceeded` or `Malformed` (a bad header).
         """
         seconds = self._timeout
         if timeout is not None:
-            given = _seconds(timeout)
-            seconds = min(seconds, began + given - time.perf_counter())
+            limit = _seconds(timeout)
+            seconds = min(seconds, began + limit - time.perf_counter())
             if seconds <= 0:
-                raise DeadlineExceeded(f"The {given:g} s that {TIMEOUT} gives had passed already.", limit=given)
+                raise DeadlineExceeded(f"The deadline of {limit:g} s in {TIMEOUT} had passed already.", limit=limit)
         wait = self._batcher.wait()
         if large:
             wait += self._readers.wait()
@@ -59,9 +58,9 @@ class Admission:
 
 
 def _overloaded(wait: float, limit: float) -> Overloaded:
-    later = max(1, math.ceil(wait))
-    sentence = f"A picture would wait for about {wait:.2g} s; the limit is {limit:.2g} s. Come back in {later} s."
-    return Overloaded(sentence, limit=limit, retry_after_s=later)
+    retry_after = max(1, math.ceil(wait))
+    detail = f"A picture would wait for about {wait:.2g} s; the limit is {limit:.2g} s. Retry in {retry_after} s."
+    return Overloaded(detail, limit=limit, retry_after_s=retry_after)
 
 
 def _seconds(timeout: str) -> float:

@@ -1,14 +1,14 @@
-"""Requests that are waiting → one run of the classifier.
+"""Dynamic batching: waiting requests → one run of the classifier.
 
-In: n·784 pixels of one request, and the classifier that it began with. Out: its `Results`. No timer, no poll: what
-arrives in the same turn of the event loop is answered by one run at the turn's end, so one lone request never waits and
-batches grow by themselves under load. A run that is long by its classifier's costs has a thread, so that the loop goes
-on reading; what arrives meanwhile is the next batch. It knows neither pictures nor HTTP.
+In: n·784 pixels of one request, and the classifier that it began with. Out: its `Results`.
 
-Requests of one size wait in one line, and the lines are served by turns, each with as many images as the others
-(self-clocked fair queueing, Golestani 1994): requests with many images cannot starve those with one, nor the other way
-round. No run mixes two versions of the model: each has a queue of its own, and a run takes from the one whose first
-request is first by turns, so that neither starves the other.
+There is no timer. The requests that arrive in one turn of the event loop share a run at the end of the turn, so a lone
+request never waits, and batches grow under load. A run with a long predicted duration gets a thread, and the loop goes
+on reading; the requests that arrive meanwhile are the next batch.
+
+Requests are queued by size and served with equal shares of images (self-clocked fair queueing, Golestani 1994): large
+and small requests cannot starve each other. A run uses one version of the model. Each version has its own queue; the
+next run takes the queue whose first request is due first, so that versions cannot starve each other either.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
 
-# A run that is predicted to take longer gets a thread; a shorter one costs less than handing it over would.
+# A longer predicted run gets a thread; a shorter one costs less than the hand-over to a thread.
 INLINE_SECONDS = 0.002
-IMAGE = 784  # bytes
+IMAGE_BYTES = 784
 LEARNING_RATE = 0.1
 
-# Takes a request's answers, or why there are none, and returns what is to be done with all of the run, if anything.
+# Called with a request's results or error; returns a function to call after all requests of the run, or None.
 Done: TypeAlias = "Callable[[Results | Exception], Callable[[], None] | None]"
 
 
-class _Waiting(NamedTuple):
-    turn: int  # the images that its line will have been served with, counted over all lines alike
-    number: int  # of the request: equal turns are taken in the order of arrival
+class _Request(NamedTuple):
+    finish_tag: int  # images that its size's queue will have been served, in virtual time
+    number: int  # requests with equal tags run in the order of arrival
     pixels: bytes  # n·784
     size: int  # n
     done: Done
@@ -58,26 +58,26 @@ class Batcher:
     def __init__(self, metrics: Metrics, *, max_batch: int) -> None:
         self._metrics = metrics
         self._max_batch = max_batch
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="run")  # begins with the first long run
-        self._busy = False  # a run is under way, or will be in this turn of the loop
-        self._waiting: dict[Classifier, list[_Waiting]] = {}  # a heap for each version that something waits for
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="run")  # starts with the first long run
+        self._busy = False  # a run is under way or scheduled
+        self._queues: dict[Classifier, list[_Request]] = {}  # a heap for each version with waiting requests
         self._numbers = itertools.count()
-        self._turns: dict[int, int] = {}  # the last turn of each line, by its size
-        self._turn = 0  # the one that is served
-        self._depths: Counter[Classifier] = Counter()  # images waiting for each version
-        self._depth = 0  # and for all
-        # What the clock says of runs over what they cost alone: other processes, and the loop's other work.
+        self._finish_tags: dict[int, int] = {}  # the last tag of each request size
+        self._virtual_time = 0  # the tag that is served now
+        self._depths: Counter[Classifier] = Counter()  # images that wait for each version
+        self._depth = 0  # images that wait for any version
+        # Measured over predicted duration of runs: other processes and the loop's other work slow them down.
         self._slowness = 1.0
         self._started = 0.0  # the last run, perf_counter
-        self._expected = 0.0  # seconds that it costs alone
-        self._pressed = False  # there was more waiting than it could take
+        self._expected = 0.0  # predicted seconds of the last run, undisturbed
+        self._backlogged = False  # requests were left over when the last run started
 
     def close(self) -> None:
-        """Ends the thread; the run that it has begun is finished."""
+        """End the thread after its current run."""
         self._thread.shutdown()
 
     def wait(self) -> float:
-        """Predicted seconds until a request that came now would be run."""
+        """Predict the seconds until a new request would run."""
         if not self._busy:
             return 0.0
         under_way = self._started + self._expected * self._slowness - time.perf_counter()
@@ -87,19 +87,19 @@ class Batcher:
         return max(0.0, under_way) + waiting * self._slowness
 
     async def predict(self, classifier: Classifier, pixels: bytes) -> Results:
-        """The answers to n·784 pixels."""
-        answer: asyncio.Future[Results] = asyncio.get_running_loop().create_future()
+        """Return the results for n·784 pixels."""
+        future: asyncio.Future[Results] = asyncio.get_running_loop().create_future()
 
-        def done(found: Results | Exception) -> None:
-            if answer.done():  # given up while the model ran
+        def done(result: Results | Exception) -> None:
+            if future.done():  # cancelled while the model ran
                 return
-            if isinstance(found, Exception):
-                answer.set_exception(found)
+            if isinstance(result, Exception):
+                future.set_exception(result)
             else:
-                answer.set_result(found)
+                future.set_result(result)
 
-        self.submit(classifier, pixels, done, lambda: not answer.done())
-        return await answer
+        self.submit(classifier, pixels, done, lambda: not future.done())
+        return await future
 
     def submit(
         self,
@@ -108,27 +108,27 @@ class Batcher:
         done: Done,
         wanted: Callable[[], bool],
     ) -> None:
-        """Call `done` with the answers to n·784 pixels, or with what went wrong, in a later turn of the event loop.
+        """Call `done` with the results for n·784 pixels, or with an error, in a later turn of the event loop.
 
-        What it returns is called when all requests of the run have been told. What is not `wanted` any more when its
-        turn comes is dropped.
+        The function that it returns is called after `done` of every request in the run. A request that is no longer
+        `wanted` is dropped before its run.
         """
         if not self._busy:
             self._busy = True
             loop = asyncio.get_running_loop()
             loop.call_soon(self._run, loop)
-        size = len(pixels) // IMAGE
-        turn = self._turns[size] = max(self._turns.get(size, 0), self._turn) + size
-        waiting = _Waiting(turn, next(self._numbers), pixels, size, done, wanted, time.perf_counter())
-        heapq.heappush(self._waiting.setdefault(classifier, []), waiting)
+        size = len(pixels) // IMAGE_BYTES
+        tag = self._finish_tags[size] = max(self._finish_tags.get(size, 0), self._virtual_time) + size
+        request = _Request(tag, next(self._numbers), pixels, size, done, wanted, time.perf_counter())
+        heapq.heappush(self._queues.setdefault(classifier, []), request)
         self._depths[classifier] += size
         self._depth += size
         self._metrics.predictions.queue_depth.set(self._depth)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        classifier, batch = self._take()
-        if classifier is None:  # nobody wants what had waited: until the next run begins nothing is done
-            self._busy = self._pressed = False
+        classifier, batch = self._pop_batch()
+        if classifier is None:  # no waiting request was wanted any more
+            self._busy = self._backlogged = False
             return
         images = np.frombuffer(b"".join([item.pixels for item in batch]), np.uint8).reshape(-1, 1, 28, 28)
         self._begin(classifier, batch, len(images))
@@ -136,93 +136,93 @@ class Batcher:
             run = loop.run_in_executor(self._thread, classifier.predict, images)
             run.add_done_callback(functools.partial(self._ran_in_thread, loop, batch))
             return
-        found: Run | Exception
+        result: Run | Exception
         try:
-            found = Run(classifier.predict(images))
-        except Exception as error:  # noqa: BLE001 - whatever it is, every request in the batch must get an answer
-            found = error
-        self._ended(len(images), len(batch))
-        if self._waiting:  # the rest gets its own turn, after the loop has looked at its sockets
+            result = Run(classifier.predict(images))
+        except Exception as error:  # noqa: BLE001 - every request in the batch must get a result or the error
+            result = error
+        self._record_run(len(images), len(batch))
+        if self._queues:  # the next run starts after the loop has read its sockets
             loop.call_soon(self._run, loop)
         else:
             self._busy = False
-        _answer(batch, found)
+        _deliver(batch, result)
 
     def _ran_in_thread(
-        self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting], run: asyncio.Future[Probabilities]
+        self, loop: asyncio.AbstractEventLoop, batch: list[_Request], run: asyncio.Future[Probabilities]
     ) -> None:
-        size = sum(item.size for item in batch)
-        self._ended(size, len(batch))
-        self._run(loop)  # at once: the thread works while the answers are written
+        size = sum(request.size for request in batch)
+        self._record_run(size, len(batch))
+        self._run(loop)  # first, so that the thread works while the responses are written
         error = run.exception()
-        _answer(batch, Run(run.result()) if error is None else error)  # type: ignore[arg-type]  # no BaseException
+        _deliver(batch, Run(run.result()) if error is None else error)  # type: ignore[arg-type]  # no BaseException
 
-    def _take(self) -> tuple[Classifier | None, list[_Waiting]]:
-        """The next batch and its version; none where nothing waits."""
+    def _pop_batch(self) -> tuple[Classifier | None, list[_Request]]:
+        """Return the next batch and its version; None and an empty list if nothing waits."""
         classifier: Classifier | None = None
-        batch: list[_Waiting] = []
-        while self._waiting and not batch:
-            classifier = min(self._waiting, key=lambda version: self._waiting[version][0][:2])
-            batch = self._take_of(classifier)
+        batch: list[_Request] = []
+        while self._queues and not batch:
+            classifier = min(self._queues, key=lambda version: self._queues[version][0][:2])
+            batch = self._pop_batch_of(classifier)
         self._metrics.predictions.queue_depth.set(self._depth)
         return (classifier, batch) if batch else (None, [])
 
-    def _take_of(self, classifier: Classifier) -> list[_Waiting]:
-        """This version's next batch; requests that were cancelled meanwhile leave the queue and cost nothing."""
-        queue = self._waiting[classifier]
-        batch: list[_Waiting] = []
+    def _pop_batch_of(self, classifier: Classifier) -> list[_Request]:
+        """Return this version's next batch; cancelled requests leave the queue and cost nothing."""
+        queue = self._queues[classifier]
+        batch: list[_Request] = []
         size = 0
-        taken = 0  # with what is not wanted any more
+        popped = 0  # images, with those of cancelled requests
         while queue and not (batch and size + queue[0].size > self._max_batch):
-            item = heapq.heappop(queue)
-            self._turn = max(self._turn, item.turn)
-            taken += item.size
-            if item.wanted():
-                batch.append(item)
-                size += item.size
-        self._depth -= taken
-        self._depths[classifier] -= taken
-        if not queue:  # a version that nothing waits for is let go
-            del self._waiting[classifier], self._depths[classifier]
+            request = heapq.heappop(queue)
+            self._virtual_time = max(self._virtual_time, request.finish_tag)
+            popped += request.size
+            if request.wanted():
+                batch.append(request)
+                size += request.size
+        self._depth -= popped
+        self._depths[classifier] -= popped
+        if not queue:  # drop the reference to the version
+            del self._queues[classifier], self._depths[classifier]
         return batch
 
-    def _begin(self, classifier: Classifier, batch: list[_Waiting], size: int) -> None:
+    def _begin(self, classifier: Classifier, batch: list[_Request], size: int) -> None:
         now = time.perf_counter()
-        if self._pressed:
+        if self._backlogged:
             self._learn(now - self._started)
-        for item in batch:
-            self._metrics.predictions.stages["queue"].observe(now - item.since)
-        self._started, self._pressed = now, bool(self._waiting)
+        for request in batch:
+            self._metrics.predictions.stages["queue"].observe(now - request.since)
+        self._started, self._backlogged = now, bool(self._queues)
         self._expected = classifier.costs.seconds(size)
 
-    def _ended(self, size: int, requests: int) -> None:
+    def _record_run(self, size: int, requests: int) -> None:
         seconds = time.perf_counter() - self._started
-        if not self._pressed:
+        if not self._backlogged:
             self._learn(seconds)
         self._metrics.predictions.stages["inference"].observe(seconds)
-        self._metrics.predictions.run_seconds.inc(seconds * requests)  # each has waited for all of it
+        self._metrics.predictions.run_seconds.inc(seconds * requests)  # each request has waited for the whole run
         self._metrics.predictions.batch_size.observe(size)
         self._metrics.predictions.last_inference.set(time.time())
 
     def _learn(self, seconds: float) -> None:
-        """Learn from the last run; under pressure from all that was done until the next one could begin.
+        """Learn the slowness from the last run; with a backlog, `seconds` count until the next run's start.
 
-        One run tells little: what kept it may be over, as when the process was stopped for a while.
+        The influence of one run is limited: its delay may be over, as after a pause of the whole process.
         """
-        seen = min(seconds / self._expected, 2 * self._slowness)
-        self._slowness += LEARNING_RATE * (seen - self._slowness)
+        measured = min(seconds / self._expected, 2 * self._slowness)
+        self._slowness += LEARNING_RATE * (measured - self._slowness)
 
 
-def _answer(batch: list[_Waiting], found: Run | Exception) -> None:
-    """Give each request its own part, or the error that they share; then let them send what they made of it.
+def _deliver(batch: list[_Request], result: Run | Exception) -> None:
+    """Give each request its part of the run or the common error; then send all responses together.
 
-    Sent one by one, each would wake a client that has gone back to sleep; sent together, most find it awake.
+    Responses sent one by one would each wake a sleeping client; of those sent together, most find it awake.
     """
     sends = []
     start = 0
-    for item in batch:
-        stop = start + item.size
-        sends.append(item.done(found if isinstance(found, Exception) else Results(found, start, stop)))
+    for request in batch:
+        stop = start + request.size
+        sends.append(request.done(result if isinstance(result, Exception) else Results(result, start, stop)))
         start = stop
     for send in sends:
         if send is not None:

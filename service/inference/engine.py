@@ -1,8 +1,7 @@
-"""The engine of inference: a route's request is prepared, run by a version of the model, and responded to.
+"""The inference engine: it prepares a route's request, runs a version of the model, and lets the route respond.
 
-In: routes, each a pair of plain functions, and their requests. Out: what the route responds. One way serves every
-driver: an ASGI route awaits `answer`; the fast path calls `prepare`, and gives `submit` a callback. It knows the order
-of the stages, and neither HTTP nor gRPC.
+In: routes and their requests. Out: the routes' responses. Both drivers use it: an ASGI route awaits `answer`; the fast
+path calls `prepare`, and passes a callback to `submit`.
 """
 
 from __future__ import annotations
@@ -45,25 +44,25 @@ class Prepared(NamedTuple):
     """A request that is ready for the model."""
 
     chosen: Chosen
-    pixels: bytes  # n·784; empty where no picture of the request can be read
-    request: Any  # what its route needs to respond
+    pixels: bytes  # n·784; empty if no picture of the request is readable
+    request: Any  # the route's own data, for its response
 
 
 class Route(Protocol[T_co]):
-    """What a kind of request needs from the engine's users: to be prepared, and to be responded to."""
+    """One kind of request: how to prepare it, and how to respond."""
 
     def prepare(self, headers: Headers, body: bytes) -> Prepared | None:
-        """Prepare a small body in the event loop; None where a reader has to. Raises `ServiceError`."""
+        """Prepare a small body in the event loop; None if it needs a reader. Raises `ServiceError`."""
 
     async def prepare_large(self, headers: Headers, body: Spool) -> Prepared:
-        """Have a reader prepare the body; raises `ServiceError`."""
+        """Prepare the body in a reader; raises `ServiceError`."""
 
     def respond(self, prepared: Prepared, classifier: Classifier, results: Results) -> T_co:
-        """Make the response of the results, which come from this classifier."""
+        """Return the response for this classifier's results."""
 
 
 class Engine:
-    """Answers requests, each with the version of the model that is chosen when it begins."""
+    """Answers requests; each keeps the version of the model that was chosen at its start."""
 
     def __init__(self, models: VersionManager, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
         self.readers = Readers(settings, metrics)
@@ -73,19 +72,19 @@ class Engine:
         self._metrics = metrics
 
     def reading(self) -> AbstractAsyncContextManager[None]:
-        """Keep reader processes while the context is open."""
+        """Run the reader processes while the context is open."""
         return self.readers.running()
 
     def close(self) -> None:
-        """End the thread of the shadow; a comparison that it has begun is finished."""
+        """End the shadow's thread after its current comparison."""
         self.router.close()
 
     def served(self) -> Classifier:
-        """Return the version that serves; raises `NoModel`."""
+        """Return the serving version; raises `NoModel`."""
         return self._models.served()
 
     def prepare(self, route: Route[T], headers: Headers, body: bytes) -> Prepared | None:
-        """Prepare a small body; None where a reader has to. Raises `ServiceError`, which is counted."""
+        """Prepare a small body; None if it needs a reader. Raises `ServiceError`, and counts it."""
         started = time.perf_counter()
         try:
             prepared = route.prepare(headers, body)
@@ -97,7 +96,7 @@ class Engine:
         return prepared
 
     async def prepare_large(self, route: Route[T], headers: Headers, body: Spool) -> Prepared:
-        """Have a reader prepare a body; raises `ServiceError`, which is counted."""
+        """Prepare a body in a reader; raises `ServiceError`, and counts it."""
         started = time.perf_counter()
         try:
             prepared = await route.prepare_large(headers, body)
@@ -108,13 +107,13 @@ class Engine:
         return prepared
 
     async def prepare_any(self, route: Route[T], headers: Headers, body: Spool) -> Prepared:
-        """Prepare a body where its size and its content allow it best."""
+        """Prepare a body, in the event loop if it is small and quick, else in a reader."""
         small = body.small
         prepared = None if small is None else self.prepare(route, headers, small)
         return prepared or await self.prepare_large(route, headers, body)
 
     async def run(self, prepared: Prepared) -> tuple[Classifier, Results]:
-        """Return the version that has answered, and its results."""
+        """Return the version that made the prediction, and its results."""
         if not prepared.pixels:
             return prepared.chosen.classifier, NO_RESULTS
         return await self.router.run(prepared.chosen, prepared.pixels)
@@ -124,7 +123,7 @@ class Engine:
         return await self._answer(route, await self.prepare_any(route, headers, body))
 
     async def answer_large(self, route: Route[T], headers: Headers, body: Spool) -> T:
-        """As `answer`, for a body that `prepare` leaves to a reader."""
+        """Return the route's response to a body that needs a reader; raises `ServiceError`."""
         return await self._answer(route, await self.prepare_large(route, headers, body))
 
     async def _answer(self, route: Route[T], prepared: Prepared) -> T:
@@ -139,10 +138,10 @@ class Engine:
         finish: Callable[[T | Exception], Callable[[], None]],
         wanted: Callable[[], bool],
     ) -> None:
-        """Call `finish` with the route's response, or with what went wrong, in a later turn of the event loop.
+        """Call `finish` with the route's response, or with an error, in a later turn of the event loop.
 
-        What it returns sends the response, when the other requests of the run have theirs too. A request that is not
-        `wanted` any more when its turn comes is dropped.
+        The function that it returns sends the response; it is called after `finish` of the run's other requests. A
+        request that is no longer `wanted` is dropped before its run.
         """
         respond = functools.partial(_respond, route, prepared, finish)
         if prepared.pixels:
@@ -151,17 +150,17 @@ class Engine:
             asyncio.get_running_loop().call_soon(respond(prepared.chosen.classifier, NO_RESULTS))
 
     def compare(self, prepared: Prepared) -> None:
-        """Have the shadow compare a request that is answered, where there is a canary and time for it."""
+        """Offer an answered request to the shadow, which compares it if there is a canary and time."""
         if prepared.pixels:
             self.router.compare(prepared.chosen, prepared.pixels)
 
     def count_rejected(self, error: ServiceError) -> None:
-        """Count a picture or a body that cannot be read."""
+        """Count an unreadable picture or body."""
         if type(error).reason in self._metrics.predictions.rejected:
             self._metrics.predictions.rejected[type(error).reason].inc()
 
     def count_images(self, images: Iterable[PreparedImage]) -> None:
-        """Count what the pictures of a request are like."""
+        """Observe ink ratio and polarity of a request's pictures."""
         for image in images:
             self._metrics.predictions.ink_ratio.observe(image.ink_ratio)
             self._metrics.predictions.polarities[image.polarity].inc()
@@ -173,7 +172,7 @@ class Engine:
             self._metrics.predictions.confidence.observe(confidence)
 
     def time_encoding(self, started: float) -> None:
-        """Observe the seconds since `started` (perf_counter) as the time that a response took to encode."""
+        """Observe the seconds since `started` (perf_counter) as a response's encoding time."""
         self._metrics.predictions.stages["encode"].observe(time.perf_counter() - started)
 
 
@@ -182,20 +181,20 @@ def _respond(
     prepared: Prepared,
     finish: Callable[[T | Exception], Callable[[], None]],
     classifier: Classifier,
-    found: Results | Exception,
+    result: Results | Exception,
 ) -> Callable[[], None]:
     response: T | Exception
     try:
-        response = found if isinstance(found, Exception) else route.respond(prepared, classifier, found)
-    except Exception as error:  # noqa: BLE001 - whatever it is, this request gets an answer
+        response = result if isinstance(result, Exception) else route.respond(prepared, classifier, result)
+    except Exception as error:  # noqa: BLE001 - any error becomes this request's response
         response = error
     return finish(response)
 
 
 async def in_time(work: Awaitable[T], seconds: float) -> T:
-    """Return what the work comes to; raises `DeadlineExceeded` when it takes longer."""
+    """Return the result of `work`; raises `DeadlineExceeded` after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             return await work
     except TimeoutError:
-        raise DeadlineExceeded(f"The answer was not ready within {seconds:.3g} s.", limit=seconds) from None
+        raise DeadlineExceeded(f"The response was not ready within {seconds:.3g} s.", limit=seconds) from None

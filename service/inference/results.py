@@ -1,7 +1,7 @@
-"""The results of one run of the model, read off for all its pictures at once, and cut into each request's part.
+"""The results of one run of the model: computed once for all pictures, and sliced for each request.
 
-In: the probabilities of a run. Out: `Results`. For one picture NumPy's calls cost many times what they compute: so they
-are made once for a run, and only where somebody asks. It knows neither requests nor JSON.
+In: the probabilities of a run. Out: `Results`. For a single picture, the overhead of NumPy's calls is many times their
+work, so they run once for all pictures, and only on demand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One run of the model: probabilities float32[n,10], and what is read off them."""
+    """One run of the model: probabilities float32[n,10], and the values derived from them."""
 
     def __init__(self, probabilities: Probabilities) -> None:
         self.probabilities = probabilities
@@ -30,17 +30,17 @@ class Run:
 
     @cached_property
     def confidences(self) -> list[float]:
-        """Its probability."""
+        """The probability of each picture's digit."""
         return np.maximum.reduce(self.probabilities, 1).tolist()  # type: ignore[no-any-return]
 
     @cached_property
     def warnings(self) -> list[tuple[str, ...]]:
-        """The warnings that each picture's probabilities deserve."""
+        """The warnings of each picture, from its probabilities."""
         return warnings_for(self.probabilities)
 
 
 class Results(NamedTuple):
-    """The part of a run that is one request's."""
+    """One request's slice of a run."""
 
     run: Run
     start: int
@@ -48,7 +48,7 @@ class Results(NamedTuple):
 
     @property
     def probabilities(self) -> Probabilities:
-        """float32[n,10]."""
+        """The probabilities of each picture, float32[n,10]."""
         return self.run.probabilities[self.start : self.stop]
 
     @property
@@ -58,10 +58,10 @@ class Results(NamedTuple):
 
     @property
     def confidences(self) -> list[float]:
-        """Its probability."""
+        """The probability of each picture's digit."""
         return self.run.confidences[self.start : self.stop]
 
     @property
     def warnings(self) -> list[tuple[str, ...]]:
-        """The warnings that each picture's probabilities deserve."""
+        """The warnings of each picture."""
         return self.run.warnings[self.start : self.stop]

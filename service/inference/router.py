@@ -1,8 +1,7 @@
-"""Which version answers a request while another one is tried, and what becomes of the one that is tried.
+"""Route requests between the serving version and the canary, and roll a bad canary back.
 
-In: requests' ids and pictures. Out: their probabilities, with the version that they are from. Where the canary fails,
-the version that serves answers; what is seen of the canary stops it when it is too bad. It knows no bodies, and how
-versions come and go is `service.versions.manager`'s.
+In: requests' ids and pictures. Out: their probabilities, with the version that predicted them. If the canary fails on a
+request, the serving version answers it. `service.versions.manager` loads and unloads versions.
 """
 
 from __future__ import annotations
@@ -27,22 +26,23 @@ if TYPE_CHECKING:
     from .results import Results
 
     Headers = Iterable[tuple[bytes, bytes]]
-    # Takes the version that has answered, and its answers or what went wrong; returns what sends the response.
+    # Called with the version that made the prediction, and its results or error; returns a function that sends the
+    # response.
     Done = Callable[[Classifier, Results | Exception], Callable[[], None]]
 
 log = logging.getLogger("service")
 
 
 class Chosen(NamedTuple):
-    """What is to answer a request; it keeps all of it to its end."""
+    """The versions of one request, fixed at its start."""
 
     classifier: Classifier
-    served: Classifier  # answers where that one is the canary, and fails
-    canary: CanaryTrial | None  # that is under way
+    served: Classifier  # answers if `classifier` is the canary and fails
+    canary: CanaryTrial | None  # the trial under way
 
 
 class Router:
-    """Runs requests with the versions that are chosen for them."""
+    """Runs requests with their chosen versions."""
 
     def __init__(self, models: VersionManager, batcher: Batcher, metrics: Metrics) -> None:
         self._models = models
@@ -51,13 +51,13 @@ class Router:
         self._shadow = Shadow(batcher, metrics, self._compared)
 
     def close(self) -> None:
-        """Ends the comparisons."""
+        """End the comparisons."""
         self._shadow.close()
 
     def choose(self, served: Classifier, headers: Headers, identity: str | None = None) -> Chosen:
-        """The canary for its share of the ids, and else the version that serves.
+        """Choose the canary for its share of the request ids, else the serving version.
 
-        The id is the one in the headers, or the request's own `identity`.
+        The id is in the headers, or is the request's own `identity`.
         """
         canary = self._models.canary
         if canary is not None and canary.answers(given_id(headers) or identity):
@@ -65,52 +65,52 @@ class Router:
         return Chosen(served, served, canary)
 
     async def run(self, chosen: Chosen, pixels: bytes) -> tuple[Classifier, Results]:
-        """Return the version that has answered, and its answers to n·784 pixels."""
+        """Return the version that made the prediction, and its results for n·784 pixels."""
         classifier, served, canary = chosen
         if canary is None or classifier is served:
             return classifier, await self._batcher.predict(classifier, pixels)
         try:
-            found: Results | Exception = await self._batcher.predict(classifier, pixels)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the request is not lost by it
-            found = error
-        if self._failed(canary, found):
+            result: Results | Exception = await self._batcher.predict(classifier, pixels)
+        except Exception as error:  # noqa: BLE001 - after any error the serving version answers
+            result = error
+        if self._failed(canary, result):
             return served, await self._batcher.predict(served, pixels)
-        return classifier, found  # type: ignore[return-value]  # no error, or it would have failed
+        return classifier, result  # type: ignore[return-value]  # an error would have failed
 
     def submit(self, chosen: Chosen, pixels: bytes, done: Done, wanted: Callable[[], bool]) -> None:
-        """As `Batcher.submit`; `done` gets the version that has answered, too, and returns what sends the response."""
+        """Submit n·784 pixels as `Batcher.submit` does; `done` also gets the version that made the prediction."""
         classifier, served, canary = chosen
         if canary is None:
             self._batcher.submit(classifier, pixels, functools.partial(done, classifier), wanted)
             return
 
-        def answered(by: Classifier, found: Results | Exception) -> Callable[[], None]:
-            send = done(by, found)
+        def finish(version: Classifier, result: Results | Exception) -> Callable[[], None]:
+            send = done(version, result)
             self.compare(chosen, pixels)
             return send
 
-        def tried(found: Results | Exception) -> Callable[[], None] | None:
-            if not self._failed(canary, found):
-                return answered(classifier, found)
-            self._batcher.submit(served, pixels, functools.partial(answered, served), wanted)
+        def finish_or_retry(result: Results | Exception) -> Callable[[], None] | None:
+            if not self._failed(canary, result):
+                return finish(classifier, result)
+            self._batcher.submit(served, pixels, functools.partial(finish, served), wanted)
             return None
 
-        first = functools.partial(answered, classifier) if classifier is served else tried
-        self._batcher.submit(classifier, pixels, first, wanted)
+        on_result = functools.partial(finish, classifier) if classifier is served else finish_or_retry
+        self._batcher.submit(classifier, pixels, on_result, wanted)
 
     def compare(self, chosen: Chosen, pixels: bytes) -> None:
-        """This request has been answered: see what the other version says, if there is time."""
+        """Offer an answered request to the shadow, which compares both versions if there is time."""
         if chosen.canary is not None:
             images = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28)
             self._shadow.offer(chosen.served, chosen.canary, images)
 
-    def _failed(self, canary: CanaryTrial, found: Results | Exception) -> bool:
-        """Whether the canary's run for a request came to nothing, which is held against it."""
+    def _failed(self, canary: CanaryTrial, result: Results | Exception) -> bool:
+        """Return whether the canary failed on a request, and record its run."""
         error = None
-        if isinstance(found, Exception):
-            error = found
-        elif not np.isfinite(found.probabilities).all():
-            error = ValueError("probabilities that are no numbers")
+        if isinstance(result, Exception):
+            error = result
+        elif not np.isfinite(result.probabilities).all():
+            error = ValueError("probabilities that are not finite")
         self._metrics.canary.requests["answered" if error is None else "failed"].inc()
         self._judge(canary, canary.record_run(error))
         return error is not None

@@ -1,8 +1,8 @@
-"""The same pictures through both versions, after they were answered: do they agree, and which is slower?
+"""Shadow traffic: compare the canary with the serving version on pictures of answered requests.
 
-In: pictures that were answered. Out: comparisons, and metrics of them. It costs a tenth of a worker's time at most, and
-no request waits for it: one comparison at a time, in a thread, none while requests wait, and what comes meanwhile is
-dropped and counted. It knows nothing of who was answered what.
+In: pictures of answered requests. Out: comparisons of predictions and durations, and their metrics. The shadow uses at
+most a tenth of a worker's time, and delays no request: it makes one comparison at a time, in a thread, and none while
+requests wait. Pictures that arrive meanwhile are dropped and counted.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ if TYPE_CHECKING:
     from ..versions.canary import CanaryTrial
     from .batcher import Batcher
 
-SHARE = 0.1  # of a worker's time
-PRESSED = 0.01  # seconds that requests wait: then the worker's time is theirs
-DELAY = 0.002  # seconds, in which an answer that has its probabilities gets onto its way
+TIME_SHARE = 0.1  # of a worker's time
+MAX_WAIT_SECONDS = 0.01  # of requests; if they wait longer, there is no comparison
+DELAY_SECONDS = 0.002  # until the response with these probabilities has been sent
 
 
 class Shadow:
-    """Compares some of the answered pictures; `judge` gets each comparison."""
+    """Compares some of the answered pictures, and calls `judge` with each comparison."""
 
     def __init__(self, batcher: Batcher, metrics: Metrics, judge: Callable[[CanaryTrial, Comparison], None]) -> None:
         self._batcher = batcher
         self._metrics = metrics
         self._judge = judge
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")  # begins with the first comparison
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")  # starts with the first comparison
         self._timer: asyncio.TimerHandle | None = None
         self._busy = False
-        self._rests_until = 0.0  # perf_counter
-        self._canary_first = False  # by turns: the second one finds the pictures in the cache
+        self._idle_until = 0.0  # perf_counter
+        self._canary_first = False  # alternates: the second version finds the pictures in the cache
 
     def close(self) -> None:
-        """Ends the thread; the comparison that it has begun is finished."""
+        """End the thread after its current comparison."""
         if self._timer is not None:
             self._timer.cancel()
         self._thread.shutdown()
 
     def offer(self, served: Classifier, canary: CanaryTrial, images: Pixels) -> None:
-        """These pictures were answered: compare both versions on them, if there is time."""
-        if self._busy or time.perf_counter() < self._rests_until:
+        """Compare both versions on answered pictures, if there is time."""
+        if self._busy or time.perf_counter() < self._idle_until:
             self._metrics.canary.dropped.inc()
             return
         self._busy = True
-        self._timer = asyncio.get_running_loop().call_later(DELAY, self._begin, served, canary, images)
+        self._timer = asyncio.get_running_loop().call_later(DELAY_SECONDS, self._begin, served, canary, images)
 
     def _begin(self, served: Classifier, canary: CanaryTrial, images: Pixels) -> None:
-        if self._batcher.wait() > PRESSED:
+        if self._batcher.wait() > MAX_WAIT_SECONDS:
             self._busy = False
             self._metrics.canary.dropped.inc()
             return
@@ -68,12 +68,12 @@ class Shadow:
         run = asyncio.get_running_loop().run_in_executor(
             self._thread, _compare, served, canary.classifier, images, self._canary_first
         )
-        run.add_done_callback(functools.partial(self._ended, canary, time.perf_counter()))
+        run.add_done_callback(functools.partial(self._finish, canary, time.perf_counter()))
 
-    def _ended(self, canary: CanaryTrial, started: float, run: asyncio.Future[Comparison | None]) -> None:
+    def _finish(self, canary: CanaryTrial, started: float, run: asyncio.Future[Comparison | None]) -> None:
         now = time.perf_counter()
         self._busy = False
-        self._rests_until = now + (now - started) * (1 / SHARE - 1)
+        self._idle_until = now + (now - started) * (1 / TIME_SHARE - 1)
         comparison = run.result()
         if comparison is None:
             return
@@ -86,30 +86,30 @@ class Shadow:
 
 
 def _compare(served: Classifier, canary: Classifier, images: Pixels, canary_first: bool) -> Comparison | None:
-    """What both say of the pictures; None where the served version fails, which tells nothing of the canary."""
+    """Compare both versions; return None if the serving version fails, which says nothing about the canary."""
     both = (canary, served) if canary_first else (served, canary)
-    ran = {classifier: _timed(classifier, images) for classifier in both}
-    (answers, seconds), (canary_answers, canary_seconds) = ran[served], ran[canary]
-    if answers is None:
+    runs = {classifier: _timed(classifier, images) for classifier in both}
+    (probabilities, seconds), (canary_probabilities, canary_seconds) = runs[served], runs[canary]
+    if probabilities is None:
         return None
-    if canary_answers is None:
+    if canary_probabilities is None:
         return Comparison([FAILED] * len(images), seconds, canary_seconds)
-    return Comparison(_agreements(answers, canary_answers), seconds, canary_seconds)
+    return Comparison(_agreements(probabilities, canary_probabilities), seconds, canary_seconds)
 
 
-def _agreements(answers: Probabilities, canary_answers: Probabilities) -> list[str]:
-    same = answers.argmax(1) == canary_answers.argmax(1)
+def _agreements(probabilities: Probabilities, canary_probabilities: Probabilities) -> list[str]:
+    same = probabilities.argmax(1) == canary_probabilities.argmax(1)
     return [
-        DOUBTED if doubted else SAME if agrees else DIFFERENT
-        for doubted, agrees in zip(warnings_for(answers), same, strict=True)
+        DOUBTED if uncertain else SAME if agrees else DIFFERENT
+        for uncertain, agrees in zip(warnings_for(probabilities), same, strict=True)
     ]
 
 
 def _timed(classifier: Classifier, images: Pixels) -> tuple[Probabilities | None, float]:
-    """What a version says, and the seconds; None where it fails."""
+    """Return a version's probabilities, or None if it fails, and the seconds of its run."""
     started = time.perf_counter()
     try:
-        found = classifier.predict(images)
-    except Exception:  # noqa: BLE001 - whatever it is, nobody waits for an answer
+        probabilities = classifier.predict(images)
+    except Exception:  # noqa: BLE001 - any error is a failed comparison
         return None, 0.0
-    return (found if np.isfinite(found).all() else None), time.perf_counter() - started
+    return (probabilities if np.isfinite(probabilities).all() else None), time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""Answer the Open Inference Protocol, version 2, over REST and over gRPC.
+"""The Open Inference Protocol, version 2, over REST and gRPC.
 
-In: the protocol's requests. Out: its responses. It knows the engine, and nothing of our own routes.
+In: the protocol's requests. Out: its responses. `service.api` has the service's own routes.
 """

@@ -1,7 +1,7 @@
-"""Inference in the words of the Open Inference Protocol, version 2, whether it comes by REST or by gRPC.
+"""Inference with the Open Inference Protocol, version 2, over REST or gRPC.
 
-In: a request in one of the two forms. Out: what that form encodes of the probabilities. What tensors look like is
-`service.codec.v2_json`'s and `service.codec.v2_grpc`'s.
+In: a request over one of the two transports. Out: its encoded probabilities. `service.codec.v2_json` and
+`service.codec.v2_grpc` read and write the tensors.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from ..system.spool import Spool
 
 TEMPLATE = "/v2/models/{model}/infer"
-MAX_LENGTH_HEADER = 40  # characters, of which a length has twenty at most
+MAX_LENGTH_HEADER = 40  # characters; a length has twenty at most
 HEADER_LENGTH = v2_json.HEADER_LENGTH.lower().encode()
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Form(Generic[T]):
-    """How requests of one form are read, and their answers are written."""
+    """Parsing and encoding for one transport."""
 
-    parse: Callable[[Headers, bytes], v2_json.Request | None]  # what is small and plain; None for the rest
-    job: str  # of a reader
-    about: Callable[[Headers], dict[str, str | None]]  # what the reader is told beside the body
+    parse: Callable[[Headers, bytes], v2_json.Request | None]  # of a small body; None if it needs a reader
+    job: str  # the reader's job for other bodies
+    about: Callable[[Headers], dict[str, str | None]]  # arguments of that job
     encode: Callable[[dict[str, str], v2_json.Request, Probabilities], T]
 
 
 class Inference(Generic[T]):
-    """The route of inferences, for every driver; a version that is `named` answers itself, else the canary may."""
+    """The route of inference, for every driver; if the request has `named` a version, the canary does not answer."""
 
     def __init__(self, engine: Engine, form: Form[T], classifier: Callable[[], Classifier], *, named: bool) -> None:
         self._engine = engine
@@ -52,7 +52,7 @@ class Inference(Generic[T]):
         self._named = named
 
     def prepare(self, headers: Headers, body: bytes) -> Prepared | None:
-        """Prepare a tensor of pixels; encoded pictures are left to a reader."""
+        """Prepare a tensor of pixels; None for encoded pictures, which need a reader."""
         classifier = self._classifier()
         request = self._form.parse(headers, body)
         if request is None or request.pixels is None:
@@ -60,7 +60,7 @@ class Inference(Generic[T]):
         return self._prepared(classifier, headers, request, request.pixels.tobytes())
 
     async def prepare_large(self, headers: Headers, body: Spool) -> Prepared:
-        """Have a reader read the tensor, and prepare its pictures."""
+        """Parse the tensor and prepare its pictures in a reader."""
         classifier = self._classifier()
         reading = await self._engine.readers.read(body, self._form.job, **self._form.about(headers))
         request = v2_json.Request(reading.end["identity"], None, [], v2_json.OutputFormat(**reading.end["wanted"]))
@@ -72,7 +72,7 @@ class Inference(Generic[T]):
         return self._prepared(classifier, headers, request, pixels)
 
     def respond(self, prepared: Prepared, classifier: Classifier, results: Results) -> T:
-        """Encode the probabilities as the request wants them."""
+        """Encode the probabilities in the requested format."""
         started = time.perf_counter()
         self._engine.count_results(results)
         encoded = self._form.encode(classifier.identity, prepared.request, results.probabilities)
@@ -97,10 +97,10 @@ def _images(items: Iterable[PreparedImage | ServiceError]) -> list[PreparedImage
 
 
 def rest_form(max_images: int) -> Form[Reply]:
-    """Make the form of REST."""
+    """Return parsing and encoding for REST."""
 
     def parse(headers: Headers, body: bytes) -> v2_json.Request | None:
-        if encoding(headers) not in compression.NONE:  # a few compressed bytes may be many
+        if encoding(headers) not in compression.NONE:  # a small compressed body may be large
             return None
         return v2_json.parse(body, _length(headers), max_images=max_images)
 
@@ -115,7 +115,7 @@ def rest_form(max_images: int) -> Form[Reply]:
 
 
 def encoding(headers: Headers) -> str:
-    """Return the name of the body's Content-Encoding; raises `UnknownMediaType` for one that is not read here."""
+    """Return the body's Content-Encoding; raises `UnknownMediaType` for an unsupported one."""
     name = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
     if name not in compression.NONE:
         compression.check_encoding(name)

@@ -1,7 +1,7 @@
-"""What is served, in the words of the Open Inference Protocol, version 2, and of Triton's extensions of it.
+"""Metadata, configuration and statistics of the Open Inference Protocol, version 2, and of Triton's extensions.
 
-In: the models and what a client asked for; then the classifier that serves, the settings, and totals of the metrics.
-Out: values that HTTP answers as JSON, and gRPC as messages of the same fields. It knows neither.
+In: the serving classifier, the settings, and totals of the metrics. Out: dictionaries, which REST encodes as JSON, and
+gRPC as messages with the same fields.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "mo
 
 
 def server() -> dict[str, Any]:
-    """The server, and the extensions that it has."""
+    """Return the server's metadata, with its extensions."""
     return {"name": "mnist-mlp", "version": __version__, "extensions": EXTENSIONS}
 
 
 def metadata(classifier: Classifier) -> dict[str, Any]:
-    """The model's tensors."""
+    """Return the model's metadata: its versions and tensors."""
     return {
         "name": classifier.name,
         "versions": [classifier.version],
@@ -35,7 +35,7 @@ def metadata(classifier: Classifier) -> dict[str, Any]:
 
 
 def configuration(classifier: Classifier, settings: Settings) -> dict[str, Any]:
-    """The model's configuration, as Triton's clients read it."""
+    """Return the model's configuration, in Triton's format."""
     pixels = {"name": INPUT, "data_type": "TYPE_UINT8", "format": "FORMAT_NCHW", "dims": [1, 28, 28]}
     output = {"name": OUTPUT, "data_type": "TYPE_FP32", "dims": [CLASSES], "label_filename": ""}
     return {
@@ -49,10 +49,10 @@ def configuration(classifier: Classifier, settings: Settings) -> dict[str, Any]:
 
 
 def statistics(classifier: Classifier, numbers: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """One model's statistics: counts and nanoseconds over all workers, of requests on every route that infers.
+    """Return a model's statistics: counts and nanoseconds over all workers and all routes of inference.
 
-    As Triton has it, each part of a request's time is there once for each request that succeeded: its `perf_analyzer`
-    divides by their count, calls what the parts leave of the whole overhead, and ends where counts differ.
+    As in Triton, the count of every part is the number of successful requests. Triton's `perf_analyzer` divides by
+    these counts, reports the time outside the parts as overhead, and stops if the counts differ.
     """
     nothing = (0, 0)
     succeeded, spent = numbers.get("success", nothing)

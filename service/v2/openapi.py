@@ -1,7 +1,6 @@
-"""What `/openapi.json` says of the Open Inference Protocol's routes: the requests and responses of each.
+"""The description of the Open Inference Protocol's routes in `/openapi.json`: requests and responses.
 
-In: the settings whose limits the schemas have. Out: plain OpenAPI objects. It describes; `service.codec.v2_json` reads
-and writes tensors, `service.v2.metadata` and `service.v2.repository` describe the model.
+In: the settings, whose limits the schemas quote. Out: plain OpenAPI objects.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ if TYPE_CHECKING:
     from ..openapi import Responses, Schema
     from ..settings import Settings
 
-DONE = {"description": "It is done."}
+DONE = {"description": "Done."}
 ERRORS: Responses = {
-    "4XX": answer(ref("InferenceError"), "The request is wrong, as the error says."),
-    "5XX": answer(ref("InferenceError"), "Not ready, full, too slow, or a fault."),
+    "4XX": answer(ref("InferenceError"), "The request is wrong; the error gives the reason."),
+    "5XX": answer(ref("InferenceError"), "Not ready, overloaded, too slow, or an internal error."),
 }
 SERVER = ref("ServerMetadata")
 LIVE = ref("ServerLive")
@@ -50,31 +49,31 @@ STATISTICS = ref("Statistics")
 INDEX = array(ref("ModelVersion"))
 INFERENCE = answer(
     ref("InferenceResponse"),
-    "The probabilities, or the most probable classes; as bytes after the JSON where that was asked for.",
-) | {"headers": {HEADER_LENGTH: {"description": "Bytes of JSON, where others follow.", "schema": TEXT}}}
+    "The probabilities, or the most probable classes; as bytes after the JSON on request.",
+) | {"headers": {HEADER_LENGTH: {"description": "Bytes of JSON, if a tensor's bytes follow.", "schema": TEXT}}}
 INFERENCE["content"]["application/octet-stream"] = {"schema": BINARY}
 
 _DURATIONS = "success fail queue compute_input compute_infer compute_output cache_hit cache_miss".split()
 
 
 def operation_id(handler: str, path: str, paths: Sequence[str]) -> str:
-    """A name for one of a handler's routes, which generated clients give to a function."""
+    """Return the operation id of one of a handler's routes; generated clients name a function after it."""
     if path == paths[0]:
         return handler
     return f"{handler}_of_version" if "{version}" in path else f"{handler}_of_model"
 
 
 def readiness(schema: Schema) -> Responses:
-    """The responses of a question whether something is ready, which have one form for yes and no."""
+    """Return the responses of a readiness check: 200 and 503 have the same schema."""
     return {200: answer(schema, "It is ready."), 503: answer({"anyOf": [schema, ref("InferenceError")]}, "It is not.")}
 
 
 def schemas(settings: Settings) -> dict[str, Schema]:
-    """The schemas that have names."""
-    return _described() | _inferred(settings.max_images)
+    """Return the named schemas."""
+    return _metadata_schemas() | _inference_schemas(settings.max_images)
 
 
-def _described() -> dict[str, Schema]:
+def _metadata_schemas() -> dict[str, Schema]:
     return {
         "InferenceError": record({"error": TEXT}),
         "ServerMetadata": record({"name": TEXT, "version": TEXT, "extensions": array(TEXT)}),
@@ -122,7 +121,7 @@ def _described() -> dict[str, Schema]:
     }
 
 
-def _inferred(max_images: int) -> dict[str, Schema]:
+def _inference_schemas(max_images: int) -> dict[str, Schema]:
     count = {"type": "integer", "minimum": 1, "maximum": max_images}
     sides = [count, *({"type": "integer", "const": side} for side in (1, 28, 28))]
     shape = array({"type": "integer"}, minItems=4, maxItems=4) | {"prefixItems": sides}
@@ -168,7 +167,7 @@ def _input(datatype: str, shape: Schema, data: Schema) -> Schema:
             "name": constant(INPUT),
             "shape": shape,
             "datatype": constant(datatype),
-            "data": data | {"description": "Flat or nested; none where its bytes follow the JSON."},
+            "data": data | {"description": "Flat or nested; absent if the tensor's bytes follow the JSON."},
             "parameters": nullable(ref("InputParameters")),
         },
         required=["name", "shape", "datatype"],
@@ -176,20 +175,20 @@ def _input(datatype: str, shape: Schema, data: Schema) -> Schema:
 
 
 def inference_extra() -> dict[str, Any]:
-    """The request body of an inference, and its headers."""
+    """Return the request body and the headers of an inference."""
     pixels = {"name": INPUT, "shape": [1, 1, 28, 28], "datatype": "UINT8", "data": [[example_rows()]]}
     picture = {"name": INPUT, "shape": [1], "datatype": "BYTES", "data": [example_base64()]}
     length = {
         "name": HEADER_LENGTH,
         "in": "header",
-        "description": "Bytes of JSON, where a tensor's bytes follow; 0: all of the body is one tensor's.",
+        "description": "Bytes of JSON, if a tensor's bytes follow; 0: the body is one tensor's bytes.",
         "schema": COUNT,
     }
     return {
         "parameters": [length, timeout_parameter()],
         "requestBody": {
             "required": True,
-            "description": "The Content-Type is not looked at; Content-Encoding may be gzip or deflate.",
+            "description": "The Content-Type is ignored; Content-Encoding may be gzip or deflate.",
             "content": {
                 "application/json": {
                     "schema": ref("InferenceRequest"),
@@ -199,7 +198,7 @@ def inference_extra() -> dict[str, Any]:
                     },
                 },
                 "application/octet-stream": {
-                    "schema": BINARY | {"description": "JSON, then the tensor's bytes; or these alone."}
+                    "schema": BINARY | {"description": "JSON, then the tensor's bytes; or the tensor's bytes alone."}
                 },
             },
         },
@@ -207,5 +206,5 @@ def inference_extra() -> dict[str, Any]:
 
 
 def path_parameters(path: str) -> list[dict[str, Any]]:
-    """Those of a route's template."""
+    """Return the parameters of a route's template."""
     return [path_parameter(name) for name in ("model", "version") if f"{{{name}}}" in path]

@@ -1,7 +1,6 @@
-"""The versions of the model, told and changed in the words of the Open Inference Protocol's model repository.
+"""The model repository of the Open Inference Protocol: list, load and unload versions.
 
-In: the models, the settings and the name that a client gave. Out: values for HTTP and for gRPC, or an error. Who may
-change something is `service.access.authorisation`'s to say, and what a change is, `service.versions.manager`'s.
+In: the version manager, the settings, and a model's name. Out: values for REST and gRPC, or an error.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def index(models: VersionManager, settings: Settings) -> list[dict[str, str]]:
-    """The versions that there are, and why one that is there does not serve."""
+    """Return every version in the model folder, with its state, and the reason if it was refused."""
     answering = {models.current and models.current.version, models.canary and models.canary.classifier.version}
     return [
         {
@@ -32,8 +31,8 @@ def index(models: VersionManager, settings: Settings) -> list[dict[str, str]]:
 
 
 async def load(models: VersionManager, settings: Settings, name: str) -> None:
-    """Look for the chosen version anew, and serve it; raises `Forbidden`, `NoSuchModel` or `NotLoaded`."""
-    _may_change(models, settings, name)
+    """Load the chosen version and serve it; raises `Forbidden`, `NoSuchModel` or `NotLoaded`."""
+    _require_access(models, settings, name)
     try:
         await models.load()
     except ModelError as error:
@@ -41,17 +40,17 @@ async def load(models: VersionManager, settings: Settings, name: str) -> None:
 
 
 async def unload(models: VersionManager, settings: Settings, name: str) -> None:
-    """Serve nothing until there is an order to load; raises `Forbidden` or `NoSuchModel`."""
-    _may_change(models, settings, name)
+    """Serve no model until the next load; raises `Forbidden` or `NoSuchModel`."""
+    _require_access(models, settings, name)
     await models.unload()
 
 
-def _may_change(models: VersionManager, settings: Settings, name: str) -> None:
+def _require_access(models: VersionManager, settings: Settings, name: str) -> None:
     require_admin(settings)
     if models.loader.name not in {None, name}:
         raise NoSuchModel(f"unknown model: {quoted(name)} is not found; {models.loader.name} is served")
 
 
 def _public(reason: str, settings: Settings) -> str:
-    """A reason without the folders of this machine."""
+    """Return a reason without the paths of this machine."""
     return reason.replace(str(settings.model_dir), settings.model_dir.name)

@@ -1,8 +1,7 @@
 """The REST routes of the Open Inference Protocol, version 2, below /v2.
 
-In: the engine, the models and settings. Out: a router. Values come from `service.v2.metadata` and
-`service.v2.repository`, inferences from `service.v2.inference`, and what /openapi.json says of the routes from
-`service.v2.openapi`. Errors below /v2 are {"error": "…"}, which `service.connection.problems` makes.
+In: the engine, the version manager and settings. Out: a router. `service.connection.problems` encodes errors below /v2
+as {"error": "…"}.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ if TYPE_CHECKING:
     from ..versions.manager import VersionManager
 
     Handler = Callable[..., Awaitable[Response]]
-    Described = dict[int | str, dict[str, Any]]  # responses, by status code
+    Responses = dict[int | str, dict[str, Any]]  # by status code
 
 MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
 
 
 def router(
-    engine: Engine, models: VersionManager, settings: Settings, watched: Metrics, unready: Callable[[], str | None]
+    engine: Engine, models: VersionManager, settings: Settings, metrics: Metrics, unready: Callable[[], str | None]
 ) -> APIRouter:
-    """Make all routes; `unready` says why no requests should be sent here, if so."""
+    """Return all routes; `unready` returns why the service is not ready, or None."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
     _add_server(routes, unready)
-    _add_model(routes, models, settings, watched, unready)
+    _add_model(routes, models, settings, metrics, unready)
     _add_repository(routes, models, settings)
     form = rest_form(settings.max_images)
 
@@ -54,7 +53,7 @@ def router(
         **openapi.inference_extra(),
     )
     async def infer(request: Request) -> Response:
-        """One input `images`: UINT8 [N,1,28,28] as the network reads it, or BYTES [N] of PNG or JPEG files."""
+        """One input `images`: UINT8 [N,1,28,28] in MNIST's format, or BYTES [N] of PNG or JPEG files."""
         classifier = _resolve(models, request)
         encoding(dict(request.scope["headers"]))
         named = "version" in request.path_params
@@ -64,7 +63,7 @@ def router(
 
 
 def _add_server(routes: APIRouter, unready: Callable[[], str | None]) -> None:
-    @_route(routes, "GET", ("",), "The server, and the extensions that it has", {200: answer(openapi.SERVER)})
+    @_route(routes, "GET", ("",), "The server and its extensions", {200: answer(openapi.SERVER)})
     async def server_metadata() -> Response:
         return _json(metadata.server())
 
@@ -72,26 +71,26 @@ def _add_server(routes: APIRouter, unready: Callable[[], str | None]) -> None:
     async def live() -> Response:
         return _json({"live": True})
 
-    @_route(routes, "GET", ("/health/ready",), "May requests be sent here?", openapi.readiness(openapi.READY))
+    @_route(routes, "GET", ("/health/ready",), "Is the service ready?", openapi.readiness(openapi.READY))
     async def ready() -> Response:
         ready = unready() is None
         return _json({"live": True, "ready": ready}, 200 if ready else 503)
 
 
 def _add_model(
-    routes: APIRouter, models: VersionManager, settings: Settings, watched: Metrics, unready: Callable[[], str | None]
+    routes: APIRouter, models: VersionManager, settings: Settings, metrics: Metrics, unready: Callable[[], str | None]
 ) -> None:
-    # Before the model's own routes, which would take "stats" for a name.
+    # Before the model's own routes, which would match "stats" as a name.
     @_route(
         routes,
         "GET",
         ("/models/stats", *(f"{path}/stats" for path in MODEL)),
-        "Inferences, and how long they took",
+        "Counts and durations of inferences",
         {200: answer(openapi.STATISTICS)},
     )
     async def model_statistics(request: Request) -> Response:
         classifier = _resolve(models, request)
-        numbers = await watched.scrape(totals)
+        numbers = await metrics.scrape(totals)
         return _json({"model_stats": [metadata.statistics(classifier, numbers)]})
 
     @_route(routes, "GET", MODEL, "The model's tensors", {200: answer(openapi.METADATA)})
@@ -100,7 +99,7 @@ def _add_model(
 
     readiness = openapi.readiness(openapi.MODEL_READY)
 
-    @_route(routes, "GET", tuple(f"{path}/ready" for path in MODEL), "May this model be asked?", readiness)
+    @_route(routes, "GET", tuple(f"{path}/ready" for path in MODEL), "Is the model ready?", readiness)
     async def model_ready(request: Request) -> Response:
         classifier = _resolve(models, request)
         ready = unready() is None
@@ -110,7 +109,7 @@ def _add_model(
         routes,
         "GET",
         tuple(f"{path}/config" for path in MODEL),
-        "The model's configuration, as Triton's clients read it",
+        "The model's configuration, in Triton's format",
         {200: answer(openapi.CONFIGURATION)},
     )
     async def model_config(request: Request) -> Response:
@@ -118,19 +117,19 @@ def _add_model(
 
 
 def _add_repository(routes: APIRouter, models: VersionManager, settings: Settings) -> None:
-    @_route(routes, "POST", ("/repository/index",), "The versions that there are", {200: answer(openapi.INDEX)})
+    @_route(routes, "POST", ("/repository/index",), "The versions in the model folder", {200: answer(openapi.INDEX)})
     async def repository_index() -> Response:
         return _json(repository.index(models, settings))
 
     model = "/repository/models/{model}"
 
-    @_route(routes, "POST", (f"{model}/load",), "Look for the chosen version anew, and serve it", {200: openapi.DONE})
+    @_route(routes, "POST", (f"{model}/load",), "Load the chosen version and serve it", {200: openapi.DONE})
     async def repository_load(request: Request) -> Response:
         require_same_origin(request.headers)
         await repository.load(models, settings, request.path_params["model"])
         return Response()
 
-    @_route(routes, "POST", (f"{model}/unload",), "Serve nothing until there is an order to load", {200: openapi.DONE})
+    @_route(routes, "POST", (f"{model}/unload",), "Serve no model until the next load", {200: openapi.DONE})
     async def repository_unload(request: Request) -> Response:
         require_same_origin(request.headers)
         await repository.unload(models, settings, request.path_params["model"])
@@ -138,9 +137,9 @@ def _add_repository(routes: APIRouter, models: VersionManager, settings: Setting
 
 
 def _route(
-    routes: APIRouter, method: str, paths: tuple[str, ...], summary: str, responses: Described, **extra: Any
+    routes: APIRouter, method: str, paths: tuple[str, ...], summary: str, responses: Responses, **extra: Any
 ) -> Callable[[Handler], Handler]:
-    """Add a handler under each path; what it has beside its parameters goes into /openapi.json as it is."""
+    """Add a handler under each path; `extra` is merged into its description in /openapi.json."""
 
     def add(handler: Handler) -> Handler:
         for path in paths:
@@ -161,7 +160,7 @@ def _route(
 
 
 def _resolve(models: VersionManager, request: Request) -> Classifier:
-    """Return what serves, if the path names it."""
+    """Return the serving version; raises `NoSuchModel` if the path names another, and `NoModel` if there is none."""
     return models.resolve(request.path_params.get("model"), request.path_params.get("version"))
 
 

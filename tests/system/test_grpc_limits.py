@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.codec import inference_pb2 as pb
-from service.v2.grpc.health import OF_ONE
+from service.v2.grpc.health import MAX_WATCHERS
 from service.v2.grpc.limits import STREAMS
 from tests.support.grpc import WatchedMemory, infer, method, request
 from tests.support.http2 import Connection
@@ -56,10 +56,10 @@ def test_watchers_are_few() -> None:
         connection.receive()
         with WatchedMemory(service) as watched:
             streams = [connection.call(WATCH, b"") for _ in range(1000)]
-            until(lambda: connection.receive(0.1) or len(connection.ended) >= 1000 - OF_ONE, "more are watching")
+            until(lambda: connection.receive(0.1) or len(connection.ended) >= 1000 - MAX_WATCHERS, "more are watching")
             while connection.receive(1):
                 pass
-        assert len(connection.ended) == 1000 - OF_ONE
+        assert len(connection.ended) == 1000 - MAX_WATCHERS
         assert any(b"watchers, which is the limit" in connection.answers.get(one, b"") for one in streams)
         assert watched.grown < 60
 

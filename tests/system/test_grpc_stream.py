@@ -13,7 +13,7 @@ import pytest
 
 from service.access import keys
 from service.codec import inference_pb2 as pb
-from service.v2.grpc.stream import AT_ONCE
+from service.v2.grpc.stream import MAX_IN_FLIGHT
 from tests.support.clients import facts
 from tests.support.grpc import heavy, probabilities, request
 from tests.support.metrics import under_way
@@ -98,7 +98,7 @@ def test_what_is_refused_keeps_its_id_and_the_stream(channel: Any, grpc_service:
 
 def test_many_requests_at_once_are_answered_in_their_order(channel: Any, grpc_service: Service, digits: Digits) -> None:
     """Ten times as many as are answered at once: none is lost, and none overtakes another."""
-    names = [str(number) for number in range(10 * AT_ONCE)]
+    names = [str(number) for number in range(10 * MAX_IN_FLIGHT)]
     answers = list(stream(channel, (named(name, digits) for name in names)))
     assert [answer.infer_response.id for answer in answers] == names
 
@@ -141,7 +141,7 @@ def test_an_answer_over_its_deadline_is_given_up_and_the_stream_goes_on() -> Non
     wrong = request(name="x")
     with running_service(timeout_seconds=0.05, grpc_port=0) as service, grpc.insecure_channel(service.grpc) as channel:
         late, answered = stream(channel, [heavy(), wrong])
-        assert late.error_message == "The answer was not ready within 0.05 s."
+        assert late.error_message == "The response was not ready within 0.05 s."
         assert answered.error_message.startswith("unexpected inference input")
 
 
@@ -172,6 +172,6 @@ def test_what_a_stream_has_asked_is_answered_at_shutdown(digits: Digits) -> None
         with pytest.raises(grpc.RpcError) as end:
             next(answers)
         assert end.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert end.value.details() == "The service is shutting down: what has no answer here is for another stream."
+        assert end.value.details() == "The service is shutting down; retry unanswered requests on another stream."
         assert service.process.wait(20) == 0
         more.put(None)

@@ -14,7 +14,7 @@ import httpx
 from PIL import Image
 
 from benchmarks.attacks import held, processes
-from service.connection.connections import BYTES
+from service.connection.connections import DEFAULT_BYTES
 from service.reader.readers import AT_ONCE, MEBIBYTE, MEMORY, large_memory
 from service.settings import Settings
 from tests.support.http import connect, post
@@ -32,7 +32,7 @@ SETTINGS = Settings.model_validate({"workers": 2})
 
 def limit(workers: int) -> float:
     """MiB of a service with default settings: what its processes take, and what their budgets let them hold."""
-    budget = (SETTINGS.max_body_bytes + BYTES) / MEBIBYTE
+    budget = (SETTINGS.max_body_bytes + DEFAULT_BYTES) / MEBIBYTE
     readers = AT_ONCE if workers == 1 else 1  # on two cores
     each = WORKER + budget + FORKS + readers * (READER + MEMORY / MEBIBYTE)
     return PARENT + workers * each + large_memory(SETTINGS) / MEBIBYTE

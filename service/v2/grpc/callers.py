@@ -1,7 +1,6 @@
-"""Who calls: what a call's metadata and its connection say.
+"""The caller of a gRPC call, from the call's metadata and connection.
 
-In: a call's context. Out: its headers, its id and its address; which of two headers is meant, if they are not one, is
-not guessed.
+In: a call's context. Out: its headers, request id and address. Two values of a single-value header are an error.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ SINGLE = (REQUEST_ID, "x-api-key", "authorization")
 
 
 class Caller(NamedTuple):
-    """Who asks."""
+    """The caller of one call."""
 
     headers: list[tuple[bytes, bytes]]
     request_id: bytes
     peer: Peer
-    doubled: str | None  # a header that is there twice, of those that have one value
+    doubled: str | None  # a single-value header with several values
 
     def check(self) -> None:
-        """Raises `Malformed` where it could be read in two ways."""
+        """Check the headers; raises `Malformed` if one is ambiguous."""
         if self.doubled is not None:
-            raise Malformed(f"{self.doubled} is there more than once in the metadata.")
+            raise Malformed(f"The metadata contains {self.doubled} more than once.")
 
 
 def caller_of(context: Any, observer: Observer) -> Caller:
-    """Whose call this is; the id is told when it ends."""
+    """Return the caller; its request id is sent at the end of the call."""
     metadata = context.invocation_metadata()
     headers = [(name.encode(), value.encode()) for name, value in metadata if isinstance(value, str)]
     names = [name for name, _ in metadata]

@@ -1,7 +1,6 @@
-"""Calls over gRPC: their messages are read when they may be, and errors are status codes with HTTP's sentences.
+"""Calls over gRPC: access is checked before a message is read, and errors become status codes with HTTP's details.
 
-In: calls, each with its metadata, and then its messages. Out: the messages that answer, or a status. Who may not ask is
-refused before a message is read. It knows which messages each method takes and gives, not what a method does.
+In: calls with their metadata and messages. Out: response messages, or a status.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from .requests import Requests
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-# Of the methods that ask for another scope than "infer"; None: open to all, for probes.
+# The methods with another scope than "infer"; None is open to all, for probes.
 SCOPES = {
     "ServerLive": None,
     "ServerReady": None,
@@ -38,10 +37,10 @@ SCOPES = {
     "RepositoryModelUnload": "admin",
 }
 
-STREAMED = 512  # requests of all streams of a worker that are answered at once; more wait
-LARGEST = 65_536  # bytes of a message that is no inference: names
+STREAMED_REQUESTS = 512  # of all streams of a worker at once; more wait
+MAX_NAMES_BYTES = 65_536  # of a message without an inference
 ENDED = Overloaded(
-    "The service is shutting down: what has no answer here is for another stream.", limit=0, retry_after_s=1
+    "The service is shutting down; retry unanswered requests on another stream.", limit=0, retry_after_s=1
 )
 
 
@@ -53,34 +52,34 @@ class Calls:
         self._observer = observer
         self._requests = requests
         self._limits = limits
-        self._streamed = asyncio.Semaphore(STREAMED)
+        self._streamed = asyncio.Semaphore(STREAMED_REQUESTS)
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """All methods of the service, for a server."""
+        """Return gRPC's handler of all methods."""
         self._observer.expect((_route(method), "POST") for method in SERVICE.methods)
         return grpc.method_handlers_generic_handler(
             SERVICE.full_name, {method.name: self._handler(method) for method in SERVICE.methods}
         )
 
     def end(self) -> None:
-        """Read no more from streams; what was read is answered."""
+        """Read no more from streams; requests that were read get their responses."""
         self._limits.streams.end(ENDED)
 
     def _handler(self, described: Any) -> grpc.RpcMethodHandler:
-        """To core every method is one of streams: then it leaves to us when a message is read."""
-        taken = getattr(pb, described.input_type.name)
+        """Return the handler of one method; registered as streams, methods decide themselves when to read."""
+        request_type = getattr(pb, described.input_type.name)
         method = Method(
             _route(described),
             SCOPES.get(described.name, "infer"),
-            v2_grpc.read_call if taken is pb.ModelInferRequest else functools.partial(named, taken),
+            v2_grpc.read_call if request_type is pb.ModelInferRequest else functools.partial(parse_names, request_type),
             getattr(self._methods, described.name),
         )
-        given = getattr(pb, described.output_type.name).SerializeToString
+        serialize = getattr(pb, described.output_type.name).SerializeToString
         if described.client_streaming:
             call = functools.partial(self._stream, method)
-            return grpc.stream_stream_rpc_method_handler(call, response_serializer=given)
+            return grpc.stream_stream_rpc_method_handler(call, response_serializer=serialize)
         call = functools.partial(self._call, method)
-        return grpc.stream_unary_rpc_method_handler(call, response_serializer=given)
+        return grpc.stream_unary_rpc_method_handler(call, response_serializer=serialize)
 
     async def _call(self, method: Method, _: object, context: Any) -> Any:
         caller, limits = caller_of(context, self._observer), self._limits
@@ -91,20 +90,20 @@ class Calls:
             try:
                 message = await limits.arrivals.only(context, caller.peer, limits.calls)
                 if message is None:
-                    raise Malformed("the call has no message.")
+                    raise Malformed("The call has no message.")
                 return await self._requests.answer(method, caller, message)
             finally:
                 limits.calls.leave()
 
-        # What was asked is let go here: what an abort raises has this frame, and stays until it is garbage-collected.
+        # Drop the request here: an abort's exception keeps this frame until it is garbage-collected.
         answered = await self._requests.watch(method, caller, ask)
-        status, found = answered.status, answered.found
+        status, result = answered.status, answered.result
         del answered
         limits.departures.sends(context, caller.peer)
         context.add_done_callback(limits.departures.sent)
-        if status != 200 and not context.done():  # it may have been given up already
-            await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), found)
-        return found
+        if status != 200 and not context.done():  # it may have been aborted already
+            await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), result)
+        return result
 
     async def _stream(self, method: Method, _: object, context: Any) -> None:
         caller, limits = caller_of(context, self._observer), self._limits
@@ -132,7 +131,7 @@ class Calls:
 
         context.add_done_callback(limits.departures.sent)
         try:
-            self._requests.know(method, caller)
+            self._requests.check_access(method, caller)
             limits.streams.enter()
             try:
                 write = functools.partial(limits.departures.write, context, caller.peer)
@@ -147,12 +146,12 @@ class Calls:
 
 
 def _on_stream(answered: Answered) -> pb.ModelStreamInferResponse:
-    """An answer as Triton gives it on a stream: a refusal ends nothing, and has the request's id."""
+    """Return a response as Triton sends it on a stream: an error has the request's id, and does not end the stream."""
     if answered.status == 200:
-        answered.found.parameters["triton_final_response"].bool_param = True  # clients wait for it
-        return pb.ModelStreamInferResponse(infer_response=answered.found)
-    known = {} if answered.asked is None else {"id": answered.asked.id}
-    return pb.ModelStreamInferResponse(error_message=answered.found, infer_response=known)
+        answered.result.parameters["triton_final_response"].bool_param = True  # clients wait for it
+        return pb.ModelStreamInferResponse(infer_response=answered.result)
+    identity = {} if answered.request is None else {"id": answered.request.id}
+    return pb.ModelStreamInferResponse(error_message=answered.result, infer_response=identity)
 
 
 async def _refuse(error: ServiceError) -> Answered:
@@ -163,9 +162,9 @@ def _route(method: Any) -> str:
     return f"/{SERVICE.full_name}/{method.name}"
 
 
-def named(kind: Any, data: bytes) -> Any:
-    """A message that has names alone."""
-    plain, whole = decompress_head(data, LARGEST)
-    if not whole or len(plain) > LARGEST:
-        raise TooLarge(f"Received message larger than max ({LARGEST:,} bytes).", limit=LARGEST)
+def parse_names(kind: Any, data: bytes) -> Any:
+    """Parse a message that contains only names; raises `TooLarge` or `Malformed`."""
+    plain, whole = decompress_head(data, MAX_NAMES_BYTES)
+    if not whole or len(plain) > MAX_NAMES_BYTES:
+        raise TooLarge(f"Received message larger than max ({MAX_NAMES_BYTES:,} bytes).", limit=MAX_NAMES_BYTES)
     return v2_grpc.parse_message(kind, plain)

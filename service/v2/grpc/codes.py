@@ -1,6 +1,6 @@
-"""Errors → statuses of gRPC, with the same sentences as over HTTP.
+"""Errors → gRPC status codes, with the same details as over HTTP.
 
-In: a `ServiceError`, or its status. Out: the code, and the end of a call. It knows no methods.
+In: a `ServiceError`, or its HTTP status. Out: the gRPC code, or the end of a call.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import grpc
 if TYPE_CHECKING:
     from ...errors import ServiceError
 
-# By the status that an error has over HTTP. UNAVAILABLE is what clients try again; RESOURCE_EXHAUSTED is what gRPC
-# itself says of a message over the limit.
+# By HTTP status. Clients retry after UNAVAILABLE; gRPC itself sends RESOURCE_EXHAUSTED for a message over the limit.
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -32,6 +31,6 @@ CODES = {
 
 
 async def give_up(context: Any, error: ServiceError) -> None:
-    """End a call from beside it: what it waits for from its client comes to an end then."""
+    """Abort a call from another task; its wait for the client ends, too."""
     with contextlib.suppress(grpc.aio.AbortError, grpc.aio.BaseError):
         await context.abort(CODES[error.status], error.detail)

@@ -1,8 +1,7 @@
-"""Connections that are of no use are cut off: core would wait for their clients for ever.
+"""Cut off slow and idle connections, whose clients gRPC core would wait for without a limit.
 
-In: answers as they begin to be sent, and are; calls that are worked at. Out: the connection of a client that takes no
-answer for too long ends, and where there is little room for new ones, so do those over which nothing has come for the
-longest. It knows no messages.
+In: responses as their sending begins and ends, and calls in progress. Out: a connection is cut off if its client does
+not read a response in time. If few connections are left, those that have been silent for longest are cut off, too.
 """
 
 from __future__ import annotations
@@ -21,55 +20,55 @@ if TYPE_CHECKING:
     from .sockets import Peer, Sockets
 
 POLL_SECONDS = 0.5
-YOUNG_MS = 1000  # a connection over which something has come since makes no room for others
+PROTECTED_MS = 1000  # a connection that has received data within this time does not make room for others
 
 log = logging.getLogger("service")
 
 
 class Departures:
-    """All of one worker, in which there may be `most` connections."""
+    """The connections of one worker, at most `max_connections`."""
 
-    def __init__(self, sockets: Sockets, seconds: float, most: int, watched: Metrics) -> None:
+    def __init__(self, sockets: Sockets, seconds: float, max_connections: int, metrics: Metrics) -> None:
         self._sockets = sockets
         self._seconds = seconds
-        self._many = most - max(1, most // 4)
-        self._watched = watched
-        self._worked: dict[Peer, int] = {}
-        self._sending: dict[object, tuple[Peer, float]] = {}
+        self._target = max_connections - max(1, max_connections // 4)
+        self._metrics = metrics
+        self._calls: dict[Peer, int] = {}  # in progress
+        self._sending: dict[object, tuple[Peer, float]] = {}  # since when, by call
 
     def begin(self, peer: Peer) -> None:
-        """A call of this connection is worked at from now on."""
-        self._worked[peer] = self._worked.get(peer, 0) + 1
+        """Count a call of this connection as in progress."""
+        self._calls[peer] = self._calls.get(peer, 0) + 1
 
     def end(self, peer: Peer) -> None:
-        """It is no longer."""
-        left = self._worked[peer] - 1
+        """End a call in progress."""
+        left = self._calls[peer] - 1
         if left:
-            self._worked[peer] = left
+            self._calls[peer] = left
         else:
-            del self._worked[peer]
+            del self._calls[peer]
 
     def sends(self, call: object, peer: Peer) -> None:
-        """An answer is being sent from now on."""
+        """Start the time limit of a response."""
         self._sending[call] = (peer, asyncio.get_running_loop().time())
 
     def sent(self, call: object) -> None:
-        """Its client has taken it, or is gone."""
+        """End the time limit: the client has read the response, or has disconnected."""
         self._sending.pop(call, None)
 
-    async def write(self, context: Any, peer: Peer, answer: Any) -> None:
-        """One of the answers of a stream is sent, and taken."""
+    async def write(self, context: Any, peer: Peer, response: Any) -> None:
+        """Send one response of a stream, with a time limit."""
         self.sends(context, peer)
         try:
-            await context.write(answer)
+            await context.write(response)
         except grpc.aio.InternalError:
-            raise asyncio.CancelledError from None  # its client is gone, which core is yet to say
+            raise asyncio.CancelledError from None  # the client has disconnected, and core has not reported it yet
         finally:
             self.sent(context)
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Look at all of them while the context is open."""
+        """Check all connections regularly while the context is open."""
         task = asyncio.create_task(self._watch())
         try:
             yield
@@ -81,20 +80,20 @@ class Departures:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 self._poll()
-            except Exception:  # whatever it is, the next look is to come
-                log.exception("looking at gRPC's connections failed")
+            except Exception:  # the next poll may succeed
+                log.exception("polling gRPC's connections failed")
 
     def _poll(self) -> None:
         late = asyncio.get_running_loop().time() - self._seconds
         slow = {peer for peer, since in self._sending.values() if since < late}
         silent = self._sockets.silent_ms()
-        unused = sorted(
-            (peer for peer, ms in silent.items() if ms > YOUNG_MS and peer not in self._worked),
+        idle = sorted(
+            (peer for peer, ms in silent.items() if ms > PROTECTED_MS and peer not in self._calls),
             key=silent.__getitem__,
             reverse=True,
         )
-        in_the_way = unused[: max(0, len(silent) - self._many)]
-        if slow or in_the_way:
-            self._watched.worker.connections_cut["slow"].inc(len(slow))
-            self._watched.worker.connections_cut["full"].inc(len(in_the_way))
-            self._sockets.cut(slow.union(in_the_way))
+        surplus = idle[: max(0, len(silent) - self._target)]
+        if slow or surplus:
+            self._metrics.worker.connections_cut["slow"].inc(len(slow))
+            self._metrics.worker.connections_cut["full"].inc(len(surplus))
+            self._sockets.cut(slow.union(surplus))

@@ -1,8 +1,8 @@
-"""Memory that large messages took is the system's again when they are gone; glibc would keep it.
+"""Return the memory of large messages to the system; glibc would keep it.
 
-In: that something large was let go. Out: a second later, what is free of the heaps goes back, by a thread. glibc has a
-heap for each of core's threads, and takes from them what large pieces are made of once one has been free. Other systems
-than Linux do as they do. It knows no messages.
+In: the sizes of freed messages. Out: after a large one, a thread returns the heaps' free memory a second later. glibc
+has a heap for each of core's threads, and raises its threshold for separate pages when a large piece is freed, so that
+later large pieces come from these heaps. On other systems than Linux this has no effect.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import ctypes
 
 from ...system import memory
 
-LARGE = 2**20  # bytes
-REST_SECONDS = 1.0  # between two times
+LARGE_BYTES = 2**20
+TRIM_DELAY_SECONDS = 1.0
 M_MMAP_THRESHOLD = -3  # malloc.h
-AT_FIRST = 2**17  # bytes: glibc's own threshold before it grows, above which a piece has pages of its own
+MMAP_THRESHOLD_BYTES = 2**17  # glibc's initial threshold: a larger piece gets pages of its own
 
 
 class Heap:
-    """That of this process."""
+    """The heaps of this process; the threshold for separate pages stays fixed."""
 
     def __init__(self) -> None:
         self._timer: asyncio.TimerHandle | None = None
-        choose = getattr(ctypes.CDLL(None), "mallopt", None)
-        if choose is not None:
-            choose(M_MMAP_THRESHOLD, AT_FIRST)
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
     def freed(self, size: int) -> None:
-        """So many bytes in one piece, or of one message, are needed no longer."""
-        if size > LARGE and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(REST_SECONDS, self._give_back)
+        """Schedule a trim if a large piece of `size` bytes was freed."""
+        if size > LARGE_BYTES and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TRIM_DELAY_SECONDS, self._trim)
 
-    def _give_back(self) -> None:
+    def _trim(self) -> None:
         self._timer = None
         asyncio.get_running_loop().run_in_executor(None, memory.trim)

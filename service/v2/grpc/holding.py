@@ -1,7 +1,6 @@
-"""The bytes of gRPC's messages that a worker holds, whole ones and what has come of others.
+"""The bytes of gRPC messages in the worker's memory budget: complete messages, and the arrived parts of others.
 
-In: messages, and how much each connection has received. Out: where there is no room for more, waits are refused. It
-knows sizes, and neither calls nor what messages hold.
+In: messages, and the bytes that each connection has received. Out: without room for more, waits are refused.
 """
 
 from __future__ import annotations
@@ -20,30 +19,30 @@ if TYPE_CHECKING:
     from . import room
     from .heap import Heap
 
-__all__ = ["SMALL_BYTES", "Held", "Line"]
+__all__ = ["SMALL_BYTES", "Held", "PeerConnection"]
 
-TINY = 4096  # bytes: messages up to this are limited by the number of calls
-AT_ONCE = 16  # messages of one connection that are waited for; of more, core takes in 64 KiB each
-HEAD_BYTES = 1024  # of a call, or less: they come before its message, and nobody holds them
+UNCOUNTED_BYTES = 4096  # messages up to this size are limited by the number of calls alone
+READS_PER_CONNECTION = 16  # at once; core buffers up to 64 KiB of each further message
+HEAD_BYTES = 1024  # of a call's headers, at most; they arrive before its message, and are not held
 
 
 class Held:
-    """A message, which counts among the bytes that are held until it is closed."""
+    """A message, which counts in the memory budget until it is closed."""
 
     def __init__(self, data: bytes, bodies: BodyBudget, heap: Heap) -> None:
         self._data = data
         self._bodies = bodies
         self._heap = heap
         self._held: contextlib.AbstractContextManager[Body] | None = None
-        if len(data) > TINY:
-            self._grow(len(data))
+        if len(data) > UNCOUNTED_BYTES:
+            self._add(len(data))
 
     def take(self) -> bytes:
-        """Its bytes, which are here no longer."""
+        """Return the message's bytes, and drop the reference to them."""
         data, self._data = self._data, b""
         return data
 
-    def _grow(self, size: int) -> None:
+    def _add(self, size: int) -> None:
         self._held = self._bodies.track()
         self._body = self._held.__enter__()
         try:
@@ -54,74 +53,74 @@ class Held:
         self._bodies.complete(self._body)
 
     def close(self) -> None:
-        """Nobody holds it any longer."""
+        """Remove the message from the budget."""
         if self._held is not None:
             self._heap.freed(self._body.size)
             self._held.__exit__(None, None, None)
             self._held = None
 
 
-class Line:
-    """A connection, as long as messages are waited for."""
+class PeerConnection:
+    """A connection on which calls wait for messages."""
 
     def __init__(self, bodies: BodyBudget, heap: Heap, seconds: float) -> None:
         self._places: asyncio.Semaphore | None = None
-        self.calls = 0  # that wait, or wait for a place
-        self.coming: dict[room.Wait, float | None] = {}  # since when, on the loop's clock; None: it has all the time
-        self.due = 0.0  # when it has been slow: what comes puts it off
+        self.calls = 0  # calls that wait for a message or for a place
+        self.coming: dict[room.Wait, float | None] = {}  # start of each wait, loop's clock; None without a time limit
+        self.due = 0.0  # when the connection becomes slow; arriving bytes move this time forward
         self.large_since: float | None = None
         self._bodies = bodies
         self._heap = heap
         self._seconds = seconds
-        self._received: int | None = None  # at the last look
-        self._taken = 0  # of it, since then, in whole messages and heads
+        self._received: int | None = None  # bytes at the last poll
+        self._completed = 0  # bytes since then in complete messages and headers
         self._held: contextlib.AbstractContextManager[Body] | None = None
-        self._body: Body | None = None  # what has come, and is in no whole message yet
-        self._most = 0  # of it at one time
+        self._body: Body | None = None  # the arrived bytes of incomplete messages
+        self._peak = 0  # their greatest size
 
     @property
     def size(self) -> int:
-        """Bytes that have come, and are in no whole message yet."""
+        """The arrived bytes of incomplete messages."""
         return 0 if self._body is None else self._body.size
 
     @property
     def places(self) -> asyncio.Semaphore:
-        """For the messages of calls that have one."""
+        """The places for unary calls that read a message."""
         if self._places is None:
-            self._places = asyncio.Semaphore(AT_ONCE)
+            self._places = asyncio.Semaphore(READS_PER_CONNECTION)
         return self._places
 
-    def took(self, size: int) -> None:
-        """A message of so many bytes is whole, and held by its call."""
-        self._taken += size + HEAD_BYTES
+    def complete(self, size: int) -> None:
+        """Record a complete message of `size` bytes, which its call holds."""
+        self._completed += size + HEAD_BYTES
 
     def count(self, received: int | None, now: float) -> int:
-        """So many bytes have come over the connection, ever; how many of them now, and are in no whole message."""
+        """Count `received`, the connection's total bytes so far; return the new bytes of incomplete messages."""
         if received is None:
             return 0
         size, more = self.size, 0
         if self._received is None:
             self.due = now + self._seconds
         else:
-            more = max(received - self._received - self._taken, -size)
-        self._received, self._taken = received, 0
+            more = max(received - self._received - self._completed, -size)
+        self._received, self._completed = received, 0
         if more:
-            self._grow(more, size + more, now)
+            self._add(more, size + more, now)
         return more
 
     def close(self) -> None:
-        """Nothing is waited for, or held."""
+        """Remove the incomplete messages from the budget."""
         if self._held is not None:
-            self._heap.freed(self._most)
+            self._heap.freed(self._peak)
             self._held.__exit__(None, None, None)
             self._held = self._body = None
 
-    def _grow(self, more: int, size: int, now: float) -> None:
+    def _add(self, more: int, size: int, now: float) -> None:
         if self._held is None or self._body is None:
             self._held = self._bodies.track()
             self._body = self._held.__enter__()
         self.large_since = (self.large_since or now) if size > SMALL_BYTES else None
-        self._most = max(self._most, size)
+        self._peak = max(self._peak, size)
         try:
             self._bodies.add(self._body, more, _wait((self.large_since or now) + self._seconds, self.refuse))
         except ServiceError:  # `refuse` has been called
@@ -130,21 +129,21 @@ class Line:
             self._bodies.complete(self._body)
 
     def refuse(self) -> None:
-        """Wait for nothing of it, and begin anew: core lets go what has come."""
+        """Refuse every wait on this connection; core then drops the arrived bytes."""
         error = self._bodies.full()
         self.large_since = None
-        asyncio.get_running_loop().call_soon(self.close)  # when the body is not looked at any more
+        asyncio.get_running_loop().call_soon(self.close)  # after the budget has finished with the body
         for wait in list(self.coming):
             wait.refuse(error)
 
 
 class _Refusal(NamedTuple):
-    """In the place of a timeout: what is waited for is refused where there is no room for more."""
+    """In place of a body's timeout: the budget reschedules it to refuse the wait."""
 
     refuse: Callable[[], None]
 
     def reschedule(self, _: float) -> None:
-        """It is over."""
+        """Refuse the wait."""
         self.refuse()
 
 

@@ -1,7 +1,6 @@
-"""What the gRPC of one worker has room for.
+"""The limits of gRPC in one worker.
 
-In: settings, and the bytes that a worker may hold. Out: the limits of calls, streams, watchers, messages and
-connections. It knows what each is worth, and not who asks.
+In: settings, and the memory budget of bodies. Out: limits of calls, streams, watchers, messages and connections.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ if TYPE_CHECKING:
 CALLS = 1024
 STREAMS = 128
 WATCHERS = 512
-STREAMS_OF_ONE = 256  # calls at once over one connection; a client's others wait in it
+CALLS_PER_CONNECTION = 256  # at once; a client's other calls wait in the client
 CONNECTIONS = 512  # some 40 KiB each
 
 
 class Limits:
-    """All of them."""
+    """The limits of one worker."""
 
-    def __init__(self, settings: Settings, bodies: BodyBudget, watched: Metrics) -> None:
+    def __init__(self, settings: Settings, bodies: BodyBudget, metrics: Metrics) -> None:
         assert settings.grpc_port is not None
         self.sockets = Sockets(settings.grpc_port)
-        self.most_connections = max(1, min(settings.max_connections or CONNECTIONS, CONNECTIONS, grpc_descriptors()))
+        self.max_connections = max(1, min(settings.max_connections or CONNECTIONS, CONNECTIONS, grpc_descriptors()))
         self.arrivals = Arrivals(bodies, self.sockets, settings.timeout_seconds, settings.max_body_bytes)
-        self.departures = Departures(self.sockets, settings.timeout_seconds, self.most_connections, watched)
+        self.departures = Departures(self.sockets, settings.timeout_seconds, self.max_connections, metrics)
         self.calls = Room("calls", CALLS)
         self.streams = Room("streams", STREAMS)
         self.watchers = Room("watchers", WATCHERS)

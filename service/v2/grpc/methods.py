@@ -1,6 +1,6 @@
-"""The methods of `inference.GRPCInferenceService`: what `service.v2.rest` answers over HTTP, as messages.
+"""The methods of `inference.GRPCInferenceService`: the routes of `service.v2.rest`, with protobuf messages.
 
-In: a request's message. Out: the answer's message, or a `ServiceError`. It knows neither connections nor status codes.
+In: a request's message. Out: the response's message, or a `ServiceError`.
 """
 
 from __future__ import annotations
@@ -28,51 +28,51 @@ if TYPE_CHECKING:
     from ...versions.manager import VersionManager
 
 
-PIECE = 2**20  # bytes that are written at a time
+CHUNK_BYTES = 2**20
 
 
 class Methods:
-    """One method for each of the protocol's, under its name."""
+    """The protocol's methods, under their own names."""
 
     def __init__(
         self,
         engine: Engine,
         models: VersionManager,
         settings: Settings,
-        watched: Metrics,
+        metrics: Metrics,
         unready: Callable[[], str | None],
     ) -> None:
         self._engine = engine
         self._models = models
         self._settings = settings
-        self._watched = watched
+        self._metrics = metrics
         self._unready = unready
 
     async def ServerLive(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
-        """Is the process alive?"""
+        """Respond that the process is alive."""
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
-        """May requests be sent here?"""
+        """Return whether the service is ready."""
         return pb.ServerReadyResponse(ready=self._unready() is None)
 
     async def ServerMetadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
-        """The server, and the extensions that it has."""
+        """Return the server's metadata."""
         return pb.ServerMetadataResponse(**metadata.server())
 
     async def ModelReady(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-        """May this model be asked?"""
+        """Return whether the model is ready."""
         self._resolve(request.name, request.version)
         return pb.ModelReadyResponse(ready=self._unready() is None)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
-        """The model's tensors."""
+        """Return the model's metadata."""
         return pb.ModelMetadataResponse(**metadata.metadata(self._resolve(request.name, request.version)))
 
     async def ModelInfer(self, request: v2_grpc.InferCall) -> pb.ModelInferResponse:
-        """Probabilities of pictures."""
+        """Return the probabilities of pictures."""
         classifier = self._resolve(request.model_name, request.model_version)
-        # The deadline that a client sets is gRPC's own: at its end this is cancelled.
+        # The client's deadline is gRPC's own, which cancels this coroutine.
         seconds = self._engine.admission.admit(None, time.perf_counter(), large=request.pictures)
         max_images = self._settings.max_images
         form = Form(lambda *_: request.parse(max_images), "grpc", lambda _: request.names, v2_grpc.encode)
@@ -81,31 +81,31 @@ class Methods:
             return await in_time(self._engine.answer(route, {}, body), seconds)
 
     async def ModelStreamInfer(self, request: v2_grpc.InferCall) -> pb.ModelInferResponse:
-        """The same, for one request of a stream."""
+        """Return the probabilities for one request of a stream."""
         return await self.ModelInfer(request)
 
     async def ModelConfig(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
-        """The model's configuration, as Triton's clients read it."""
+        """Return the model's configuration, in Triton's format."""
         classifier = self._resolve(request.name, request.version)
         return pb.ModelConfigResponse(config=metadata.configuration(classifier, self._settings))
 
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
-        """Inferences, and how long they took; without a name, of every model."""
+        """Return counts and durations of inferences; without a name, of every model."""
         classifier = self._models.resolve(request.name or None, request.version or None)
-        numbers = await self._watched.scrape(totals)
+        numbers = await self._metrics.scrape(totals)
         return pb.ModelStatisticsResponse(model_stats=[metadata.statistics(classifier, numbers)])
 
     async def RepositoryIndex(self, _: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
-        """The versions that there are."""
+        """Return the versions in the model folder."""
         return pb.RepositoryIndexResponse(models=repository.index(self._models, self._settings))
 
     async def RepositoryModelLoad(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
-        """Look for the chosen version anew, and serve it."""
+        """Load the chosen version and serve it."""
         await repository.load(self._models, self._settings, request.model_name)
         return pb.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(self, request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
-        """Serve nothing until there is an order to load."""
+        """Serve no model until the next load."""
         await repository.unload(self._models, self._settings, request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
@@ -114,10 +114,10 @@ class Methods:
 
 
 def _spooled(request: v2_grpc.InferCall) -> Spool:
-    """The message for a reader, and no longer in two places; raises `Overloaded`."""
+    """Move the message into a spool, for a reader; raises `Overloaded`."""
     spool = Spool()
     if request.pictures:
         data, request.data = request.data, b""
-        for at in range(0, len(data), PIECE):
-            add(spool, data[at : at + PIECE])
+        for at in range(0, len(data), CHUNK_BYTES):
+            add(spool, data[at : at + CHUNK_BYTES])
     return spool

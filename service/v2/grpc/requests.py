@@ -1,6 +1,6 @@
-"""Requests over gRPC: admitted, watched as those over HTTP are, and answered, each with a message or with a sentence.
+"""Requests over gRPC: checked, logged and counted like those over HTTP.
 
-In: who calls, and a message. Out: what becomes of it. It knows neither how messages come nor how answers go.
+In: a caller and a message. Out: the response's message, or an error's status and detail.
 """
 
 from __future__ import annotations
@@ -25,108 +25,108 @@ if TYPE_CHECKING:
     from .departures import Departures
     from .holding import Held
 
-# Without a new call, after which clients are taken to wait for their answers. On a busy machine some come back late:
-# beside four busy loops 50 ms lost a call in one of 40 stops, 250 ms in none of 80.
-QUIET_SECONDS = 0.25
-HOLD_SECONDS = 1  # at the most: clients that do not wait would never be quiet
+# After this time without a new call, all clients are assumed to wait for responses. On a busy machine some send late:
+# beside four busy loops, 50 ms lost a call in one of 40 stops, 250 ms in none of 80.
+IDLE_SECONDS = 0.25
+MAX_HOLD_SECONDS = 1  # clients that do not wait for responses would never be idle
 
 log = logging.getLogger("service")
 
 
 class Answered(NamedTuple):
-    """What becomes of one request."""
+    """The result of one request."""
 
-    status: int  # that HTTP has for it
-    asked: Any  # its message; None where it was not read, or is none
-    found: Any  # the message that answers, or the sentence of a refusal
+    status: int  # HTTP's
+    request: Any  # its message; None if it was not read or is invalid
+    result: Any  # the response's message, or the error's detail
 
 
 class Method(NamedTuple):
-    """One of the protocol's."""
+    """One method of the protocol."""
 
-    route: str  # the path that a call has, which is an HTTP/2 request: its label in the metrics
+    route: str  # the path of its HTTP/2 requests: its label in the metrics
     scope: str | None
-    read: Callable[[bytes], Any]  # a message's bytes → what is asked
+    read: Callable[[bytes], Any]  # parses a message
     answer: Callable[[Any], Awaitable[Any]]
 
 
 class Requests:
-    """All of one worker; `observer` sees each."""
+    """The requests of one worker; `observer` logs and counts each."""
 
-    def __init__(self, observer: Observer, access: Access | None, watched: Metrics, departures: Departures) -> None:
+    def __init__(self, observer: Observer, access: Access | None, metrics: Metrics, departures: Departures) -> None:
         self._observer = observer
         self._access = access
-        self._watched = watched
+        self._metrics = metrics
         self._departures = departures
-        self._begun = 0  # so far
-        self._answering = asyncio.Event()
-        self._answering.set()
+        self._begun = 0  # requests so far
+        self._may_respond = asyncio.Event()
+        self._may_respond.set()
 
     def admit(self, method: Method, caller: Caller) -> None:
-        """Let a request in; raises `ServiceError`."""
+        """Admit a request; raises `ServiceError`."""
         caller.check()
         if self._access is not None and method.scope is not None:
             self._access.admit(caller.headers, method.scope)
 
-    def know(self, method: Method, caller: Caller) -> None:
-        """Know whose stream this is; each of its requests is admitted by itself. Raises `ServiceError`."""
+    def check_access(self, method: Method, caller: Caller) -> None:
+        """Check the key of a stream, whose requests are admitted one by one; raises `ServiceError`."""
         caller.check()
         access, scope = self._access, method.scope
         if access is not None and scope is not None and not access.fits(caller.headers, scope):
             access.admit(caller.headers, scope)
 
     async def watch(self, method: Method, caller: Caller, ask: Callable[[], Awaitable[Answered]]) -> Answered:
-        """What becomes of a request, which is seen by the observer."""
+        """Return the result of `ask`, and log and count the request."""
         started = time.perf_counter()
-        status = CLIENT_CLOSED  # where the client leaves, this is cancelled
+        status = CLIENT_CLOSED  # a disconnect of the client cancels this coroutine
         self._observer.begin()
         self._begun += 1
         try:
             try:
-                found = await ask()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the request must get an answer
-                found = self._refusal(error, None, caller)
-            await self._answering.wait()
-            status = found.status
-            return found
+                answered = await ask()
+            except Exception as error:  # noqa: BLE001 - any error becomes this request's response
+                answered = self._refusal(error, None, caller)
+            await self._may_respond.wait()
+            status = answered.status
+            return answered
         finally:
             seconds = time.perf_counter() - started
             request_id, host = caller.request_id, caller.peer.host
             self._observer.end(method.route, "POST", status, seconds, request_id=request_id, peer=host)
 
     async def answer(self, method: Method, caller: Caller, message: Held) -> Answered:
-        """What a message asks for is answered."""
-        asked, departures = None, self._departures
+        """Return the method's result for a message, and close the message."""
+        request, departures = None, self._departures
         departures.begin(caller.peer)
         try:
-            asked = method.read(message.take())
-            return Answered(200, asked, await method.answer(asked))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the request must get an answer
-            return self._refusal(error, asked, caller)
+            request = method.read(message.take())
+            return Answered(200, request, await method.answer(request))
+        except Exception as error:  # noqa: BLE001 - any error becomes this request's response
+            return self._refusal(error, request, caller)
         finally:
             departures.end(caller.peer)
             message.close()
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Hold all answers back; the context opens when no call has come for a moment, and lets them go at its end.
+        """Hold responses back while the context is open; it opens when no call has come for `IDLE_SECONDS`.
 
-        A server that stops tells its clients so, and cancels the calls that they sent before they knew. Clients that
-        wait for their answers send none.
+        A stopping server notifies its clients, and cancels calls that they sent before the notice arrived. A client
+        that waits for a response sends no such call.
         """
-        self._answering.clear()
+        self._may_respond.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HOLD_SECONDS):
+            async with asyncio.timeout(MAX_HOLD_SECONDS):
                 begun = -1
                 while begun != self._begun:
                     begun = self._begun
-                    await asyncio.sleep(QUIET_SECONDS)
+                    await asyncio.sleep(IDLE_SECONDS)
         yield
-        self._answering.set()
+        self._may_respond.set()
 
-    def _refusal(self, error: Exception, asked: Any, caller: Caller) -> Answered:
+    def _refusal(self, error: Exception, request: Any, caller: Caller) -> Answered:
         if not isinstance(error, ServiceError):
             log.error("request %s failed", caller.request_id.decode(), exc_info=error)
-            return Answered(500, asked, str(problems.FAULT["detail"]))
-        self._watched.requests.count_shed(error)
-        return Answered(error.status, asked, error.detail)
+            return Answered(500, request, str(problems.FAULT["detail"]))
+        self._metrics.requests.count_shed(error)
+        return Answered(error.status, request, error.detail)

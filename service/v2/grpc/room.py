@@ -1,7 +1,7 @@
-"""Room for so many calls: beyond, the one that has waited longest for its client makes room for the next.
+"""A limit of concurrent calls; over it, the call that has waited longest for its client is refused.
 
-In: calls as they begin and end, and the waits of each for its client. Out: a wait that is over, or `Overloaded`. So
-clients that send nothing keep out nobody who does. It knows nothing of messages.
+In: calls as they begin and end, and their waits for their clients. Out: an ended wait, or `Overloaded`. So clients that
+send nothing cannot block others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Wait:
-    """A call waits for its client; `end` is how to let it wait no longer."""
+    """A call's wait for its client; `end` ends it with an error."""
 
     __slots__ = ("_end", "refused")
 
@@ -26,45 +26,45 @@ class Wait:
         self.refused: ServiceError | None = None
 
     def refuse(self, error: ServiceError) -> None:
-        """Wait no longer."""
+        """End the wait."""
         if self.refused is None:
             self.refused = error
             self._end(error)
 
 
 class Room:
-    """That of one worker, for one kind of call."""
+    """The room for one kind of call in one worker."""
 
-    def __init__(self, kind: str, most: int) -> None:
-        sentence = f"This worker has {most:,} {kind}, which is the limit. Come back in 1 s."
-        self.full = Overloaded(sentence, limit=most, retry_after_s=1)
-        self._most = most
+    def __init__(self, kind: str, limit: int) -> None:
+        detail = f"This worker has {limit:,} {kind}, which is the limit. Retry in 1 s."
+        self.full = Overloaded(detail, limit=limit, retry_after_s=1)
+        self._limit = limit
         self._count = 0
-        self._waits: dict[Wait, None] = {}  # the longest first
+        self._waits: dict[Wait, None] = {}  # the oldest first
         self._ended: ServiceError | None = None
 
     def enter(self) -> None:
-        """One call more, which is to leave; raises `Overloaded`."""
-        if self._count >= self._most:
+        """Add a call; raises `Overloaded`."""
+        if self._count >= self._limit:
             self._make_room()
         self._count += 1
 
     def leave(self) -> None:
-        """One call less."""
+        """Remove a call."""
         self._count -= 1
 
     def wait(self, wait: Wait) -> None:
-        """One of the calls waits for its client."""
+        """Begin a wait for a client."""
         self._waits[wait] = None
         if self._ended is not None:
             wait.refuse(self._ended)
 
     def waited(self, wait: Wait) -> None:
-        """It does no longer."""
+        """End a wait."""
         self._waits.pop(wait, None)
 
     def end(self, error: ServiceError) -> None:
-        """No call waits for its client any more."""
+        """Refuse all waits, now and later."""
         self._ended = error
         for wait in self._waits:
             wait.refuse(error)

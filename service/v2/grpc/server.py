@@ -1,8 +1,7 @@
 """The gRPC server of one worker: opened and closed with the app, in its event loop.
 
-In: what the app has. Out: the port, answered until the drain lets no more connections in, or the block ends; what was
-accepted by then is answered first. Workers listen on one port (SO_REUSEPORT), which `service.process.start` keeps for
-them. It knows no method.
+In: the app's parts. Out: a port that accepts connections until the drain refuses new ones, or the context ends;
+accepted calls finish first. Workers share the port (SO_REUSEPORT), which `service.process.start` reserves for them.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from ...settings import Settings
     from ...versions.manager import VersionManager
 
-IDLE_SECONDS = 300  # a connection without a call is closed; its client makes another for the next
-PENDING = 1024  # calls that core has, and nobody has looked at
+IDLE_SECONDS = 300  # a connection without calls is closed after this time; its client opens a new one
+PENDING_CALLS = 1024  # accepted by core, and not handled yet
 
 
 @contextlib.asynccontextmanager
@@ -45,15 +44,15 @@ async def serving(
     engine: Engine,
     observer: Observer,
     access: Access | None,
-    watched: Metrics,
+    metrics: Metrics,
     bodies: BodyBudget,
     drain: Drain,
     unready: Callable[[], str | None],
 ) -> AsyncIterator[None]:
-    """Inference and health at `settings.grpc_port`."""
-    allowed = Limits(settings, bodies, watched)
-    methods = Methods(engine, models, settings, watched, unready)
-    requests = Requests(observer, access, watched, allowed.departures)
+    """Serve inference and health at `settings.grpc_port` while the context is open."""
+    allowed = Limits(settings, bodies, metrics)
+    methods = Methods(engine, models, settings, metrics, unready)
+    requests = Requests(observer, access, metrics, allowed.departures)
     calls = Calls(methods, observer, requests, allowed)
     health = Health({"", SERVICE.full_name}, unready, drain.closing, allowed)
     server = grpc.aio.server(options=_options(settings, allowed))
@@ -61,17 +60,17 @@ async def serving(
     _listen(server, settings)
     await server.start()
 
-    # No answer takes longer than `timeout_seconds`: what is still open then waits for its client.
+    # No response takes longer than `timeout_seconds`: calls that are still open then wait for their clients.
     grace = min(max(0, settings.shutdown_seconds - settings.drain_seconds), settings.timeout_seconds)
 
     async def end() -> None:
         await drain.closing.wait()
-        # Connections that gRPC has not accepted when it stops would be reset. Those that are refused now come again
-        # when this socket is closed, to other workers.
+        # Connections that gRPC has not accepted when it stops would be reset. Connections that are refused now are
+        # retried by their clients after this socket is closed, and reach other workers.
         allowed.sockets.refuse()
         async with requests.held():
             stopped = asyncio.create_task(server.stop(grace))
-            await asyncio.sleep(0)  # now the clients are told, before they are answered
+            await asyncio.sleep(0)  # gRPC notifies the clients before they get their responses
             calls.end()
         await stopped
 
@@ -86,12 +85,12 @@ def _options(settings: Settings, allowed: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", settings.max_body_bytes),
-        ("grpc.per_message_decompression", 0),  # which is `service.codec.compression`'s
-        ("grpc.http2.bdp_probe", 0),  # it would let more and more come that nobody reads
-        ("grpc.max_concurrent_streams", limits.STREAMS_OF_ONE),
-        ("grpc.server.max_pending_requests", PENDING),
-        ("grpc.server.max_pending_requests_hard_limit", PENDING),
-        ("grpc.max_allowed_incoming_connections", allowed.most_connections),
+        ("grpc.per_message_decompression", 0),  # `service.codec.compression` decompresses
+        ("grpc.http2.bdp_probe", 0),  # it would grow the window for data that is not read
+        ("grpc.max_concurrent_streams", limits.CALLS_PER_CONNECTION),
+        ("grpc.server.max_pending_requests", PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
+        ("grpc.max_allowed_incoming_connections", allowed.max_connections),
         ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
         ("grpc.server_handshake_timeout_ms", round(settings.timeout_seconds * 1000)),
     ]

@@ -1,7 +1,7 @@
-"""The connections of one port, which gRPC's core accepts and keeps to itself: found among this process's descriptors.
+"""The connections of one port that gRPC core does not expose, found among this process's file descriptors.
 
-In: a port. Out: the connections' peers, and what the system knows of each (tcp(7), TCP_INFO); the end of some; a
-listening socket that lets no more in. Outside of Linux there are none. It knows no calls.
+In: a port. Out: the connections' peers, with the system's counters of each (tcp(7), TCP_INFO). Connections can be cut
+off, and the listening socket can refuse new ones. Outside of Linux no connection is found.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DESCRIPTORS = "/proc/self/fd"
-SHARE = 20  # looking through all descriptors takes no more than one part in so many of the time
+SCAN_PAUSE = 20  # times the duration of a scan of all descriptors: at most a twentieth of the time is spent on scans
 # Of struct tcp_info (linux/tcp.h): milliseconds since data came, and bytes that have come.
 INFO_BYTES = 136
 LAST_DATA, RECEIVED = struct.Struct("52xI80x"), struct.Struct("128xQ")
@@ -35,27 +35,27 @@ class Peer(NamedTuple):
 
 
 class Sockets:
-    """Those of one port."""
+    """The sockets of one port."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._known: dict[Peer, int] = {}  # descriptors, where they were last
-        self._next = 0.0  # when all descriptors may be looked through again
+        self._known: dict[Peer, int] = {}  # descriptors of the last scan
+        self._next_scan = 0.0
 
     def received(self, peers: Iterable[Peer]) -> dict[Peer, int]:
-        """How many bytes have come from each of these that is known."""
-        found = {}
+        """Return the bytes received from each of these peers, if its connection is found."""
+        sizes = {}
         for peer in peers:
             size = self._received(peer)
-            if size is None and time.monotonic() > self._next:
+            if size is None and time.monotonic() > self._next_scan:
                 self.silent_ms()
                 size = self._received(peer)
             if size is not None:
-                found[peer] = size
-        return found
+                sizes[peer] = size
+        return sizes
 
     def silent_ms(self) -> dict[Peer, int]:
-        """All connections, and for how long nothing has come over each."""
+        """Return the milliseconds since each connection last received data."""
         started = time.monotonic()
         silent = {}
         self._known = {}
@@ -65,13 +65,13 @@ class Sockets:
                 self._known[peer] = descriptor
                 silent[peer] = _info(found, LAST_DATA)
         ended = time.monotonic()
-        self._next = ended + SHARE * (ended - started)
+        self._next_scan = ended + SCAN_PAUSE * (ended - started)
         return silent
 
     def cut(self, peers: set[Peer]) -> None:
-        """End these connections: core sees them closed by their clients."""
+        """Cut off these connections; to core, their clients have closed them."""
         for _, found in self._sockets():
-            # By a duplicate: meanwhile another thread may close this one, and its number become another's.
+            # With a duplicate: another thread may close the descriptor meanwhile, and its number may be reused.
             with contextlib.suppress(OSError):
                 if _peer(found) in peers:
                     with found.dup() as duplicate:
@@ -79,7 +79,7 @@ class Sockets:
                             duplicate.shutdown(socket.SHUT_RDWR)
 
     def refuse(self) -> None:
-        """Let no more connections begin."""
+        """Refuse new connections."""
         for _, found in self._sockets():
             with contextlib.suppress(OSError):
                 if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -101,7 +101,7 @@ class Sockets:
             found.detach()
 
     def _sockets(self) -> Iterator[tuple[int, socket.socket]]:
-        """Those that have this port, each open as long as it is looked at."""
+        """Yield the sockets of this port; each is valid until the next one."""
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 - names alone
                 try:
@@ -118,7 +118,7 @@ class Sockets:
 
 
 def peer_of(named: str) -> Peer:
-    """The other end as core names it: ipv4:ADDRESS:PORT, or ipv6:%5BADDRESS%5D:PORT."""
+    """Parse core's name of a peer: ipv4:ADDRESS:PORT, or ipv6:%5BADDRESS%5D:PORT."""
     host, _, port = unquote(named).partition(":")[2].rpartition(":")
     return Peer(host.strip("[]"), int(port) if port.isdecimal() else 0)
 

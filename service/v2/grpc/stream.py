@@ -1,8 +1,7 @@
-"""Requests on a stream, as Triton answers those to a model with one answer each: in their order, many at a time.
+"""Pipelined requests on a stream: many run at once, and their responses keep the order of the requests, as in Triton.
 
-In: what reads a stream's next request, what answers one, what writes an answer, and the event after which no more are
-read. Out: the answers; what was read is answered before the stream ends. It knows neither what is asked nor who may
-ask.
+In: functions that read a request, answer it, and write a response. Out: the responses; every request that was read gets
+its response before the stream ends.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AT_ONCE = 64  # requests of one stream, from when they are read until their answers are taken; more wait in their client
+MAX_IN_FLIGHT = 64  # requests of one stream, read and not yet answered; more wait in their client
 
 
 async def answer(
@@ -26,11 +25,11 @@ async def answer(
     done: Callable[[T], None],
     write: Callable[[Any], Awaitable[None]],
 ) -> None:
-    """Write what `one` makes of each request, which is then `done`.
+    """Write the response of `one` to each request, and call `done` after `one`.
 
-    Where reading raises a `ServiceError`, what was read before is answered, and then it is raised.
+    A `ServiceError` of `read` is raised after the responses to earlier requests.
     """
-    places = asyncio.Semaphore(AT_ONCE)
+    places = asyncio.Semaphore(MAX_IN_FLIGHT)
     answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue()
 
     async def read_all() -> ServiceError | None:

@@ -30,7 +30,7 @@ LIMIT = LARGEST + CONNECTIONS * 16_384
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """It holds 2 MiB of requests and answers."""
+    """It holds 2 MiB of requests and responses."""
     with running_service(max_body_bytes=LARGEST, max_connections=CONNECTIONS, timeout_seconds=60) as service:
         yield service
 
@@ -67,7 +67,7 @@ def test_bodies_beyond_the_limit_are_refused_and_smaller_ones_are_not(service: S
         status, headers, content = read_response(refused[0].makefile("rb"))
         assert (status, headers["retry-after"]) == (503, "1")
         assert f'"limit":{LIMIT}'.encode() in content
-        assert b"This worker holds 2,097,152 bytes of requests and answers, which is the limit." in content
+        assert b"This worker holds 2,097,152 bytes of requests and responses, which is the limit." in content
         for small in (png(digits.images[0]), noise(200)):
             assert httpx.post(f"{service.url}/predict", content=small).status_code == 200
         for connection in held:

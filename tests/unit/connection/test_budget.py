@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from service.connection.budget import Budget
-from service.connection.longest import AT_ONCE, PAUSE, Longest
+from service.connection.longest import BATCH_SIZE, PAUSE_SECONDS, Longest
 from tests.support.http import connect, exchange, read_response
 from tests.support.pictures import Digits, png
 from tests.support.service import Service, running_service
@@ -221,17 +221,17 @@ def test_all_are_looked_at_once_for_many_that_make_room() -> None:
         return since[number]
 
     longest = Longest(since, of)
-    for number in range(AT_ONCE):
+    for number in range(BATCH_SIZE):
         assert longest.next(0) == (number, number)
         del since[number]
-    assert looks < 1000 + 5 * AT_ONCE
-    assert longest.next(0) == (AT_ONCE, AT_ONCE)
-    since[AT_ONCE] = 5000.0
-    assert longest.next(0) == (AT_ONCE + 1, AT_ONCE + 1)
+    assert looks < 1000 + 5 * BATCH_SIZE
+    assert longest.next(0) == (BATCH_SIZE, BATCH_SIZE)
+    since[BATCH_SIZE] = 5000.0
+    assert longest.next(0) == (BATCH_SIZE + 1, BATCH_SIZE + 1)
     since.update(dict.fromkeys(since, float("inf")))
     assert longest.next(1) is None
     looks = 0
-    assert longest.next(1 + PAUSE / 2) is None
+    assert longest.next(1 + PAUSE_SECONDS / 2) is None
     assert looks == 0
     since[999] = 7.0
-    assert longest.next(1 + PAUSE) == (7.0, 999)
+    assert longest.next(1 + PAUSE_SECONDS) == (7.0, 999)

@@ -31,15 +31,15 @@ def test_plain_heads_are_let_through() -> None:
     check(HOST, *[(b"%d" % number, b"") for number in range(99)])
 
 
-CHUNKS = "Transfer-Encoding is chunked, in HTTP/1.1, or not there; for gzip there is Content-Encoding."
+ONLY_CHUNKED = "Transfer-Encoding must be chunked, in HTTP/1.1 only; use Content-Encoding for gzip."
 REFUSED = {
-    "HTTP/2.0 is not spoken here; send HTTP/1.1.": lambda: check(HOST, version="2.0"),
-    "HTTP/0.9 is not spoken here; send HTTP/1.1.": lambda: check(version="0.9"),
-    "CONNECT is for proxies, and this is none.": lambda: check(HOST, method=b"CONNECT"),
+    "HTTP/2.0 is not supported; send HTTP/1.1.": lambda: check(HOST, version="2.0"),
+    "HTTP/0.9 is not supported; send HTTP/1.1.": lambda: check(version="0.9"),
+    "This server is not a proxy; CONNECT is not supported.": lambda: check(HOST, method=b"CONNECT"),
     "The request has more than one host header.": lambda: check(HOST, (b"a", b""), HOST),
     "The request has more than one transfer-encoding header.": lambda: check(HOST, CHUNKED, CHUNKED),
-    "A request of HTTP/1.1 has a Host header; this one has none.": lambda: check((b"a", b"")),
-    "The request's Host header is no host and port.": lambda: check((b"host", b"a/b")),
+    "The request has no Host header; HTTP/1.1 requires one.": lambda: check((b"a", b"")),
+    "The request's Host header is not a host and a port.": lambda: check((b"host", b"a/b")),
 } | {
     f"The request has more than one {name.decode()} header.": lambda name=name: check(HOST, (name, b"a"), (name, b"a"))
     for name in sorted(framing.SINGLE - {b"host", b"transfer-encoding"})
@@ -60,7 +60,7 @@ def test_only_chunks_are_a_transfer_encoding(coding: bytes) -> None:
     for header, version in (((b"transfer-encoding", coding), "1.1"), (CHUNKED, "1.0")):
         with pytest.raises(BadFraming) as refusal:
             check(HOST, header, version=version)
-        assert str(refusal.value) == CHUNKS
+        assert str(refusal.value) == ONLY_CHUNKED
 
 
 def test_a_head_has_limits() -> None:
@@ -85,7 +85,7 @@ def test_a_host_is_a_name_or_an_address_maybe_with_a_port(host: bytes) -> None:
 def test_several_lines_of_a_list_are_one() -> None:
     """In their order, at the place of the first."""
     headers = [(b"accept", b"a"), HOST, (b"accept", b"b, c"), (b"accept", b"d")]
-    assert framing.joined(headers) == {b"accept": b"a, b, c, d", b"host": b"x"}
+    assert framing.join(headers) == {b"accept": b"a, b, c, d", b"host": b"x"}
 
 
 TARGETS = {

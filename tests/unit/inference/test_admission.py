@@ -30,7 +30,7 @@ def test_a_client_may_have_less_time(classifier: Classifier) -> None:
     assert 4.0 < door.now("5000", ago=0.5) <= 4.5
     with pytest.raises(DeadlineExceeded) as refusal:
         door.now("1500", ago=1.5)
-    assert str(refusal.value) == "The 1.5 s that X-Request-Timeout-Ms gives had passed already."
+    assert str(refusal.value) == "The deadline of 1.5 s in X-Request-Timeout-Ms had passed already."
     assert refusal.value.limit == 1.5
 
 
@@ -58,7 +58,7 @@ def test_who_would_wait_for_too_long_is_refused(classifier: Classifier) -> None:
     def story() -> None:
         with pytest.raises(Overloaded) as refusal:
             door.now()
-        sentence = r"A picture would wait for about (3|2\.9|3\.1) s; the limit is 0\.5 s\. Come back in ([34]) s\."
+        sentence = r"A picture would wait for about (3|2\.9|3\.1) s; the limit is 0\.5 s\. Retry in ([34]) s\."
         found = re.fullmatch(sentence, str(refusal.value))
         assert found, refusal.value
         assert (refusal.value.limit, refusal.value.retry_after_s) == (0.5, int(found[2]))

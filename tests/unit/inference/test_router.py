@@ -169,7 +169,7 @@ def test_what_it_fails_on_is_answered_and_the_third_time_ends_it(
     why = "3 of its last 3 answers failed, and the limit is 3; this one with "
     assert line.startswith(f"the canary, version 3, is rolled back: {why}")
     if fault is not_finite:
-        assert line.endswith("ValueError('probabilities that are no numbers')")
+        assert line.endswith("ValueError('probabilities that are not finite')")
 
 
 @pytest.mark.parametrize("way", ["predict", "submit"])

@@ -80,7 +80,7 @@ def test_triton_may_ask_for_classes_and_send_pictures(triton: dict[str, Any], of
         ("version", "NOT_FOUND", "version 999 is not found"),
         ("batch", "INVALID_ARGUMENT", "limit is 64"),
         ("picture", "INVALID_ARGUMENT", "PNG"),
-        ("unload", "PERMISSION_DENIED", "not loaded or unloaded by clients"),
+        ("unload", "PERMISSION_DENIED", "clients may not load or unload models"),
         ("trace", "UNIMPLEMENTED", ""),
         ("deadline", "DEADLINE_EXCEEDED", ""),
     ],
@@ -195,7 +195,7 @@ def test_an_answer_over_its_deadline_is_given_up(digits: Digits) -> None:
         with pytest.raises(grpc.RpcError) as refusal:
             infer(channel, slow)
         assert refusal.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert refusal.value.details() == "The answer was not ready within 0.05 s."
+        assert refusal.value.details() == "The response was not ready within 0.05 s."
         assert infer(channel, request(digits.images[:3].tobytes())).model_version == VERSION
         shed = 'mnist_shed_requests_total{reason="deadline_exceeded"} 1.0'
         assert shed in httpx.get(f"{service.url}/metrics").text

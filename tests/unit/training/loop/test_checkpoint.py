@@ -201,7 +201,7 @@ def test_a_run_that_is_no_run_or_is_over_is_not_resumed(tmp_path: Path) -> None:
     (tmp_path / "published.json").write_text("{}")
     over = subprocess.run([*JOB, f"--resume={tmp_path}"], capture_output=True, text=True, check=False)
     assert over.returncode == 2
-    assert over.stderr.startswith(f"error: --resume {tmp_path}: this run has come to its end")
+    assert over.stderr.startswith(f"error: --resume {tmp_path}: this run has ended")
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
