@@ -63,8 +63,14 @@ def make_metrics_folder(workers: int) -> None:
     parent = _temporary_folder(workers * METRICS_BYTES)
     with signals.blocking():
         folder = tempfile.mkdtemp(prefix="mnist-metrics-", dir=parent)
-        signals.at_end.callback(shutil.rmtree, folder, ignore_errors=True)
+        signals.at_end.callback(_remove, folder)
     os.environ[METRICS_FOLDER] = folder
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder, in a second try what the system refused in the first."""
+    for _ in range(2):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _temporary_folder(size: int) -> Path:

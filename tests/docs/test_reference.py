@@ -128,7 +128,10 @@ def test_the_hooks_are_what_make_lint_runs() -> None:
     """.pre-commit-config.yaml has each command of `make lint`, with the tools of the environment."""
     recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
     assert recipe
-    commands = [line.strip().removeprefix("@").replace("$(PY)", ".venv/bin/python") for line in recipe[1].splitlines()]
+    commands = [
+        line.strip().removeprefix("@").replace("$(PY)", ".venv/bin/python").replace("$(VENV)", ".venv")
+        for line in recipe[1].splitlines()
+    ]
     (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert [hook["entry"] for hook in local["hooks"]] == commands
     assert all(hook["language"] == "system" and not hook["pass_filenames"] for hook in local["hooks"])
