@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request  # noqa: TC002 - FastAPI reads it at run time
 from starlette.responses import Response
 
 from ..access.authorisation import scope_of
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from ..versions.manager import VersionManager
 
 
-def router(models: VersionManager, unready: Callable[[], str | None], metrics: Metrics | None) -> APIRouter:
-    """Return the routes; `unready` returns why the service is not ready, or None. Without `metrics`, no /metrics."""
-    routes = APIRouter()
+def add_routes(
+    routes: APIRouter, models: VersionManager, unready: Callable[[], str | None], metrics: Metrics | None
+) -> None:
+    """Add the routes to FastAPI's; /metrics only with `metrics`.
+
+    `unready` returns why the service is not ready, or None.
+    """
     _add_health(routes, unready)
     _add_card(routes, models)
     if metrics is not None:
         _add_metrics(routes, metrics)
-    return routes
 
 
 def _add_health(routes: APIRouter, unready: Callable[[], str | None]) -> None:

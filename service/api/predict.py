@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request  # noqa: TC002 - FastAPI reads it at run time
 from starlette.responses import Response  # noqa: TC002 - FastAPI reads it at run time
 
 from ..codec import body as bodies
@@ -148,14 +148,14 @@ def _pass_through(picture: bytes | Numbers) -> PreparedImage | None:
     return prepare.pass_through(picture.rows) if isinstance(picture, Numbers) else prepare.read_small(picture)
 
 
-def router(route: Predict, engine: Engine, models: VersionManager, settings: Settings) -> APIRouter:
-    """Return FastAPI's routes."""
-    routes = APIRouter(tags=["predict"])
+def add_routes(routes: APIRouter, route: Predict, engine: Engine, models: VersionManager, settings: Settings) -> None:
+    """Add the routes to FastAPI's."""
     responses = openapi.predict_responses(settings)
 
     @routes.post(
         TEMPLATE,
         operation_id="predict",
+        tags=["predict"],
         summary="Which digits do these pictures show?",
         responses=responses,
         openapi_extra=openapi.predict_extra(settings),
@@ -170,6 +170,7 @@ def router(route: Predict, engine: Engine, models: VersionManager, settings: Set
     @routes.post(
         "/predictions/{model}",
         operation_id="predict_with_model",
+        tags=["predict"],
         summary="The same, at the path that TorchServe's clients use",
         responses=responses | {404: openapi.problem("The path names a model that is not served.")},
         openapi_extra=openapi.predict_extra(settings, "model"),
@@ -179,5 +180,3 @@ def router(route: Predict, engine: Engine, models: VersionManager, settings: Set
         """Responds as `/predict` does, if the path names the model."""
         models.resolve(request.path_params["model"])
         return await predict(request)
-
-    return routes

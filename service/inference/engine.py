@@ -161,15 +161,17 @@ class Engine:
 
     def count_images(self, images: Iterable[PreparedImage]) -> None:
         """Observe ink ratio and polarity of a request's pictures."""
+        ink_ratio, polarities = self._metrics.predictions.ink_ratio, self._metrics.predictions.polarities
         for image in images:
-            self._metrics.predictions.ink_ratio.observe(image.ink_ratio)
-            self._metrics.predictions.polarities[image.polarity].inc()
+            ink_ratio.observe(image.ink_ratio)
+            polarities[image.polarity].inc()
 
     def count_results(self, results: Results) -> None:
         """Count digits and confidences."""
+        digits, confidences = self._metrics.predictions.digits, self._metrics.predictions.confidence
         for digit, confidence in zip(results.digits, results.confidences, strict=True):
-            self._metrics.predictions.digits[digit].inc()
-            self._metrics.predictions.confidence.observe(confidence)
+            digits[digit].inc()
+            confidences.observe(confidence)
 
     def time_encoding(self, started: float) -> None:
         """Observe the seconds since `started` (perf_counter) as a response's encoding time."""

@@ -22,6 +22,8 @@ DIGIT_SIDE = 20  # pixels of the digit's longer side in it
 THINNEST, THICKEST = 2.5, 3.6  # pixels of a stroke; half of MNIST's are within
 _ROW_BITS = 8 * SIDE
 _ROW = 2**_ROW_BITS - 1  # all bits of the last row
+# All bits but those of the 20 columns in the middle.
+_MARGINS = int.from_bytes((b"\xff" * 4 + bytes(DIGIT_SIDE) + b"\xff" * 4) * SIDE)
 _FOLDS = tuple(_ROW_BITS * count for count in (14, 7, 4, 2, 1))  # bits; together they reach over 28 rows
 _Y, _X = np.divmod(np.arange(SIDE * SIDE), SIDE)
 # float32[3, 784]: maps pixels to their sum, and to their moments down and across.
@@ -38,7 +40,10 @@ def is_mnist_format(rows: bytes) -> bool:
     """
     if (b"\xff" not in rows and b"\xfe" not in rows) or rows.count(0) < 0.55 * SIDE * SIDE:
         return False
-    if not DIGIT_SIDE - 1 <= max(_height(rows), _width(rows)) <= DIGIT_SIDE:
+    height, bits = _height(rows), int.from_bytes(rows)
+    # A digit as high as it may be, within the columns in the middle, is no wider than that.
+    longer = height if height >= DIGIT_SIDE - 1 and not bits & _MARGINS else max(height, _width(bits))
+    if not DIGIT_SIDE - 1 <= longer <= DIGIT_SIDE:
         return False
     mass, down, across = _MOMENTS.dot(np.frombuffer(rows, np.uint8).astype(np.float32)).tolist()  # exact
     return bool(abs(down - 13.99 * mass) < 0.511 * mass and abs(across - 13.99 * mass) < 0.511 * mass)
@@ -50,12 +55,11 @@ def _height(rows: bytes) -> int:
     return (len(rows.rstrip(b"\0")) - 1) // SIDE - first // SIDE + 1
 
 
-def _width(rows: bytes) -> int:
+def _width(bits: int) -> int:
     """The number of columns from the first to the last with a pixel that is not 0: all rows are folded into one."""
-    folded = int.from_bytes(rows)
-    for bits in _FOLDS:
-        folded |= folded >> bits
-    return len((folded & _ROW).to_bytes(SIDE).strip(b"\0"))
+    for reach in _FOLDS:
+        bits |= bits >> reach
+    return len((bits & _ROW).to_bytes(SIDE).strip(b"\0"))
 
 
 def to_mnist_format(strokes: Mask) -> Pixels:

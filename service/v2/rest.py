@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request  # noqa: TC002 - FastAPI reads it at run time
 from starlette.responses import Response
 
 from ..access.origins import require_same_origin
@@ -31,14 +31,20 @@ if TYPE_CHECKING:
     Handler = Callable[..., Awaitable[Response]]
     Responses = dict[int | str, dict[str, Any]]  # by status code
 
+PREFIX = "/v2"
 MODEL = ("/models/{model}", "/models/{model}/versions/{version}")
 
 
-def router(
-    engine: Engine, models: VersionManager, settings: Settings, metrics: Metrics, unready: Callable[[], str | None]
-) -> APIRouter:
-    """Return all routes; `unready` returns why the service is not ready, or None."""
-    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+def add_routes(
+    routes: APIRouter,
+    engine: Engine,
+    models: VersionManager,
+    settings: Settings,
+    *,
+    metrics: Metrics,
+    unready: Callable[[], str | None],
+) -> None:
+    """Add all routes to FastAPI's; `unready` returns why the service is not ready, or None."""
     _add_server(routes, unready)
     _add_model(routes, models, settings, metrics, unready)
     _add_repository(routes, models, settings)
@@ -58,8 +64,6 @@ def router(
         encoding(dict(request.scope["headers"]))
         named = "version" in request.path_params
         return await asgi.answer(request, engine, Inference(engine, form, lambda: classifier, named=named), settings)
-
-    return routes
 
 
 def _add_server(routes: APIRouter, unready: Callable[[], str | None]) -> None:
@@ -145,8 +149,9 @@ def _route(
         for path in paths:
             parameters = [*openapi.path_parameters(path), *extra.get("parameters", [])]
             routes.add_api_route(
-                path,
+                f"{PREFIX}{path}",
                 handler,
+                tags=["Open Inference Protocol"],
                 methods=[method],
                 response_class=Response,
                 operation_id=openapi.operation_id(handler.__name__, path, paths),
