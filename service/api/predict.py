@@ -20,18 +20,18 @@ from ..errors import ServiceError
 from ..inference import occlusion
 from ..inference.engine import Prepared
 from ..picture import prepare
+from ..picture.prepare import PreparedImage
 from ..reply import Reply
 from . import openapi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from ..arrays import Pixels, Probabilities
     from ..codec.body import Picture
     from ..inference.engine import Engine, Headers
     from ..inference.results import Results
     from ..model.classifier import Classifier
-    from ..picture.prepare import PreparedImage
     from ..settings import Settings
     from ..system.spool import Spool
     from ..versions.manager import VersionManager
@@ -93,16 +93,17 @@ class Predict:
 
     def _read_quickly(self, items: Sequence[Picture]) -> list[PreparedImage | ServiceError] | None:
         """Prepare all pictures; None if one of them would take long."""
-        first = items[0]
-        if len(items) == 1 and isinstance(first, bytes) and prepare.is_quick(first):
-            return [prepare.read(first, max_pixels=self._settings.max_pixels)]
         images: list[PreparedImage | ServiceError] = []
         for item in items:
             image = item if isinstance(item, ServiceError) else _pass_through(item)
             if image is None:
-                return None
+                break
             images.append(image)
-        return images
+        else:
+            return images
+        if len(items) == 1 and isinstance(item, bytes) and prepare.is_quick(item):
+            return [prepare.read(item, max_pixels=self._settings.max_pixels)]
+        return None
 
     def _prepared(
         self, served: Classifier, headers: Headers, items: list[PreparedImage | ServiceError], *, several: bool
@@ -117,20 +118,21 @@ class Predict:
                 raise item
         return Prepared(self._engine.router.choose(served, headers.items()), b"".join(pixels), items)
 
-    def _predictions(self, items: Iterable[PreparedImage | ServiceError], results: Results) -> list[dict[str, Any]]:
-        images = [item for item in items if not isinstance(item, ServiceError)]
+    def _predictions(self, items: Sequence[PreparedImage | ServiceError], results: Results) -> list[dict[str, Any]]:
+        images = [item for item in items if isinstance(item, PreparedImage)]
         self._engine.count_images(images)
         self._engine.count_results(results)
         # The confidence is a float32, so that its decimal digits are those in the list.
-        predictions = iter(
-            [
-                {"digit": digit, "confidence": row[digit], "probabilities": row, "warnings": image.warnings + warnings}
-                for image, digit, row, warnings in zip(
-                    images, results.digits, results.probabilities, results.warnings, strict=True
-                )
-            ]
-        )
-        return [{"error": item.members()} if isinstance(item, ServiceError) else next(predictions) for item in items]
+        predictions = [
+            {"digit": digit, "confidence": row[digit], "probabilities": row, "warnings": image.warnings + warnings}
+            for image, digit, row, warnings in zip(
+                images, results.digits, results.probabilities, results.warnings, strict=True
+            )
+        ]
+        if len(images) == len(items):
+            return predictions
+        rest = iter(predictions)
+        return [{"error": item.members()} if isinstance(item, ServiceError) else next(rest) for item in items]
 
     def _encode(self, classifier: Classifier, predictions: list[dict[str, Any]], started: float) -> Reply:
         document = {"model": classifier.identity, "predictions": predictions}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -16,12 +17,17 @@ def response(
     reply: Reply, request_id: bytes, default_headers: Iterable[tuple[bytes, bytes]], *, keep_alive: bool
 ) -> bytes:
     """Return the bytes of head and body; `default_headers` are uvicorn's, such as the date."""
-    lines = b"".join([b"%b: %b\r\n" % header for header in (*reply.headers, *default_headers)])
-    return b"%bcontent-length: %d\r\n%bx-request-id: %b\r\n%b\r\n%b" % (
+    return b"%bcontent-length: %d\r\n%b%bx-request-id: %b\r\n%b\r\n%b" % (
         STATUS_LINE[reply.status],
         len(reply.content),
-        lines,
+        _lines(reply.headers),
+        _lines(tuple(default_headers)),
         request_id,
         b"" if keep_alive else b"connection: close\r\n",
         reply.content,
     )
+
+
+@functools.lru_cache(maxsize=32)  # the same few again and again; the date changes each second
+def _lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
