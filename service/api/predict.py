@@ -21,6 +21,7 @@ from ..inference import occlusion
 from ..inference.engine import Prepared
 from ..picture import prepare
 from ..picture.prepare import PreparedImage
+from ..picture.small_png import read_small_grey
 from ..reply import Reply
 from . import openapi
 
@@ -93,16 +94,14 @@ class Predict:
 
     def _read_quickly(self, items: Sequence[Picture]) -> list[PreparedImage | ServiceError] | None:
         """Prepare all pictures; None if one of them would take long."""
-        images: list[PreparedImage | ServiceError] = []
-        for item in items:
-            image = item if isinstance(item, ServiceError) else _pass_through(item)
-            if image is None:
-                break
-            images.append(image)
-        else:
-            return images
-        if len(items) == 1 and isinstance(item, bytes) and prepare.is_quick(item):
-            return [prepare.read(item, max_pixels=self._settings.max_pixels)]
+        all_rows = [_rows(item) for item in items if not isinstance(item, ServiceError)]
+        images = None if None in all_rows else prepare.pass_all_through(all_rows)  # type: ignore[arg-type]  # none is None
+        if images is not None:
+            rest = iter(images)
+            return [item if isinstance(item, ServiceError) else next(rest) for item in items]
+        first = items[0]
+        if len(items) == 1 and isinstance(first, bytes) and prepare.is_quick(first):
+            return [prepare.read(first, max_pixels=self._settings.max_pixels)]
         return None
 
     def _prepared(
@@ -145,9 +144,9 @@ def _content_type(headers: Headers) -> str:
     return headers.get(b"content-type", b"").decode("latin-1")
 
 
-def _pass_through(picture: bytes | Numbers) -> PreparedImage | None:
-    """Return a picture in MNIST's format unchanged; None for others."""
-    return prepare.pass_through(picture.rows) if isinstance(picture, Numbers) else prepare.read_small(picture)
+def _rows(picture: bytes | Numbers) -> bytes | None:
+    """Return the 784 pixels of numbers, or of a 28 x 28 grey PNG; None for others."""
+    return picture.rows if isinstance(picture, Numbers) else read_small_grey(picture)
 
 
 def add_routes(routes: APIRouter, route: Predict, engine: Engine, models: VersionManager, settings: Settings) -> None:

@@ -15,6 +15,8 @@ from .geometry import crop, thickness
 from .segment.morphology import thicken, thin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..arrays import Mask, Pixels
 
 SIDE = 28  # pixels of the network's input
@@ -26,8 +28,8 @@ _ROW = 2**_ROW_BITS - 1  # all bits of the last row
 _MARGINS = int.from_bytes((b"\xff" * 4 + bytes(DIGIT_SIDE) + b"\xff" * 4) * SIDE)
 _FOLDS = tuple(_ROW_BITS * count for count in (14, 7, 4, 2, 1))  # bits; together they reach over 28 rows
 _Y, _X = np.divmod(np.arange(SIDE * SIDE), SIDE)
-# float32[3, 784]: maps pixels to their sum, and to their moments down and across.
-_MOMENTS = np.stack([np.ones(SIDE * SIDE), _Y, _X]).astype(np.float32)
+# float32[784, 3]: maps pixels to their sum, and to their moments down and across.
+_MOMENTS = np.stack([np.ones(SIDE * SIDE), _Y, _X], 1).astype(np.float32)
 
 
 def is_mnist_format(rows: bytes) -> bool:
@@ -38,15 +40,26 @@ def is_mnist_format(rows: bytes) -> bool:
 
     Cheap checks come first, because each call of NumPy costs as much time as all methods of `bytes` here together.
     """
+    return may_be_mnist_format(rows) and are_centred([rows])[0]
+
+
+def may_be_mnist_format(rows: bytes) -> bool:
+    """Whether all is as in `is_mnist_format` but the centre of mass, which `are_centred` checks."""
     if (b"\xff" not in rows and b"\xfe" not in rows) or rows.count(0) < 0.55 * SIDE * SIDE:
         return False
     height, bits = _height(rows), int.from_bytes(rows)
     # A digit as high as it may be, within the columns in the middle, is no wider than that.
     longer = height if height >= DIGIT_SIDE - 1 and not bits & _MARGINS else max(height, _width(bits))
-    if not DIGIT_SIDE - 1 <= longer <= DIGIT_SIDE:
-        return False
-    mass, down, across = _MOMENTS.dot(np.frombuffer(rows, np.uint8).astype(np.float32)).tolist()  # exact
-    return bool(abs(down - 13.99 * mass) < 0.511 * mass and abs(across - 13.99 * mass) < 0.511 * mass)
+    return DIGIT_SIDE - 1 <= longer <= DIGIT_SIDE
+
+
+def are_centred(images: Sequence[bytes]) -> list[bool]:
+    """Whether the centre of mass of each image, 784 pixels, is where MNIST has it."""
+    pixels = np.frombuffer(b"".join(images), np.uint8).astype(np.float32).reshape(-1, SIDE * SIDE)
+    return [
+        abs(down - 13.99 * mass) < 0.511 * mass and abs(across - 13.99 * mass) < 0.511 * mass
+        for mass, down, across in pixels.dot(_MOMENTS).tolist()  # exact
+    ]
 
 
 def _height(rows: bytes) -> int:

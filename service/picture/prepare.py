@@ -14,11 +14,13 @@ import numpy as np
 from .decode import Picture, decode
 from .formats import PNG
 from .limits import check_size
-from .mnist_format import SIDE, is_mnist_format, to_mnist_format
+from .mnist_format import SIDE, are_centred, may_be_mnist_format, to_mnist_format
 from .segment.digit import find_digit
 from .small_png import read_small_grey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..arrays import Pixels
     from .geometry import Box
 
@@ -59,12 +61,21 @@ def read_small(data: bytes) -> PreparedImage | None:
 
 def pass_through(rows: bytes) -> PreparedImage | None:
     """Prepare 784 pixels in MNIST's format, which are kept, or in its negative, which is inverted; None for others."""
-    polarity = "light_on_dark"
-    if not is_mnist_format(rows):
-        rows, polarity = rows.translate(_NEGATIVE), "dark_on_light"
-        if not is_mnist_format(rows):
-            return None
-    return PreparedImage(rows, polarity, len(rows.translate(None, _DARK)) / len(rows))
+    images = pass_all_through([rows])
+    return images[0] if images else None
+
+
+def pass_all_through(all_rows: Sequence[bytes]) -> list[PreparedImage] | None:
+    """As `pass_through`, for images that are all in MNIST's format; None if one is not."""
+    images = []
+    for light in all_rows:
+        rows, polarity = light, "light_on_dark"
+        if not may_be_mnist_format(rows):
+            rows, polarity = light.translate(_NEGATIVE), "dark_on_light"
+            if not may_be_mnist_format(rows):
+                return None
+        images.append(PreparedImage(rows, polarity, len(rows.translate(None, _DARK)) / len(rows)))
+    return images if all(are_centred([image.rows for image in images])) else None
 
 
 def prepare(grey: Pixels) -> PreparedImage:

@@ -68,16 +68,18 @@ def with_mounts(mounts: str) -> list[str]:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that it has started, and those that these have, with zombies."""
-    found = []
+    """The processes that it has started, and those that these have, with zombies; /proc is read once for all."""
+    started: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(path.read_text().rpartition(")")[2].split()[1])
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if parent == pid:
-            child = int(path.parent.name)
-            found += [child, *children(child)]
+        started.setdefault(parent, []).append(int(path.parent.name))
+    found, line = [], [pid]
+    while line:
+        line += (below := started.get(line.pop(), []))
+        found += below
     return found
 
 
