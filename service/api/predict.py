@@ -94,14 +94,22 @@ class Predict:
 
     def _read_quickly(self, items: Sequence[Picture]) -> list[PreparedImage | ServiceError] | None:
         """Prepare all pictures; None if one of them would take long."""
+        first = items[0]
+        if len(items) == 1 and not isinstance(first, ServiceError):  # most requests
+            return self._read_one_quickly(first)
         all_rows = [_rows(item) for item in items if not isinstance(item, ServiceError)]
         images = None if None in all_rows else prepare.pass_all_through(all_rows)  # type: ignore[arg-type]  # none is None
-        if images is not None:
-            rest = iter(images)
-            return [item if isinstance(item, ServiceError) else next(rest) for item in items]
-        first = items[0]
-        if len(items) == 1 and isinstance(first, bytes) and prepare.is_quick(first):
-            return [prepare.read(first, max_pixels=self._settings.max_pixels)]
+        if images is None:
+            return None
+        rest = iter(images)
+        return [item if isinstance(item, ServiceError) else next(rest) for item in items]
+
+    def _read_one_quickly(self, picture: bytes | Numbers) -> list[PreparedImage | ServiceError] | None:
+        rows = _rows(picture)
+        if rows is not None and (image := prepare.pass_through(rows)) is not None:
+            return [image]
+        if isinstance(picture, bytes) and prepare.is_quick(picture):
+            return [prepare.read(picture, max_pixels=self._settings.max_pixels)]
         return None
 
     def _prepared(

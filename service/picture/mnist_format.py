@@ -40,7 +40,7 @@ def is_mnist_format(rows: bytes) -> bool:
 
     Cheap checks come first, because each call of NumPy costs as much time as all methods of `bytes` here together.
     """
-    return may_be_mnist_format(rows) and are_centred([rows])[0]
+    return may_be_mnist_format(rows) and is_centred(rows)
 
 
 def may_be_mnist_format(rows: bytes) -> bool:
@@ -53,8 +53,14 @@ def may_be_mnist_format(rows: bytes) -> bool:
     return DIGIT_SIDE - 1 <= longer <= DIGIT_SIDE
 
 
+def is_centred(rows: bytes) -> bool:
+    """Whether the centre of mass of 784 pixels is where MNIST has it."""
+    mass, down, across = np.frombuffer(rows, np.uint8).astype(np.float32).dot(_MOMENTS).tolist()  # exact
+    return bool(abs(down - 13.99 * mass) < 0.511 * mass and abs(across - 13.99 * mass) < 0.511 * mass)
+
+
 def are_centred(images: Sequence[bytes]) -> list[bool]:
-    """Whether the centre of mass of each image, 784 pixels, is where MNIST has it."""
+    """As `is_centred`, of several images, for a third of its time each."""
     pixels = np.frombuffer(b"".join(images), np.uint8).astype(np.float32).reshape(-1, SIDE * SIDE)
     return [
         abs(down - 13.99 * mass) < 0.511 * mass and abs(across - 13.99 * mass) < 0.511 * mass

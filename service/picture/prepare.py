@@ -14,7 +14,7 @@ import numpy as np
 from .decode import Picture, decode
 from .formats import PNG
 from .limits import check_size
-from .mnist_format import SIDE, are_centred, may_be_mnist_format, to_mnist_format
+from .mnist_format import SIDE, are_centred, is_centred, may_be_mnist_format, to_mnist_format
 from .segment.digit import find_digit
 from .small_png import read_small_grey
 
@@ -61,21 +61,29 @@ def read_small(data: bytes) -> PreparedImage | None:
 
 def pass_through(rows: bytes) -> PreparedImage | None:
     """Prepare 784 pixels in MNIST's format, which are kept, or in its negative, which is inverted; None for others."""
-    images = pass_all_through([rows])
-    return images[0] if images else None
+    image = _pass_if_centred(rows)
+    return image if image is not None and is_centred(image.rows) else None
 
 
 def pass_all_through(all_rows: Sequence[bytes]) -> list[PreparedImage] | None:
     """As `pass_through`, for images that are all in MNIST's format; None if one is not."""
     images = []
-    for light in all_rows:
-        rows, polarity = light, "light_on_dark"
-        if not may_be_mnist_format(rows):
-            rows, polarity = light.translate(_NEGATIVE), "dark_on_light"
-            if not may_be_mnist_format(rows):
-                return None
-        images.append(PreparedImage(rows, polarity, len(rows.translate(None, _DARK)) / len(rows)))
+    for rows in all_rows:
+        image = _pass_if_centred(rows)
+        if image is None:
+            return None
+        images.append(image)
     return images if all(are_centred([image.rows for image in images])) else None
+
+
+def _pass_if_centred(rows: bytes) -> PreparedImage | None:
+    """As `pass_through`, but for the place of the centre of mass, which is to be checked."""
+    polarity = "light_on_dark"
+    if not may_be_mnist_format(rows):
+        rows, polarity = rows.translate(_NEGATIVE), "dark_on_light"
+        if not may_be_mnist_format(rows):
+            return None
+    return PreparedImage(rows, polarity, len(rows.translate(None, _DARK)) / len(rows))
 
 
 def prepare(grey: Pixels) -> PreparedImage:
