@@ -50,7 +50,7 @@ def test_large_messages_that_come_together_are_bounded(alone: Service) -> None:
     with WatchedMemory(alone) as watched:
         ends = at_once(alone, 30, data)
     assert set(ends) == {"INVALID_ARGUMENT", "UNAVAILABLE"}
-    assert watched.grown < 1000  # 3,000 without a limit; on a busy machine core receives more before the loop looks
+    assert watched.grown < 500  # 3,000 without a limit
     until(lambda: pss(alone) < watched.before + 300, "the memory is kept")
 
 
