@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 
 from ..errors import Overloaded, RateLimited, ServiceError, Unauthorized
 from ..quoting import quoted
 from ..reply import JSON, Reply
+from .writing import as_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastapi import FastAPI
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..observability.metrics import Metrics
@@ -53,7 +54,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         return plain(request, error.status_code, detail, error.headers)
 
     async def on_fault(request: Request, _: Exception) -> Response:
-        return _response(_reply(FAULT, request.url.path, request.scope["request_id"]))
+        return as_response(_reply(FAULT, request.url.path, request.scope["request_id"]))
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)
@@ -83,14 +84,14 @@ def plain(request: Request, status: int, detail: str, headers: Mapping[str, str]
     """Return a response with a status and a sentence, for errors that are no `ServiceError`."""
     reason = HTTPStatus(status).phrase.lower().replace(" ", "_")
     problem = {"status": status, "detail": detail, "reason": reason}
-    response = _response(_reply(problem, request.url.path, request.scope["request_id"]))
+    response = as_response(_reply(problem, request.url.path, request.scope["request_id"]))
     response.headers.update(headers or {})
     return response
 
 
 def refusal(request: Request, error: ServiceError) -> Response:
     """Return the response to a refused request."""
-    return _response(reply_to(error, request.url.path, request.scope["request_id"]))
+    return as_response(reply_to(error, request.url.path, request.scope["request_id"]))
 
 
 def reply_to(error: Exception, path: str, request_id: bytes) -> Reply:
@@ -114,8 +115,3 @@ def _reply(problem: dict[str, Any], path: str, request_id: bytes) -> Reply:
         return Reply(orjson.dumps({"error": problem["detail"]}), JSON, status)
     content = {"title": HTTPStatus(status).phrase, **problem, "request_id": request_id.decode()}
     return Reply(orjson.dumps(content), PROBLEM, status)
-
-
-def _response(reply: Reply) -> Response:
-    headers = {name.decode(): value.decode() for name, value in reply.headers}
-    return Response(reply.content, reply.status, headers)

@@ -1,16 +1,23 @@
-"""Encode a reply as an HTTP/1.1 response, for requests without ASGI."""
+"""Encode a reply: as Starlette's response, or as the bytes of an HTTP/1.1 response for requests without ASGI."""
 
 from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING
 
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..reply import Reply
+
+
+def as_response(reply: Reply) -> Response:
+    """Return a reply as Starlette's response."""
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.content, reply.status, headers)
 
 
 def response(

@@ -10,9 +10,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from starlette.responses import Response
-
 from ..connection.receive import receive_body
+from ..connection.writing import as_response
 from ..headers import TIMEOUT
 from ..inference.engine import in_time
 from ..picture.prepare import QUICK_BYTES
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from ..inference.admission import Admission
     from ..inference.engine import Engine, Headers, Route
@@ -42,12 +42,6 @@ async def answer_by(
     """Answer a request with the reply of `handle` to its headers and body; raises `ServiceError`."""
     async with admitted_body(request, settings, admission) as (body, seconds):
         return as_response(await in_time(handle(dict(request.scope["headers"]), body), seconds))
-
-
-def as_response(reply: Reply) -> Response:
-    """Return a reply as Starlette's response."""
-    headers = {name.decode(): value.decode() for name, value in reply.headers}
-    return Response(reply.content, reply.status, headers)
 
 
 @contextlib.asynccontextmanager

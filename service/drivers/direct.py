@@ -6,6 +6,7 @@ run; or a coroutine of the reply, if the body needs a reader.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -50,8 +51,8 @@ class DirectRoute:
         return None
 
     async def _answer_large(self, request: SmallRequest, seconds: float) -> Reply:
-        work = self._engine.answer_large(self._route, request.headers, Spool(request.body))
-        return await in_time(work, seconds)
+        with contextlib.closing(Spool(request.body)) as body:
+            return await in_time(self._engine.answer_large(self._route, request.headers, body), seconds)
 
     def _admit(self, request: SmallRequest, *, large: bool) -> float:
         timeout = request.headers.get(TIMEOUT_NAME)

@@ -18,10 +18,9 @@ class Spool:
     """One body; its user closes it."""
 
     def __init__(self, data: bytes = b"") -> None:
-        self.size = 0
-        self._data = bytearray()
+        self.size = len(data)
+        self._data: bytes | bytearray = data  # not copied: whoever gave it may count it
         self._descriptor: int | None = None
-        self.write(data)
 
     @property
     def small(self) -> bytes | None:
@@ -34,6 +33,8 @@ class Spool:
         if self._descriptor is not None:
             _write(self._descriptor, piece)
             return
+        if isinstance(self._data, bytes):
+            self._data = bytearray(self._data)
         self._data += piece
         if self.size > IN_MEMORY:
             self._move_to_file()
