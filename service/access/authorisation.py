@@ -32,7 +32,7 @@ PREFIX = 8  # of a digest, to find an entry; the whole digest is then compared i
 MODEL = "/v2/models/{model}"
 # Probes have no keys. The page's files are no secret; its requests need a key, which a proxy may add.
 PUBLIC_ROUTES = frozenset(
-    {"/", "/docs", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
+    {"/", "/docs", "/learn", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
     | {f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
 )
 

@@ -1,4 +1,4 @@
-"""The pages for browsers: the drawing page and the API's documentation, with security headers.
+"""The pages for browsers: the drawing page, the explanation and the API's documentation, with security headers.
 
 In: an app. Out: the app, with the routes of the pages' files.
 """
@@ -47,11 +47,15 @@ class _Files(StaticFiles):
 
 
 def add_pages(app: FastAPI) -> None:
-    """Add both pages and the files that they load."""
+    """Add the pages and the files that they load."""
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers=HEADERS)
+
+    @app.get("/learn", include_in_schema=False)
+    async def learn() -> FileResponse:
+        return FileResponse(PAGE / "learn" / "index.html", headers=HEADERS)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> FileResponse:
