@@ -57,7 +57,7 @@ export class Diagram {
       button.style.setProperty("--p", String(view.bars[k]));
       button.classList.toggle("target", view.target === k);
       button.classList.toggle("top", view.bars[k] === Math.max(...Array.from(view.bars)));
-      /** @type {HTMLElement} */ (button.lastChild).textContent = view.output.note?.(k) ?? "";
+      /** @type {HTMLElement} */ (button.lastChild).dataset.note = view.output.note?.(k) ?? "";
     });
     cancelAnimationFrame(this.#animation);
     if (moving && !matchMedia("(prefers-reduced-motion: reduce)").matches) this.#grow(performance.now());
