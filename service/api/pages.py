@@ -61,5 +61,8 @@ def add_pages(app: FastAPI) -> None:
     async def docs() -> FileResponse:
         return FileResponse(PAGE / "docs.html", headers=HEADERS)
 
-    app.mount("/page", GZipMiddleware(_Files(directory=PAGE)), name="page")
+    files = GZipMiddleware(_Files(directory=PAGE))
+    # `/learn/` is the same page as `/learn`, and there its relative URLs lead to `/learn/page/`.
+    for place in ("", "/learn"):
+        app.mount(f"{place}/page", files)
     app.mount("/static-offline-docs", _Files(directory=SWAGGER), name="docs")

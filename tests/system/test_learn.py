@@ -392,6 +392,28 @@ def test_a_link_holds_the_drawing(browser: Browser, visit: Visit) -> None:
         other.close()
 
 
+def test_works_below_a_prefix_and_with_a_slash(browser: Browser, server_url: str) -> None:
+    """Behind a proxy that takes a prefix away, each URL of the page keeps the prefix; /learn/ becomes /learn."""
+    page = browser.new_page(reduced_motion="reduce")
+    strange: list[str] = []
+
+    def take_prefix_away(route: Route) -> None:
+        url = route.request.url
+        if not url.startswith(f"{server_url}/digits/"):
+            strange.append(url)
+        route.fulfill(response=route.fetch(url=url.replace("/digits/", "/")))
+
+    page.route("**/*", take_prefix_away)
+    page.goto(f"{server_url}/digits/learn/")
+    expect(page.locator("#reads")).to_contain_text("The network reads 3")
+    expect(page.locator("#theirs")).to_have_text("3")
+    expect(page).to_have_url(f"{server_url}/digits/learn")
+    assert [url for url in strange if not url.endswith(("/predict?explain=1", "/model"))] == []
+    page.get_by_role("link", name="Drawing page").first.click()
+    expect(page).to_have_url(f"{server_url}/digits/")
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_fits_every_screen(browser: Browser, server_url: str, size: tuple[int, int], scheme: Any) -> None:
@@ -429,6 +451,8 @@ def test_draws_and_looks_by_touch_on_a_phone(browser: Browser, server_url: str) 
     visit.expect_digit(1)
     expect(page.locator("#reads")).to_be_in_viewport()  # while the finger draws
     fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(page.locator("#spoken")).to_contain_text("The network reads 1")
+    expect(page.locator("#theirs")).to_have_text("1")  # nothing is under way: a tap that lasts long is another gesture
     page.locator("#net").get_by_role("button", name="Hidden neuron 9,").tap()
     expect(page.locator("#neuron-name")).to_have_text("Hidden neuron 9")
     visit.close()
