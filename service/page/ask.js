@@ -101,7 +101,7 @@ export class Asker {
 async function send(source, signal) {
   const blob = await source();
   const start = performance.now();
-  const body = await talk("/predict?explain=1", {
+  const body = await talk("predict?explain=1", {
     method: "POST",
     body: blob,
     signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
@@ -110,7 +110,7 @@ async function send(source, signal) {
 }
 
 /** The card of the model version that serves: its name, version and accuracy. @returns {Promise<any>} */
-export const card = () => talk("/model", { signal: AbortSignal.timeout(PATIENCE_MS) });
+export const card = () => talk("model", { signal: AbortSignal.timeout(PATIENCE_MS) });
 
 /** Fetch JSON from the service. @param {string} path @param {RequestInit} options @returns {Promise<any>} */
 async function talk(path, options) {

@@ -13,6 +13,8 @@ const pad = new Pad(at("pad"));
 const asker = new Asker(answered, troubled);
 const main = /** @type {HTMLElement} */ (document.querySelector("main"));
 const source = () => pad.bytes();
+/** The whole URL of what is beside the page, which may be below a prefix. @param {string} path */
+const here = (path) => new URL(path, location.href).href;
 let version = "";
 
 pad.addEventListener("grow", () => { refresh(); asker.soon(source); });
@@ -94,7 +96,7 @@ addEventListener("online", ask);
 at("undo").addEventListener("click", () => pad.undo());
 at("clear").addEventListener("click", () => pad.clear());
 at("again").addEventListener("click", ask);
-at("curl").textContent = `curl -s ${location.origin}/page/seven.png | curl --data-binary @- ${location.origin}/predict`;
+at("curl").textContent = `curl -s ${here("page/seven.png")} | curl --data-binary @- ${here("predict")}`;
 welcome(take);
 chooser(at("choose"), at("file"), take);
 camera().then((way) => {

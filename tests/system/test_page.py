@@ -13,6 +13,8 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect, sync_playwright
 
+from tests.support.proxies import running_proxy
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -375,6 +377,20 @@ def test_sends_the_same_ink_in_the_dark(browser: Browser, server_url: str) -> No
     expect(visit.page.locator("#sent")).to_contain_text("dark on light")
     assert visit.page.locator("#pad").evaluate("pad => getComputedStyle(pad).color") == "rgb(240, 240, 236)"
     visit.close()
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
+def test_works_below_a_prefix(browser: Browser, server_url: str) -> None:
+    """A proxy serves the pages at /digits/ and tells the service nothing: all they load and ask is below it."""
+    with running_proxy("nginx", server_url) as proxy:
+        visit = Visit(browser, f"{proxy}/digits/")
+        visit.draw(7)
+        visit.expect_digit(7)
+        expect(visit.page.locator("#curl")).to_contain_text(f"{proxy}/digits/predict")
+        for path in ("docs/", "docs"):
+            visit.page.goto(visit.url + path)
+            expect(visit.page.locator(".opblock")).to_have_count(24)
+        visit.close()
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
