@@ -32,7 +32,7 @@ PREFIX = 8  # of a digest, to find an entry; the whole digest is then compared i
 MODEL = "/v2/models/{model}"
 # Probes have no keys. The pages' files are no secret; their requests need a key.
 PUBLIC_ROUTES = frozenset(
-    {"/", "/docs", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
+    {"/", "/docs", "/card", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
     | {f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
 )
 
