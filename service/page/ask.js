@@ -8,6 +8,8 @@
 
 const GAP_MS = 50; // between two requests while a line grows
 const PATIENCE_MS = 10_000;
+/** The service's path. The drawing page is at it; other pages are beside, with or without a slash at the end of theirs. */
+export const ROOT = "beside" in document.documentElement.dataset ? location.pathname.replace(/[^/]*\/?$/, "") : location.pathname;
 
 /** Why there is no prediction: a sentence, and the HTTP status if there is one. */
 export class Trouble extends Error {
@@ -111,8 +113,8 @@ async function send(source, signal) {
   return { model: body.model, prediction: body.predictions[0], ms: performance.now() - start, blob };
 }
 
-/** The card of the model version that serves. @param {string} [path] to it from this page @returns {Promise<any>} */
-export const card = (path = "model") => talk(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
+/** The card of the model version that serves. @returns {Promise<any>} */
+export const card = () => talk("model", { signal: AbortSignal.timeout(PATIENCE_MS) });
 
 const KEY = "mnist-api-key"; // its name in the tab's storage
 
@@ -123,7 +125,7 @@ export const keep = (key) => sessionStorage.setItem(KEY, key);
 async function talk(path, options) {
   try {
     const key = sessionStorage.getItem(KEY);
-    const reply = await fetch(path, key ? { ...options, headers: { "X-API-Key": key } } : options);
+    const reply = await fetch(ROOT + path, key ? { ...options, headers: { "X-API-Key": key } } : options);
     const body = await reply.json().catch((error) => (error.name === "SyntaxError" ? {} : Promise.reject(error)));
     if (reply.ok) return body;
     const words = body.detail || body.title || `the service answered with status ${reply.status}`;

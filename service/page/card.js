@@ -1,11 +1,10 @@
 // @ts-check
 // Shows the model card of the version that serves, as `/model` returns it. A card may lack parts, which are then left out.
 
-import { card, keep } from "./ask.js";
+import { card, keep, ROOT } from "./ask.js";
 
 /** @typedef {{count: number, accuracy: number, nll: number, ece: number, recall: number[], confusion: number[][]}} Scores */
 
-const ROOT = location.pathname.replace(/[^/]*\/?$/, ""); // of the service: the same for `card` and `card/`
 const NAMES = { test: "MNIST, test", rendered: "Rendered pictures", validation: "MNIST, validation" };
 /** @type {[string, string, (scores: Scores) => string][]} */
 const ROWS = [
@@ -38,7 +37,7 @@ function make(tag, content = [], properties = {}) {
 
 /** Show the card, or say why not and ask for an API key if one is needed. */
 async function load() {
-  const model = await card(`${ROOT}model`).catch((trouble) => { troubled(trouble); });
+  const model = await card().catch((trouble) => { troubled(trouble); });
   if (!model) return;
   at("trouble").textContent = "";
   at("again").hidden = true;

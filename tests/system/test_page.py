@@ -252,6 +252,18 @@ def test_recovers_from_being_offline(visit: Visit) -> None:
     visit.complaints.clear()
 
 
+def test_says_that_a_picture_needs_the_connection(visit: Visit) -> None:
+    """What reads pictures is loaded when the page is first touched; without it, words say what to do."""
+    visit.context.set_offline(True)
+    transfer(visit.page, "paste", picture("JPEG"))
+    expect(visit.page.get_by_role("alert")).to_have_text("The connection is gone. Try again when it is back.")
+    visit.context.set_offline(False)
+    transfer(visit.page, "paste", picture("JPEG"))
+    visit.expect_digit(7)
+    assert [text for text in visit.complaints if FAILED_REQUEST not in text] == []
+    visit.complaints.clear()
+
+
 def test_waits_for_a_service_that_is_full(visit: Visit) -> None:
     """A 503 is shown with the service's words and asked again after Retry-After."""
     refused: list[str] = []
@@ -394,7 +406,7 @@ def test_the_model_card_asks_for_an_api_key(browser: Browser, tmp_path: Path) ->
         page.keyboard.press("Escape")
         expect(page.get_by_role("alert")).to_have_text("This service needs an API key.")
         page.get_by_role("button", name="Try again").click()
-        page.keyboard.type(key)
+        page.get_by_label("API key", exact=True).fill(key)
         page.keyboard.press("Enter")
         expect(page.locator("#tiles")).to_contain_text("99.41 %")
         expect(page.get_by_role("alert")).to_be_hidden()
