@@ -165,6 +165,7 @@ def load(arguments: list[str] | None = None) -> Settings:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each setting; `of_flags` takes what the parser finds."""
+    parser.usage = "%(prog)s [-h] [--SETTING VALUE ...]"  # all of them would be twenty lines
     parser.set_defaults(settings_source=CliSettingsSource(Settings, root_parser=parser))
 
 

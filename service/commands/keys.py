@@ -18,7 +18,9 @@ HELP = "Make API keys."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    new = parser.add_subparsers(required=True).add_parser("new", help="make a key and the line for the file of keys")
+    new = parser.add_subparsers(title="commands", metavar="COMMAND", required=True).add_parser(
+        "new", help="make a key and the line for the file of keys"
+    )
     new.add_argument("--name", required=True, help="whose key it is: a label in the metrics")
     new.add_argument("--scopes", default="infer", help=f"what it is for, of {','.join(keys.SCOPES)}; default: infer")
     new.add_argument("--rate", help="requests a second in each worker; default: no limit")
