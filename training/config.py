@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 
 from .choices import ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES
 from .errors import UsageError
+from .parser import Parser
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -210,6 +211,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each field of `Config` to a parser, and a line for each recipe below them."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "recipes:\n" + "\n".join(f"  {name:<8} {RECIPE_HELP[name]}" for name in RECIPES)
+    parser.usage = "%(prog)s [-h] [--FLAG VALUE ...]"  # all of them would be twenty lines
     hints = get_type_hints(Config, include_extras=True)
     for field in dataclasses.fields(Config):
         kind, reason, *choices = get_args(hints[field.name])
@@ -237,9 +239,14 @@ def parse(words: list[str]) -> Config:
 
     Words that cannot be read end the process with code 2 and one line, as argparse does; bad values raise `UsageError`.
     """
-    parser = argparse.ArgumentParser(prog="python -m training train", allow_abbrev=False)
+    return from_flags(vars(make_parser().parse_args(words)))
+
+
+def make_parser() -> Parser:
+    """Return the parser of all flags."""
+    parser = Parser(prog="python -m training train")
     add_flags(parser)
-    return from_flags(vars(parser.parse_args(words)))
+    return parser
 
 
 def default_data_dir() -> Path | None:

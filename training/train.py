@@ -59,13 +59,14 @@ def train(config: Config, console: Console) -> Path | None:
     require_libraries(config)
     device = distributed.choose_device(config.device)
     config = dataclasses.replace(config, device="cuda" if device.type == "cuda" else "cpu")
-    run = Run(config, console) if distributed.is_main() else NonMainProcess()
-    tracking = Tracking(config, run.folder)
 
     with distributed.process_group(device):
         # Data: MNIST, and rendered pictures as the service sees them.
         with distributed.main_process_first():
             dataset = data.load(config.data_dir)
+        # After the data: a run that has none leaves no folder.
+        run = Run(config, console) if distributed.is_main() else NonMainProcess()
+        tracking = Tracking(config, run.folder)
         training, validation = data.split(dataset.train, config.validation_share)
         run.say(f"{len(training.labels):,} digits to train on, from {dataset.source}", *dataset.warnings)
         pictures, held_out = rendered.load()

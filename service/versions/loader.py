@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .shared_state import CheckedFiles
 
 CHOICE, CANARY = "choice", "canary"
+MAX_LISTED = 10  # versions in a sentence
 MAX_CANDIDATES = 100  # versions that `latest` may mean: the files of each are looked at twice a second
 
 
@@ -147,17 +148,23 @@ class VersionLoader:
 
     def missing_message(self) -> str:
         """Name the versions that are chosen but missing; empty if there are none."""
-        files = ", ".join(layout.FILES)
-        return "; ".join(
-            f"{self._settings.model_dir}: expected version {number}, which is the {what}, with {files}, found none"
-            for what, number in self.missing.items()
-            if number
-        )
+        return "; ".join(self._missing(what, number) for what, number in self.missing.items() if number)
+
+    def _missing(self, what: str, number: int) -> str:
+        folder = self._settings.model_dir
+        if number in self.numbers:
+            files = ", ".join(layout.FILES)
+            return f"{folder}: expected version {number}, which is the {what}, with {files}, found none"
+        pin = choice.pin_path(self._settings)
+        setting = pin.name if pin.exists() else "MNIST_MODEL_VERSION"
+        named_by = {CHOICE: setting, CANARY: choice.CANARY}[what]
+        there = ", ".join(map(str, self.numbers[:MAX_LISTED]))
+        return f"{folder}: there is no version {number}, which {named_by} names; the folder has {there}"
 
     def no_version_error(self) -> ModelError:
         """Return the error that says why the chosen version does not serve."""
         missing = f"{self._settings.model_dir}: expected a version with {', '.join(layout.FILES)}, found none"
-        return ModelError(next(iter(self.refused.values()), missing))
+        return ModelError(next(iter(self.refused.values()), self.missing_message() or missing))
 
 
 def _is(classifier: Classifier | None, number: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -68,9 +69,30 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("words", [["--colour", "red"], ["serve", "--colour", "red"], ["canary"], ["keys"], ["paint"]])
 def test_words_that_no_command_knows_are_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """And how it is used."""
+    """What is wrong comes first, and how it is used last, in few lines."""
     assert ended(words) == 2
-    assert capsys.readouterr().err.startswith("usage: python -m service ")
+    first, *usage = capsys.readouterr().err.splitlines()
+    assert re.match(r"python -m service( \S+)?: error: ", first)
+    assert usage[0].startswith("usage: python -m service ")
+    assert len(usage) <= 3
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("--max-wiat-seconds 3", "--max-wait-seconds"),
+        ("--prot=8001", "--port"),
+        ("stauts", "status"),
+        ("status --model-dri x", "--model-dir"),
+        ("canary --pormote", "--promote"),
+        ("keys nwe", "new"),
+        ("keys new --nmae shop", "--name"),
+    ],
+)
+def test_the_nearest_word_that_is_known_is_named(words: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the flags of this command, or of the commands; before anything that is missing."""
+    assert ended(words.split()) == 2
+    assert capsys.readouterr().err.splitlines()[0].endswith(f"; did you mean {meant}?")
 
 
 @pytest.mark.parametrize("words", [["canary", "1"], ["canary", "--off"], ["rollback", "1"], ["rollback", "--undo"]])

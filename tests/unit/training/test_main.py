@@ -114,11 +114,15 @@ def test_a_gate_ends_the_job_with_code_3_and_no_version(tmp_path: Path) -> None:
 
 
 def test_missing_data_end_the_job_with_code_1(tmp_path: Path) -> None:
-    """A data folder without the files ends the job with code 1 and one line that names what was looked for."""
+    """A data folder without the files ends the job with code 1 and one line that names what was looked for.
+
+    The run leaves no folder.
+    """
     refused = _run(tmp_path, "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run"))
     assert refused.returncode == 1
     assert "train-images-idx3-ubyte" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_ends_the_job_quietly(tmp_path: Path) -> None:

@@ -160,6 +160,22 @@ def test_why_nothing_serves_is_told(loader: VersionLoader, models: Path) -> None
     assert str(loader.no_version_error()) == reason
 
 
+def test_a_version_that_is_not_there_is_named_with_those_that_are(settings: Settings, models: Path) -> None:
+    """By the setting that names it, or the pin file; one whose files are still to come is another matter."""
+    settings = settings.model_copy(update={"model_version": "9"})
+    loader = VersionLoader(settings, CheckedFiles())
+    assert loader.version_to_load(None) is None
+    sentence = f"{models}: there is no version 9, which MNIST_MODEL_VERSION names; the folder has 2, 1"
+    assert str(loader.no_version_error()) == sentence
+    choice.pin(settings, "7")
+    assert loader.version_to_load(None) is None
+    assert str(loader.no_version_error()) == sentence.replace("9", "7").replace("MNIST_MODEL_VERSION", "PINNED")
+    (models / "7").mkdir()
+    assert loader.version_to_load(None) is None
+    expected = "expected version 7, which is the choice, with golden.npz, model.json, model.onnx, found none"
+    assert str(loader.no_version_error()) == f"{models}: {expected}"
+
+
 def test_a_canary_is_to_be_loaded_until_it_is_tried(loader: VersionLoader, settings: Settings, models: Path) -> None:
     """And again when its files change; it is not `latest`, and nothing is tried where nothing serves."""
     choice.write_canary(settings, 2, 30)
