@@ -30,7 +30,7 @@ WORDS: Final = {
     "gradient norm": "The length of the loss's gradient with respect to a layer's weights: how strongly a step would "
     "change them. Where it vanishes in the first layers, they hardly learn.",
     "int8": "Weights and activations as whole numbers of 8 bits: about a quarter of the bytes.",
-    "learning rate": "How far a step follows the gradient. One cycle warms up to the peak, then goes down to nearly 0.",
+    "learning rate": "How far a step follows the gradient. One cycle rises to the peak, then falls to nearly 0.",
     "logits": "The ten sums of the last layer, before softmax.",
     "nats": "The unit of -ln p. 1 nat is a probability of 37 % (1/e) for what is right, 0.01 nats is one of 99 %.",
     "NLL": "Negative log-likelihood: the mean of -ln p, where p is the probability of the right digit. 0 is perfect, "
