@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..loop.fit import Epoch
 
 HELP: Final = "compare runs: a table, and on request their curves"
+RESULTS: Final = 5  # columns of the table, its last
 LOSSES: Final = {"cross_entropy": ("[cross-entropy]", "nats"), "mse": ("[Brier score]", "Brier score")}
 
 
@@ -92,7 +93,8 @@ def tabulate(runs: list[Ran]) -> list[list[str]]:
     """Return a row of headings, then one for each run: the hyperparameters that differ, and the results."""
     first = runs[0].hyperparameters
     differing = [name for name in first if any(run.hyperparameters.get(name) != first[name] for run in runs)]
-    rows = [["run", *differing, "epochs", "seconds", "validation NLL", "validation %", "test %"]]
+    names = ["planned epochs" if name == "epochs" else name for name in differing]
+    rows = [["run", *names, "epochs", "seconds", "validation NLL", "validation %", "test %"]]
     for run in runs:
         last = run.epochs[-1]
         facts = [f"{last.seconds:.1f}", f"{last.validation_nll:.4f}", f"{100 * last.validation_accuracy:.2f}"]
@@ -104,12 +106,13 @@ def tabulate(runs: list[Ran]) -> list[list[str]]:
 
 
 def _text(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return (",".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
 def render_page(runs: list[Ran], left_out: str = "") -> str:
     """Return the table, and the curves of all runs in the same axes, as one HTML file."""
-    head, *rows = tabulate(runs)
+    # The results come first here, because a narrow page shows the first columns.
+    head, *rows = ([row[0], *row[-RESULTS:], *row[1:-RESULTS]] for row in tabulate(runs))
     cells = [[f'<th scope="col">{html.escape(name)}</th>' for name in head]]
     cells += [
         [f'<th scope="row">{html.escape(name)}</th>', *(f"<td>{html.escape(text)}</td>" for text in texts)]

@@ -66,6 +66,8 @@ def draw_curves(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if log and (values := [value for curve in curves for value in curve.y]):
             scale_log(axes, min(values), max(values))
+        else:
+            axes.set_ylim(bottom=0)
         drawing = to_svg(figure, name)
     return frame(title, drawing, list_curves(curves) if legend and len(curves) > 1 else "", note)
 

@@ -159,11 +159,12 @@ def _curves(config: Config, epochs: Sequence[Epoch]) -> list[str]:
     ]
     when, rate = zip(*learning_rates(config), strict=True)
     rates = Curve("learning rate", when, rate, 2)
-    note = f"<p>{explain(_explain_loss(config))}</p>"
     if config.loss == "cross_entropy":
         title = explain("Loss, in [nats]: [cross-entropy]")
+        note = f"<p>{explain(_explain_loss(config))}</p>"
         losses = [draw_curves(title, [training, validation], unit="nats", log=True, note=note)]
     else:
+        note = "<p>It has another unit than the validation NLL, so the two cannot be compared.</p>"
         losses = [
             draw_curves(explain("Training loss: [Brier score]"), [training], unit="Brier score", log=True, note=note),
             draw_curves(explain("[validation|Validation] [NLL], in [nats]"), [validation], unit="nats", log=True),
@@ -177,15 +178,14 @@ def _curves(config: Config, epochs: Sequence[Epoch]) -> list[str]:
 
 
 def _explain_loss(config: Config) -> str:
-    """Return why the training loss may be above that of the validation digits."""
+    """Return why the cross-entropy in training may be above that of the validation digits."""
     reasons = ["it is the mean over an epoch, while the network still learns, and [validation] comes after it"]
     if any(getattr(config, field.name) for field in dataclasses.fields(Augment)):
         reasons.append("the network trains on [augmented] digits, which are harder")
     if config.seen:
         pictures = f"about {config.seen * NO_DIGIT:,.0f} pictures to train on show no digit"
-        least = ": there the loss is never below ln 10 = 2.30 nats" if config.loss == "cross_entropy" else ""
-        reasons.append(pictures + least)
-    return f"Why the training loss can be above that of validation: {'; '.join(reasons)}."
+        reasons.append(f"{pictures}, and there even the best loss is ln 10 = 2.30 nats")
+    return f"Why training can be above validation: {'; '.join(reasons)}."
 
 
 def _results(findings: Findings, tested: Metrics) -> str:
@@ -258,7 +258,7 @@ def _mistakes(digits: Digits, probabilities: Tensor) -> str:
 def _sums(network: Network) -> str:
     """Return how many numbers the network has, where training learns them and where the file holds them."""
     learnt, exported = count_parameters(network)
-    text = f"Training learns {learnt:,} [parameters]. "
+    text = f"Lines are weights: red ones raise a neuron, blue ones lower it. Training learns {learnt:,} [parameters]. "
     if learnt == exported:
         return f"<p>{explain(text)}The exported file has as many.</p>"
     folded = f"The exported file has {exported:,}: [batch norm] is folded into the weights and biases before it."
