@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..loop.fit import Step
 
 REFRESH_SECONDS: Final = 0.2  # the bar is drawn, and the loss read from the device, no more often
+STAGE_FRAMES: Final = 4  # a second: each takes time from the stage, and one stage measures speed
 BAR_WIDTH: Final = 10  # with the numbers beside it, the line fits 80 columns
 
 
@@ -61,7 +62,7 @@ class Screen:
             self._stage.stop()
             self._stage = None
         if name and self._console.is_terminal:
-            self._stage = self._console.status(f"{name} …")
+            self._stage = self._console.status(f"{name} …", refresh_per_second=STAGE_FRAMES)
             self._stage.start()
 
 
@@ -70,7 +71,7 @@ class _Bar:
 
     def __init__(self, progress: Progress, config: Config) -> None:
         self._progress, self._config = progress, config
-        self._task = progress.add_task("", total=None, facts="")
+        self._task = progress.add_task("", total=None, visible=False, facts="")
         self._started: tuple[int, float] | None = None  # steps before the first that is shown, and its time
         self._drawn = 0.0
 
@@ -88,6 +89,7 @@ class _Bar:
             completed=done,
             description=f"epoch {step.epoch}/{self._config.epochs}",
             facts=_facts(step, speed * self._config.batch_size, (total - done) / speed if speed else None),
+            visible=True,
             refresh=True,
         )
 
