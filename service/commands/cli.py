@@ -8,9 +8,17 @@ from __future__ import annotations
 import argparse
 
 from .. import __version__
-from . import canary, check, keys, rollback, serve, status
+from . import canary, check, keys, promote, rollback, serve, status
 
-COMMANDS = {"serve": serve, "status": status, "check": check, "canary": canary, "rollback": rollback, "keys": keys}
+COMMANDS = {
+    "serve": serve,
+    "status": status,
+    "check": check,
+    "promote": promote,
+    "canary": canary,
+    "rollback": rollback,
+    "keys": keys,
+}
 PROGRAM = "python -m service"
 
 
