@@ -19,8 +19,8 @@ help: ## List these targets
 up: $(VENV)/.training runs/up/published.json ## Environment, data, quick training, export, and the service
 	@$(PY) -m service $(ARGS)
 
-# An interrupted run goes on; one that is not today's (code 2) starts anew.
-TRAIN_UP := $(PY) -m training --recipe quick --run-dir runs/up
+# An interrupted run goes on; one that is not today's (code 2) starts anew. Whoever says `up` wants what it trains to serve.
+TRAIN_UP := $(PY) -m training --recipe quick --run-dir runs/up --promote
 runs/up/published.json:
 	@$(TRAIN_UP) || { [ $$? -eq 2 ] && rm -rf runs/up && $(TRAIN_UP); }
 
