@@ -115,7 +115,7 @@ def train(config: Config, console: Console) -> Path | None:
     )
     probabilities = predictions["int8"] if config.precision == "int8" else expected
     golden = make_golden(dataset.test, probabilities)
-    version, notes = None, [f"python -m training --resume {run.folder} publishes this version"]
+    version, notes = None, [f"--resume {run.folder} publishes this version"]
     if config.publish:
         version, notes = publish_judged(
             folder, model, golden, card, render_readme, number=config.version_number, promote=config.promote

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -163,6 +164,9 @@ def _worse(new: Figures, old: Figures) -> Iterator[str]:
 
 
 def _command(version: Path) -> str:
+    """Return the command that makes a version serve, as it is typed in this folder."""
+    program = Path(sys.executable)
+    python = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else "python"
     folder = version.parent
     where = "" if folder == SERVICE_FOLDER else f" --model-dir {shlex.quote(str(folder))}"
-    return f"python -m service promote {version.name}{where}"
+    return f"{python} -m service promote {version.name}{where}"

@@ -221,6 +221,20 @@ def test_a_promotion_takes_a_version_off_the_list(models: Path, capsys: pytest.C
     assert (models / "PINNED").read_text() == "4\n"
 
 
+def test_a_rollback_passes_over_held_versions(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one below that is not held is pinned; a held one is pinned where it is named, and stays held."""
+    flags = ["--model-dir", str(models)]
+    settings = settings_module.load(flags)
+    publish(models, 2)
+    publish_edited(models, 3, next_digit)
+    choice.hold(settings, 2)
+    assert main(["rollback", *flags]) == 0
+    assert (models / "PINNED").read_text() == "1\n"
+    assert main(["rollback", "2", *flags]) == 0
+    assert (models / "PINNED").read_text() == "2\n"
+    assert choice.read_held(settings) == {2}
+
+
 def test_what_must_not_serve_is_not_promoted(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A spoilt version and a missing one stay where they are: code 3 and one line."""
     flags = ["--model-dir", str(models)]

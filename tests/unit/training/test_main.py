@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -13,11 +14,10 @@ import pytest
 from tests.support.service import MODELS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from training.data.mnist import Dataset
 
 JOB = (sys.executable, "-m", "training")
+PYTHON = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else "python"
 FAST = "--hidden 32 --epochs 1 --batch-size 512 --rotation 0 --elastic 0 --seen 140".split()
 
 KEYS = set(
@@ -125,13 +125,15 @@ def test_a_version_that_is_worse_than_the_one_that_serves_is_held(tmp_path: Path
     lines = worse.stdout.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("version 101 is held"))
     assert lines[first].endswith("Beside version 2, which serves:")
-    assert lines[-1] == f"python -m service promote 101 --model-dir {folder} makes it serve"
+    assert lines[-1] == f"{PYTHON} -m service promote 101 --model-dir {folder} makes it serve"
     assert [line.partition(":")[0] for line in lines[first + 1 : first + 3]] == ["  MNIST", "  rendered pictures"]
     assert (folder / "HELD").read_text() == "101\n"
     assert _json(tmp_path / "a" / "published.json")["version"] == 101
     promoted = _run(tmp_path, *FAST, "--promote", "--run-dir", str(tmp_path / "b"))
     assert promoted.returncode == 0, promoted.stderr
-    assert promoted.stdout.splitlines()[-1] == f"python -m service promote 2 --model-dir {folder} makes that one serve"
+    assert (
+        promoted.stdout.splitlines()[-1] == f"{PYTHON} -m service promote 2 --model-dir {folder} makes that one serve"
+    )
     assert (folder / "HELD").read_text() == "101\n"
     assert (folder / "102").is_dir()
 
@@ -141,7 +143,7 @@ def test_without_a_publication_there_is_all_but_a_version(tmp_path: Path, job: J
     run, folder = tmp_path / "run", tmp_path / "models" / "mnist-mlp"
     ended = _run(tmp_path, *FAST, "--no-publish", "--run-dir", str(run))
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines()[-1] == f"python -m training --resume {run} publishes this version"
+    assert ended.stdout.splitlines()[-1] == f"--resume {run} publishes this version"
     assert (run / "report.html").exists()
     assert not (run / "published.json").exists()
     assert list(folder.iterdir()) == []

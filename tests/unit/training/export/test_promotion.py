@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,8 +17,8 @@ from training.export.promotion import Figures, judge, publish_judged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+PYTHON = Path(sys.executable).relative_to(Path.cwd()) if Path(sys.executable).is_relative_to(Path.cwd()) else "python"
 SERVED = Figures(mnist=0.9941, rendered=0.9775, ece=0.0021, bytes=1000)
 POINT = 0.01
 
@@ -94,7 +96,7 @@ def test_a_version_that_is_worse_is_held(folder: Path, figures: Figures, reasons
         [
             "version 101 is held: no service answers with it by itself. Beside version 2, which serves:",
             *(f"  {reason}" for reason in reasons),
-            f"python -m service promote 101 --model-dir {folder} makes it serve",
+            f"{PYTHON} -m service promote 101 --model-dir {folder} makes it serve",
         ],
     )
     assert choice.read_held(folder) == {101}
@@ -116,11 +118,14 @@ def test_it_is_compared_with_what_services_choose(folder: Path) -> None:
 
 
 def test_the_commands_default_folder_is_left_out(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In models/mnist-mlp the command needs no flag."""
+    """In models/mnist-mlp the command needs no flag; and the program is named as it is from here."""
     monkeypatch.chdir(tmp_path)
-    put(models := type(folder)("models/mnist-mlp"), 2, SERVED)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    put(models := Path("models/mnist-mlp"), 2, SERVED)
     _, lines = publish(models, SERVED._replace(mnist=0.9))
-    assert lines[-1] == "python -m service promote 101 makes it serve"
+    assert lines[-1] == "bin/python -m service promote 101 makes it serve"
+    monkeypatch.setattr(sys, "executable", "/elsewhere/bin/python")
+    assert publish(models, SERVED._replace(mnist=0.9))[1][-1] == "python -m service promote 101 makes it serve"
 
 
 def without(*path: str) -> Callable[[Path], None]:
@@ -212,7 +217,7 @@ def test_a_promoted_version_serves_whatever_its_figures_are(folder: Path) -> Non
         [
             "promoted: version 101 reaches 91.00% on MNIST and 92.00% on rendered pictures",
             "the best published, version 2, reaches 99.41% on MNIST and 97.75% on rendered pictures",
-            f"python -m service promote 2 --model-dir {folder} makes that one serve",
+            f"{PYTHON} -m service promote 2 --model-dir {folder} makes that one serve",
         ],
     )
     assert (choice.read_held(folder), choice.chosen_version(folder)) == (set(), 101)
