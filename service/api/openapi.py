@@ -39,7 +39,11 @@ _WARNINGS = {
     "unlike_a_digit": "the ink looks like no digit",
     "low_confidence": "the prediction is more likely wrong than right",
 }
-_BASE64 = r"^(data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}(==|[A-Za-z0-9+/]=))?$"
+_DATA_URL = r"(data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,)?"
+_STANDARD, _URL_SAFE = (
+    rf"({sign}{{4}})*({sign}{{2}}(==)?|{sign}{{3}}=?)?" for sign in ("[A-Za-z0-9+/]", "[A-Za-z0-9_-]")
+)
+_BASE64 = rf"^{_DATA_URL}({_STANDARD}|{_URL_SAFE})$"
 _PNG = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
 _STATUS = {"type": "integer"}
 
@@ -57,7 +61,11 @@ def schemas(settings: Settings) -> dict[str, Schema]:
     limit = {"type": "number", "description": "The limit that was exceeded, where there is one."}
     numbers = array({"type": "number", "minimum": 0, "maximum": 255})
     image = [
-        TEXT | {"pattern": _BASE64, "description": "A PNG or JPEG file in base64, or as a data URL."},
+        TEXT
+        | {
+            "pattern": _BASE64,
+            "description": "A PNG or JPEG file in base64 or URL-safe base64, padded or not; or a data URL of one.",
+        },
         numbers | {"minItems": 784, "maxItems": 784},
         array(numbers | {"minItems": 28, "maxItems": 28}, minItems=28, maxItems=28),
     ]

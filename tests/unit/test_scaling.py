@@ -154,6 +154,7 @@ READINGS: dict[str, Reading] = (
         "base64": (texts_of, Repeated(b"AAAA")),
         "base64 of words": (texts_of, Repeated(b"A ")),
         "base64 of signs": (texts_of, Repeated(b"=")),
+        "URL-safe base64": (texts_of, Repeated(b"-_-_", end=b"-_")),
         "one header": (check_head, one_header),
         "a Content-Type": (typed, content_type),
         "a message of elements": (read_document, document),

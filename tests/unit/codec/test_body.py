@@ -19,6 +19,8 @@ FILE, JPEG = png(PIXELS), b"\xff\xd8\xff and so on"
 HEIC = b"\0\0\0\x24ftypheic" + bytes(24)
 NO_HEIC = "This is a HEIC picture, as iPhones keep them, which is not read here; convert it to PNG or JPEG."
 BASE64 = base64.b64encode(FILE).decode()
+# Bytes whose base64 has both signs of each alphabet, and needs both signs of padding.
+SIGNS = b"\x89PNG\r\n\x1a\n\xfb\xff\xbf\xfe"
 ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
 MANY_VALUES = TooLarge("The JSON has more than 4,000 values, which is the limit.", limit=4000)
 FORMS_OF_JSON = 'Expected {"image": …} or {"images": […, …]} with at least one picture.'
@@ -61,6 +63,19 @@ READ: dict[str, tuple[str, bytes, list[Any], bool]] = {
         False,
     ),
     "base64 among spaces of all sorts": (JSON, image(f" \t\n\v\f\r\x1c\x1d\x1e\x1f{BASE64}\n"), [FILE], False),
+    "base64 without padding": (
+        JSON,
+        images(*(base64.b64encode(SIGNS[:size]).decode().rstrip("=") for size in (9, 10, 11))),
+        [SIGNS[:9], SIGNS[:10], SIGNS[:11]],
+        True,
+    ),
+    "URL-safe base64": (JSON, image(base64.urlsafe_b64encode(SIGNS * 9).decode()), [SIGNS * 9], False),
+    "a data URL, URL-safe and without padding": (
+        JSON,
+        image(f"data:image/png;base64,{base64.urlsafe_b64encode(SIGNS[:10]).decode().rstrip('=')}"),
+        [SIGNS[:10]],
+        False,
+    ),
     "32 parameters": (FORM, parts((";a" * 30 + "; filename=x", b"x")), [b"x"], False),
     "99 spaces behind a boundary": (
         FORM,
@@ -202,6 +217,11 @@ REFUSED: dict[str, tuple[str, bytes, ServiceError]] = {
     ),
     "no base64": (JSON, image("a?"), Malformed("The picture's text is not base64: ")),
     "a stray sign in base64": (JSON, image(f"?{BASE64}"), Malformed("The picture's text is not base64: ")),
+    "base64 that lacks half of its padding": (JSON, image("AA="), Malformed("The picture's text is not base64: ")),
+    "base64 that breaks off": (JSON, image("AAAAA"), Malformed("The picture's text is not base64: ")),
+    "base64 with text behind its padding": (JSON, image("AA==AAAA"), Malformed("The picture's text is not base64: ")),
+    "both alphabets of base64": (JSON, image("A+-A"), Malformed("The picture's text is not base64: ")),
+    "both alphabets of base64, turned": (JSON, image("A_/A"), Malformed("The picture's text is not base64: ")),
     "28 texts": (JSON, image(["0" * 28] * 28), Malformed("Expected 28 rows of 28 numbers, or 784 numbers; found a ")),
     "an empty text": (JSON, image(" "), NotAPicture("The picture's text holds no bytes.")),
     "27 rows": (
@@ -242,6 +262,10 @@ def test_a_long_text_is_read_piece_by_piece() -> None:
     assert parse(JSON, image(text), max_images=3).items == [content]
     with pytest.raises(Malformed, match="not base64"):
         parse(JSON, image(text[:3_000_000] + "!" + text[3_000_001:]), max_images=3)
+    for size in range(2**20 * 3 // 4 - 3, 2**20 * 3 // 4 + 4):  # whose padding would be around the end of a piece
+        assert parse(
+            JSON, image(base64.urlsafe_b64encode(content[:size]).decode().rstrip("=")), max_images=3
+        ).items == [content[:size]]
 
 
 def test_in_a_list_a_refusal_is_its_pictures_alone() -> None:
