@@ -150,6 +150,8 @@ READINGS: dict[str, Reading] = (
     | {
         "values": (functools.partial(json_text.check_values, max_images=64), Repeated(b",")),
         "pixels": (parsed("application/octet-stream"), Repeated(bytes(784))),
+        "pixels as float32": (parsed("application/octet-stream"), Repeated(struct.pack("<f", 2**-11) * 784)),
+        "pixels as float64": (parsed("application/octet-stream"), Repeated(struct.pack("<d", 254.5) * 784)),
         "no picture": (parsed("application/x"), Repeated(b" ")),
         "base64": (texts_of, Repeated(b"AAAA")),
         "base64 of words": (texts_of, Repeated(b"A ")),
