@@ -17,7 +17,7 @@ from . import __version__
 from .access.authorisation import Access
 from .access.origins import AllowedHosts
 from .access.proxies import TrustedProxies
-from .api import metrics_port, openapi, operation, predict
+from .api import kserve, metrics_port, openapi, operation, predict
 from .api.pages import add_pages
 from .connection import problems
 from .connection.body_budget import BodyBudget
@@ -67,8 +67,9 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
     def on_served_changed(classifier: Classifier | None) -> None:
         _report_served(metrics, classifier)
         if classifier is not None:  # the model's name is known when its first version is loaded
-            path = inference.TEMPLATE.format(model=classifier.name).encode()
-            fast_routes[path] = DirectRoute(inference.TEMPLATE, infer_route, engine, access)
+            for template, route in ((inference.TEMPLATE, infer_route), (kserve.TEMPLATE, predict_route)):
+                path = template.format(model=classifier.name).encode()
+                fast_routes[path] = DirectRoute(template, route, engine, access)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
@@ -140,6 +141,7 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
     problems.install(app, metrics)
     # Straight into the app's own: a router within it costs each request a second search.
     predict.add_routes(app.router, predict_route, engine, models, settings)
+    kserve.add_routes(app.router, predict_route, engine, models, settings, unready=unready)
     operation.add_routes(app.router, models, unready, metrics if settings.metrics_port is None else None)
     rest.add_routes(app.router, engine, models, settings, metrics=metrics, unready=unready)
     add_pages(app)

@@ -33,7 +33,7 @@ MODEL = "/v2/models/{model}"
 # Probes have no keys. The page's files are no secret; its requests need a key, which a proxy may add.
 PUBLIC_ROUTES = frozenset(
     {"/", "/docs", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
-    | {f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
+    | {"/v1/models/{model}", f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
 )
 
 
