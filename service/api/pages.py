@@ -59,5 +59,9 @@ def add_pages(app: FastAPI) -> None:
     async def docs() -> FileResponse:
         return FileResponse(PAGE / "docs.html", headers=HEADERS)
 
-    app.mount("/page", GZipMiddleware(_Files(directory=PAGE)), name="page")
-    app.mount("/static-offline-docs", _Files(directory=SWAGGER), name="docs")
+    files, swagger = GZipMiddleware(_Files(directory=PAGE)), _Files(directory=SWAGGER)
+    # The pages' URLs are relative: a proxy may serve them below a prefix that this service does not know. `/docs/` is
+    # the same page as `/docs`, and there its URLs lead to `/docs/page/`.
+    for place in ("", "/docs"):
+        app.mount(f"{place}/page", files)
+        app.mount(f"{place}/static-offline-docs", swagger)

@@ -11,11 +11,13 @@ const PATIENCE_MS = 10_000;
 
 /** Why there is no prediction: a sentence, and the HTTP status if there is one. */
 export class Trouble extends Error {
-  /** @param {string} words @param {number} [status] @param {number} [seconds] until the service accepts another request */
-  constructor(words, status = 0, seconds = 0) {
+  /** @param {string} words @param {number} [status] @param {number} [seconds] until the service accepts another request
+   *  @param {boolean} [locked] whether another API key is needed */
+  constructor(words, status = 0, seconds = 0, locked = false) {
     super(words);
     this.status = status;
     this.seconds = seconds;
+    this.locked = locked;
   }
 
   /** Whether the same request may succeed later. */
@@ -101,7 +103,7 @@ export class Asker {
 async function send(source, signal) {
   const blob = await source();
   const start = performance.now();
-  const body = await talk("/predict?explain=1", {
+  const body = await talk("predict?explain=1", {
     method: "POST",
     body: blob,
     signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
@@ -109,17 +111,25 @@ async function send(source, signal) {
   return { model: body.model, prediction: body.predictions[0], ms: performance.now() - start, blob };
 }
 
-/** The card of the model version that serves: its name, version and accuracy. @returns {Promise<any>} */
-export const card = () => talk("/model", { signal: AbortSignal.timeout(PATIENCE_MS) });
+/** The card of the model version that serves. @param {string} [path] to it from this page @returns {Promise<any>} */
+export const card = (path = "model") => talk(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
+
+const KEY = "mnist-api-key"; // its name in the tab's storage
+
+/** Send this API key with all requests, until the tab is closed. @param {string} key */
+export const keep = (key) => sessionStorage.setItem(KEY, key);
 
 /** Fetch JSON from the service. @param {string} path @param {RequestInit} options @returns {Promise<any>} */
 async function talk(path, options) {
   try {
-    const reply = await fetch(path, options);
+    const key = sessionStorage.getItem(KEY);
+    const reply = await fetch(path, key ? { ...options, headers: { "X-API-Key": key } } : options);
     const body = await reply.json().catch((error) => (error.name === "SyntaxError" ? {} : Promise.reject(error)));
     if (reply.ok) return body;
     const words = body.detail || body.title || `the service answered with status ${reply.status}`;
-    throw new Trouble(sentence(words), reply.status, Number(reply.headers.get("Retry-After")) || 0);
+    const locked = ["unauthorized", "forbidden"].includes(body.reason);
+    const needed = locked && !key ? "This service needs an API key" : words; // its own words are for programs
+    throw new Trouble(sentence(needed), reply.status, Number(reply.headers.get("Retry-After")) || 0, locked);
   } catch (error) {
     throw error instanceof TypeError ? new Trouble(unreachable()) : late(error);
   }

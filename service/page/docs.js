@@ -1,6 +1,6 @@
 // Swagger UI for the service's own OpenAPI document; without its validator, which would send the address to another host.
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: location.pathname.replace(/\/?$/, "/../openapi.json"), // the same for docs and docs/
   dom_id: "#swagger-ui",
   deepLinking: true,
   showExtensions: true,

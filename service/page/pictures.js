@@ -1,6 +1,6 @@
 // @ts-check
-// Reads a picture that is chosen, dropped, pasted or photographed: its bytes, and a bitmap to show. Knows neither the drawing pad
-// nor the service.
+// Reads a picture that is chosen, dropped, pasted or photographed: its bytes, and a bitmap to show. Knows neither the drawing
+// pad nor the service.
 
 import { blank, encode } from "./canvas.js";
 
@@ -25,8 +25,8 @@ async function kind(file) {
   return a === 0xff && b === 0xd8 && c === 0xff ? "image/jpeg" : "";
 }
 
-/** @param {CanvasImageSource} source @param {number} x @param {number} y @param {number} width @param {number} height */
-function cut(source, x, y, width, height) {
+/** Part of a picture, at most `LONGEST` wide and high. @param {CanvasImageSource} source @param {number} x @param {number} y @param {number} width @param {number} height */
+export function cut(source, x, y, width, height) {
   const scale = Math.min(1, LONGEST / Math.max(width, height));
   const context = blank(width * scale, height * scale);
   context.drawImage(source, x, y, width, height, 0, 0, width * scale, height * scale);
@@ -65,28 +65,4 @@ export async function camera() {
   if (matchMedia("(pointer: coarse)").matches) return "app";
   const devices = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
   return devices.some((device) => device.kind === "videoinput") ? "page" : "";
-}
-
-/** Take a photograph: the middle square of the camera's picture, or null if it is cancelled.
- *  @param {HTMLDialogElement} booth @returns {Promise<Blob | null>} */
-export async function photograph(booth) {
-  const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-  const video = /** @type {HTMLVideoElement} */ (booth.querySelector("video"));
-  const shutter = /** @type {HTMLButtonElement} */ (booth.querySelector("[value=take]"));
-  try {
-    shutter.disabled = true;
-    video.srcObject = stream;
-    booth.returnValue = "";
-    booth.showModal();
-    video.onplaying = () => { shutter.disabled = false; };
-    await video.play();
-    await new Promise((resolve) => booth.addEventListener("close", resolve, { once: true }));
-    const [width, height] = [video.videoWidth, video.videoHeight];
-    const side = Math.min(width, height);
-    const square = () => cut(video, (width - side) / 2, (height - side) / 2, side, side);
-    return booth.returnValue === "take" ? await encode(square(), "image/jpeg") : null;
-  } finally {
-    for (const track of stream.getTracks()) track.stop();
-    video.srcObject = null;
-  }
 }
