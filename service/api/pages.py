@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fastapi_offline
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -50,7 +50,9 @@ def add_pages(app: FastAPI) -> None:
     """Add the pages and the files that they load."""
 
     @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
+    async def page(request: Request) -> Response:
+        if request.scope.get("bare"):  # a proxy's path without the slash, against which the page's URLs would be wrong
+            return RedirectResponse(f"{request.scope['root'].rpartition('/')[2]}/", headers=HEADERS)
         return FileResponse(PAGE / "index.html", headers=HEADERS)
 
     @app.get("/docs", include_in_schema=False)
