@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from . import data
-from .choices import ACTIVATIONS, LOSSES, OPTIMIZERS
+from .choices import ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES
 from .config import parse
 from .errors import Diverged, Stopped, UsageError
 from .loop.checkpoint import Checkpointer
@@ -53,6 +53,7 @@ CHOICES: Final = {
     "activation": tuple(ACTIVATIONS),
     "loss": tuple(LOSSES),
     "optimizer": tuple(OPTIMIZERS),
+    "schedule": tuple(SCHEDULES),
     "batch_size": ("64", "128", "256", "512", "1024"),
     "weight_decay": ("0", "1e-4", "1e-3", "1e-2", "1e-1"),
 }

@@ -13,9 +13,8 @@ import warnings
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch.optim.lr_scheduler import OneCycleLR
 
-from ..choices import LOSSES, OPTIMIZERS, cross_entropy
+from ..choices import LOSSES, OPTIMIZERS, SCHEDULES, cross_entropy
 from ..data.augment import Augment
 from ..data.digits import WHOLE, Digits
 from ..errors import Diverged, UsageError
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
     from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
     from ..config import Config
     from ..network.mlp import Network
@@ -154,7 +154,7 @@ def _select(part: str, tensors: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
     return [(key, value) for key, value in tensors.items() if key.startswith(part + ".")]
 
 
-def _advance(schedule: OneCycleLR, steps: int) -> None:
+def _advance(schedule: LRScheduler, steps: int) -> None:
     """Move the schedule to its state after so many steps."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that the optimizer has made no step: an earlier process made them
@@ -162,11 +162,11 @@ def _advance(schedule: OneCycleLR, steps: int) -> None:
         schedule.step()
 
 
-def make_optimizer(network: Network, config: Config, steps: int) -> tuple[Optimizer, OneCycleLR]:
-    """Return the optimizer that the configuration names, and its one-cycle schedule."""
+def make_optimizer(network: Network, config: Config, steps: int) -> tuple[Optimizer, LRScheduler]:
+    """Return the optimizer and the schedule that the configuration names."""
     choice, rate = OPTIMIZERS[config.optimizer], config.learning_rate
     optimizer = choice.make(network.parameters(), rate, config.weight_decay)
-    return optimizer, OneCycleLR(optimizer, rate, total_steps=steps, cycle_momentum=choice.cycles_momentum)
+    return optimizer, SCHEDULES[config.schedule](optimizer, choice, rate, steps)
 
 
 def _validate(network: Network, digits: Digits) -> tuple[float, float]:

@@ -93,6 +93,16 @@ def test_a_run_folder_is_not_used_twice(job: Job) -> None:
     assert len(again.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("recipe", "at_least"), [("softmax", 0.9), ("article", 0.92)])
+def test_one_word_trains_the_networks_of_textbooks(tmp_path: Path, recipe: str, at_least: float) -> None:
+    """An epoch of each gives a version whose graph has no fixed geometry, and no pictures but MNIST's."""
+    done = _run(tmp_path, "--recipe", recipe, "--epochs", "1", "--run-dir", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    card = _json(tmp_path / "models" / "mnist-mlp" / "101" / "model.json")
+    assert card["metrics"]["test"]["accuracy"] > at_least
+    assert (card["training"]["knobs"]["deslant"], card["training"]["knobs"]["seen"]) == (False, 0)
+
+
 def test_a_gate_ends_the_job_with_code_3_and_no_version(tmp_path: Path) -> None:
     """A model below its accuracy gate is not published: code 3, one line, and no version."""
     refused = _run(tmp_path, *FAST, "--min-accuracy", "1", "--run-dir", str(tmp_path / "run"))
