@@ -1,9 +1,9 @@
 """The tutorial, which is a page of the site and a notebook in one file: run its cells, and write what they print.
 
-In: docs/tutorial/index.md, Jupytext Markdown: each block of Python is a cell. Out: the page, where a block of text after
-each cell has what the cell printed. The cells save their pictures themselves, in the folder in which they run.
+In: docs/tutorial/index.md, Jupytext Markdown: each block of Python is a cell. Out: the page, where a block of text
+after each cell has what the cell printed. The cells save their pictures themselves, in the folder in which they run.
 
-    python -m tests.docs.tutorial
+    python -m tests.docs.tutorial [FOLDER]    runs the page in a folder, and writes it there
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import contextlib
 import io
 import os
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from types import CodeType
 
 PAGE = ROOT / "docs" / "tutorial" / "index.md"
 _CELL = re.compile(r'^```python\n(.*?)^```\n(?:\n```text title="Output"\n(.*?)^```\n)?', re.DOTALL | re.MULTILINE)
@@ -43,7 +45,7 @@ def run(text: str) -> str:
     def run_cell(found: re.Match[str]) -> str:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(found[1], f"cell {found[1].splitlines()[0]!r}", "exec", dont_inherit=True), namespace)
+            _execute(compile(found[1], f"cell {found[1].splitlines()[0]!r}", "exec", dont_inherit=True), namespace)
         output = re.sub(r" +$", "", printed.getvalue(), flags=re.MULTILINE)
         return f"```python\n{found[1]}```\n" + (f'\n```text title="Output"\n{output}```\n' if output else "")
 
@@ -54,8 +56,12 @@ def definitions(text: str) -> dict[str, Any]:
     """Return what the cells import and define: functions, and constants in capitals. Nothing else of them runs."""
     body = [node for cell in cells(text) for node in ast.parse(cell.code).body if _defines(node)]
     namespace: dict[str, Any] = {}
-    exec(compile(ast.Module(body, []), str(PAGE), "exec", dont_inherit=True), namespace)
+    _execute(compile(ast.Module(body, []), str(PAGE), "exec", dont_inherit=True), namespace)
     return namespace
+
+
+def _execute(code: CodeType, namespace: dict[str, Any]) -> None:
+    exec(code, namespace)  # noqa: S102 - the code of our own page
 
 
 def _defines(node: ast.stmt) -> bool:
@@ -64,7 +70,7 @@ def _defines(node: ast.stmt) -> bool:
     return isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef)
 
 
-def main(folder: Path = PAGE.parent) -> None:
+def main(folder: Path) -> None:
     """Run the page in a folder, and write it there with its outputs."""
     os.chdir(folder)
     text = run(PAGE.read_text())
@@ -72,4 +78,4 @@ def main(folder: Path = PAGE.parent) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(*sys.argv[1:2] or [PAGE.parent]))
