@@ -118,9 +118,15 @@ def test_what_the_service_shows_is_on_the_page(client: httpx.Client) -> None:
 
 @pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
 def test_the_docs_of_the_service_show_them(page: Page, server_url: str) -> None:
-    """`/docs` shows the programs as blocks of code."""
+    """`/docs` shows the programs as blocks of code, each behind its title."""
     page.goto(f"{server_url}/docs")
     page.get_by_text("Which digits do these pictures show?").click()
-    for block in blocks(EXAMPLES.read_text()):
-        code = page.locator("#operations-predict-predict pre code", has_text=block.text.splitlines()[0])
+    titles = page.locator("#operations-predict-predict summary")
+    shown = blocks(EXAMPLES.read_text())
+    expect(titles).to_have_count(len(shown))
+    for number, block in enumerate(shown):
+        code = page.locator("#operations-predict-predict details pre code").nth(number)
+        expect(code).to_be_hidden()
+        titles.nth(number).click()
+        expect(code).to_be_visible()
         expect(code).to_have_text(block.text)

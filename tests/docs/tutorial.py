@@ -72,6 +72,7 @@ def _defines(node: ast.stmt) -> bool:
 
 def main(folder: Path) -> None:
     """Run the page in a folder, and write it there with its outputs."""
+    os.environ["MPLBACKEND"] = "agg"  # a window would wait for somebody to close it
     os.chdir(folder)
     text = run(PAGE.read_text())
     (folder / PAGE.name).write_text(text)
