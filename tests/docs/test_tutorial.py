@@ -26,7 +26,7 @@ PICTURES = set(re.findall(r"!\[.+\]\((\S+\.svg)\)", TEXT))
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the tutorial has run, with less training than on the page."""
     folder = tmp_path_factory.mktemp("tutorial")
-    command = [sys.executable, "-m", "tests.docs.tutorial", folder]
+    command = [sys.executable, "-m", "tests.docs.tutorial", str(folder)]
     environment = os.environ | {"TUTORIAL_QUICK": "1", "OMP_NUM_THREADS": "1"}
     subprocess.run(command, cwd=ROOT, env=environment, timeout=600, check=True)
     return folder

@@ -79,4 +79,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(*sys.argv[1:2] or [PAGE.parent]))
+    main(Path(sys.argv[1]) if sys.argv[1:] else PAGE.parent)
