@@ -516,10 +516,10 @@ def test_works_below_a_prefix(browser: Browser, server_url: str) -> None:
         visit.page.goto(f"{visit.url}card/")
         expect(visit.page.locator("#model")).to_contain_text("version 2")
         visit.page.get_by_role("link", name="API").click()
-        expect(visit.page.locator(".opblock")).to_have_count(24)
+        expect(visit.page.locator(".opblock").first).to_be_visible()
         assert visit.page.url == f"{visit.url}docs"
         visit.page.goto(f"{visit.url}docs/")
-        expect(visit.page.locator(".opblock")).to_have_count(24)
+        expect(visit.page.locator(".opblock").first).to_be_visible()
         visit.close()
 
 
