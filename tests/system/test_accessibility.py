@@ -30,6 +30,7 @@ pytestmark = [
 PAGES = {
     "/": "#model:has-text('version')",
     "/card": "#confusion td",
+    "/learn": "#reads:has-text('.')",
     "/docs": ".opblock",
     "/docs#/predict/predict": ".highlight-code",
 }
