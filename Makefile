@@ -11,7 +11,7 @@ ARGS ?=
 EXTRAS ?= grpc
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom dev extras docs test check lint types tools wheel lock clean clean-models
+.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom dev extras docs tutorial test check lint types tools wheel lock clean clean-models
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,sweep,t
 	@$(INSTALL) --constraint $(VENV)/pins.txt $$($(PY) -c "import sys, tomllib; \
 		extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; \
 		print(*(line for name in sys.argv[1].split(',') for line in extras[name]))" "$(EXTRAS)")
+
+tutorial: $(VENV)/.dev ## Runs docs/tutorial, and writes its outputs and pictures (minutes)
+	$(PY) -m tests.docs.tutorial
 
 docs: $(VENV)/docs/.installed ## The documentation as a site in build/docs; a broken link is an error
 	$(VENV)/docs/bin/zensical build --strict --clean
