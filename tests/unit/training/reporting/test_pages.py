@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from tests.support.browser import needs_axe, needs_chromium, running_chromium, violations
 from tests.support.training import SMALL
 from training.config import RECIPES
 from training.evaluation.metrics import outputs
@@ -26,19 +26,15 @@ if TYPE_CHECKING:
 
     from tests.support.training import Trained
 
-CHROMIUM = shutil.which("chromium") or ""
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
-FLAGS = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update".split()
+pytestmark = needs_chromium
 EPOCHS = [Epoch(n, 0.5 / n, 0.3 / n, 1 - 0.1 / n, 2.0 * n, 0.001 * n, [0.3, 0.2, 0.1]) for n in (1, 2, 3)]
 LONG = "a-run-with-a-very-long-name-of-which-no-letter-is-cut-off"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +92,18 @@ def test_a_page_is_dark_where_the_reader_wants_it(browser: Browser, pages: dict[
             bright = sum(colour) / 3 > 128
             assert bright == ((scheme == "dark") == (tag == "text")), (scheme, tag, colour)
         page.context.close()
+
+
+@needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["report", "compare"])
+def test_axe_finds_no_violation(browser: Browser, pages: dict[str, Path], name: str, scheme: str) -> None:
+    """On a phone and on a desk."""
+    page = _open(browser, pages[name], 375, scheme)
+    for width in (375, 1200):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert violations(page) == [], width
+    page.context.close()
 
 
 @pytest.mark.parametrize("width", [375, 1200])
