@@ -116,7 +116,7 @@ $(VENV)/clients/.installed: requirements/clients.txt tests/support/clients/packa
 	@$(PYTHON) -m venv --without-pip $(VENV)/clients
 	@$(PYTHON) -m pip --python $(VENV)/clients/bin/python install --quiet --disable-pip-version-check -r $<
 	@cp tests/support/clients/package*.json $(VENV)/clients
-	@cd $(VENV)/clients && npm ci --silent || echo "npm does not work here: the test of a TypeScript client is skipped"
+	@cd $(VENV)/clients && npm ci --silent || echo "npm does not work here: tests of a TypeScript client and of accessibility are skipped"
 	@touch $@
 
 # The generator of the documentation's site: what it needs stays away from what the service needs.

@@ -221,6 +221,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(_flag(field.name), help=text, default=argparse.SUPPRESS, **options)
 
 
+def describe_fields() -> dict[str, str]:
+    """Return the help of each field of `Config`."""
+    hints = get_type_hints(Config, include_extras=True)
+    return {field.name: get_args(hints[field.name])[1] for field in dataclasses.fields(Config)}
+
+
 def from_flags(given: dict[str, Any]) -> Config:
     """Return the `Config` of the flags that were given: a recipe's values, changed by the others.
 

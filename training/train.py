@@ -26,7 +26,7 @@ from .loop import distributed
 from .loop.checkpoint import Checkpointer, remove_checkpoint
 from .loop.fit import fit
 from .network.mlp import Network
-from .reporting.report import render_report
+from .reporting.report import EarlyReport, Findings, render_report
 from .reporting.run import NonMainProcess, Run
 from .reporting.trackers import Tracking, require_libraries
 from .synthesis import rendered
@@ -53,8 +53,14 @@ def run(given: dict[str, Any]) -> None:
 def train(config: Config, console: Console) -> Path | None:
     """Train, check and publish one version; returns its folder. Raises `TrainingError`.
 
-    Of several processes only the main one writes files, prints and publishes; the others return None.
+    Of several processes only the main one writes files, prints and publishes; the others return None. A run that ends
+    early leaves a report too, once it has a network.
     """
+    with EarlyReport() as early:
+        return _train(config, console, early)
+
+
+def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:  # noqa: PLR0915  # the job in one piece
     torch.set_num_threads(config.threads)
     require_libraries(config)
     device = distributed.choose_device(config.device)
@@ -75,9 +81,12 @@ def train(config: Config, console: Console) -> Path | None:
 
         # Network and loop.
         network = Network.of(config).to(device)
+        findings = early.begin(run, Findings(config, network, dataset.source, dataset.test))
         with Checkpointer(run.folder, config.checkpoint_seconds) as checkpointer:
-            fitting = fit(network, training.to(device), validation.to(device), config, checkpointer)
-            epochs = run.follow(tracking.follow(fitting), config.epochs)
+            fitting = fit(
+                network, training.to(device), validation.to(device), config, checkpointer, on_step=run.on_step
+            )
+            epochs = run.follow(tracking.follow(fitting))
     if isinstance(run, NonMainProcess):
         return None
 
@@ -87,11 +96,19 @@ def train(config: Config, console: Console) -> Path | None:
     network.temperature.fill_(fit_temperature(logits, validation.labels))
 
     # Export, and the gates that a model has to pass before it is published.
-    expected = outputs(network.probabilities, dataset.test.images)
-    models = quantise.make_variants(to_onnx(network), dataset.train.images)
+    run.stage("evaluating on the test digits")
+    expected = findings.probabilities = outputs(network.probabilities, dataset.test.images)
+    run.stage("exporting to ONNX")
+    exported = to_onnx(network)
+    run.stage("quantising to int8")
+    models = quantise.make_variants(exported, dataset.train.images)
+    run.stage("proving that ONNX Runtime computes what PyTorch does")
     predictions = {name: run_onnx(model, dataset.test.images) for name, model in models.items()}
     parity = prove_parity(expected, predictions["fp32"])
-    exports = quantise.compare(models, predictions, dataset.test)
+    run.say(f"exported: ONNX Runtime and PyTorch differ by {parity.max_difference:.1e} at most, on all test digits")
+    run.stage("measuring the speed of fp32 and int8")
+    exports = findings.exports = quantise.compare(models, predictions, dataset.test)
+    run.stage("checking the gates")
     quantise.require_harmless(exports, config.precision)
     model = models[config.precision]
     metrics = {
@@ -102,6 +119,7 @@ def train(config: Config, console: Console) -> Path | None:
     require_accuracy(metrics["test"], config.min_accuracy)
 
     # The card, and the version.
+    run.stage("publishing")
     card = describe(
         config,
         dataset,
@@ -118,7 +136,10 @@ def train(config: Config, console: Console) -> Path | None:
     version = publish(folder, model, golden, card, render_readme, number=config.version_number)
 
     # What people read.
-    run.save_report(render_report(card, network, dataset.test, probabilities))
+    run.stage("writing the report")
+    findings.probabilities, findings.version = probabilities, int(version.name)
+    run.save_report(render_report(findings, epochs))
+    run.stage("")
     tracking.end(card, version)
     run.save_published(version)
     remove_checkpoint(run.folder)

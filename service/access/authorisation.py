@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 PREFIX = 8  # of a digest, to find an entry; the whole digest is then compared in constant time
 INVALID = ', error="invalid_token"'  # ends a challenge (RFC 6750)
 MODEL = "/v2/models/{model}"
-# Probes have no keys. The page's files are no secret; its requests need a key, which a proxy may add.
+# Probes have no keys. The pages' files are no secret; their requests need a key.
 PUBLIC_ROUTES = frozenset(
-    {"/", "/docs", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
+    {"/", "/docs", "/card", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
     | {f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
 )
 

@@ -83,7 +83,7 @@ def test_without_a_key_only_health_and_the_page_answer(kept: Kept, client: httpx
     """Probes and the page's files are open; what the page asks for is not."""
     ready = "/v2/models/mnist-mlp/ready"
     docs = ("/docs", "/docs/", "/openapi.json", "/static-offline-docs/swagger-ui-bundle.js", "/page/docs.js")
-    pages = ("/", "/page/page.js", *docs)
+    pages = ("/", "/card", "/page/page.js", *docs)
     for path in ("/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready", ready, f"{ready}/", *pages):
         assert client.get(path).status_code == 200, path
     for path in ("/model", "/metrics", "/v2", "/v2/models/mnist-mlp", "/v2/models/stats"):
