@@ -33,6 +33,10 @@ Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d{0,8})$")]
 PREFIX = "MNIST_"
 OF_TRAINING = ("MNIST_DATA_DIR",)
 HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
+ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")  # no segment begins with a dot, as .. does
+MAX_ROOT_PATH = 100  # characters
 
 
 def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -52,8 +56,40 @@ def _hosts(text: str) -> str:
     return text
 
 
+def origins(text: str) -> tuple[str, ...]:
+    """Parse origins as browsers send them, separated by commas, or `*`; raises `ValueError`."""
+    found = tuple(_origin(part.strip()) for part in text.split(","))
+    if "*" in found and len(found) > 1:
+        raise ValueError("* allows every origin, and stands alone")
+    return found
+
+
+def _origin(text: str) -> str:
+    match = ORIGIN.fullmatch(text.lower())
+    if match is None and text != "*":
+        raise ValueError(
+            f"{text!r} is not an origin such as https://app.example or http://localhost:3000, without a path"
+        )
+    # Browsers leave the default port out.
+    return text if match is None else match[0].removesuffix(DEFAULT_PORTS.get(match["scheme"], ""))
+
+
+def root_path(text: str) -> str:
+    """Return a path without the slash at its end, empty for / alone; raises `ValueError`."""
+    path = text.removesuffix("/")
+    if path and (len(path) > MAX_ROOT_PATH or not ROOT_PATH.fullmatch(path)):
+        raise ValueError(f"expected a path such as /digits, of at most {MAX_ROOT_PATH} letters, digits, and . _ ~ - /")
+    return path
+
+
+def _origins(text: str) -> str:
+    return ",".join(origins(text))
+
+
 Networks = Annotated[str, AfterValidator(_networks)]
 Hosts = Annotated[str, AfterValidator(_hosts)]
+Origins = Annotated[str, AfterValidator(_origins)]
+RootPath = Annotated[str, AfterValidator(root_path)]
 
 
 class Settings(BaseSettings):
@@ -118,7 +154,18 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Networks | None = Field(
         None,
-        description="Addresses and networks, with commas, whose X-Forwarded-For names the client; unset: none.",
+        description="Addresses and networks, with commas, whose X-Forwarded-For and X-Forwarded-Prefix count; "
+        "unset: none.",
+    )
+    cors_origins: Origins | None = Field(
+        None,
+        description="Origins whose pages may ask and read the answers, with commas, such as https://app.example; "
+        "* for every origin; unset: none.",
+    )
+    root_path: RootPath | None = Field(
+        None,
+        description="Path below which a proxy publishes the service, such as /digits; X-Forwarded-Prefix of a trusted "
+        "proxy overrides it; unset: none.",
     )
     metrics_port: Port | None = Field(
         None, description="Moves /metrics to a port of its own; unset: on the service's port."
@@ -153,7 +200,7 @@ class Settings(BaseSettings):
         "a body or a response that moves at 16 KiB/s has more.",
     )
     keep_alive_seconds: float = Field(
-        5.0, gt=0, description="Time that an idle connection stays open after a response, in seconds."
+        75.0, gt=0, description="Time that an idle connection stays open after a response, in seconds."
     )
     max_connections: int | None = Field(
         None,

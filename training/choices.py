@@ -1,8 +1,8 @@
 """The choices that have a name on the command line: activations, losses, optimizers, schedules. One row each.
 
 To add one, add a row: the flag, its help and the sweep read these tables. What else a new row has to satisfy:
-  - an activation: its ONNX operators are among those that the service allows; `tests/support/training_backprop.py` has
-    its derivative, which the tests compare with PyTorch's;
+  - an activation: its ONNX operators are among those that the service allows; `docs/tutorial/index.md` has its
+    slope, which the tests compare with PyTorch's;
   - a loss: it is 0 only for the right probabilities (a proper score), because the softmax ships as the probability;
   - an optimizer: `checkpoint.safetensors` keeps the tensors of its state, and nothing else;
   - a schedule: the rate depends on the number of the step alone.

@@ -46,6 +46,9 @@ class Config:
         int | None, "of the version; default: the next from 101 on, since the project's own versions are below"
     ] = None
 
+    promote: Annotated[bool, "services answer with the version, even if it is worse than the one that serves"] = False
+    publish: Annotated[bool, "make a version; after --no-publish, --resume makes it"] = True
+
     checkpoint_seconds: Annotated[float, "between checkpoints: what a crash can cost at most; 0 for every step"] = 30.0
 
     # The network.
@@ -104,6 +107,8 @@ class Config:
             raise UsageError(f"--hidden must be sizes of 1 or more, like 512,256, or none, not {_text(self.hidden)}")
         if self.shifts and not self.deslant:
             raise UsageError("--shifts needs --deslant: only deslanted digits leave room at the sides for shifts")
+        if self.promote and not self.publish:
+            raise UsageError("--promote needs a version to promote: leave out --no-publish")
         if not self.name or self.name.startswith(".") or set(self.name) & set("/\\\0"):
             raise UsageError(f"--name must be the plain name of a folder, not {self.name!r}")
 
@@ -113,7 +118,7 @@ class Config:
 
 
 # Fields of this machine, which do not change the result.
-PLACES = ("data_dir", "run_dir", "resume", "models_dir", "version_number", "checkpoint_seconds")
+PLACES = ("data_dir", "run_dir", "resume", "models_dir", "version_number", "promote", "publish", "checkpoint_seconds")
 
 _TABLES: dict[str, Mapping[str, object]] = {
     "activation": ACTIVATIONS,

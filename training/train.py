@@ -17,10 +17,10 @@ from .config import add_flags, from_flags
 from .data.digits import NOT_A_DIGIT
 from .evaluation.metrics import evaluate, fit_temperature, outputs
 from .evaluation.onnx_runtime import run_onnx
-from .export import quantise
+from .export import choice, quantise
 from .export.card import describe
 from .export.model_readme import render_readme
-from .export.publish import publish
+from .export.promotion import publish_judged
 from .export.to_onnx import make_golden, prove_parity, require_accuracy, to_onnx
 from .loop import distributed
 from .loop.checkpoint import Checkpointer, remove_checkpoint
@@ -51,7 +51,7 @@ def run(given: dict[str, Any]) -> None:
 
 
 def train(config: Config, console: Console) -> Path | None:
-    """Train, check and publish one version; returns its folder. Raises `TrainingError`.
+    """Train, check and publish one version; returns its folder, None with `--no-publish`. Raises `TrainingError`.
 
     Of several processes only the main one writes files, prints and publishes; the others return None. A run that ends
     early leaves a report too, once it has a network.
@@ -63,6 +63,8 @@ def train(config: Config, console: Console) -> Path | None:
 def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:  # noqa: PLR0915  # the job in one piece
     torch.set_num_threads(config.threads)
     require_libraries(config)
+    folder = config.models_dir / config.name
+    choice.chosen_version(folder)  # so that words that cannot be read end the run now, and not after the training
     device = distributed.choose_device(config.device)
     config = dataclasses.replace(config, device="cuda" if device.type == "cuda" else "cpu")
 
@@ -118,7 +120,7 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
     }
     require_accuracy(metrics["test"], config.min_accuracy)
 
-    # The card, and the version.
+    # The card, and the version, which is held back from services where it is worse than the one that serves.
     run.stage("publishing")
     card = describe(
         config,
@@ -132,18 +134,23 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
     )
     probabilities = predictions["int8"] if config.precision == "int8" else expected
     golden = make_golden(dataset.test, probabilities)
-    folder = config.models_dir / config.name
-    version = publish(folder, model, golden, card, render_readme, number=config.version_number)
+    version, notes = None, [f"--resume {run.folder} publishes this version"]
+    if config.publish:
+        version, notes = publish_judged(
+            folder, model, golden, card, render_readme, number=config.version_number, promote=config.promote
+        )
 
     # What people read.
     run.stage("writing the report")
-    findings.probabilities, findings.version = probabilities, int(version.name)
+    findings.probabilities, findings.version = probabilities, int(version.name) if version else None
     run.save_report(render_report(findings, epochs))
     run.stage("")
-    tracking.end(card, version)
-    run.save_published(version)
-    remove_checkpoint(run.folder)
-    run.say(
-        f"test accuracy {metrics['test'].accuracy:.2%}; {epochs[-1].seconds:.1f} s of training; published {version}"
-    )
+    tracking.end(card, version or folder / "unpublished")
+    if version:
+        run.save_published(version)
+        remove_checkpoint(run.folder)
+    accuracy, seconds = metrics["test"].accuracy, epochs[-1].seconds
+    run.say(f"test accuracy {accuracy:.2%}; {seconds:.1f} s of training; published {version or 'nothing'}")
+    for note in notes:
+        run.say(note)
     return version

@@ -11,9 +11,17 @@ from pathlib import Path
 
 from .. import __version__
 from ..client import Parser
-from . import canary, check, keys, rollback, serve, status
+from . import canary, check, keys, promote, rollback, serve, status
 
-COMMANDS = {"serve": serve, "status": status, "check": check, "canary": canary, "rollback": rollback, "keys": keys}
+COMMANDS = {
+    "serve": serve,
+    "status": status,
+    "check": check,
+    "promote": promote,
+    "canary": canary,
+    "rollback": rollback,
+    "keys": keys,
+}
 PROGRAM = "python -m service"
 SCRIPT = "mnist-mlp-serve"  # what the wheel installs
 

@@ -86,7 +86,7 @@ def test_without_a_key_only_health_and_the_page_answer(kept: Kept, client: httpx
     pages = ("/", "/card", "/page/page.js", *docs)
     for path in ("/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready", ready, f"{ready}/", *pages):
         assert client.get(path).status_code == 200, path
-    for path in ("/model", "/metrics", "/v2", "/v2/models/mnist-mlp", "/v2/models/stats"):
+    for path in ("/model", "/metrics", "/v1/models", "/v2", "/v2/models/mnist-mlp", "/v2/models/stats"):
         assert client.get(path).status_code == 401, path
 
 
@@ -99,7 +99,7 @@ def test_every_route_asks_for_a_key_or_is_known_to_be_open(kept: Kept) -> None:
     assert all(operation.get("security") for path in paths.values() for operation in path.values())
     assert {path for path in paths if scope_of(path) is None} == {
         "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready",
-        "/v2/models/{model}/ready", "/v2/models/{model}/versions/{version}/ready",
+        "/v1/models/{model}", "/v2/models/{model}/ready", "/v2/models/{model}/versions/{version}/ready",
     }  # fmt: skip
     assert [path for path in paths if scope_of(path) == "metrics"] == ["/metrics"]
 

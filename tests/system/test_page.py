@@ -516,10 +516,10 @@ def test_works_below_a_prefix(browser: Browser, server_url: str) -> None:
         visit.page.goto(f"{visit.url}card/")
         expect(visit.page.locator("#model")).to_contain_text("version 2")
         visit.page.get_by_role("link", name="API").click()
-        expect(visit.page.locator(".opblock")).to_have_count(24)
+        expect(visit.page.locator(".opblock")).to_have_count(28)
         assert visit.page.url == f"{visit.url}docs"
         visit.page.goto(f"{visit.url}docs/")
-        expect(visit.page.locator(".opblock")).to_have_count(24)
+        expect(visit.page.locator(".opblock")).to_have_count(28)
         visit.close()
 
 
@@ -540,7 +540,7 @@ def test_the_documentation_works_within_its_headers(browser: Browser, server_url
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()
     expect(live.locator(".live-responses-table")).to_contain_text('"status": "alive"')
-    expect(page.locator(".opblock")).to_have_count(24)
+    expect(page.locator(".opblock")).to_have_count(28)
     page.close()
     assert [one for one in urls if not one.startswith((f"{url}/", "data:"))] == []
     assert complaints == []

@@ -59,6 +59,17 @@ def test_plain_port_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MNIST_TRUSTED_PROXIES", "10.0.0.1/8", "'10.0.0.1/8'"),
         ("MNIST_TRUSTED_PROXIES", "127.0.0.1,nginx", "'127.0.0.1,nginx'"),
         ("MNIST_ALLOWED_HOSTS", "a.example:80", "'a.example:80'"),
+        ("MNIST_CORS_ORIGINS", "app.example", "'app.example' is not an origin such as https://app.example"),
+        ("MNIST_CORS_ORIGINS", "https://app.example/", "'https://app.example/' is not an origin"),
+        ("MNIST_CORS_ORIGINS", "https://a.example,,", "'' is not an origin"),
+        ("MNIST_CORS_ORIGINS", "https://*.example", "'https://*.example' is not an origin"),
+        ("MNIST_CORS_ORIGINS", "null", "'null' is not an origin"),
+        ("MNIST_CORS_ORIGINS", "*,https://a.example", "stands alone"),
+        ("MNIST_ROOT_PATH", "digits", "'digits'"),
+        ("MNIST_ROOT_PATH", "/a/../b", "'/a/../b'"),
+        ("MNIST_ROOT_PATH", "//a", "expected a path such as /digits"),
+        ("MNIST_ROOT_PATH", "https://a.example/digits", "expected a path such as /digits"),
+        ("MNIST_ROOT_PATH", "/" + "a" * 100, "at most 100"),
         ("MNIST_ALLOWED_HOSTS", "a.example,,b.example", "'a.example,,b.example'"),
     ],
 )
@@ -116,6 +127,17 @@ def test_a_port_of_kubernetes_is_passed_over(monkeypatch: pytest.MonkeyPatch, tm
     (tmp_path / ".env").write_text(f"{name}=tcp://10.0.0.1:9000\n")
     with pytest.raises(SettingsError, match=f"{name}: "):
         load([])
+
+
+def test_origins_and_paths_are_as_browsers_and_proxies_have_them() -> None:
+    """Origins in small letters without the default port; a path without the slash at its end."""
+    origins = "HTTPS://App.example:443, http://localhost:3000 ,http://[::1]:80,chrome-extension://abc,https://a:4430"
+    assert load(["--cors-origins", origins]).cors_origins == (
+        "https://app.example,http://localhost:3000,http://[::1],chrome-extension://abc,https://a:4430"
+    )
+    assert load(["--cors-origins", " * "]).cors_origins == "*"
+    for text, path in (("/digits", "/digits"), ("/a/b-c_d~e.f/", "/a/b-c_d~e.f"), ("/", ""), ("", "")):
+        assert load(["--root-path", text]).root_path == path
 
 
 def test_a_bad_setting_ends_the_start_with_exit_code_2() -> None:
