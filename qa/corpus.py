@@ -62,6 +62,7 @@ def bodies() -> Iterator[tuple[str, str, bytes]]:
     yield "empty", "image/png", b""
     for count in (0, 1, 3, 64, 65, 4096, 4097):
         yield f"pixels {count}", "application/octet-stream", grey.tobytes() * count
+    yield "pixels float32", "application/octet-stream", (grey / 255).astype(np.float32).tobytes()
     yield "pixels and a half", "application/octet-stream", grey.tobytes() + b"\0" * 100
     yield "npy", "application/x-npy", _npy(grey[None])
     rows = grey.tolist()
@@ -74,6 +75,7 @@ def bodies() -> Iterator[tuple[str, str, bytes]]:
         "scaled": {"image": (grey / 255).tolist()},
         "over": {"image": [[300] * 28] * 28},
         "base64": {"image": base64.b64encode(seven).decode()},
+        "base64 url-safe": {"image": base64.urlsafe_b64encode(seven).decode().rstrip("=")},
         "data url": {"image": "data:image/png;base64," + base64.b64encode(seven).decode()},
         "bad base64": {"image": "!!!"},
         "b64": {"instances": [{"b64": base64.b64encode(seven).decode()}]},
@@ -106,13 +108,14 @@ def _npy(array: Any) -> bytes:
 def requests() -> Iterator[tuple[str, bytes]]:
     """Names and bytes of requests."""
     for name, kind, body in bodies():
-        for path in ("/predict", "/predict?explain=1", "/predictions/mnist-mlp"):
+        for path in ("/predict", "/predict?explain=1", "/predictions/mnist-mlp", "/v1/models/mnist-mlp:predict"):
             yield f"{path} {name}", post(path, body, f"Content-Type: {kind}" if kind else "X-None: 1")
     seven = (PAGE / "seven.png").read_bytes()
     pixels = bytes(784)
+    yield "PUT a file", post("/predictions/mnist-mlp", seven).replace(b"POST", b"PUT", 1)
     for path in [
         "/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/v2/models/mnist-mlp",
-        "/v2/models/mnist-mlp/versions/2",
+        "/v1/models", "/v1/models/mnist-mlp", "/v1/models/other", "/v2/models/mnist-mlp/versions/2",
         "/v2/models/mnist-mlp/versions/1", "/v2/models/other", "/v2/models/mnist-mlp/ready",
         "/v2/models/mnist-mlp/config",
         "/v2/models/stats", "/livez", "/readyz", "/healthz", "/model", "/", "/docs", "/nothing", "/predict",

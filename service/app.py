@@ -15,9 +15,11 @@ from fastapi import Depends, FastAPI
 
 from . import __version__
 from .access.authorisation import Access
+from .access.cors import CrossOrigin, PreflightMiddleware
 from .access.origins import AllowedHosts
 from .access.proxies import TrustedProxies
-from .api import metrics_port, openapi, operation, predict
+from .access.root_path import RootPath
+from .api import kserve, metrics_port, openapi, operation, predict
 from .api.pages import add_pages
 from .connection import problems
 from .connection.body_budget import BodyBudget
@@ -62,13 +64,16 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
     predict_route = predict.Predict(engine, settings)
     infer_route = Inference(engine, rest_form(settings.max_images), models.served, named=False)
     fast_routes = {predict.TEMPLATE.encode(): DirectRoute(predict.TEMPLATE, predict_route, engine, access)}
+    cross_origin = CrossOrigin(settings.cors_origins) if settings.cors_origins else None
+    proxies = TrustedProxies(settings.trusted_proxies)
     unready = functools.partial(_unready, drain, access, models)
 
     def on_served_changed(classifier: Classifier | None) -> None:
         _report_served(metrics, classifier)
         if classifier is not None:  # the model's name is known when its first version is loaded
-            path = inference.TEMPLATE.format(model=classifier.name).encode()
-            fast_routes[path] = DirectRoute(inference.TEMPLATE, infer_route, engine, access)
+            for template, route in ((inference.TEMPLATE, infer_route), (kserve.TEMPLATE, predict_route)):
+                path = template.format(model=classifier.name).encode()
+                fast_routes[path] = DirectRoute(template, route, engine, access)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
@@ -118,6 +123,8 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
                 "bodies": bodies,
                 "certificate": certificate,
                 "hosts": AllowedHosts(settings.allowed_hosts) if settings.allowed_hosts else None,
+                "root_path": _root_path(settings, proxies),
+                "cross_origin": cross_origin,
                 "fast_routes": fast_routes if settings.fast_path else {},
                 "metrics_port": await stack.enter_async_context(
                     metrics_port.serving(settings, metrics, observer, drain, budget)
@@ -140,15 +147,23 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
     problems.install(app, metrics)
     # Straight into the app's own: a router within it costs each request a second search.
     predict.add_routes(app.router, predict_route, engine, models, settings)
+    kserve.add_routes(app.router, predict_route, engine, models, settings, unready=unready)
     operation.add_routes(app.router, models, unready, metrics if settings.metrics_port is None else None)
     rest.add_routes(app.router, engine, models, settings, metrics=metrics, unready=unready)
     add_pages(app)
     operation.add_document(app, openapi.schemas(settings) | v2_openapi.schemas(settings))
-    client = TrustedProxies(settings.trusted_proxies).client
-    observer = Observer(metrics, _templates(app), settings.access_log, client)
+    observer = Observer(metrics, _templates(app), settings.access_log, proxies.client)
+    if cross_origin is not None:
+        app.add_middleware(PreflightMiddleware, cross_origin=cross_origin)
     app.add_middleware(problems.RefusalMiddleware, metrics=metrics)
     app.add_middleware(ObserverMiddleware, observer=observer)
     return app
+
+
+def _root_path(settings: Settings, proxies: TrustedProxies) -> RootPath | None:
+    """Return the path below which proxies publish the service; None where neither a setting nor a proxy can name it."""
+    needed = settings.root_path or settings.trusted_proxies
+    return RootPath(settings.root_path or "", proxies) if needed else None
 
 
 def _unready(drain: Drain, access: Access | None, models: VersionManager) -> str | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 
 from .choices import ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES
 from .errors import UsageError
+from .parser import Parser
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,9 @@ class Config:
     version_number: Annotated[
         int | None, "of the version; default: the next from 101 on, since the project's own versions are below"
     ] = None
+
+    promote: Annotated[bool, "services answer with the version, even if it is worse than the one that serves"] = False
+    publish: Annotated[bool, "make a version; after --no-publish, --resume makes it"] = True
 
     checkpoint_seconds: Annotated[float, "between checkpoints: what a crash can cost at most; 0 for every step"] = 30.0
 
@@ -103,6 +107,8 @@ class Config:
             raise UsageError(f"--hidden must be sizes of 1 or more, like 512,256, or none, not {_text(self.hidden)}")
         if self.shifts and not self.deslant:
             raise UsageError("--shifts needs --deslant: only deslanted digits leave room at the sides for shifts")
+        if self.promote and not self.publish:
+            raise UsageError("--promote needs a version to promote: leave out --no-publish")
         if not self.name or self.name.startswith(".") or set(self.name) & set("/\\\0"):
             raise UsageError(f"--name must be the plain name of a folder, not {self.name!r}")
 
@@ -112,7 +118,7 @@ class Config:
 
 
 # Fields of this machine, which do not change the result.
-PLACES = ("data_dir", "run_dir", "resume", "models_dir", "version_number", "checkpoint_seconds")
+PLACES = ("data_dir", "run_dir", "resume", "models_dir", "version_number", "promote", "publish", "checkpoint_seconds")
 
 _TABLES: dict[str, Mapping[str, object]] = {
     "activation": ACTIVATIONS,
@@ -210,6 +216,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each field of `Config` to a parser, and a line for each recipe below them."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "recipes:\n" + "\n".join(f"  {name:<8} {RECIPE_HELP[name]}" for name in RECIPES)
+    parser.usage = "%(prog)s [-h] [--FLAG VALUE ...]"  # all of them would be twenty lines
     hints = get_type_hints(Config, include_extras=True)
     for field in dataclasses.fields(Config):
         kind, reason, *choices = get_args(hints[field.name])
@@ -217,6 +224,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         text = (reason + default).replace("%", "%%")
         options = {"choices": list(choices[0])} if choices else _options(field.name, kind)
         parser.add_argument(_flag(field.name), help=text, default=argparse.SUPPRESS, **options)
+
+
+def describe_fields() -> dict[str, str]:
+    """Return the help of each field of `Config`."""
+    hints = get_type_hints(Config, include_extras=True)
+    return {field.name: get_args(hints[field.name])[1] for field in dataclasses.fields(Config)}
 
 
 def from_flags(given: dict[str, Any]) -> Config:
@@ -237,9 +250,14 @@ def parse(words: list[str]) -> Config:
 
     Words that cannot be read end the process with code 2 and one line, as argparse does; bad values raise `UsageError`.
     """
-    parser = argparse.ArgumentParser(prog="python -m training train", allow_abbrev=False)
+    return from_flags(vars(make_parser().parse_args(words)))
+
+
+def make_parser() -> Parser:
+    """Return the parser of all flags."""
+    parser = Parser(prog="python -m training train")
     add_flags(parser)
-    return from_flags(vars(parser.parse_args(words)))
+    return parser
 
 
 def default_data_dir() -> Path | None:

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ..errors import Forbidden, UnknownHost
+from ..settings import DEFAULT_PORTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 # Probes reveal nothing to a page, and may know only an address.
 PROBES = frozenset({b"/livez", b"/readyz", b"/healthz", b"/v2/health/live", b"/v2/health/ready"})
 PORT = re.compile(rb":\d*$")
-DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class AllowedHosts:

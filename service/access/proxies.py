@@ -27,7 +27,7 @@ class TrustedProxies:
 
         A client can write anything to the left of that address.
         """
-        if peer is None or not self._networks or not self._trusts(_address(peer)):
+        if peer is None or not self.trusts(peer):
             return peer
         forwarded = b",".join(value for name, value in headers if name == b"x-forwarded-for")
         client = peer
@@ -39,6 +39,10 @@ class TrustedProxies:
             if not self._trusts(address):
                 break
         return client
+
+    def trusts(self, peer: str | None) -> bool:
+        """Return whether a connection comes from a trusted proxy."""
+        return peer is not None and bool(self._networks) and self._trusts(_address(peer))
 
     def _trusts(self, address: IPv4Address | IPv6Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)

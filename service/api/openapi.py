@@ -13,6 +13,7 @@ from ..openapi import (
     ANYTHING,
     BINARY,
     TEXT,
+    Responses,
     answer,
     array,
     choice,
@@ -27,10 +28,21 @@ from ..openapi import (
 )
 
 if TYPE_CHECKING:
-    from ..openapi import Responses, Schema
+    from ..openapi import Schema
     from ..settings import Settings
 
-__all__ = ["CARD", "HEALTH", "answer", "predict_extra", "predict_responses", "problem", "schemas"]
+__all__ = [
+    "CARD",
+    "HEALTH",
+    "INSTANCES_ERRORS",
+    "answer",
+    "instances_extra",
+    "instances_responses",
+    "predict_extra",
+    "predict_responses",
+    "problem",
+    "schemas",
+]
 
 _WARNINGS = {
     "no_ink": "blank or nearly uniform image",
@@ -39,10 +51,18 @@ _WARNINGS = {
     "unlike_a_digit": "the ink looks like no digit",
     "low_confidence": "the prediction is more likely wrong than right",
 }
-_BASE64 = r"^(data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}(==|[A-Za-z0-9+/]=))?$"
+_DATA_URL = r"(data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,)?"
+_STANDARD, _URL_SAFE = (
+    rf"({sign}{{4}})*({sign}{{2}}(==)?|{sign}{{3}}=?)?" for sign in ("[A-Za-z0-9+/]", "[A-Za-z0-9_-]")
+)
+_BASE64 = rf"^{_DATA_URL}({_STANDARD}|{_URL_SAFE})$"
 _PNG = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
 _STATUS = {"type": "integer"}
 
+INSTANCES_ERRORS: Responses = {
+    "4XX": answer(ref("InferenceError"), "The request is wrong; the error gives the reason."),
+    "5XX": answer(ref("InferenceError"), "Not ready, overloaded, too slow, or an internal error."),
+}
 HEALTH = ref("Health")
 CARD = ref("ModelCard")
 
@@ -57,7 +77,11 @@ def schemas(settings: Settings) -> dict[str, Schema]:
     limit = {"type": "number", "description": "The limit that was exceeded, where there is one."}
     numbers = array({"type": "number", "minimum": 0, "maximum": 255})
     image = [
-        TEXT | {"pattern": _BASE64, "description": "A PNG or JPEG file in base64, or as a data URL."},
+        TEXT
+        | {
+            "pattern": _BASE64,
+            "description": "A PNG or JPEG file in base64 or URL-safe base64, padded or not; or a data URL of one.",
+        },
         numbers | {"minItems": 784, "maxItems": 784},
         array(numbers | {"minItems": 28, "maxItems": 28}, minItems=28, maxItems=28),
     ]
@@ -97,6 +121,15 @@ def schemas(settings: Settings) -> dict[str, Schema]:
             {
                 "model": ref("ModelIdentity"),
                 "predictions": array({"anyOf": [ref("Prediction"), ref("FailedPrediction")]}),
+            }
+        ),
+        "Instances": record(
+            {
+                "instances": array(item, minItems=1, maxItems=settings.max_images)
+                | {
+                    "description": "Each is a picture as in `images`, or an object that holds it as `image`, "
+                    '`image_bytes` or `data`, or as base64 in `b64`; a value may be `{"b64": …}` itself.'
+                }
             }
         ),
         "OneImage": record({"image": {"anyOf": image}}),
@@ -140,6 +173,28 @@ def predict_extra(settings: Settings, *names: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def instances_extra(settings: Settings) -> dict[str, Any]:
+    """Return the parameters and the request body of KServe's version 1."""
+    text = example_base64()
+    examples = {
+        "numbers": {"value": {"instances": [example_rows()]}},
+        "files": {"value": {"instances": [{"b64": text}, {"image_bytes": {"b64": text}}]}},
+    }
+    return {
+        "parameters": [path_parameter("model"), timeout_parameter()],
+        "requestBody": {
+            "required": True,
+            "description": f"At most {settings.max_body_bytes:,} bytes and {settings.max_images} pictures.",
+            "content": {"application/json": {"schema": ref("Instances"), "examples": examples}},
+        },
+    }
+
+
+def instances_responses() -> Responses:
+    """Return every response of a prediction in KServe's version 1, by status code."""
+    return INSTANCES_ERRORS | {200: answer(ref("Predictions"), "One prediction per instance, in order.")}
 
 
 def _explain_parameter() -> dict[str, Any]:

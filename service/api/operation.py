@@ -108,7 +108,10 @@ def add_document(app: FastAPI, schemas: dict[str, Any]) -> None:
                     method.pop("security", None)  # FastAPI declares it for every route
         return orjson.dumps(content)
 
-    async def openapi(_: Request) -> Response:
-        return Response(document(), media_type="application/json")
+    async def openapi(request: Request) -> Response:
+        content = document()
+        if root := request.scope.get("root"):  # below a proxy's path
+            content = b'{"servers":[{"url":"%b"}],%b' % (root.encode(), content[1:])
+        return Response(content, media_type="application/json")
 
     app.add_route(path, openapi, include_in_schema=False)

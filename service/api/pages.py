@@ -1,4 +1,4 @@
-"""The pages for browsers: the drawing page and the API's documentation, with security headers.
+"""The pages for browsers: the drawing page, the model card and the API's documentation, with security headers.
 
 In: an app. Out: the app, with the routes of the pages' files.
 """
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fastapi_offline
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -47,15 +47,25 @@ class _Files(StaticFiles):
 
 
 def add_pages(app: FastAPI) -> None:
-    """Add both pages and the files that they load."""
+    """Add the pages and the files that they load."""
 
     @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
+    async def page(request: Request) -> Response:
+        if request.scope.get("bare"):  # a proxy's path without the slash, against which the page's URLs would be wrong
+            return RedirectResponse(f"{request.scope['root'].rpartition('/')[2]}/", headers=HEADERS)
         return FileResponse(PAGE / "index.html", headers=HEADERS)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> FileResponse:
         return FileResponse(PAGE / "docs.html", headers=HEADERS)
 
-    app.mount("/page", GZipMiddleware(_Files(directory=PAGE)), name="page")
-    app.mount("/static-offline-docs", _Files(directory=SWAGGER), name="docs")
+    @app.get("/card", include_in_schema=False)
+    async def card() -> FileResponse:
+        return FileResponse(PAGE / "card.html", headers=HEADERS)
+
+    files, swagger = GZipMiddleware(_Files(directory=PAGE)), _Files(directory=SWAGGER)
+    # The pages' URLs are relative: a proxy may serve them below a prefix that this service does not know. `/docs/` is
+    # the same page as `/docs`, and there its URLs lead to `/docs/page/`.
+    for place in ("", "/docs", "/card"):
+        app.mount(f"{place}/page", files)
+        app.mount(f"{place}/static-offline-docs", swagger)

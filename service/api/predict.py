@@ -17,7 +17,7 @@ from starlette.responses import Response  # noqa: TC002 - FastAPI reads it at ru
 from ..codec import body as bodies
 from ..codec.body import Numbers
 from ..drivers import asgi
-from ..errors import ServiceError
+from ..errors import NotAPicture, ServiceError
 from ..inference import occlusion
 from ..inference.engine import Prepared
 from ..picture import prepare
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "/predict"
 EXAMPLES = Path(__file__).with_name("examples.md")  # how to ask, in several languages; docs/clients.md has them too
+WITH_MODEL = "/predictions/{model}"
 MAX_CONTENT_TYPE = 1024  # characters: with a multipart boundary, the usual value has about a hundred
 
 
@@ -123,6 +124,8 @@ class Predict:
                 pixels.append(item.rows)
             elif several:
                 self._engine.count_rejected(item)
+            elif isinstance(item, NotAPicture) and _content_type(headers) == bodies.CURL:
+                raise NotAPicture(f"{item.detail} {bodies.USE_DATA_BINARY}")
             else:
                 raise item
         return Prepared(self._engine.router.choose(served, headers.items()), b"".join(pixels), items)
@@ -178,16 +181,22 @@ def add_routes(routes: APIRouter, route: Predict, engine: Engine, models: Versio
             return await asgi.answer_by(request, engine.admission, settings, route.explain)
         return await asgi.answer(request, engine, route, settings)
 
-    @routes.post(
-        "/predictions/{model}",
-        operation_id="predict_with_model",
-        tags=["predict"],
-        summary="The same, at the path that TorchServe's clients use",
-        responses=responses | {404: openapi.problem("The path names a model that is not served.")},
-        openapi_extra=openapi.predict_extra(settings, "model"),
-        response_model=None,
-    )
     async def predictions(request: Request) -> Response:
         """Responds as `/predict` does, if the path names the model."""
         models.resolve(request.path_params["model"])
         return await predict(request)
+
+    # PUT is the method of `curl -T`. One route answers both methods, so that `Allow` has both; two describe them.
+    routes.add_api_route(WITH_MODEL, predictions, methods=["POST", "PUT"], response_model=None, include_in_schema=False)
+    for method, operation_id in (("POST", "predict_with_model"), ("PUT", "predict_uploaded")):
+        routes.add_api_route(
+            WITH_MODEL,
+            predictions,
+            methods=[method],
+            operation_id=operation_id,
+            tags=["predict"],
+            summary="The same, at the path that TorchServe's clients use",
+            responses=responses | {404: openapi.problem("The path names a model that is not served.")},
+            openapi_extra=openapi.predict_extra(settings, "model"),
+            response_model=None,
+        )

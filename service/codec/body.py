@@ -22,9 +22,13 @@ Picture: TypeAlias = "bytes | Numbers | ServiceError"  # PNG or JPEG; pixels; or
 
 ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
 MULTIPART = "multipart/form-data"
+CURL = "application/x-www-form-urlencoded"  # the Content-Type that curl gives to -d and --data-binary
+USE_DATA_BINARY = "curl -d removes line ends from a file; --data-binary @FILE sends it as it is."
 MAX_PARTS = 16  # of a form, for each picture that it may hold: fields that are not files are skipped
 MAX_CONTENT_TYPE = 1000  # bytes of a form's Content-Type
 DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,", re.ASCII)
+NAMES = frozenset({"image", "images", "instances"})  # of pictures in a body of JSON, which has one of them
+INSTANCE_NAMES = ("image", "image_bytes", "data", "b64")  # of a picture in an instance that is an object
 MAX_DATA_URL_HEAD = 200  # characters before its data
 
 
@@ -48,7 +52,7 @@ def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == MULTIPART:
         return _parse_multipart(content_type, body, max_images)
-    if media_type == "application/json" or media_type.endswith("+json"):
+    if media_type == "application/json" or media_type.endswith("+json") or (media_type == CURL and body[:1] == b"{"):
         return _parse_json(body, max_images)
     # curl's --data-binary does not name a picture's type: the bytes themselves say it.
     if media_type.startswith("image/") or formats.is_supported(body):
@@ -56,8 +60,10 @@ def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
     if media_type == "application/octet-stream":
         return _split_octets(body, max_images)
     found = quoted(media_type) or "(none)"
-    unknown = UnknownMediaType(f"Content-Type {found} is not one that is read here; send {ACCEPTED}.")
-    raise formats.unsupported(body) or unknown
+    unknown = f"Content-Type {found} is not one that is read here; send {ACCEPTED}."
+    raise formats.unsupported(body) or UnknownMediaType(
+        f"{unknown} {USE_DATA_BINARY}" if media_type == CURL else unknown
+    )
 
 
 def _split_octets(body: bytes, max_images: int) -> Pictures:
@@ -65,6 +71,8 @@ def _split_octets(body: bytes, max_images: int) -> Pictures:
     if rest:
         odd = Malformed(f"application/octet-stream takes N·784 bytes (uint8[N,28,28]); {len(body):,} were sent.")
         raise formats.unsupported(body) or odd
+    if (error := formats.floats(body)) is not None:
+        raise error
     _check_count(count, max_images)
     return Pictures([Numbers(body[at : at + 784]) for at in range(0, len(body), 784)], several=count > 1)
 
@@ -83,12 +91,15 @@ def _parse_multipart(content_type: str, body: bytes, max_images: int) -> Picture
 
 def _parse_json(body: bytes, max_images: int) -> Pictures:
     match json_text.parse_json(body, max_images):
-        case {"image": image, **others} if "images" not in others:
+        case {"image": image, **others} if others.keys().isdisjoint(NAMES):
             return Pictures([_parse_picture(image)], several=False)
-        case {"images": list() as images, **others} if images and "image" not in others:
+        case {"images": list() as images, **others} if images and others.keys().isdisjoint(NAMES):
             _check_count(len(images), max_images)
             return Pictures([_parse_item(image) for image in images], several=True)
-    raise Malformed('Expected {"image": …} or {"images": […, …]} with at least one picture.')
+        case {"instances": list() as instances, **others} if instances and others.keys().isdisjoint(NAMES):
+            _check_count(len(instances), max_images)
+            return Pictures([_parse_instance(instance) for instance in instances], several=len(instances) > 1)
+    raise Malformed('Expected {"image": …}, {"images": […, …]} or {"instances": […, …]} with at least one picture.')
 
 
 def _parse_item(image: object) -> Picture:
@@ -96,6 +107,19 @@ def _parse_item(image: object) -> Picture:
         return _parse_picture(image)
     except ServiceError as error:
         return error
+
+
+def _parse_instance(instance: object) -> Picture:
+    """Parse a picture that may be in an object: {"b64": …}, or under another name, where it may be {"b64": …} too."""
+    for _ in range(2):
+        if isinstance(instance, dict):
+            names = [name for name in INSTANCE_NAMES if name in instance]
+            if len(names) != 1:
+                return Malformed(
+                    f"An instance that is an object has one of {', '.join(INSTANCE_NAMES)}; found {names}."
+                )
+            instance = instance[names[0]]
+    return _parse_item(instance)
 
 
 def _parse_picture(image: object) -> bytes | Numbers:

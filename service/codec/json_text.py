@@ -15,6 +15,8 @@ from ..errors import Malformed, TooLarge
 VALUES_PER_IMAGE = 1000  # 784 numbers in 28 rows, and what surrounds them
 PIECE = 2**20  # characters of base64 decoded at a time: Python's decoder keeps all other threads waiting
 WHITESPACE = b" \t\n\v\f\r\x1c\x1d\x1e\x1f"
+# From the URL-safe alphabet to the standard one (RFC 4648 section 5); a text that mixes both stays invalid.
+FROM_URL_SAFE = bytes.maketrans(b"-_+/", b"+/--")
 
 
 def parse_json(text: bytes, max_images: int) -> object:
@@ -46,5 +48,14 @@ def decode_base64_lines(text: str) -> bytes:
 
 
 def decode_base64(text: str | bytes) -> bytes:
-    """Decode base64; raises `ValueError` (binascii's error) for anything else."""
-    return b"".join([base64.b64decode(text[at : at + PIECE], validate=True) for at in range(0, len(text), PIECE)])
+    """Decode base64 of the standard or the URL-safe alphabet, with or without its padding (RFC 4648).
+
+    Raises `ValueError` (often binascii's error) for anything else.
+    """
+    data = text.encode("ascii") if isinstance(text, str) else text
+    if b"-" in data or b"_" in data:
+        data = data.translate(FROM_URL_SAFE)
+    padding = b"" if data.endswith(b"=") else b"=" * (-len(data) % 4)
+    last = (len(data) - 1) // PIECE
+    pieces = (data[at * PIECE : (at + 1) * PIECE] + (padding if at == last else b"") for at in range(last + 1))
+    return b"".join([base64.b64decode(piece, validate=True) for piece in pieces])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from ..errors import Malformed
+from ..picture import formats
 from ..quoting import quoted
 from .json_text import parse_json
 from .v2_tensors import (
@@ -103,6 +104,8 @@ def _parse_raw(body: bytes, max_images: int) -> Request:
     count, rest = divmod(len(body), PIXELS)
     if rest:
         raise Malformed(f"a raw body holds N·784 bytes, UINT8 {SHAPE}; {len(body):,} were sent.")
+    if (error := formats.floats(body)) is not None:
+        raise error
     check_count(count, max_images)
     return Request(None, read_pixels(count, body), [], OutputFormat(binary=True))
 

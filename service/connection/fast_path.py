@@ -253,7 +253,7 @@ class FastPath(Draining):
         self._record(request, result.status, request_id)
         if self._drain.begun and not (self.pipeline or self._rest):
             request.keep_alive = False
-        defaults = self.server_state.default_headers
+        defaults = self._default_headers(request.path, request.headers.items())
         response = writing.response(result, request_id, defaults, keep_alive=request.keep_alive)
         return functools.partial(self._send, request, response)
 

@@ -18,7 +18,10 @@ from .limits import MAX_KNOWN_HEAD_BYTES
 from .problems import FAULT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..access.origins import AllowedHosts
+    from ..access.root_path import RootPath
     from ..errors import Overloaded
     from .start_queue import StartQueue
 
@@ -37,6 +40,7 @@ class Guarded(Holding):
         super().__init__(*args, **kwargs)
         self._start_queue: StartQueue = self.app_state["start_queue"]
         self._hosts: AllowedHosts | None = self.app_state.get("hosts")
+        self._root_path: RootPath | None = self.app_state.get("root_path")
         self._reparse = b""  # data to parse once more
         self._in_head = False
         self._body_left: int | None = 0  # bytes of the body still to come; None for a chunked body
@@ -178,7 +182,9 @@ class Guarded(Holding):
             if target.host is not None:  # it overrides the header (RFC 9112 section 3.2.2)
                 by_name[b"host"] = target.host
             self.headers[:] = by_name.items()
-        self.url = target.url
+        sent, self.url = self.url, target.url
+        if self._root_path is not None:
+            self._remove_root_path(self._root_path, sent, by_name)
         if self._hosts is not None:
             self._hosts.check(by_name.get(b"host", b""), self.url)
         if version == "1.0":  # RFC 9110 section 10.1.1
@@ -188,6 +194,16 @@ class Guarded(Holding):
         if not self._upgrades:
             self.begin(method, version, by_name)
 
+    def _remove_root_path(self, root_path: RootPath, sent: bytes, headers: Mapping[bytes, bytes]) -> None:
+        """Remove a proxy's path from the target; `sent` is the target with its slash at the end, if it has one.
+
+        The scope gets the path, and whether the target is it without a slash: there relative URLs would go wrong.
+        """
+        peer = self.client[0] if self.client else None
+        self.url, path = root_path.split(self.url, headers.get(b"x-forwarded-prefix"), peer)
+        bare = self.url.partition(b"?")[0] == b"/" and not sent.partition(b"?")[0].endswith(b"/")
+        self.scope |= {"root": path, "bare": bare}  # type: ignore[misc]  # members of our own
+
     def begin(self, method: bytes, version: str, headers: dict[bytes, bytes]) -> None:  # noqa: ARG002 - for subclasses
         """Begin a request in the app."""
         self.begin_app()
@@ -195,6 +211,7 @@ class Guarded(Holding):
     def begin_app(self) -> None:
         """Start the app with the request."""
         super().on_headers_complete()
+        self.cycle.default_headers = self._default_headers(self.url, self.headers)
         self._begun = True
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:

@@ -1,4 +1,4 @@
-"""Errors → replies: `application/problem+json` (RFC 9457), or {"error": "…"} below /v2.
+"""Errors → replies: `application/problem+json` (RFC 9457), or {"error": "…"} below /v1 and /v2.
 
 In: any exception of a request. Out: its reply, or for the app's routes its response. For an internal error the client
 gets only a request id; the log has the rest.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 PROBLEM = ((b"content-type", b"application/problem+json"),)
+KSERVE = ("/v1", "/v2")  # KServe's protocols have an error of their own
 FAULT = {
     "status": 500,
     "detail": "The service failed at this request; its log has the error under the request id.",
@@ -111,7 +112,7 @@ def reply_to(error: Exception, path: str, request_id: bytes) -> Reply:
 
 def _reply(problem: dict[str, Any], path: str, request_id: bytes) -> Reply:
     status = problem["status"]
-    if path.startswith("/v2"):
+    if path.startswith(KSERVE):
         return Reply(orjson.dumps({"error": problem["detail"]}), JSON, status)
     content = {"title": HTTPStatus(status).phrase, **problem, "request_id": request_id.decode()}
     return Reply(orjson.dumps(content), PROBLEM, status)

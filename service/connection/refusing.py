@@ -12,6 +12,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from . import problems, writing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..access.cors import CrossOrigin
     from ..errors import ServiceError
     from ..observability.requests import Observer
 
@@ -24,6 +27,7 @@ class Refusing(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._observer: Observer = self.app_state["observer"]
+        self._cross_origin: CrossOrigin | None = self.app_state.get("cross_origin")
         self._rest = b""  # received, and not parsed yet
         self._receiving: float | None = None  # when the arriving request began, on the loop's clock
         self._begun = False  # the app has started with it
@@ -73,8 +77,14 @@ class Refusing(HttpToolsProtocol):
     def _respond(self, error: ServiceError) -> None:
         request_id = self._request_id()
         reply = problems.reply_to(error, self.url.decode("latin-1"), request_id)
-        self.transport.write(writing.response(reply, request_id, self.server_state.default_headers, keep_alive=False))
+        defaults = self._default_headers(self.url, self.headers or ())
+        self.transport.write(writing.response(reply, request_id, defaults, keep_alive=False))
         self._linger()
+
+    def _default_headers(self, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return the headers of every response: uvicorn's, and those by which another origin's page may read it."""
+        defaults = self.server_state.default_headers
+        return defaults if self._cross_origin is None else [*defaults, *self._cross_origin.headers(url, headers)]
 
     def _linger(self) -> None:
         """Close the connection; if the client may still be sending, wait until it can have read the response.

@@ -11,6 +11,7 @@ import { blank, brush, encode } from "./canvas.js";
 const SIDE = 280; // units of the pad's coordinates, and pixels of the PNG that is sent
 const PEN = 20; // MNIST's strokes are about a tenth of a digit wide
 const STEP = 7; // one press of an arrow key
+const DARK = matchMedia("(prefers-color-scheme: dark)");
 
 /** @type {Sheet} */
 const BLANK = { strokes: [], picture: null };
@@ -35,7 +36,7 @@ export class Pad extends EventTarget {
     canvas.addEventListener("keydown", (event) => this.#key(event));
     for (const shown of ["focus", "blur"]) canvas.addEventListener(shown, () => this.#repaint());
     new ResizeObserver(() => this.#repaint()).observe(canvas);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#repaint());
+    DARK.addEventListener("change", () => this.#tell("change"));
   }
 
   get empty() { return !this.#sheet.picture && !this.#sheet.strokes.length; }
@@ -52,14 +53,15 @@ export class Pad extends EventTarget {
   /** @param {Picture} picture */
   show(picture) { this.#next({ strokes: [], picture }); }
 
-  /** The bytes to send: a picture as it is, a drawing as black ink on white in any theme. */
+  /** The bytes to send: a picture as it is, a drawing as it is seen: dark ink on light, or in the dark theme light on dark. */
   bytes() {
     const { picture, strokes } = this.#sheet;
     if (picture) return Promise.resolve(picture.blob);
     const context = blank(SIDE, SIDE);
-    context.fillStyle = "#fff";
+    const [ground, pen] = DARK.matches ? ["#000", "#fff"] : ["#fff", "#000"];
+    context.fillStyle = ground;
     context.fillRect(0, 0, SIDE, SIDE);
-    ink(context, strokes, "#000");
+    ink(context, strokes, pen);
     return encode(context.canvas, "image/png");
   }
 

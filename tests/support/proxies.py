@@ -17,6 +17,7 @@ from tests.support.service import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Below /digits/ the service is asked without that prefix, below /named/ too, and it is told; /left is left to it.
 # max_fails=0: what refuses connections is passed over, and asked again as soon as it listens.
 NGINX = """
 pid {folder}/pid; daemon off; error_log stderr crit;
@@ -32,6 +33,9 @@ http {{
             proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection "";
             proxy_request_buffering off;
         }}
+        location /digits/ {{ proxy_pass http://service/; }}
+        location /named/ {{ proxy_pass http://service/; proxy_set_header X-Forwarded-Prefix /named; }}
+        location /left {{ proxy_pass http://service; proxy_set_header X-Forwarded-Prefix /left; }}
     }}
 }}
 """

@@ -89,6 +89,21 @@ def test_odd_requests_are_answered_alike(pair: Pair, name: str) -> None:
     assert fast
 
 
+@pytest.mark.parametrize("asked", ["GOOD", "ODD"])
+def test_origins_and_a_proxys_path_are_answered_alike(asked: str) -> None:
+    """With an origin that may read the answer and one that may not, below the path and beside it: byte for byte."""
+    settings = {"cors_origins": "https://a.example", "root_path": "/below"}
+    with running_service(**settings) as fast, running_service(fast_path=False, **settings) as normal:
+        for name, request in {"GOOD": GOOD, "ODD": ODD}[asked].items():
+            for origin in (b"https://a.example", b"https://b.example"):
+                for path in (b" /", b" /below/"):
+                    sent = request.replace(b"Host: x", b"Host: x\r\nOrigin: %b" % origin).replace(b" /", path, 1)
+                    answers = responses(fast, sent)
+                    assert answers == responses(normal, sent), (name, sent)
+                    allowed = b"access-control-allow-origin: %b" % origin in b"\n".join(answers[0].headers)
+                    assert allowed == (origin == b"https://a.example"), (name, sent)
+
+
 def test_garbled_requests_are_answered_alike(pair: Pair) -> None:
     """A thousand of them; one that breaks off may have been answered before that was seen."""
     for sent in garbled(1000, seed=2):

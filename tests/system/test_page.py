@@ -4,106 +4,35 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import re
 import shutil
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
+
+from service.access import keys
+from tests.support.browser import GLYPHS, PHONE, Visit, needs_chromium, running_chromium
+from tests.support.proxies import running_proxy
+from tests.support.service import running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from playwright.sync_api import Browser, Page, Route
+    from playwright.sync_api import Browser, Locator, Page, Route
 
-CHROMIUM = shutil.which("chromium") or ""
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
-).split()
-NAMED = "--host-resolver-rules=MAP digits.example 127.0.0.1"  # a name that is not this machine's own
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+pytestmark = needs_chromium
 # What Chromium itself writes to the console when a request fails, which some tests want.
 FAILED_REQUEST = "Failed to load resource"
-
-Stroke: TypeAlias = "list[tuple[float, float]]"
-
-
-def arc(x: float, y: float, radii: tuple[float, float], start: int, end: int) -> Stroke:
-    """A part of an ellipse on the unit square, clockwise from `start` to `end` degrees; 0 is to the right."""
-    angles = [math.radians(start + (end - start) * step / 9) for step in range(10)]
-    return [(x + radii[0] * math.cos(angle), y + radii[1] * math.sin(angle)) for angle in angles]
-
-
-GLYPHS: dict[int, list[Stroke]] = {
-    0: [arc(0.5, 0.5, (0.18, 0.28), -90, 270)],
-    1: [[(0.52, 0.2), (0.5, 0.5), (0.48, 0.8)]],
-    2: [[*arc(0.5, 0.37, (0.17, 0.16), 190, 380), (0.33, 0.78), (0.7, 0.78)]],
-    3: [arc(0.47, 0.36, (0.16, 0.14), -150, 80) + arc(0.47, 0.64, (0.18, 0.15), -80, 150)],
-    4: [[(0.38, 0.22), (0.32, 0.55), (0.7, 0.55)], [(0.6, 0.32), (0.58, 0.82)]],
-    5: [[(0.66, 0.22), (0.4, 0.22), (0.37, 0.46), *arc(0.48, 0.62, (0.18, 0.17), -115, 150)]],
-    6: [arc(0.6, 0.52, (0.24, 0.34), -110, -180) + arc(0.5, 0.65, (0.15, 0.15), 180, 540)],
-    7: [[(0.28, 0.24), (0.5, 0.24), (0.72, 0.23), (0.6, 0.5), (0.46, 0.8)]],
-    8: [arc(0.5, 0.36, (0.13, 0.14), 90, 450) + arc(0.5, 0.65, (0.16, 0.15), -90, 270)],
-    9: [[*arc(0.5, 0.38, (0.15, 0.15), 0, 360), (0.65, 0.5), (0.62, 0.82)]],
-}
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, NAMED])
+    with running_chromium() as browser:
         yield browser
-        browser.close()
-
-
-class Visit:
-    """The page opened afresh, with what went on in it."""
-
-    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.url = url
-        self.complaints: list[str] = []
-        self.urls: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.urls.append(request.url))
-        self.page.goto(url)
-        expect(self.page.locator("#model")).to_contain_text("version")
-
-    def draw(self, digit: int) -> None:
-        """Writes a digit with the mouse."""
-        for stroke in GLYPHS[digit]:
-            self.stroke(stroke)
-            self.page.mouse.up()
-
-    def stroke(self, stroke: Stroke) -> None:
-        """Draws a line with the mouse and leaves the button down."""
-        box = self.page.locator("#pad").bounding_box()
-        assert box is not None
-        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
-        self.page.mouse.move(*places[0])
-        self.page.mouse.down()
-        for place in places[1:]:
-            self.page.mouse.move(*place)
-
-    def expect_digit(self, digit: int) -> None:
-        """Waits for an answer."""
-        expect(self.page.locator("#digit")).to_have_text(str(digit))
-
-    def press(self, name: str) -> None:
-        """Presses the button with this name."""
-        self.page.get_by_role("button", name=name).click()
-
-    def close(self) -> None:
-        """Closes the page and judges it: it asked nobody else, and nothing went wrong that was not meant to."""
-        self.context.close()
-        assert [url for url in self.urls if not url.startswith((self.url, "data:image/png", "blob:"))] == []
-        assert self.complaints == []
 
 
 @pytest.fixture
@@ -323,6 +252,18 @@ def test_recovers_from_being_offline(visit: Visit) -> None:
     visit.complaints.clear()
 
 
+def test_says_that_a_picture_needs_the_connection(visit: Visit) -> None:
+    """What reads pictures is loaded when the page is first touched; without it, words say what to do."""
+    visit.context.set_offline(True)
+    transfer(visit.page, "paste", picture("JPEG"))
+    expect(visit.page.get_by_role("alert")).to_have_text("The connection is gone. Try again when it is back.")
+    visit.context.set_offline(False)
+    transfer(visit.page, "paste", picture("JPEG"))
+    visit.expect_digit(7)
+    assert [text for text in visit.complaints if FAILED_REQUEST not in text] == []
+    visit.complaints.clear()
+
+
 def test_waits_for_a_service_that_is_full(visit: Visit) -> None:
     """A 503 is shown with the service's words and asked again after Retry-After."""
     refused: list[str] = []
@@ -367,14 +308,219 @@ def test_draws_by_touch_on_a_phone(browser: Browser, server_url: str) -> None:
     visit.close()
 
 
-def test_sends_the_same_ink_in_the_dark(browser: Browser, server_url: str) -> None:
-    """The dark theme draws in light ink, and the service still gets dark ink on a light ground."""
-    visit = Visit(browser, server_url, color_scheme="dark")
+def network_input(visit: Visit) -> list[int]:
+    """The 28×28 pixels that the page shows as what the network saw."""
+    canvas = visit.page.get_by_role("img", name="pixels that the network saw")
+    red = "canvas => [...canvas.getContext('2d').getImageData(0, 0, 28, 28).data.filter((v, i) => i % 4 == 0)]"
+    return list(canvas.evaluate(red))
+
+
+def test_sends_in_the_dark_what_is_seen(browser: Browser, server_url: str) -> None:
+    """The dark theme draws and sends light ink on dark, and says so; the network sees the same pixels either way."""
+    seen = []
+    for scheme, polarity, ink in (("light", "dark on light", "22, 24, 29"), ("dark", "light on dark", "240, 240, 236")):
+        visit = Visit(browser, server_url, color_scheme=scheme)
+        visit.draw(7)
+        visit.expect_digit(7)
+        expect(visit.page.get_by_role("status")).to_contain_text("sure")  # the pen is up, so this is the last answer
+        expect(visit.page.locator("#sent")).to_have_text(re.compile(f" kB PNG, {polarity}$"))
+        assert visit.page.locator("#pad").evaluate("pad => getComputedStyle(pad).color") == f"rgb({ink})"
+        seen.append(network_input(visit))
+        visit.page.emulate_media(color_scheme="dark" if scheme == "light" else "light")
+        expect(visit.page.locator("#sent")).not_to_contain_text(polarity)
+        visit.close()
+    assert max(seen[0]) > 200
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("size", [(320, 568), (568, 320), (640, 320), (844, 390), (1200, 700)])
+def test_pad_and_answer_fit_the_screen(browser: Browser, server_url: str, size: tuple[int, int]) -> None:
+    """Upright or on its side, nobody scrolls to see the digit and how sure it is, and nothing sticks out sideways."""
+    width, height = size
+    visit = Visit(browser, server_url, viewport={"width": width, "height": height})
     visit.draw(7)
     visit.expect_digit(7)
-    expect(visit.page.locator("#sent")).to_contain_text("dark on light")
-    assert visit.page.locator("#pad").evaluate("pad => getComputedStyle(pad).color") == "rgb(240, 240, 236)"
+    for part in ("#pad", "#clear", "#choose", "#camera", "#digit", "#sure"):
+        expect(visit.page.locator(part)).to_be_in_viewport(ratio=1)
+    if width > height:
+        expect(visit.page.locator("#bars")).to_be_in_viewport(ratio=1)
+    assert visit.page.evaluate("() => [scrollY, document.documentElement.scrollWidth]") == [0, width]
     visit.close()
+
+
+def test_asks_for_an_api_key(browser: Browser, tmp_path: Path) -> None:
+    """The page says why, asks again with the reason, keeps the key for this tab alone, and asks when it is refused."""
+    (old, old_line), (new, new_line) = keys.new("shop", "infer", None), keys.new("shop", "infer", None)
+    other, other_line = keys.new("prometheus", "metrics", None)
+    file = tmp_path / "keys.txt"
+    file.write_text(f"{old_line}\n{other_line}\n")
+    with running_service(api_keys_file=file) as service:
+        visit = Visit(browser, service.url, model="")
+        page, dialog = visit.page, visit.page.get_by_role("dialog")
+
+        def enter(key: str) -> None:
+            dialog.get_by_label("API key", exact=True).fill(key)
+            page.keyboard.press("Enter")
+
+        expect(dialog).to_have_accessible_name("This service needs an API key.")
+        expect(dialog.get_by_label("API key", exact=True)).to_be_focused()
+        enter("two words")
+        expect(dialog).to_have_accessible_name("This service needs an API key.")  # the browser says what is wrong
+        enter("mnist_" + "A" * 43)
+        expect(dialog).to_have_accessible_name("The API key is unknown.")
+        enter(other)
+        expect(dialog).to_have_accessible_name(re.compile("prometheus is for metrics; this asks for infer"))
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("alert")).to_contain_text("prometheus is for metrics")
+        visit.draw(7)
+        expect(page.locator("#sure")).to_have_text("no answer")
+        expect(dialog).to_have_count(0)
+        visit.press("Try again")
+        enter(f" {old} ")
+        visit.expect_digit(7)
+        expect(page.locator("#model")).to_contain_text("version")
+        page.reload()
+        expect(page.locator("#model")).to_contain_text("version")
+        opened = visit.context.new_page()
+        opened.goto(service.url)
+        expect(opened.get_by_role("dialog")).to_be_visible()
+        file.write_text(new_line)
+        until_refused(service.url, old)
+        visit.draw(3)
+        expect(dialog).to_have_accessible_name("The API key is unknown.")
+        enter(new)
+        visit.expect_digit(3)
+        assert [text for text in visit.complaints if FAILED_REQUEST not in text] == []
+        visit.complaints.clear()
+        visit.close()
+
+
+def test_the_model_card_asks_for_an_api_key(browser: Browser, tmp_path: Path) -> None:
+    """Where the drawing page has not yet got one; what the tab has is used on all its pages."""
+    key, line = keys.new("shop", "infer", None)
+    (tmp_path / "keys.txt").write_text(line)
+    with running_service(api_keys_file=tmp_path / "keys.txt") as service:
+        page = browser.new_page()
+        page.goto(f"{service.url}/card")
+        expect(page.get_by_role("dialog")).to_have_accessible_name("This service needs an API key.")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("alert")).to_have_text("This service needs an API key.")
+        page.get_by_role("button", name="Try again").click()
+        page.get_by_label("API key", exact=True).fill(key)
+        page.keyboard.press("Enter")
+        expect(page.locator("#tiles")).to_contain_text("99.41 %")
+        expect(page.get_by_role("alert")).to_be_hidden()
+        page.get_by_role("link", name="Draw a digit").click()
+        expect(page.locator("#model")).to_contain_text("version 2")
+        page.close()
+
+
+def until_refused(url: str, key: str) -> None:
+    """Wait until the service has read its file of keys again."""
+    until(lambda: httpx.get(f"{url}/model", headers={"X-API-Key": key}).status_code == 401, "the key is still accepted")
+
+
+def test_shows_the_model_card(visit: Visit, client: httpx.Client) -> None:
+    """A page for people, linked from the drawing page, with the numbers of `/model`, which it links to."""
+    card = client.get("/model").json()
+    page = visit.page
+    page.get_by_role("link", name="Model card").click()
+    expect(page).to_have_title("Model card of mnist-mlp, version 2")
+    table = page.get_by_role("table").first
+    for name, scores in (
+        ("MNIST, test", "test"),
+        ("Rendered pictures", "rendered"),
+        ("MNIST, validation", "validation"),
+    ):
+        column = table.get_by_role("columnheader").all_inner_texts().index(name)
+        cells = [row.get_by_role("cell").all()[-3:][column] for row in table.get_by_role("row").all()[1:]]
+        assert [cell.inner_text() for cell in cells[:2]] == [
+            f"{card['metrics'][scores]['count']:,}", f"{card['metrics'][scores]['accuracy']:.2%}".replace("%", " %"),
+        ]  # fmt: skip
+    confusion = page.get_by_role("table", name="The 10,000 test digits").get_by_role("row").all()[1:]
+    shown = [
+        [int(text.replace("·", "0")) for text in row.get_by_role("cell").all_inner_texts()[:10]] for row in confusion
+    ]
+    assert shown == card["metrics"]["test"]["confusion"]
+    for text in (
+        "Apache-2.0",
+        "several digits",
+        "low_confidence",
+        "55,000 digits",
+        "The recipe “good”",
+        card["sha256"],
+    ):
+        expect(page.get_by_role("main")).to_contain_text(text)
+    page.get_by_text("All hyperparameters").press("Enter")
+    expect(page.locator("#knobs")).to_contain_text("adamw")
+    expect(page.get_by_role("link", name="All of it as JSON")).to_have_attribute("href", "/model")
+    page.get_by_role("link", name="Draw a digit").click()
+    expect(page.locator("#pad")).to_be_visible()
+
+
+def test_the_card_of_an_older_version_leaves_out_what_it_lacks(browser: Browser) -> None:
+    """Version 1 was measured on no rendered pictures."""
+    with running_service(model_version=1) as service:
+        visit = Visit(browser, f"{service.url}/card")
+        expect(visit.page.get_by_role("table").first.get_by_role("columnheader")).to_have_text(
+            ["MNIST, test", "MNIST, validation"]
+        )
+        expect(visit.page.get_by_role("main")).to_contain_text("not trained on what is not a digit")
+        expect(visit.page.get_by_role("main")).not_to_contain_text(re.compile("undefined|NaN|null"))
+        visit.url = service.url
+        visit.close()
+
+
+def execute(page: Page, path: str) -> Locator:
+    """Ask a route from the documentation; the status that it shows."""
+    block = page.locator(".opblock", has=page.locator(f"[data-path='{path}']"))
+    block.locator(".opblock-summary").click()
+    block.get_by_role("button", name="Try it out").click()
+    block.get_by_role("button", name="Execute").click()
+    return block.locator(".live-responses-table tbody .response-col_status")
+
+
+def test_the_documentation_takes_an_api_key(browser: Browser, tmp_path: Path) -> None:
+    """By Authorize, or from the page where it was entered in the same tab; its requests then have it."""
+    key, line = keys.new("shop", "infer", None)
+    (tmp_path / "keys.txt").write_text(line)
+    with running_service(api_keys_file=tmp_path / "keys.txt") as service:
+        page = browser.new_page()
+        page.goto(f"{service.url}/docs")
+        expect(execute(page, "/v2")).to_contain_text("401")
+        page.get_by_role("button", name="Authorize").click()
+        dialog = page.locator(".modal-ux")
+        dialog.get_by_label("Value:").last.fill(key)
+        dialog.get_by_role("button", name="Apply").last.click()
+        dialog.get_by_role("button", name="Close").last.click()
+        expect(execute(page, "/model")).to_contain_text("200")
+        page.goto(service.url)
+        page.get_by_label("API key", exact=True).fill(key)
+        page.keyboard.press("Enter")
+        expect(page.locator("#model")).to_contain_text("version 2")
+        page.get_by_role("link", name="API").click()
+        expect(execute(page, "/model")).to_contain_text("200")
+        page.close()
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
+def test_works_below_a_prefix(browser: Browser, server_url: str) -> None:
+    """A proxy serves the pages at /digits/ and tells the service nothing: all they load and ask is below it."""
+    with running_proxy("nginx", server_url) as proxy:
+        visit = Visit(browser, f"{proxy}/digits/")
+        visit.draw(7)
+        visit.expect_digit(7)
+        expect(visit.page.locator("#curl")).to_contain_text(f"{proxy}/digits/predict")
+        visit.page.get_by_role("link", name="Model card").click()
+        expect(visit.page.locator("#model")).to_contain_text("version 2")
+        visit.page.goto(f"{visit.url}card/")
+        expect(visit.page.locator("#model")).to_contain_text("version 2")
+        visit.page.get_by_role("link", name="API").click()
+        expect(visit.page.locator(".opblock")).to_have_count(28)
+        assert visit.page.url == f"{visit.url}docs"
+        visit.page.goto(f"{visit.url}docs/")
+        expect(visit.page.locator(".opblock")).to_have_count(28)
+        visit.close()
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
@@ -394,7 +540,7 @@ def test_the_documentation_works_within_its_headers(browser: Browser, server_url
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()
     expect(live.locator(".live-responses-table")).to_contain_text('"status": "alive"')
-    expect(page.locator(".opblock")).to_have_count(24)
+    expect(page.locator(".opblock")).to_have_count(28)
     page.close()
     assert [one for one in urls if not one.startswith((f"{url}/", "data:"))] == []
     assert complaints == []

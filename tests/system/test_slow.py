@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -102,6 +103,27 @@ def _answers(service: Service, digits: Digits) -> bool:
         return httpx.post(f"{service.url}/predict", content=png(digits.images[0])).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_connections_that_are_kept_open_make_room(digits: Digits) -> None:
+    """At the limit, the connection that has been idle longest after its response is closed, and the new one answered.
+
+    So the time for which idle connections stay open may be long.
+    """
+    request = post(png(digits.images[0]))
+    with running_service(max_connections=4) as service, contextlib.ExitStack() as opened:
+        kept = [opened.enter_context(connect(service)) for _ in range(4)]
+        for connection in kept:
+            connection.sendall(request)
+            assert read_response(connection.makefile("rb"))[0] == 200
+        for number in range(2):
+            time.sleep(PROTECTED_SECONDS)  # for so long, idle connections make no room
+            new = opened.enter_context(connect(service))
+            new.sendall(request)
+            assert read_response(new.makefile("rb"))[0] == 200
+            assert kept[number].recv(1) == b""
+        kept[2].sendall(request)
+        assert read_response(kept[2].makefile("rb"))[0] == 200
 
 
 def test_few_descriptors_are_enough(digits: Digits) -> None:

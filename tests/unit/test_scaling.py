@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from service.access.cors import CrossOrigin
+from service.access.proxies import TrustedProxies
+from service.access.root_path import RootPath
 from service.codec import body, json_text, v2_json
 from service.codec.compression import decompress
 from service.connection import framing
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PART = b'--b\r\nContent-Disposition: form-data; name="a"; filename="x"\r\n\r\n'
-IMAGES, IMAGE = b'{"images":[', b'{"image":"'
+IMAGES, IMAGE, INSTANCES = b'{"images":[', b'{"image":"', b'{"instances":['
 INPUT = b'{"inputs":[{"name":"images","shape":[1,1,28,28],"datatype":"UINT8","data":['
 SHAPE = b'{"inputs":[{"name":"images","datatype":"BYTES","data":[""],"shape":['
 NAME = b'{"inputs":[{"name":"'
@@ -63,6 +66,10 @@ JSONS = {
     "a data URL's parameters": Repeated(b";a", IMAGE + b"data:a/b", b',"}'),
     "a data URL's type": Repeated(b"a", IMAGE + b"data:", b',"}'),
     "a data URL": Repeated(b"AAAA", IMAGE + b"data:image/png;base64,", b'"}'),
+    "instances": Repeated(b"1,", INSTANCES, b"1]}"),
+    "instances that are objects": Repeated(b'{"data":', INSTANCES),
+    "an instance's members": Repeated(b'"b64":1,', INSTANCES + b"{", b'"a":1}]}'),
+    "an instance's text": Repeated(b"A", INSTANCES + b'{"b64":"', b'"}]}'),
     "names": Repeated(b"a", b'{"', b'":1}'),
     "white space": Repeated(b" ", b"{", b"}"),
 }
@@ -90,6 +97,12 @@ def one_header(size: int) -> list[tuple[bytes, bytes]]:
 
 def check_head(made: list[tuple[bytes, bytes]]) -> None:
     framing.check("1.1", b"POST", made, dict(made))
+
+
+def ask_below(made: bytes) -> None:
+    """What the connection does with a target and a proxy's header, which is as long."""
+    ROOT_PATH.split(made, made, "127.0.0.1")
+    CROSS_ORIGIN.headers(made, [(b"origin", made)])
 
 
 def content_type(size: int) -> str:
@@ -142,6 +155,8 @@ def parsed(kind: str) -> Callable[[bytes], object]:
 
 
 Reading = tuple["Callable[[Any], object]", "Callable[[int], Any]"]
+ROOT_PATH = RootPath("/a", TrustedProxies("127.0.0.1"))
+CROSS_ORIGIN = CrossOrigin("https://a.example")
 READINGS: dict[str, Reading] = (
     {f"a form, {name}": (parsed("multipart/form-data; boundary=b"), make) for name, make in FORMS.items()}
     | {f"JSON, {name}": (parsed("application/json"), make) for name, make in JSONS.items()}
@@ -150,11 +165,17 @@ READINGS: dict[str, Reading] = (
     | {
         "values": (functools.partial(json_text.check_values, max_images=64), Repeated(b",")),
         "pixels": (parsed("application/octet-stream"), Repeated(bytes(784))),
+        "pixels as float32": (parsed("application/octet-stream"), Repeated(struct.pack("<f", 2**-11) * 784)),
+        "pixels as float64": (parsed("application/octet-stream"), Repeated(struct.pack("<d", 254.5) * 784)),
         "no picture": (parsed("application/x"), Repeated(b" ")),
         "base64": (texts_of, Repeated(b"AAAA")),
         "base64 of words": (texts_of, Repeated(b"A ")),
         "base64 of signs": (texts_of, Repeated(b"=")),
+        "URL-safe base64": (texts_of, Repeated(b"-_-_", end=b"-_")),
         "one header": (check_head, one_header),
+        "a path of segments": (ask_below, Repeated(b"/a")),
+        "a path of dots": (ask_below, Repeated(b".", b"/a")),
+        "a path that is encoded": (ask_below, Repeated(b"%2f", b"/")),
         "a Content-Type": (typed, content_type),
         "a message of elements": (read_document, document),
         "a message of sides": (read_document, functools.partial(document, shape=[2**62])),

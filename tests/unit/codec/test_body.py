@@ -11,17 +11,21 @@ import pytest
 
 from service.codec.body import Numbers, parse
 from service.errors import Malformed, NotAPicture, ServiceError, TooLarge, UnknownMediaType, Unusable
-from tests.support.pictures import png
+from service.picture import formats
+from tests.support.pictures import Digits, png
 
 FORM, JSON, RAW = "multipart/form-data; boundary=b", "application/json", "application/octet-stream"
+CURL = "application/x-www-form-urlencoded"
 PIXELS = np.arange(784, dtype=np.uint8).reshape(28, 28)
 FILE, JPEG = png(PIXELS), b"\xff\xd8\xff and so on"
 HEIC = b"\0\0\0\x24ftypheic" + bytes(24)
 NO_HEIC = "This is a HEIC picture, as iPhones keep them, which is not read here; convert it to PNG or JPEG."
 BASE64 = base64.b64encode(FILE).decode()
+# Bytes whose base64 has both signs of each alphabet, and needs both signs of padding.
+SIGNS = b"\x89PNG\r\n\x1a\n\xfb\xff\xbf\xfe"
 ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
 MANY_VALUES = TooLarge("The JSON has more than 4,000 values, which is the limit.", limit=4000)
-FORMS_OF_JSON = 'Expected {"image": …} or {"images": […, …]} with at least one picture.'
+FORMS_OF_JSON = 'Expected {"image": …}, {"images": […, …]} or {"instances": […, …]} with at least one picture.'
 OUTSIDE, SCALED = "Pixels are numbers from 0 to 255; ", "these look scaled to 0..1: multiply them by 255."
 
 
@@ -61,6 +65,19 @@ READ: dict[str, tuple[str, bytes, list[Any], bool]] = {
         False,
     ),
     "base64 among spaces of all sorts": (JSON, image(f" \t\n\v\f\r\x1c\x1d\x1e\x1f{BASE64}\n"), [FILE], False),
+    "base64 without padding": (
+        JSON,
+        images(*(base64.b64encode(SIGNS[:size]).decode().rstrip("=") for size in (9, 10, 11))),
+        [SIGNS[:9], SIGNS[:10], SIGNS[:11]],
+        True,
+    ),
+    "URL-safe base64": (JSON, image(base64.urlsafe_b64encode(SIGNS * 9).decode()), [SIGNS * 9], False),
+    "a data URL, URL-safe and without padding": (
+        JSON,
+        image(f"data:image/png;base64,{base64.urlsafe_b64encode(SIGNS[:10]).decode().rstrip('=')}"),
+        [SIGNS[:10]],
+        False,
+    ),
     "32 parameters": (FORM, parts((";a" * 30 + "; filename=x", b"x")), [b"x"], False),
     "99 spaces behind a boundary": (
         FORM,
@@ -68,6 +85,8 @@ READ: dict[str, tuple[str, bytes, list[Any], bool]] = {
         [b"x"],
         False,
     ),
+    "JSON of curl -d": (CURL, image(BASE64), [FILE], False),
+    "a picture of curl --data-binary": (CURL, FILE, [FILE], False),
     "a data URL": (JSON, image(f"data:image/png;a=b;base64,{BASE64}"), [FILE], False),
     "rows": (JSON, image(PIXELS.tolist(), more=[]), [PIXELS], False),
     "numbers": (JSON, image(PIXELS.ravel().tolist()), [PIXELS], False),
@@ -109,8 +128,39 @@ REFUSED: dict[str, tuple[str, bytes, ServiceError]] = {
         bytes(783),
         Malformed("application/octet-stream takes N·784 bytes (uint8[N,28,28]); 783 were sent."),
     ),
-    "a phone's HEIC, named as curl names files": ("application/x-www-form-urlencoded", HEIC, NotAPicture(NO_HEIC)),
+    "a PNG of curl -d": (
+        CURL,
+        FILE.replace(b"\r", b"").replace(b"\n", b""),
+        UnknownMediaType(
+            f"Content-Type application/x-www-form-urlencoded is not one that is read here; send {ACCEPTED}. "
+            "curl -d removes line ends from a file; --data-binary @FILE sends it as it is."
+        ),
+    ),
+    "a phone's HEIC, named as curl names files": (CURL, HEIC, NotAPicture(NO_HEIC)),
     "a phone's HEIC, named as no picture": (RAW, HEIC, NotAPicture(NO_HEIC)),
+    "float32 from 0 to 1": (
+        RAW,
+        (PIXELS / 255).astype("<f4").tobytes(),
+        Malformed(
+            "Pixels are uint8, of one byte each; these 3,136 bytes are float32: multiply them by 255, and send "
+            "x.astype(np.uint8).tobytes()."
+        ),
+    ),
+    "float64 from 0 to 1": (
+        RAW,
+        (PIXELS / 255).tobytes(),
+        Malformed(
+            "Pixels are uint8, of one byte each; these 6,272 bytes are float64: multiply them by 255, and send "
+            "x.astype(np.uint8).tobytes()."
+        ),
+    ),
+    "whole float32": (
+        RAW,
+        PIXELS.astype("<f4").tobytes(),
+        Malformed(
+            "Pixels are uint8, of one byte each; these 3,136 bytes are float32: send x.astype(np.uint8).tobytes()."
+        ),
+    ),
     "four pictures": (RAW, bytes(784 * 4), TooLarge("The request holds 4 pictures; the limit is 3.", limit=3)),
     "four files": (
         FORM,
@@ -202,6 +252,11 @@ REFUSED: dict[str, tuple[str, bytes, ServiceError]] = {
     ),
     "no base64": (JSON, image("a?"), Malformed("The picture's text is not base64: ")),
     "a stray sign in base64": (JSON, image(f"?{BASE64}"), Malformed("The picture's text is not base64: ")),
+    "base64 that lacks half of its padding": (JSON, image("AA="), Malformed("The picture's text is not base64: ")),
+    "base64 that breaks off": (JSON, image("AAAAA"), Malformed("The picture's text is not base64: ")),
+    "base64 with text behind its padding": (JSON, image("AA==AAAA"), Malformed("The picture's text is not base64: ")),
+    "both alphabets of base64": (JSON, image("A+-A"), Malformed("The picture's text is not base64: ")),
+    "both alphabets of base64, turned": (JSON, image("A_/A"), Malformed("The picture's text is not base64: ")),
     "28 texts": (JSON, image(["0" * 28] * 28), Malformed("Expected 28 rows of 28 numbers, or 784 numbers; found a ")),
     "an empty text": (JSON, image(" "), NotAPicture("The picture's text holds no bytes.")),
     "27 rows": (
@@ -242,6 +297,10 @@ def test_a_long_text_is_read_piece_by_piece() -> None:
     assert parse(JSON, image(text), max_images=3).items == [content]
     with pytest.raises(Malformed, match="not base64"):
         parse(JSON, image(text[:3_000_000] + "!" + text[3_000_001:]), max_images=3)
+    for size in range(2**20 * 3 // 4 - 3, 2**20 * 3 // 4 + 4):  # whose padding would be around the end of a piece
+        assert parse(
+            JSON, image(base64.urlsafe_b64encode(content[:size]).decode().rstrip("=")), max_images=3
+        ).items == [content[:size]]
 
 
 def test_in_a_list_a_refusal_is_its_pictures_alone() -> None:
@@ -249,3 +308,29 @@ def test_in_a_list_a_refusal_is_its_pictures_alone() -> None:
     first, bad, last = parse(JSON, images(BASE64, None, BASE64), max_images=3).items
     assert first == last == FILE
     assert isinstance(bad, Malformed)
+
+
+def test_pixels_as_floats_are_refused_and_no_real_digit_is(digits: Digits) -> None:
+    """Each of the 10,000 digits as float32 and float64, scaled or whole; and in fours, and among blank pictures."""
+    for image in digits.images:
+        for scaled in (image, image / 255):
+            assert formats.floats(scaled.astype("<f4").tobytes()) is not None
+            assert formats.floats(scaled.astype("<f8").tobytes()) is not None
+        for blank in (3, 7):
+            assert formats.floats(image.tobytes() + bytes(784 * blank)) is None
+    for first in range(0, len(digits.images), 4):
+        assert formats.floats(digits.images[first : first + 4].tobytes()) is None
+        assert formats.floats(digits.images[first : first + 8].tobytes()) is None
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8"])
+def test_what_is_no_pixel_in_float_is_let_be(dtype: str) -> None:
+    """Blank pictures are uint8; so is what would read as numbers over 255 or under 0, as no number, or as tiny ones."""
+    for number in (0, 256, -1, -0.0, np.nan, np.inf, 1e-20, 1.5):
+        assert formats.floats(np.full(784, number, dtype).tobytes()) is None, number
+    one = np.zeros(784, dtype)
+    one[500] = 0.25
+    assert formats.floats(one.tobytes()) is not None
+    noise = np.random.default_rng(0).random((64, 784)).astype(dtype)
+    assert formats.floats(noise.tobytes()) is not None
+    assert formats.floats(noise.tobytes()[:-1]) is None

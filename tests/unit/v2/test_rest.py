@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import struct
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.support.clients import facts
-from tests.support.pictures import SEVEN_FILE, Digits, png
+from tests.support.pictures import SEVEN, SEVEN_FILE, Digits, png
 from tests.support.service import VERSION, running_service
 
 if TYPE_CHECKING:
@@ -70,6 +71,18 @@ def test_triton_may_ask_for_classes_alone(triton: dict[str, Any], offline: Proba
 def test_triton_may_send_encoded_pictures(triton: dict[str, Any]) -> None:
     """BYTES elements are PNG or JPEG files, read as /predict reads them: the page's seven is a 7."""
     assert np.argmax(triton["encoded"]) == 7
+
+
+def test_base64_may_be_url_safe_and_without_padding(client: httpx.Client) -> None:
+    """A file in either alphabet of base64, padded or not: the same answer."""
+    texts = [encode(SEVEN) for encode in (base64.b64encode, base64.urlsafe_b64encode)]
+    texts += [text.rstrip(b"=") for text in texts]
+    assert len(set(texts)) == 4
+    answers = [
+        client.post(INFER, json=tensor(datatype="BYTES", shape=[1], data=[text.decode()])).json() for text in texts
+    ]
+    assert answers[1:] == answers[:1] * 3
+    assert np.argmax(answers[0]["outputs"][0]["data"]) == 7
 
 
 def test_tritons_errors_are_sentences(triton: dict[str, Any]) -> None:
