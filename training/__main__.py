@@ -1,4 +1,4 @@
-"""The command line: `python -m training [train|evaluate|compare|sweep|card|render] …`; without a command, `train`.
+"""The command line: `python -m training COMMAND …`; without a command, `train`.
 
 Exit codes: 0 done, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C or SIGTERM.
 """
@@ -17,7 +17,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from . import __version__, sweep, train
+from . import __version__, learn_weights, sweep, train
 from .errors import DataError, TrainingError
 from .evaluation import handwriting
 from .export import model_readme
@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, ModuleType]] = {
     "sweep": sweep,
     "card": model_readme,
     "render": rendered,
+    "learn-weights": learn_weights,
 }
 SCRIPT: Final = "mnist-mlp-train"  # what the wheel installs
 

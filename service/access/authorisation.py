@@ -33,7 +33,7 @@ INVALID = ', error="invalid_token"'  # ends a challenge (RFC 6750)
 MODEL = "/v2/models/{model}"
 # Probes have no keys. The pages' files are no secret; their requests need a key.
 PUBLIC_ROUTES = frozenset(
-    {"/", "/docs", "/card", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
+    {"/", "/learn", "/card", "/docs", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
     | {"/v1/models/{model}", f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
 )
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from ..versions.manager import VersionManager
 
 TEMPLATE = "/predict"
-EXAMPLES = Path(__file__).with_name("examples.md")  # how to ask, in several languages; docs/clients.md has them too
 WITH_MODEL = "/predictions/{model}"
+EXAMPLES = Path(__file__).with_name("examples.md")  # how to ask, in several languages; docs/clients.md has them too
 MAX_CONTENT_TYPE = 1024  # characters: with a multipart boundary, the usual value has about a hundred
 
 
