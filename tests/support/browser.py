@@ -6,9 +6,11 @@ In: a service's address. Out: the page, drawn on as a person would. It knows the
 from __future__ import annotations
 
 import contextlib
+import http.server
 import math
 import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -74,6 +76,27 @@ def violations(page: Page, *ignored: str) -> list[str]:
     options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in ignored}}
     found = page.evaluate("(options) => axe.run(options).then((results) => results.violations)", options)
     return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
+
+
+class EmptyPage(http.server.BaseHTTPRequestHandler):
+    """Another site's page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def another_origin() -> Iterator[str]:
+    """The origin of a server on a port of its own."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 class Visit:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import shutil
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
 
 from service.access import keys
-from tests.support.browser import Visit, needs_chromium, running_chromium
+from tests.support.browser import Visit, another_origin, needs_chromium, running_chromium
 from tests.support.http import LOAD
 from tests.support.proxies import running_proxy
 from tests.support.service import running_service
@@ -39,27 +36,6 @@ PIXELS = {"method": "POST", "headers": {"Content-Type": "application/octet-strea
 def browser() -> Iterator[Browser]:
     with running_chromium() as browser:
         yield browser
-
-
-class EmptyPage(http.server.BaseHTTPRequestHandler):
-    """Another site's page."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextlib.contextmanager
-def another_origin() -> Iterator[str]:
-    """The origin of a server on a port of its own."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def ask(page: Page, url: str, **options: object) -> dict[str, Any]:
