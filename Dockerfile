@@ -57,11 +57,16 @@ EXPOSE 8000
 # A number, so that an orchestrator can see without a passwd file that it isn't root.
 USER 10001:10001
 STOPSIGNAL SIGTERM
-# http.client, because urllib would ask the proxy of the environment for 127.0.0.1.
+# http.client, because urllib would ask the proxy of the environment for 127.0.0.1. The certificate is for another name,
+# and a port that is no number is Kubernetes' or Docker's (tcp://…), as it is for the service.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 CMD ["python", "-c", "\
-import http.client, os, sys; \
-port = os.environ.get('MNIST_PORT') or os.environ.get('PORT') or '8000'; \
-ready = http.client.HTTPConnection('127.0.0.1', int(port), timeout=2); \
+import http.client, os, ssl, sys; \
+ports = (os.environ.get('MNIST_PORT'), os.environ.get('PORT'), '8000'); \
+port = int(next(port for port in ports if port and '://' not in port)); \
+tls = os.environ.get('MNIST_TLS_CERT_FILE'); \
+unverified = {'context': ssl._create_unverified_context()} if tls else {}; \
+connection = http.client.HTTPSConnection if tls else http.client.HTTPConnection; \
+ready = connection('127.0.0.1', port, timeout=2, **unverified); \
 ready.request('GET', '/readyz'); \
 sys.exit(ready.getresponse().status != 200)"]
 ENTRYPOINT ["python", "-m", "service"]

@@ -11,7 +11,7 @@ ARGS ?=
 EXTRAS ?= grpc
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom dev extras docs test check lint types tools wheel lock clean
+.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom dev extras docs tutorial test check lint types tools wheel lock clean clean-models
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -19,8 +19,8 @@ help: ## List these targets
 up: $(VENV)/.training runs/up/published.json ## Environment, data, quick training, export, and the service
 	@$(PY) -m service $(ARGS)
 
-# An interrupted run goes on; one that is not today's (code 2) starts anew.
-TRAIN_UP := $(PY) -m training --recipe quick --run-dir runs/up
+# An interrupted run goes on; one that is not today's (code 2) starts anew. Whoever says `up` wants what it trains to serve.
+TRAIN_UP := $(PY) -m training --recipe quick --run-dir runs/up --promote
 runs/up/published.json:
 	@$(TRAIN_UP) || { [ $$? -eq 2 ] && rm -rf runs/up && $(TRAIN_UP); }
 
@@ -71,6 +71,9 @@ extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,sweep,t
 		extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; \
 		print(*(line for name in sys.argv[1].split(',') for line in extras[name]))" "$(EXTRAS)")
 
+tutorial: $(VENV)/.dev ## Runs docs/tutorial, and writes its outputs and pictures (minutes)
+	$(PY) -m tests.docs.tutorial
+
 docs: $(VENV)/docs/.installed ## The documentation as a site in build/docs; a broken link is an error
 	$(VENV)/docs/bin/zensical build --strict --clean
 
@@ -116,7 +119,7 @@ $(VENV)/clients/.installed: requirements/clients.txt tests/support/clients/packa
 	@$(PYTHON) -m venv --without-pip $(VENV)/clients
 	@$(PYTHON) -m pip --python $(VENV)/clients/bin/python install --quiet --disable-pip-version-check -r $<
 	@cp tests/support/clients/package*.json $(VENV)/clients
-	@cd $(VENV)/clients && npm ci --silent || echo "npm does not work here: the test of a TypeScript client is skipped"
+	@cd $(VENV)/clients && npm ci --silent || echo "npm does not work here: tests of a TypeScript client and of accessibility are skipped"
 	@touch $@
 
 # The generator of the documentation's site: what it needs stays away from what the service needs.
@@ -169,6 +172,11 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 		--extra grpc --extra training --extra sweep --extra tensorboard --extra mlflow --extra dev
 	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
+
+# Folders first: a held version must not be seen without the list. The run of `make up` goes too, so that it trains again.
+clean-models: ## Removes your own model versions, 101 on, with pin, canary and list of held ones: the project's serve again
+	find $(MODELS) -mindepth 1 -maxdepth 1 -type d -name '[1-9][0-9][0-9]*' ! -name '*[!0-9]*' ! -name 100 -exec rm -rf {} +
+	rm -rf $(MODELS)/PINNED $(MODELS)/CANARY $(MODELS)/HELD runs/up
 
 clean: ## Removes the environment and the runs
 	rm -rf $(VENV) runs

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import http.client
 import json
+import re
 import secrets
 import sys
 import time
@@ -26,6 +28,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import NoReturn
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 # One request's share: half of what the service takes unless it is set up otherwise. It says 413 if this is too much.
@@ -189,10 +192,44 @@ def _refused(problem: dict[str, Any]) -> Refused:
     return Refused(problem["detail"], problem["status"])
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser of arguments that first says what is wrong, and names the nearest word that it knows; then the usage.
+
+    The service's other command lines use it too.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse, and refuse unknown words here: the parser of a command knows its flags, the one above does not."""
+        words = sys.argv[1:] if args is None else list(args)
+        if self._subparsers is None:  # first, since a misspelled flag may be one that is required
+            self._refuse([word for word in words if word.startswith("--") and not self._may_be_flag(word)])
+        options, unknown = super().parse_known_args(words, namespace)
+        self._refuse(unknown)
+        return options, unknown
+
+    def _may_be_flag(self, word: str) -> bool:
+        return any(flag.startswith(word.partition("=")[0]) for flag in ("--", *self._option_string_actions))
+
+    def _refuse(self, unknown: list[str]) -> None:
+        for word in unknown:
+            self.error(f"unknown argument {word[:80]}{_did_you_mean(word, self._option_string_actions)}")
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with code 2."""
+        if found := re.search(r"invalid choice: '(.*)' \((choose from .*)\)", message):
+            message += _did_you_mean(found[1], re.findall(r"[\w-]+", found[2]))
+        self.exit(2, f"{self.prog}: error: {message}\n{self.format_usage()}")
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(word.partition("=")[0], known, 1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Prints a table of the pictures and their digits; 0 all answered, 1 some not, 2 usage."""
     program = "mnist-mlp" if Path(sys.argv[0]).name == "mnist-mlp" else "python -m service.client"
-    parser = argparse.ArgumentParser(prog=program, description="Which digits do pictures show?")
+    parser = Parser(prog=program, description="Which digits do pictures show?")
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder of them, or - for stdin")
     parser.add_argument("--url", default=DEFAULT_URL, help="where the service is (default: %(default)s)")
     parser.add_argument("--key", help="API key, where the service wants one")

@@ -48,7 +48,7 @@ class NoSuchModel(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """The API key is missing or unknown; `challenge` ends the WWW-Authenticate header (RFC 6750 section 3)."""
+    """The API key is missing, unknown or expired; `challenge` ends the WWW-Authenticate header (RFC 6750 section 3)."""
 
     status = 401
     reason = "unauthorized"

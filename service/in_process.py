@@ -88,7 +88,8 @@ def _chosen(settings: Settings) -> Classifier:
             return Classifier.load(settings.model_dir, str(number))
         except ModelError as error:
             refusals.append(error)
-    raise refusals[0] if refusals else ModelError(f"{settings.model_dir}: expected a version, found only a canary")
+    held = ModelError(f"{settings.model_dir}: expected a version that is neither held nor the canary, found none")
+    raise refusals[0] if refusals else held
 
 
 def _bytes(picture: File) -> bytes:

@@ -1,7 +1,7 @@
 """The settings of the service, read once, when a process starts.
 
 In: environment variables `MNIST_*` (plain `PORT` too), a `.env` file, command-line flags. Out: one frozen `Settings`. A
-bad value is a `SettingsError` that names its key and the value.
+bad value is a `SettingsError` that names its key and the value, and so is a variable that is almost one of these.
 """
 
 from __future__ import annotations
@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from . import variables
 from .errors import SettingsError
 
 if TYPE_CHECKING:
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d{0,8})$")]
+PREFIX = "MNIST_"
+OF_TRAINING = ("MNIST_DATA_DIR",)
 HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -86,7 +96,7 @@ class Settings(BaseSettings):
     """The service's settings; each is `MNIST_<NAME>` in the environment and `--<name>` on the command line."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MNIST_",
+        env_prefix=PREFIX,
         env_file=".env",
         extra="ignore",
         frozen=True,
@@ -97,6 +107,22 @@ class Settings(BaseSettings):
         cli_hide_none_type=True,
         cli_avoid_json=True,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic calls with all of them
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Pass over ports of Kubernetes in the environment: a Service called mnist sets MNIST_PORT=tcp://10.0.0.1:80."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        env_settings.env_vars = {
+            name: value for name, value in env_settings.env_vars.items() if not variables.is_of_kubernetes(name, value)
+        }
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: Port = Field(
@@ -212,6 +238,7 @@ def load(arguments: list[str] | None = None) -> Settings:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each setting; `of_flags` takes what the parser finds."""
+    parser.usage = "%(prog)s [-h] [--SETTING VALUE ...]"  # all of them would be twenty lines
     parser.set_defaults(settings_source=CliSettingsSource(Settings, root_parser=parser))
 
 
@@ -232,7 +259,23 @@ def of_model_flags(options: argparse.Namespace) -> Settings:
     return load([part for flag in flags.items() if flag[1] for part in flag])
 
 
+def unknown_variables() -> list[str]:
+    """Return the names of variables `MNIST_*`, in the environment and in `.env`, that are no setting.
+
+    Raises `SettingsError` for one that is almost the name of a setting.
+    """
+    found = {**DotEnvSettingsSource(Settings).env_vars, **os.environ}
+    names = {name.upper() for name, value in found.items() if not variables.is_of_kubernetes(name, value)}
+    known = {*OF_TRAINING, *(PREFIX + name.upper() for name in Settings.model_fields)}
+    unknown = sorted(name for name in names - known if name.startswith(PREFIX))
+    for name in unknown:
+        if (nearest := variables.nearest(name, known)) is not None:
+            raise SettingsError(f"{name}: there is no such setting; did you mean {nearest}?")
+    return unknown
+
+
 def _load(**sources: object) -> Settings:
+    unknown_variables()
     try:
         settings = Settings(**sources)  # type: ignore[arg-type]
     except ValidationError as error:
@@ -250,5 +293,5 @@ def _load(**sources: object) -> Settings:
 def _sentence(error: dict[str, object]) -> str:
     location = error["loc"]
     assert isinstance(location, tuple)
-    key = "MNIST_" + str(location[0]).upper()
+    key = PREFIX + str(location[0]).upper()
     return f"{key}: {error['msg']} (found {error['input']!r})"

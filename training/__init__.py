@@ -1,6 +1,6 @@
 """The training job: MNIST in, one verified model version in `models/` out.
 
-Each package knows only those below it, and `errors`, `files` and `optional` know none:
+Each package knows only those below it, and `errors`, `files`, `optional` and `parser` know none:
 
     train  sweep      the job from top to bottom; the search for better hyperparameters
     reporting/        the run's folder, the screen, reports, trackers

@@ -1,4 +1,4 @@
-"""The command line: `python -m training [train|evaluate|compare|sweep|card|render] …`; without a command, `train`.
+"""The command line: `python -m training COMMAND …`; without a command, `train`.
 
 Exit codes: 0 done, 1 no data or no disk, 2 usage, 3 a gate refused, 130 Ctrl-C or SIGTERM.
 """
@@ -14,13 +14,15 @@ if __name__ == "__main__":
 
 import argparse
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from . import __version__, sweep, train
+from . import __version__, learn_weights, sweep, train
 from .errors import DataError, TrainingError
 from .evaluation import handwriting
 from .export import model_readme
 from .loop import distributed
+from .parser import Parser
 from .reporting import compare
 from .synthesis import rendered
 
@@ -35,32 +37,35 @@ COMMANDS: Final[dict[str, ModuleType]] = {
     "sweep": sweep,
     "card": model_readme,
     "render": rendered,
+    "learn-weights": learn_weights,
 }
+SCRIPT: Final = "mnist-mlp-train"  # what the wheel installs
 
 
 def parse(words: list[str]) -> tuple[ModuleType, dict[str, object]]:
     """Return the command's module and its arguments; `--help`, `--version` and usage errors end the process."""
-    if not words or words[0] not in {*COMMANDS, "-h", "--help", "--version"}:
+    if not words or (words[0].startswith("-") and words[0] not in {"-h", "--help", "--version"}):
         words = ["train", *words]
-    parser = argparse.ArgumentParser(
-        prog="python -m training",
+    program = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m training"
+    parser = Parser(
+        prog=program,
         description="Train MNIST classifiers, and evaluate, compare and describe them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mnist-mlp {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         description = f"{module.HELP[0].upper()}{module.HELP[1:]}."
-        module.add_arguments(commands.add_parser(name, help=module.HELP, description=description, allow_abbrev=False))
-    parser.epilog = f"Without a command it trains. {commands.choices['train'].format_help()}"
-    options, rest = parser.parse_known_args(words)
+        module.add_arguments(commands.add_parser(name, help=module.HELP, description=description))
+    flags = commands.choices["train"].format_help().partition("options:\n")[2]
+    parser.epilog = f"Without a command it trains. The flags of train:\n{flags}"
+    if words[0] not in COMMANDS:
+        parser.parse_args(words)  # ends the process
+    options, rest = commands.choices[words[0]].parse_known_args(words[1:])
+    module = COMMANDS[words[0]]
     given = vars(options)
-    module = COMMANDS[given.pop("command")]
     if module is sweep:
         given["flags"] = rest  # of the training jobs that it runs
-    elif rest:
-        commands.choices[words[0]].error(f"unrecognized arguments: {' '.join(rest)}")
     return module, given
 
 

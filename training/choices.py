@@ -1,11 +1,11 @@
-"""The choices that have a name on the command line: activations, losses, optimizers. One row each.
+"""The choices that have a name on the command line: activations, losses, optimizers, schedules. One row each.
 
 To add one, add a row: the flag, its help and the sweep read these tables. What else a new row has to satisfy:
-  - an activation: its ONNX operators are among those that the service allows; `tests/support/training_backprop.py` has
-    its derivative, which the tests compare with PyTorch's;
+  - an activation: its ONNX operators are among those that the service allows; `docs/tutorial/index.md` has its
+    slope, which the tests compare with PyTorch's;
   - a loss: it is 0 only for the right probabilities (a proper score), because the softmax ships as the probability;
-  - an optimizer: `checkpoint.safetensors` keeps the tensors of its state, and nothing else.
-The schedule is one cycle for all (Smith 2018).
+  - an optimizer: `checkpoint.safetensors` keeps the tensors of its state, and nothing else;
+  - a schedule: the rate depends on the number of the step alone.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from .data.digits import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from torch.optim.lr_scheduler import LRScheduler
 
 
 def _he(gain: float) -> Callable[[int, int], float]:
@@ -85,8 +88,8 @@ LOSSES: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"cross_entropy":
 class Optimizer(NamedTuple):
     """How to make it from parameters, learning rate and weight decay, and its default peak learning rate.
 
-    All are fused: one pass over the weights a step. With `cycles_momentum`, the schedule lowers the momentum while it
-    raises the rate; left to itself it would give momentum to plain SGD too.
+    All are fused: one pass over the weights a step. With `cycles_momentum`, the one-cycle schedule lowers the momentum
+    while it raises the rate; left to itself it would give momentum to plain SGD too.
     """
 
     make: Callable[[Iterator[nn.Parameter], float, float], optim.Optimizer]
@@ -101,4 +104,21 @@ OPTIMIZERS: Final[dict[str, Optimizer]] = {
     ),
     # This rate was chosen on the validation digits; the other two only train well.
     "adamw": Optimizer(lambda p, rate, decay: optim.AdamW(p, rate, weight_decay=decay, fused=True), 8e-3),
+}
+
+
+def _one_cycle(optimizer: optim.Optimizer, choice: Optimizer, rate: float, steps: int) -> LRScheduler:
+    """Return the schedule of Smith 2018: the rate rises to its peak, and falls to almost nothing."""
+    return OneCycleLR(optimizer, rate, total_steps=steps, cycle_momentum=choice.cycles_momentum)
+
+
+def _constant(optimizer: optim.Optimizer, *_: object) -> LRScheduler:
+    """Return the same rate for every step, as textbooks begin."""
+    return LambdaLR(optimizer, lambda _: 1.0)
+
+
+# From an optimizer, its row above, the peak of the rate, and the number of steps.
+SCHEDULES: Final[dict[str, Callable[[optim.Optimizer, Optimizer, float, int], LRScheduler]]] = {
+    "one_cycle": _one_cycle,
+    "constant": _constant,
 }

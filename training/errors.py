@@ -8,6 +8,7 @@
                 Stopped 130        SIGTERM or Ctrl-C, after a last checkpoint
     processes   Lost 1             another process of a distributed run has ended
     export      GateError 3        the model is not good enough, or ONNX Runtime and PyTorch disagree
+                ChoiceError 1      PINNED, CANARY or HELD beside the versions cannot be read
 
 `training.__main__` prints the sentence and ends with the code.
 """
@@ -57,3 +58,7 @@ class GateError(TrainingError):
     """The model must not be published. Names the gate, its limit and the measured value."""
 
     exit_code = 3
+
+
+class ChoiceError(TrainingError):
+    """It is unknown which version services choose in a model's folder. Names the file, and what was expected."""

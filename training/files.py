@@ -1,16 +1,38 @@
 """Files that are complete or absent: a crash, a full disk or a power cut leaves the old file or the new one.
 
-In: a path and its content. Out: the file, flushed to the disk.
+In: a path and its content. Out: the file, flushed to the disk; the content of small files; locks of folders.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+def read_small(path: Path, limit: int) -> bytes | None:
+    """Return a file's content, None without a file; raises `OSError` for a link, a pipe, or more than `limit` bytes."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"more than {limit:,} bytes", str(path))
+    return content
 
 
 def write(path: Path, content: bytes) -> None:
@@ -46,6 +68,21 @@ def lock(folder: Path) -> bool:
         os.close(descriptor)
         return False
     return True
+
+
+@contextlib.contextmanager
+def locking(folder: Path) -> Iterator[None]:
+    """Let no other program publish in a folder, or change its list of held versions, while the context is open.
+
+    The service's commands take the same lock. Some network file systems have none for folders, and nobody waits there.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def flush(folder: Path) -> None:

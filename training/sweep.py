@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from . import data
-from .choices import ACTIVATIONS, LOSSES, OPTIMIZERS
-from .config import parse
+from .choices import ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES
+from .config import make_parser, parse
 from .errors import Diverged, Stopped, UsageError
 from .loop.checkpoint import Checkpointer
 from .loop.fit import fit
@@ -28,7 +28,6 @@ from .optional import require
 from .synthesis import rendered
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
     from optuna import Study, Trial
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .data import Digits
+    from .parser import Parser
 
 HELP: Final = "search for better hyperparameters, resumably"
 RANGES: Final = {  # uniform; for the learning rate its logarithm is
@@ -53,6 +53,7 @@ CHOICES: Final = {
     "activation": tuple(ACTIVATIONS),
     "loss": tuple(LOSSES),
     "optimizer": tuple(OPTIMIZERS),
+    "schedule": tuple(SCHEDULES),
     "batch_size": ("64", "128", "256", "512", "1024"),
     "weight_decay": ("0", "1e-4", "1e-3", "1e-2", "1e-1"),
 }
@@ -60,8 +61,9 @@ NAMES: Final = sorted({*RANGES, *CHOICES})
 UNPRUNED: Final = 5  # complete trials before any is pruned: later ones must reach their median
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the sweep's own flags; all other flags are those of the training jobs."""
+    parser.passed_on = make_parser()
     parser.epilog = f"Add any flag of train to start from. Hyperparameters to search: {', '.join(NAMES)}."
     parser.add_argument(
         "--search", default="learning_rate,hidden", help="hyperparameters to search, with commas [%(default)s]"

@@ -17,16 +17,16 @@ from .config import add_flags, from_flags
 from .data.digits import NOT_A_DIGIT
 from .evaluation.metrics import evaluate, fit_temperature, outputs
 from .evaluation.onnx_runtime import run_onnx
-from .export import quantise
+from .export import choice, quantise
 from .export.card import describe
 from .export.model_readme import render_readme
-from .export.publish import publish
+from .export.promotion import publish_judged
 from .export.to_onnx import make_golden, prove_parity, require_accuracy, to_onnx
 from .loop import distributed
 from .loop.checkpoint import Checkpointer, remove_checkpoint
 from .loop.fit import fit
 from .network.mlp import Network
-from .reporting.report import render_report
+from .reporting.report import EarlyReport, Findings, render_report
 from .reporting.run import NonMainProcess, Run
 from .reporting.trackers import Tracking, require_libraries
 from .synthesis import rendered
@@ -51,21 +51,30 @@ def run(given: dict[str, Any]) -> None:
 
 
 def train(config: Config, console: Console) -> Path | None:
-    """Train, check and publish one version; returns its folder. Raises `TrainingError`.
+    """Train, check and publish one version; returns its folder, None with `--no-publish`. Raises `TrainingError`.
 
-    Of several processes only the main one writes files, prints and publishes; the others return None.
+    Of several processes only the main one writes files, prints and publishes; the others return None. A run that ends
+    early leaves a report too, once it has a network.
     """
+    with EarlyReport() as early:
+        return _train(config, console, early)
+
+
+def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:  # noqa: PLR0915  # the job in one piece
     torch.set_num_threads(config.threads)
     require_libraries(config)
+    folder = config.models_dir / config.name
+    choice.chosen_version(folder)  # so that words that cannot be read end the run now, and not after the training
     device = distributed.choose_device(config.device)
     config = dataclasses.replace(config, device="cuda" if device.type == "cuda" else "cpu")
-    run = Run(config, console) if distributed.is_main() else NonMainProcess()
-    tracking = Tracking(config, run.folder)
 
     with distributed.process_group(device):
         # Data: MNIST, and rendered pictures as the service sees them.
         with distributed.main_process_first():
             dataset = data.load(config.data_dir)
+        # After the data: a run that has none leaves no folder.
+        run = Run(config, console) if distributed.is_main() else NonMainProcess()
+        tracking = Tracking(config, run.folder)
         training, validation = data.split(dataset.train, config.validation_share)
         run.say(f"{len(training.labels):,} digits to train on, from {dataset.source}", *dataset.warnings)
         pictures, held_out = rendered.load()
@@ -74,9 +83,12 @@ def train(config: Config, console: Console) -> Path | None:
 
         # Network and loop.
         network = Network.of(config).to(device)
+        findings = early.begin(run, Findings(config, network, dataset.source, dataset.test))
         with Checkpointer(run.folder, config.checkpoint_seconds) as checkpointer:
-            fitting = fit(network, training.to(device), validation.to(device), config, checkpointer)
-            epochs = run.follow(tracking.follow(fitting), config.epochs)
+            fitting = fit(
+                network, training.to(device), validation.to(device), config, checkpointer, on_step=run.on_step
+            )
+            epochs = run.follow(tracking.follow(fitting))
     if isinstance(run, NonMainProcess):
         return None
 
@@ -86,11 +98,19 @@ def train(config: Config, console: Console) -> Path | None:
     network.temperature.fill_(fit_temperature(logits, validation.labels))
 
     # Export, and the gates that a model has to pass before it is published.
-    expected = outputs(network.probabilities, dataset.test.images)
-    models = quantise.make_variants(to_onnx(network), dataset.train.images)
+    run.stage("evaluating on the test digits")
+    expected = findings.probabilities = outputs(network.probabilities, dataset.test.images)
+    run.stage("exporting to ONNX")
+    exported = to_onnx(network)
+    run.stage("quantising to int8")
+    models = quantise.make_variants(exported, dataset.train.images)
+    run.stage("proving that ONNX Runtime computes what PyTorch does")
     predictions = {name: run_onnx(model, dataset.test.images) for name, model in models.items()}
     parity = prove_parity(expected, predictions["fp32"])
-    exports = quantise.compare(models, predictions, dataset.test)
+    run.say(f"exported: ONNX Runtime and PyTorch differ by {parity.max_difference:.1e} at most, on all test digits")
+    run.stage("measuring the speed of fp32 and int8")
+    exports = findings.exports = quantise.compare(models, predictions, dataset.test)
+    run.stage("checking the gates")
     quantise.require_harmless(exports, config.precision)
     model = models[config.precision]
     metrics = {
@@ -100,7 +120,8 @@ def train(config: Config, console: Console) -> Path | None:
     }
     require_accuracy(metrics["test"], config.min_accuracy)
 
-    # The card, and the version.
+    # The card, and the version, which is held back from services where it is worse than the one that serves.
+    run.stage("publishing")
     card = describe(
         config,
         dataset,
@@ -113,15 +134,23 @@ def train(config: Config, console: Console) -> Path | None:
     )
     probabilities = predictions["int8"] if config.precision == "int8" else expected
     golden = make_golden(dataset.test, probabilities)
-    folder = config.models_dir / config.name
-    version = publish(folder, model, golden, card, render_readme, number=config.version_number)
+    version, notes = None, [f"--resume {run.folder} publishes this version"]
+    if config.publish:
+        version, notes = publish_judged(
+            folder, model, golden, card, render_readme, number=config.version_number, promote=config.promote
+        )
 
     # What people read.
-    run.save_report(render_report(card, network, dataset.test, probabilities))
-    tracking.end(card, version)
-    run.save_published(version)
-    remove_checkpoint(run.folder)
-    run.say(
-        f"test accuracy {metrics['test'].accuracy:.2%}; {epochs[-1].seconds:.1f} s of training; published {version}"
-    )
+    run.stage("writing the report")
+    findings.probabilities, findings.version = probabilities, int(version.name) if version else None
+    run.save_report(render_report(findings, epochs))
+    run.stage("")
+    tracking.end(card, version or folder / "unpublished")
+    if version:
+        run.save_published(version)
+        remove_checkpoint(run.folder)
+    accuracy, seconds = metrics["test"].accuracy, epochs[-1].seconds
+    run.say(f"test accuracy {accuracy:.2%}; {seconds:.1f} s of training; published {version or 'nothing'}")
+    for note in notes:
+        run.say(note)
     return version

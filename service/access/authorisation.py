@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     Headers = Iterable[tuple[bytes, bytes]]
 
 PREFIX = 8  # of a digest, to find an entry; the whole digest is then compared in constant time
+INVALID = ', error="invalid_token"'  # ends a challenge (RFC 6750)
 MODEL = "/v2/models/{model}"
 # Probes have no keys. The pages' files are no secret; their requests need a key.
 PUBLIC_ROUTES = frozenset(
-    {"/", "/docs", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
+    {"/", "/learn", "/card", "/docs", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
     | {"/v1/models/{model}", f"{MODEL}/ready", f"{MODEL}/versions/{{version}}/ready"}
 )
 
@@ -43,8 +44,13 @@ class Holder:
     def __init__(self, entry: Entry, metrics: Metrics) -> None:
         self.entry = entry
         self.counts = metrics.keys.of_key(entry.name)
+        self._ends = entry.ends()
         self._tokens = self._size = max(1.0, entry.rate or 1.0)
         self._since = time.monotonic()
+
+    def expired(self) -> bool:
+        """Return whether the key's last day is over."""
+        return time.time() > self._ends
 
     def consume_token(self) -> bool:
         """Count a request that is accepted; False where there is no token for it."""
@@ -77,6 +83,11 @@ class Access:
         if holder is None:
             raise self._unauthorized(headers)
         entry = holder.entry
+        if holder.expired():
+            holder.counts["expired"].inc()
+            raise Unauthorized(
+                f"The key of {entry.name} has expired: its last day was {entry.expires}.", challenge=INVALID
+            )
         if scope not in entry.scopes:
             holder.counts["forbidden"].inc()
             raise Forbidden(f"The key of {entry.name} is for {', '.join(sorted(entry.scopes))}; this asks for {scope}.")
@@ -91,7 +102,7 @@ class Access:
     def fits(self, headers: Headers, scope: str) -> bool:
         """Return whether a key with this scope is there; count nothing."""
         holder = self._find(headers)
-        return holder is not None and scope in holder.entry.scopes
+        return holder is not None and scope in holder.entry.scopes and not holder.expired()
 
     def _find(self, headers: Headers) -> Holder | None:
         key = _presented(headers)
@@ -106,7 +117,7 @@ class Access:
             self._metrics.keys.refusals["missing"].inc()
             return Unauthorized("An API key is needed; send it as Authorization: Bearer …, or as X-API-Key.")
         self._metrics.keys.refusals["unknown"].inc()
-        return Unauthorized("The API key is unknown.", challenge=', error="invalid_token"')
+        return Unauthorized("The API key is unknown.", challenge=INVALID)
 
     def _change(self, entries: list[Entry]) -> None:
         """Use these keys from now on."""

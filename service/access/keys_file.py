@@ -12,6 +12,7 @@ import contextlib
 import logging
 import math
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ..errors import SettingsError
@@ -20,6 +21,7 @@ from . import keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from datetime import date
     from pathlib import Path
 
     from ..observability.metrics import Metrics
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 MAX_MISSING_SECONDS = 10.0  # after which all keys are revoked
 LOG_SECONDS = 60.0  # between two log lines about a file that cannot be read
+WARN_DAYS = 14  # before a key expires
 
 log = logging.getLogger("service")
 
@@ -42,6 +45,8 @@ class KeysFile:
         self._state: tuple[int, int, int] | None = None  # of the file that was last read successfully
         self._missing_since = math.inf
         self._logged = -math.inf
+        self._entries: list[Entry] = []
+        self._warned: date | None = None  # the day on which keys that expire soon were last logged
         self.failure: str | None = "the file of API keys cannot be read"  # why no key is accepted, if so
         self.poll()
 
@@ -61,7 +66,11 @@ class KeysFile:
                 log.exception("polling the file of API keys failed")
 
     def poll(self) -> None:
-        """Read the file if it has changed."""
+        """Read the file if it has changed; once a day, log which keys expire soon."""
+        self._read()
+        self._warn()
+
+    def _read(self) -> None:
         state = files.state(self._path)
         if state is not None and state == self._state:
             return
@@ -73,7 +82,17 @@ class KeysFile:
             self._state, self._missing_since, self._logged, self.failure = state, math.inf, -math.inf, None
             self._metrics.keys.file_unreadable.set(0)
             self._changed(entries)
+            self._entries, self._warned = entries, None
             log.info("%d API keys are known", len(entries))
+
+    def _warn(self) -> None:
+        today = datetime.now(UTC).date()
+        if today == self._warned:
+            return
+        self._warned = today
+        for entry in self._entries:
+            if entry.expires is not None and 0 <= (entry.expires - today).days < WARN_DAYS:
+                log.warning("the key of %s expires: its last day is %s", entry.name, entry.expires)
 
     def _keep(self, error: SettingsError, *, missing: bool) -> None:
         """Keep the keys from before, unless the file has been missing for too long."""

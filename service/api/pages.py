@@ -1,4 +1,4 @@
-"""The pages for browsers: the drawing page and the API's documentation, with security headers.
+"""The pages for browsers: the drawing page, the explanation, the model card and the API's documentation.
 
 In: an app. Out: the app, with the routes of the pages' files.
 """
@@ -47,7 +47,7 @@ class _Files(StaticFiles):
 
 
 def add_pages(app: FastAPI) -> None:
-    """Add both pages and the files that they load."""
+    """Add the pages and the files that they load."""
 
     @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
@@ -55,13 +55,21 @@ def add_pages(app: FastAPI) -> None:
             return RedirectResponse(f"{request.scope['root'].rpartition('/')[2]}/", headers=HEADERS)
         return FileResponse(PAGE / "index.html", headers=HEADERS)
 
+    @app.get("/learn", include_in_schema=False)
+    async def learn() -> FileResponse:
+        return FileResponse(PAGE / "learn" / "index.html", headers=HEADERS)
+
     @app.get("/docs", include_in_schema=False)
     async def docs() -> FileResponse:
         return FileResponse(PAGE / "docs.html", headers=HEADERS)
 
+    @app.get("/card", include_in_schema=False)
+    async def card() -> FileResponse:
+        return FileResponse(PAGE / "card.html", headers=HEADERS)
+
     files, swagger = GZipMiddleware(_Files(directory=PAGE)), _Files(directory=SWAGGER)
     # The pages' URLs are relative: a proxy may serve them below a prefix that this service does not know. `/docs/` is
     # the same page as `/docs`, and there its URLs lead to `/docs/page/`.
-    for place in ("", "/docs"):
+    for place in ("", "/docs", "/card", "/learn"):
         app.mount(f"{place}/page", files)
         app.mount(f"{place}/static-offline-docs", swagger)

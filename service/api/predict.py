@@ -7,6 +7,7 @@ of a single picture is raised; in a batch it is that item's `error`.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "/predict"
 WITH_MODEL = "/predictions/{model}"
+EXAMPLES = Path(__file__).with_name("examples.md")  # how to ask, in several languages; docs/clients.md has them too
 MAX_CONTENT_TYPE = 1024  # characters: with a multipart boundary, the usual value has about a hundred
 
 
@@ -169,12 +171,12 @@ def add_routes(routes: APIRouter, route: Predict, engine: Engine, models: Versio
         operation_id="predict",
         tags=["predict"],
         summary="Which digits do these pictures show?",
+        description=EXAMPLES.read_text(),
         responses=responses,
         openapi_extra=openapi.predict_extra(settings),
         response_model=None,
     )
     async def predict(request: Request) -> Response:
-        """Predicts pictures in any format below. `?explain=1` adds the network's input and an occlusion map."""
         if request.query_params.get("explain", "0") not in {"", "0", "false"}:
             return await asgi.answer_by(request, engine.admission, settings, route.explain)
         return await asgi.answer(request, engine, route, settings)

@@ -8,6 +8,7 @@ refuses.
 from __future__ import annotations
 
 import contextlib
+import logging
 import resource
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from ..access import keys
 from ..connection import certificate
 from ..errors import ModelError, SettingsError
 from ..process.exit_codes import run_command
+from ..quoting import quoted
 from ..versions.bundled import or_bundled
 from ..versions.manager import VersionManager
 from ..versions.shared_state import SharedState
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 HELP = "Read settings, keys and model as a start does, and say what is wrong."
+log = logging.getLogger("service")
 MIN_DESCRIPTORS = 64  # that a process may open
 
 
@@ -53,7 +56,12 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def check_settings(settings: Settings) -> None:
-    """Check what settings name, and what the system allows; raises `SettingsError` or `OSError` with one line."""
+    """Check what settings name, and what the system allows; raises `SettingsError` or `OSError` with one line.
+
+    Variables that are no setting are logged.
+    """
+    for name in settings_module.unknown_variables():
+        log.warning("%s is no setting; it is passed over", quoted(name))
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors < MIN_DESCRIPTORS:
         raise OSError(f"a process may open {descriptors} files (RLIMIT_NOFILE); at least {MIN_DESCRIPTORS} are needed")

@@ -6,21 +6,34 @@ In: words. Out: the exit code of the command. Each command is a module with `HEL
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 from .. import __version__
-from . import canary, check, keys, rollback, serve, status
+from ..client import Parser
+from . import canary, check, keys, promote, rollback, serve, status
 
-COMMANDS = {"serve": serve, "status": status, "check": check, "canary": canary, "rollback": rollback, "keys": keys}
+COMMANDS = {
+    "serve": serve,
+    "status": status,
+    "check": check,
+    "promote": promote,
+    "canary": canary,
+    "rollback": rollback,
+    "keys": keys,
+}
 PROGRAM = "python -m service"
+SCRIPT = "mnist-mlp-serve"  # what the wheel installs
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command of `python -m service`; words that begin with no command are arguments of `serve`."""
+    """Run a command of `python -m service`; flags without a command are those of `serve`."""
     asked = arguments[:1] in (["-h"], ["--help"], ["--version"])
-    if not asked and (not arguments or arguments[0] not in COMMANDS):
+    if not asked and (not arguments or arguments[0].startswith("-")):
         arguments = ["serve", *arguments]
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+    program = SCRIPT if Path(sys.argv[0]).name == SCRIPT else PROGRAM
+    parser = Parser(
+        prog=program,
         description="Answer which digits pictures show, and look after the model versions that answer.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -33,7 +46,7 @@ def main(arguments: list[str]) -> int:
             flags = added.format_help().partition("options:\n")[2]
             parser.epilog = f"Without a command it serves. The settings of serve, status and check:\n{flags}"
         elif arguments[0] == name:  # flags of settings take some milliseconds to add
-            added.prog = PROGRAM + (" [serve]" if command is serve else f" {name}")
+            added.prog = program + (" [serve]" if command is serve else f" {name}")
             command.add_arguments(added)
             added.set_defaults(run=command.run)
     options = parser.parse_args(arguments)
@@ -43,6 +56,6 @@ def main(arguments: list[str]) -> int:
 def run_alone(name: str, arguments: list[str]) -> int:
     """Run a command in its older form, `python -m service.NAME`."""
     command = COMMANDS[name]
-    parser = argparse.ArgumentParser(prog=f"{PROGRAM}.{name}", description=command.HELP)
+    parser = Parser(prog=f"{PROGRAM}.{name}", description=command.HELP)
     command.add_arguments(parser)
     return int(command.run(parser.parse_args(arguments)))

@@ -1,9 +1,9 @@
 """`rollback [VERSION | --undo]`: choose the version that serves, while services run.
 
-In: a version's number; without one, the next version below the chosen one. Out: the pin file, which every worker of
-every service on this folder follows within 2 s and which outlives them. `--undo` removes it, so that
-MNIST_MODEL_VERSION chooses again. A version that must not serve is not pinned. Exit codes: 0 done, 2 a bad setting,
-3 no such version, or a version that must not serve, 4 the pin file cannot be written.
+In: a version's number; without one, the next version below the chosen one that is neither held nor the canary. Out:
+the pin file, which every worker of every service on this folder follows within 2 s and which outlives them. `--undo`
+removes it, so that MNIST_MODEL_VERSION chooses again. A version that must not serve is not pinned. Exit codes: 0 done,
+2 a bad setting, 3 no such version, or a version that must not serve, 4 the pin file cannot be written.
 """
 
 from __future__ import annotations

@@ -54,10 +54,15 @@ def _serve(options: argparse.Namespace) -> int:
     settings = or_bundled(settings)
     check_settings(settings)
     with contextlib.ExitStack() as stack:
-        ports = [settings.port] if settings.metrics_port is None else [settings.port, settings.metrics_port]
-        listeners = [stack.enter_context(contextlib.closing(start.listen(settings.host, port))) for port in ports]
+        ports = {"MNIST_PORT": settings.port, "MNIST_METRICS_PORT": settings.metrics_port}
+        listeners = [
+            stack.enter_context(contextlib.closing(start.listen(settings.host, port, setting)))
+            for setting, port in ports.items()
+            if port is not None
+        ]
         if settings.grpc_port is not None:
-            reserved = stack.enter_context(contextlib.closing(start.bind(settings.host, settings.grpc_port)))
+            bound = start.bind(settings.host, settings.grpc_port, "MNIST_GRPC_PORT")
+            reserved = stack.enter_context(contextlib.closing(bound))
             settings = settings.model_copy(update={"grpc_port": reserved.getsockname()[1]})
         start.make_metrics_folder(settings.workers)
         return start.run(settings, listeners, lambda version: _welcome(settings, listeners, version))

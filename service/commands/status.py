@@ -1,29 +1,50 @@
-"""`status`: which versions there are, which one serves, and which one is the canary.
+"""`status [--json]`: which version serves, the pin, the canary, and the held and refused versions with the reasons.
 
-In: settings, as a start reads them. Out: lines for people on stdout. It reads the model's folder alone: it asks no
-running service and checks no version. Exit codes: 0 done, 2 a bad setting, 3 a folder without versions.
+In: settings, as a start reads them. Out: a table for people on stdout, or with `--json` one object for programs. It
+asks no running service: it reads the model's folder, and checks versions as a start does, from the first that may serve
+to the first that passes; and the canary. Exit codes: 0 done, 2 a bad setting, 3 a folder without versions, or a pin, a
+canary or a list of held versions that cannot be read.
+
+The fields of the object:
+
+    model_dir      the model's folder
+    model_version  MNIST_MODEL_VERSION, which chooses where there is no pin
+    pin            the word in the pin file: a number, or latest; null: there is no pin
+    canary         {"version", "percent": of the requests; 0 for a shadow}, or null
+    held           the numbers that `latest` never means, also those without a folder
+    serves         the version that a start would serve, or null
+    problem        why no version would serve; empty where one would
+    versions       highest first: {"version", "state", "reason": empty where there is nothing to say}; the state is
+                   serves, canary, held, refused, incomplete (files are missing), or available (it was not checked)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from .. import settings as settings_module
-from ..model import layout
+from ..errors import ModelError
+from ..model import check, layout
 from ..process.exit_codes import run_command
 from ..versions import choice
 from ..versions.bundled import or_bundled
+from ..versions.manager import VersionManager
+from ..versions.shared_state import SharedState
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from ..settings import Settings
 
-HELP = "Show the model versions: which one serves, and which one is the canary."
+COLUMNS = ("version", "state", "reason")
+HELP = "Show what serves, the pin, the canary, and the held and refused versions."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each setting."""
+    """Add the command's argument, and a flag for each setting."""
+    parser.add_argument("--json", action="store_true", help="one object for programs, instead of a table")
     settings_module.add_flags(parser)
 
 
@@ -34,30 +55,80 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(options: argparse.Namespace) -> int:
     settings = or_bundled(settings_module.of_flags(options))
-    numbers = layout.numbers(settings.model_dir)
-    whole = [number for number in numbers if layout.stamp(settings.model_dir / str(number)) is not None]
-    listed = ", ".join(str(number) if number in whole else f"{number} (files are missing)" for number in numbers)
-    print(f"{settings.model_dir} has version{'s' * (len(numbers) > 1)} {listed}.")
-    print(_served(settings, whole))
-    print(_canary(choice.read_canary(settings)))
+    facts = describe(settings)
+    print(json.dumps(facts, indent=2) if options.json else _for_people(settings, facts))
     return 0
 
 
-def _served(settings: Settings, whole: list[int]) -> str:
-    word, pin = choice.chosen_version(settings), choice.pin_path(settings)
-    named_by = f"{pin} names it" if pin.exists() else f"MNIST_MODEL_VERSION={settings.model_version}"
-    if word != layout.LATEST:
-        return f"Version {word} {'serves' if int(word) in whole else 'is chosen, but is not there'}: {named_by}."
-    candidates = [number for number in choice.latest_candidates(settings) if number in whole]
-    if not candidates:
-        return "No version serves: there is only the canary, or files are missing."
-    return f"Version {candidates[0]} serves: it is the latest ({named_by})."
+def describe(settings: Settings) -> dict[str, Any]:
+    """Return the fields of the object; raises `ModelError`."""
+    chosen, canary, held = choice.chosen_version(settings), choice.read_canary(settings), choice.read_held(settings)
+    numbers = layout.numbers(settings.model_dir)
+    serves, problem, refused = _check(settings, canary)
+
+    def state(number: int) -> tuple[str, str]:
+        if number == serves:
+            return "serves", ""
+        if layout.stamp(settings.model_dir / str(number)) is None:
+            return "incomplete", "files are missing"
+        if number in refused:
+            return "refused", refused[number]
+        if canary is not None and number == canary.number:
+            return "canary", _share(canary.percent)
+        if number in held:
+            return "held", f"latest never means it; `python -m service promote {number}` makes it serve"
+        return "available", ""
+
+    return {
+        "model_dir": str(settings.model_dir),
+        "model_version": settings.model_version,
+        "pin": chosen if choice.pin_path(settings).exists() else None,
+        "canary": None if canary is None else {"version": canary.number, "percent": canary.percent},
+        "held": sorted(held),
+        "serves": serves,
+        "problem": problem,
+        "versions": [dict(zip(COLUMNS, (number, *state(number)), strict=True)) for number in numbers],
+    }
 
 
-def _canary(canary: choice.CanarySpec | None) -> str:
-    if canary is None:
-        return "There is no canary."
-    if canary.percent is None:
-        return f"Version {canary.number} is held back from latest."
-    share = f"answers {canary.percent:g} % of the requests" if canary.percent else "answers no request: it is compared"
-    return f"Version {canary.number} is the canary and {share}."
+def _check(settings: Settings, canary: choice.CanarySpec | None) -> tuple[int | None, str, dict[int, str]]:
+    """Return the version that a start would serve, or None and why; and the reasons of refused versions by number."""
+    models = VersionManager(settings, SharedState(shared=False))
+    serves, problem, refused = None, "", models.loader.refused
+    try:
+        serves = int(models.check(lambda: None))
+    except ModelError as error:
+        problem = models.loader.missing_message() or str(error)
+    if canary is not None and canary.number not in {serves, *refused} and canary.number in models.loader.numbers:
+        try:
+            check.check(settings, canary.number)
+        except ModelError as error:
+            refused[canary.number] = str(error)
+    return serves, problem, refused
+
+
+def _share(percent: float) -> str:
+    return f"answers {percent:g} % of the requests" if percent else "answers no request: it is compared"
+
+
+def _for_people(settings: Settings, facts: dict[str, Any]) -> str:
+    pin, canary = facts["pin"], facts["canary"]
+    no_pin = f"none, so MNIST_MODEL_VERSION={facts['model_version']} chooses"
+    rows = [
+        ("model", facts["model_dir"]),
+        ("serves", f"version {facts['serves']}" if facts["serves"] else f"none: {facts['problem']}"),
+        ("pin", no_pin if pin is None else f"{pin}, by {choice.pin_path(settings)}"),
+        ("canary", "none" if canary is None else f"version {canary['version']} {_share(canary['percent'])}"),
+        ("held", ", ".join(map(str, facts["held"])) or "none"),
+    ]
+    return f"{_align(rows)}\n\n{_align([COLUMNS, *(tuple(each.values()) for each in facts['versions'])])}"
+
+
+def _align(rows: Sequence[Sequence[object]]) -> str:
+    """Return lines in which each column but the last is as wide as its widest cell."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)][:-1]
+    lines = (
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in cells
+    )
+    return "\n".join(line.rstrip() for line in lines)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .declarations import Declarations
 
 SHED = ("overloaded", "deadline_exceeded")
-KEY_RESULTS = ("accepted", "forbidden", "limited")
+KEY_RESULTS = ("accepted", "expired", "forbidden", "limited")
 NO_KEY = "-"  # in the place of a key's name, which cannot be this
 
 

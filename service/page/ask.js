@@ -6,8 +6,10 @@
 /** @typedef {{model: {name: string, version: string}, prediction: Prediction, ms: number, blob: Blob}} Answer */
 /** @typedef {() => Promise<Blob>} Source */
 
-const GAP_MS = 50; // between two requests while a line grows
-const PATIENCE_MS = 10_000;
+const MIN_INTERVAL_MS = 50; // between two requests while a line grows
+const TIMEOUT_MS = 10_000;
+/** The service's path. The drawing page is at it; other pages are beside, with or without a slash at the end of theirs. */
+export const ROOT = "beside" in document.documentElement.dataset ? location.pathname.replace(/[^/]*\/?$/, "") : location.pathname;
 
 /** Why there is no prediction: a sentence, and the HTTP status if there is one. */
 export class Trouble extends Error {
@@ -44,7 +46,7 @@ export class Asker {
    *  @param {Source} source */
   soon(source) {
     this.#wanted = source;
-    if (!this.#underway && !this.#failures) this.#schedule(this.#asked + GAP_MS - performance.now());
+    if (!this.#underway && !this.#failures) this.#schedule(this.#asked + MIN_INTERVAL_MS - performance.now());
   }
 
   /** The picture is a new one: the request in flight is cancelled. @param {Source} source */
@@ -103,16 +105,16 @@ export class Asker {
 async function send(source, signal) {
   const blob = await source();
   const start = performance.now();
-  const body = await talk("predict?explain=1", {
+  const body = await fetchJson("predict?explain=1", {
     method: "POST",
     body: blob,
-    signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
+    signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
   });
   return { model: body.model, prediction: body.predictions[0], ms: performance.now() - start, blob };
 }
 
-/** The card of the model version that serves. @param {string} [path] to it from this page @returns {Promise<any>} */
-export const card = (path = "model") => talk(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
+/** The card of the model version that serves. @returns {Promise<any>} */
+export const card = () => fetchJson("model", { signal: AbortSignal.timeout(TIMEOUT_MS) });
 
 const KEY = "mnist-api-key"; // its name in the tab's storage
 
@@ -120,10 +122,10 @@ const KEY = "mnist-api-key"; // its name in the tab's storage
 export const keep = (key) => sessionStorage.setItem(KEY, key);
 
 /** Fetch JSON from the service. @param {string} path @param {RequestInit} options @returns {Promise<any>} */
-async function talk(path, options) {
+async function fetchJson(path, options) {
   try {
     const key = sessionStorage.getItem(KEY);
-    const reply = await fetch(path, key ? { ...options, headers: { "X-API-Key": key } } : options);
+    const reply = await fetch(ROOT + path, key ? { ...options, headers: { "X-API-Key": key } } : options);
     const body = await reply.json().catch((error) => (error.name === "SyntaxError" ? {} : Promise.reject(error)));
     if (reply.ok) return body;
     const words = body.detail || body.title || `the service answered with status ${reply.status}`;
@@ -140,7 +142,7 @@ const sentence = (words) => words[0].toUpperCase() + words.slice(1).replace(/[^.
 
 /** @param {any} error */
 const late = (error) =>
-  error.name === "TimeoutError" ? new Trouble(`No answer within ${PATIENCE_MS / 1000} seconds. Trying again.`) : error;
+  error.name === "TimeoutError" ? new Trouble(`No answer within ${TIMEOUT_MS / 1000} seconds. Trying again.`) : error;
 
 const unreachable = () =>
   navigator.onLine

@@ -1,9 +1,19 @@
 // Swagger UI for the service's own OpenAPI document; without its validator, which would send the address to another host.
-SwaggerUIBundle({
-  url: location.pathname.replace(/\/?$/, "/../openapi.json"), // the same for docs and docs/
+const ui = SwaggerUIBundle({
+  url: location.pathname.replace(/[^/]*\/?$/, "openapi.json"), // the same for `docs` and `docs/`
   dom_id: "#swagger-ui",
   deepLinking: true,
   showExtensions: true,
   showCommonExtensions: true,
   validatorUrl: null,
+  onComplete() {
+    const key = sessionStorage.getItem("mnist-api-key"); // of the other pages in this tab
+    if (key) ui.preauthorizeApiKey("APIKeyHeader", key);
+  },
 });
+
+// Swagger UI has a dark theme, and leaves it to the page when to use it.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const theme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", theme);
+theme();

@@ -8,7 +8,7 @@ import { blank, brush, encode } from "./canvas.js";
 /** @typedef {{blob: Blob, bitmap: ImageBitmap | null}} Picture */
 /** @typedef {{strokes: Stroke[], picture: Picture | null}} Sheet */
 
-const SIDE = 280; // units of the pad's coordinates, and pixels of the PNG that is sent
+export const SIDE = 280; // units of the pad's coordinates, and pixels of the PNG that is sent
 const PEN = 20; // MNIST's strokes are about a tenth of a digit wide
 const STEP = 7; // one press of an arrow key
 const DARK = matchMedia("(prefers-color-scheme: dark)");
@@ -42,6 +42,7 @@ export class Pad extends EventTarget {
   get empty() { return !this.#sheet.picture && !this.#sheet.strokes.length; }
   get undoable() { return this.#past.length > 0; }
   get drawing() { return this.#pointer !== null; }
+  get strokes() { return this.#sheet.strokes; }
 
   undo() {
     const before = this.#past.pop();
@@ -52,6 +53,21 @@ export class Pad extends EventTarget {
 
   /** @param {Picture} picture */
   show(picture) { this.#next({ strokes: [], picture }); }
+
+  /** Write strokes as a pen does, or at once for those who want no motion. Another drawing ends it. @param {Stroke[]} strokes */
+  async write(strokes) {
+    this.#past.push(this.#sheet);
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const points = strokes.flat().length;
+    for (let count = 1; !still && count < points; count += 2) {
+      const sheet = { strokes: beginning(strokes, count), picture: null };
+      this.#sheet = sheet;
+      this.#tell("grow");
+      await new Promise(requestAnimationFrame);
+      if (this.#sheet !== sheet) return;
+    }
+    this.#turn({ strokes, picture: null });
+  }
 
   /** The bytes to send: a picture as it is, a drawing as it is seen: dark ink on light, or in the dark theme light on dark. */
   bytes() {
@@ -180,9 +196,15 @@ export class Pad extends EventTarget {
   }
 }
 
+/** The first points of the strokes. @param {Stroke[]} strokes @param {number} count @returns {Stroke[]} */
+function beginning(strokes, count) {
+  const [first, ...others] = strokes;
+  return count <= first.length ? [first.slice(0, count)] : [first, ...beginning(others, count - first.length)];
+}
+
 /** Draw curves through the midpoints between the reported points, so that lines have no corners.
  *  @param {CanvasRenderingContext2D} context @param {Stroke[]} strokes @param {string} colour */
-function ink(context, strokes, colour) {
+export function ink(context, strokes, colour) {
   Object.assign(context, { strokeStyle: colour, lineWidth: PEN, lineCap: "round", lineJoin: "round" });
   for (const stroke of strokes) {
     const [[x, y]] = stroke;

@@ -4,7 +4,7 @@
 import { at, forget, introduce, say, show } from "./answer.js";
 import { Asker, card, keep } from "./ask.js";
 import { Pad } from "./pad.js";
-import { camera, chooser, read, welcome } from "./pictures.js";
+import { camera, chooser, welcome } from "./inputs.js";
 
 /** @typedef {import("./ask.js").Answer} Answer */
 /** @typedef {import("./ask.js").Trouble} Trouble */
@@ -83,22 +83,27 @@ async function meet() {
   introduce(model);
 }
 
+const pictures = () => import("./pictures.js").catch(() => { throw new Error("The connection is gone. Try again when it is back."); });
+
 /** @param {Blob | null | undefined} file */
 async function take(file) {
   try {
     if (file === undefined) throw new Error("That isn’t a file. Drop a picture that is saved on this device.");
-    if (file) pad.show(await read(file));
+    if (file) pad.show(await (await pictures()).read(file));
   } catch (error) {
     at("trouble").textContent = /** @type {Error} */ (error).message;
   }
 }
 
 async function takePhoto() {
-  const { photograph } = await import("./photo.js");
-  const photo = photograph(at("booth")).catch(() => {
-    throw new Error("The camera can’t be used. Allow it in the browser’s settings, or choose a picture.");
-  });
-  take(await photo.catch((error) => { at("trouble").textContent = error.message; return null; }));
+  try {
+    const { photograph } = await pictures();
+    take(await photograph(at("booth")).catch(() => {
+      throw new Error("The camera can’t be used. Allow it in the browser’s settings, or choose a picture.");
+    }));
+  } catch (error) {
+    at("trouble").textContent = /** @type {Error} */ (error).message;
+  }
 }
 
 /** @param {KeyboardEvent} event */
@@ -112,6 +117,7 @@ function shortcut(event) {
 }
 
 addEventListener("keydown", shortcut);
+addEventListener("pointerdown", () => pictures().catch(() => {}), { once: true }); // before it is needed
 addEventListener("online", ask);
 at("undo").addEventListener("click", () => pad.undo());
 at("clear").addEventListener("click", () => pad.clear());

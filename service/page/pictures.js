@@ -1,6 +1,6 @@
 // @ts-check
-// Reads a picture that is chosen, dropped, pasted or photographed: its bytes, and a bitmap to show. Knows neither the drawing
-// pad nor the service.
+// Reads a picture from a file or the camera: its bytes, and a bitmap to show. Knows neither the drawing pad nor the service. The
+// page loads it with the first picture.
 
 import { blank, encode } from "./canvas.js";
 
@@ -26,43 +26,33 @@ async function kind(file) {
 }
 
 /** Part of a picture, at most `LONGEST` wide and high. @param {CanvasImageSource} source @param {number} x @param {number} y @param {number} width @param {number} height */
-export function cut(source, x, y, width, height) {
+function cut(source, x, y, width, height) {
   const scale = Math.min(1, LONGEST / Math.max(width, height));
   const context = blank(width * scale, height * scale);
   context.drawImage(source, x, y, width, height, 0, 0, width * scale, height * scale);
   return context.canvas;
 }
 
-/** Take files that are dropped anywhere on the page or pasted into it. @param {(file: Blob | undefined) => void} take */
-export function welcome(take) {
-  const root = document.documentElement;
-  const hover = (/** @type {boolean} */ over) => root.classList.toggle("dropping", over);
-  addEventListener("dragover", (event) => { event.preventDefault(); hover(true); });
-  addEventListener("dragleave", (event) => { if (!event.relatedTarget) hover(false); });
-  addEventListener("drop", (event) => {
-    event.preventDefault();
-    hover(false);
-    take(event.dataTransfer?.files[0]);
-  });
-  addEventListener("paste", (event) => {
-    const [file] = event.clipboardData?.files ?? [];
-    if (file) take(file);
-  });
-}
-
-/** Make a button open an input for files. @param {HTMLElement} button @param {HTMLInputElement} input @param {(file: Blob) => void} take */
-export function chooser(button, input, take) {
-  button.addEventListener("click", () => input.click());
-  input.addEventListener("change", () => {
-    if (input.files?.[0]) take(input.files[0]);
-    input.value = ""; // the same file can be chosen again
-  });
-}
-
-/** Whether there is a camera, and what uses it: a phone's own app is better than this page; a desktop has no such app.
- *  @returns {Promise<"app" | "page" | "">} */
-export async function camera() {
-  if (matchMedia("(pointer: coarse)").matches) return "app";
-  const devices = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
-  return devices.some((device) => device.kind === "videoinput") ? "page" : "";
+/** Take a photograph: the middle square of the camera's picture, or null if it is cancelled.
+ *  @param {HTMLDialogElement} booth @returns {Promise<Blob | null>} */
+export async function photograph(booth) {
+  const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  const video = /** @type {HTMLVideoElement} */ (booth.querySelector("video"));
+  const shutter = /** @type {HTMLButtonElement} */ (booth.querySelector("[value=take]"));
+  try {
+    shutter.disabled = true;
+    video.srcObject = stream;
+    booth.returnValue = "";
+    booth.showModal();
+    video.onplaying = () => { shutter.disabled = false; };
+    await video.play();
+    await new Promise((resolve) => booth.addEventListener("close", resolve, { once: true }));
+    const [width, height] = [video.videoWidth, video.videoHeight];
+    const side = Math.min(width, height);
+    const square = () => cut(video, (width - side) / 2, (height - side) / 2, side, side);
+    return booth.returnValue === "take" ? await encode(square(), "image/jpeg") : null;
+  } finally {
+    for (const track of stream.getTracks()) track.stop();
+    video.srcObject = null;
+  }
 }

@@ -32,15 +32,15 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_BYTES = 8 * 2**20  # of the files in which one worker shares its metrics
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, setting: str) -> socket.socket:
     """Return a listening socket; raises `OSError`. Clients wait from here on, also while the workers start."""
-    listener = bind(host, port)
+    listener = bind(host, port, setting)
     listener.listen(BACKLOG)
     return listener
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket, which accepts no connection; raises `OSError`.
+def bind(host: str, port: int, setting: str) -> socket.socket:
+    """Return a bound socket, which accepts no connection; raises `OSError` with the setting that names the port.
 
     It reserves gRPC's port, on which the workers listen with SO_REUSEPORT, as long as it is open.
     """
@@ -51,7 +51,7 @@ def bind(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+        raise OSError(f"{setting}: cannot listen on {host} port {port}: {error.strerror}") from None
     return bound
 
 

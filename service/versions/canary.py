@@ -52,7 +52,7 @@ class CanaryTrial:
     def __init__(self, classifier: Classifier, spec: CanarySpec) -> None:
         self.classifier = classifier
         self.spec = spec
-        self.percent = spec.percent or 0.0
+        self.percent = spec.percent
         self._failed: deque[bool] = deque(maxlen=WINDOW)
         self._same: deque[bool] = deque(maxlen=WINDOW)
         self._slower: deque[float] = deque(maxlen=WINDOW)

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from .shared_state import CheckedFiles
 
 CHOICE, CANARY = "choice", "canary"
+MAX_LISTED = 10  # versions in a sentence
 MAX_CANDIDATES = 100  # versions that `latest` may mean: the files of each are looked at twice a second
+
+MAX_LISTED = 10  # versions in a sentence
 
 
 class Found(NamedTuple):
@@ -46,6 +49,7 @@ class VersionLoader:
         self.numbers: list[int] = []  # of the versions in the folder
         self.refused: dict[int, str] = {}  # reasons by version
         self.missing = {CHOICE: 0, CANARY: 0}  # versions that are named but missing, by what names them
+        self.passed_over: list[int] = []  # by `latest`: the held ones, and the canary
         self._stamps: dict[int, Stamp] = {}  # of versions when they were loaded or refused
         self._settings = settings
         self._checked_files = checked_files
@@ -54,11 +58,13 @@ class VersionLoader:
     def version_to_load(self, current: Classifier | None) -> Found | None:
         """Return the version that should serve, unless it is `current` already; raises `ModelError`."""
         word = choice.chosen_version(self._settings)
-        spec = choice.read_canary(self._settings)
         self.numbers = layout.numbers(self._settings.model_dir)
         latest = word == layout.LATEST
+        choice.read_canary(self._settings)  # a bad canary file is told by a start
+        candidates = choice.exclude_held(self._settings, self.numbers) if latest else [int(word)]
+        self.passed_over = sorted({*self.numbers}.difference(candidates), reverse=True) if latest else []
         self.missing[CHOICE] = 0
-        for number in choice.exclude_canary(spec, self.numbers)[:MAX_CANDIDATES] if latest else [int(word)]:
+        for number in candidates[:MAX_CANDIDATES]:
             found = self._found(number)
             if found is None:
                 self.missing[CHOICE] = 0 if latest else number
@@ -75,7 +81,7 @@ class VersionLoader:
         """Return the canary's specification, if there is a canary; and its version, if it must be loaded."""
         spec = choice.read_canary(self._settings)
         self.missing[CANARY] = 0
-        if spec is None or spec.percent is None or current is None or _is(current, spec.number):
+        if spec is None or current is None or _is(current, spec.number):
             return None, None
         found = self._found(spec.number)
         self.missing[CANARY] = spec.number if found is None else 0
@@ -147,17 +153,27 @@ class VersionLoader:
 
     def missing_message(self) -> str:
         """Name the versions that are chosen but missing; empty if there are none."""
-        files = ", ".join(layout.FILES)
-        return "; ".join(
-            f"{self._settings.model_dir}: expected version {number}, which is the {what}, with {files}, found none"
-            for what, number in self.missing.items()
-            if number
-        )
+        return "; ".join(self._missing(what, number) for what, number in self.missing.items() if number)
+
+    def _missing(self, what: str, number: int) -> str:
+        folder = self._settings.model_dir
+        if number in self.numbers:
+            files = ", ".join(layout.FILES)
+            return f"{folder}: expected version {number}, which is the {what}, with {files}, found none"
+        pin = choice.pin_path(self._settings)
+        setting = pin.name if pin.exists() else "MNIST_MODEL_VERSION"
+        named_by = {CHOICE: setting, CANARY: choice.CANARY}[what]
+        there = ", ".join(map(str, self.numbers[:MAX_LISTED]))
+        return f"{folder}: there is no version {number}, which {named_by} names; the folder has {there}"
 
     def no_version_error(self) -> ModelError:
         """Return the error that says why the chosen version does not serve."""
         missing = f"{self._settings.model_dir}: expected a version with {', '.join(layout.FILES)}, found none"
-        return ModelError(next(iter(self.refused.values()), missing))
+        if self.passed_over:
+            listed = ", ".join(map(str, self.passed_over[:MAX_LISTED]))
+            promote = f"`python -m service promote {self.passed_over[0]}` makes that one serve"
+            missing += f"; held or tried are {listed}; {promote}"
+        return ModelError(next(iter(self.refused.values()), self.missing_message() or missing))
 
 
 def _is(classifier: Classifier | None, number: int) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tests.support.service import ROOT
 
 README = ROOT / "README.md"
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text()
     for path in (README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *PAGES)

@@ -52,9 +52,10 @@ def site(source: Path) -> Path:
 def test_every_page_is_in_the_site_and_its_navigation(site: Path) -> None:
     """Each file of docs/ has a page, and the home page links to it."""
     home = (site / "index.html").read_text()
-    for page in (ROOT / "docs").glob("*.md"):
-        assert (site / page.with_suffix(".html").name).exists()
-        assert page.stem == "index" or f'href="{page.stem}.html"' in home
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = page.relative_to(ROOT / "docs").with_suffix(".html")
+        assert (site / name).exists()
+        assert f'href="{name}"' in home or name.name == str(name) == "index.html"
 
 
 def test_pages_load_nothing_from_elsewhere(site: Path) -> None:

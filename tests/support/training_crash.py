@@ -60,12 +60,12 @@ def _sabotage(place: str, number: int, skipped: int) -> None:
                     called.__self__.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def deadly(*words: Any) -> Any:
+    def deadly(*words: Any, **named: Any) -> Any:
         nonlocal runs
         runs += 1
         sys.setprofile(hook if runs == skipped + 1 else None)
         try:
-            return function(*words)
+            return function(*words, **named)
         finally:
             sys.setprofile(None)
 

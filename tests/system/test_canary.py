@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from service.commands.cli import run_alone
+from service.commands.cli import main, run_alone
 from service.model.uncertainty import warnings_for
 from service.observability.labels import AGREEMENTS
 from service.settings import load
@@ -273,12 +273,21 @@ def test_what_is_told_of_a_canary(both: Path, capsys: pytest.CaptureFixture[str]
     assert choice.latest_candidates(settings) == [1]
     assert run_alone("rollback", flags) == 3  # there is none below version 1
     tell(both, "--off")
-    assert (both / "CANARY").read_text() == "2 held\n"
+    assert not (both / "CANARY").exists()
+    assert (both / "HELD").read_text() == "2\n"
+    assert choice.latest_candidates(settings) == [1]
+    assert run_alone("canary", ["--promote", *flags]) == 3  # it is no canary any more
+    tell(both, "2")
     assert choice.latest_candidates(settings) == [1]
     tell(both, "--promote")
     assert not (both / "CANARY").exists()
+    assert not (both / "HELD").exists()
     assert not (both / "PINNED").exists()
+    tell(both, "2")
     tell(both, "1")
+    assert (both / "HELD").read_text() == "2\n"  # it was never promoted
+    assert main(["promote", "2", *flags]) == 0
+    assert (both / "CANARY").read_text() == "1 0\n"
     tell(both, "--promote")  # latest would not come to it
     assert (both / "PINNED").read_text() == "1\n"
     (both / "CANARY").write_text("2 101")

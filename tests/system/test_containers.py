@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import pytest
 from compose_spec import PyCompose
 
 from service.settings import Settings
+from tests.support.service import certificate, running_service
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -78,8 +80,9 @@ def health_check() -> list[str]:
     return [sys.executable, *command[1:]]
 
 
-def is_healthy(port: int) -> bool:
-    environment = os.environ | {"MNIST_PORT": str(port), "http_proxy": "http://127.0.0.1:1"}
+def is_healthy(**variables: object) -> bool:
+    proxies = {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}
+    environment = os.environ | proxies | {name: str(value) for name, value in variables.items()}
     return subprocess.run(health_check(), env=environment, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
@@ -136,8 +139,26 @@ def test_the_service_finds_its_settings_in_the_image() -> None:
 
 def test_the_health_check_tells_ready_from_gone(server: Service) -> None:
     """The image's health check succeeds on a ready service, whatever proxy is set, and fails where none answers."""
-    assert is_healthy(int(server.url.rpartition(":")[2]))
-    assert not is_healthy(1)
+    port = server.url.rpartition(":")[2]
+    assert is_healthy(MNIST_PORT=port)
+    assert not is_healthy(MNIST_PORT=1)
+    assert is_healthy(PORT=port)
+    assert is_healthy(PORT=port, MNIST_PORT="tcp://10.0.0.1:8000")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_the_health_check_asks_over_tls_where_the_service_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Service
+) -> None:
+    """By the setting that the service reads, whatever name the certificate has; and TLS is not taken for HTTP."""
+    chain, key = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(chain))  # for httpx, where the service is awaited
+    with running_service(tls_cert_file=chain, tls_key_file=key) as service:
+        port = service.url.rpartition(":")[2]
+        monkeypatch.delenv("SSL_CERT_FILE")
+        assert is_healthy(MNIST_PORT=port, MNIST_TLS_CERT_FILE=chain)
+        assert not is_healthy(MNIST_PORT=port)
+        assert not is_healthy(MNIST_PORT=server.url.rpartition(":")[2], MNIST_TLS_CERT_FILE=chain)
 
 
 def test_the_build_sees_only_what_it_copies() -> None:

@@ -116,3 +116,29 @@ def test_the_clock_may_jump(digits: Digits, tmp_path: Path, hours: int) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
         assert answers(service, digits)
         assert slow.makefile("rb").read().startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("name", ["mnist-mlp", "mnist"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_service_of_kubernetes_changes_nothing(
+    name: str, workers: int, digits: Digits, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Kubernetes sets these variables for each Service beside a container; only one that nobody knows is told."""
+    prefix = name.upper().replace("-", "_")
+    of_service = {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "8000",
+        "SERVICE_PORT_HTTP": "8000",
+        "PORT": "tcp://10.0.0.1:8000",
+        "PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "PORT_8000_TCP_PROTO": "tcp",
+        "PORT_8000_TCP_PORT": "8000",
+        "PORT_8000_TCP_ADDR": "10.0.0.1",
+    }
+    under = ["env", "PORT=0", "MNIST_COLOUR=red", *(f"{prefix}_{key}={value}" for key, value in of_service.items())]
+    with running_service(under=under, workers=workers) as service:
+        assert answers(service, digits)
+    told = [line for line in capfd.readouterr().err.splitlines() if "MNIST_" in line]
+    assert len(told) == 1
+    assert '"level":"warning"' in told[0]
+    assert "MNIST_COLOUR is no setting; it is passed over" in told[0]

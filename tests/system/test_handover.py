@@ -5,17 +5,38 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
 import onnxruntime as ort
 
+from service.commands.cli import main
 from tests.support.pictures import Digits, png
-from tests.support.service import ROOT, running_service
+from tests.support.service import ROOT, publish, running_service, until
+from tests.support.versions import wait_for_version
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def test_an_experiment_does_not_go_live_by_itself(tmp_path: Path, digits: Digits) -> None:
+    """While a service runs, a worse version is trained: it answers nothing until it is promoted."""
+    folder = tmp_path / "models" / "mnist-mlp"
+    folder.mkdir(parents=True)
+    publish(folder, 2)
+    command = ["--epochs=1", "--hidden=32", f"--models-dir={tmp_path}/models", f"--run-dir={tmp_path}/run"]
+    with running_service(model_dir=folder, model_version="latest", workers=2) as service:
+        subprocess.run([sys.executable, "-m", "training", *command], cwd=ROOT, check=True, timeout=120)
+        index = f"{service.url}/v2/repository/index"
+        until(lambda: len(httpx.post(index).json()) == 2, "the version is not seen")
+        time.sleep(1.2)  # two looks
+        wait_for_version(service, "2")
+        assert main(["promote", "101", "--model-dir", str(folder)]) == 0
+        wait_for_version(service, "101")
+        answer = httpx.post(f"{service.url}/predict", content=png(digits.images[0])).json()
+        assert answer["model"]["version"] == "101"
 
 
 def test_what_is_trained_is_what_is_served(tmp_path: Path, digits: Digits) -> None:

@@ -83,7 +83,7 @@ def test_without_a_key_only_health_and_the_page_answer(kept: Kept, client: httpx
     """Probes and the page's files are open; what the page asks for is not."""
     ready = "/v2/models/mnist-mlp/ready"
     docs = ("/docs", "/docs/", "/openapi.json", "/static-offline-docs/swagger-ui-bundle.js", "/page/docs.js")
-    pages = ("/", "/page/page.js", *docs)
+    pages = ("/", "/card", "/page/page.js", *docs)
     for path in ("/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready", ready, f"{ready}/", *pages):
         assert client.get(path).status_code == 200, path
     for path in ("/model", "/metrics", "/v1/models", "/v2", "/v2/models/mnist-mlp", "/v2/models/stats"):
@@ -241,6 +241,34 @@ def test_grpc_asks_for_keys_too(kept: Kept) -> None:
         )
         infer = channel.unary_unary(f"/{SERVICE.full_name}/ModelInfer", pb.ModelInferRequest.SerializeToString)
         assert infer(request, metadata=[by_bearer], timeout=60)
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_an_expired_key_is_401_and_told(tmp_path: Path, fast_path: bool) -> None:
+    """Over HTTP and gRPC, by a sentence with its last day; a key of the same name that is good lets in."""
+    made = [
+        keys.new("shop", "infer", None, "2026-01-31"),
+        keys.new("shop", "infer,metrics", None, "2999-01-31"),
+    ]
+    (old, _), (new, _) = made
+    file = tmp_path / "keys.txt"
+    file.write_text("".join(f"{line}\n" for _, line in made))
+    with running_service(api_keys_file=file, grpc_port=0, fast_path=fast_path) as service:
+        refusals = [
+            httpx.post(f"{service.url}/predict", content=SEVEN, headers=bearer(old)),
+            httpx.post(f"{service.url}/predict?explain=1", content=SEVEN, headers=bearer(old)),
+            httpx.get(f"{service.url}/metrics", headers=bearer(old)),
+        ]
+        for refusal in refusals:
+            assert refusal.status_code == 401
+            assert refusal.json()["detail"] == "The key of shop has expired: its last day was 2026-01-31."
+            assert refusal.headers["WWW-Authenticate"] == 'Bearer realm="mnist-mlp", error="invalid_token"'
+        assert httpx.post(f"{service.url}/predict", content=SEVEN, headers=bearer(new)).status_code == 200
+        with grpc.insecure_channel(service.grpc) as channel:
+            assert call(channel, "ServerMetadata", ("x-api-key", old)) == "UNAUTHENTICATED"
+            assert call(channel, "ServerMetadata", ("x-api-key", new)) == "OK"
+        counted = requests_by_key(httpx.get(f"{service.url}/metrics", headers=bearer(new)).text)
+        assert (counted["shop", "expired"], counted["shop", "accepted"]) == (4, 3)
 
 
 def until(holds: Callable[[], bool]) -> None:

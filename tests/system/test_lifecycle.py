@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from service.commands.cli import run_alone
+from service.commands.cli import main, run_alone
 from tests.support import hostile_models
 from tests.support.metrics import REFUSED, failed_loads, samples, value
 from tests.support.pictures import Digits, png
@@ -247,7 +247,7 @@ def test_a_start_that_hangs_in_a_check_can_be_ended(models: Path, capfd: pytest.
     assert TAKES_LONGER not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["PINNED", "CANARY"])
+@pytest.mark.parametrize("name", ["PINNED", "CANARY", "HELD"])
 def test_a_pipe_in_the_place_of_a_pin_holds_up_nobody(models: Path, name: str) -> None:
     """Neither an order to load, which is told so, nor the end."""
     with running_service(model_dir=models, model_version="latest", admin=True) as service:
@@ -256,6 +256,22 @@ def test_a_pipe_in_the_place_of_a_pin_holds_up_nobody(models: Path, name: str) -
         expected = f"{name}: expected a regular file, found a pipe or a device"
         assert (refused.status_code, refused.json()["error"]) == (400, expected)
         assert service.stop() == 0
+
+
+def test_a_held_version_serves_once_it_is_promoted(models: Path) -> None:
+    """Both workers follow the list as they follow the pin; nothing but a promotion makes them serve what is on it."""
+    flags = ["--model-dir", str(models)]
+    with running_service(model_dir=models, model_version="latest", workers=2) as service:
+        (models / "HELD").write_text("2\n")
+        publish(models, 2)
+        index = f"{service.url}/v2/repository/index"
+        until(lambda: len(httpx.post(index).json()) == 2, "the version is not seen")
+        time.sleep(1.2)  # two looks
+        wait_for_version(service, "1")
+        assert main(["promote", "2", *flags]) == 0
+        wait_for_version(service, "2")
+        (models / "HELD").write_text("2\n")
+        wait_for_version(service, "1")
 
 
 def test_a_pin_to_a_missing_version_is_a_metric(models: Path) -> None:

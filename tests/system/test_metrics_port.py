@@ -129,7 +129,9 @@ def test_a_taken_port_is_told(workers: str) -> None:
         command = [sys.executable, "-m", "service", "--port", "0", "--metrics-port", str(port), "--workers", workers]
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 4
-    assert ended.stderr == f"service: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    assert (
+        ended.stderr == f"service: MNIST_METRICS_PORT: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    )
     assert ended.stdout == ""
 
 

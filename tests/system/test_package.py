@@ -131,9 +131,12 @@ def test_each_command_tells_its_version(installed: Installed, command: str) -> N
     assert installed.run(command, "--version").stdout == f"mnist-mlp {service.__version__}\n"
 
 
-def test_the_client_names_itself(installed: Installed) -> None:
-    """Without a picture, `mnist-mlp` prints its usage under its own name."""
-    assert installed.run("mnist-mlp", code=2).stderr.startswith("usage: mnist-mlp [-h]")
+def test_each_command_names_itself(installed: Installed) -> None:
+    """In its errors, and in the usage that follows them."""
+    for command in ("mnist-mlp", "mnist-mlp-serve"):
+        wrong = installed.run(command, "--colour", code=2).stderr
+        assert re.match(rf"{command}( \[serve\])?: error: ", wrong)
+        assert f"\nusage: {command} " in wrong
 
 
 def test_it_serves_the_bundled_version_in_an_empty_folder(installed: Installed, tmp_path: Path) -> None:

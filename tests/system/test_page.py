@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page, Route
+    from playwright.sync_api import Browser, Locator, Page, Route
 
 pytestmark = needs_chromium
 # What Chromium itself writes to the console when a request fails, which some tests want.
@@ -252,6 +252,18 @@ def test_recovers_from_being_offline(visit: Visit) -> None:
     visit.complaints.clear()
 
 
+def test_says_that_a_picture_needs_the_connection(visit: Visit) -> None:
+    """What reads pictures is loaded when the page is first touched; without it, words say what to do."""
+    visit.context.set_offline(True)
+    transfer(visit.page, "paste", picture("JPEG"))
+    expect(visit.page.get_by_role("alert")).to_have_text("The connection is gone. Try again when it is back.")
+    visit.context.set_offline(False)
+    transfer(visit.page, "paste", picture("JPEG"))
+    visit.expect_digit(7)
+    assert [text for text in visit.complaints if FAILED_REQUEST not in text] == []
+    visit.complaints.clear()
+
+
 def test_waits_for_a_service_that_is_full(visit: Visit) -> None:
     """A 503 is shown with the service's words and asked again after Retry-After."""
     refused: list[str] = []
@@ -372,7 +384,6 @@ def test_asks_for_an_api_key(browser: Browser, tmp_path: Path) -> None:
         opened = visit.context.new_page()
         opened.goto(service.url)
         expect(opened.get_by_role("dialog")).to_be_visible()
-        page.goto(service.url)
         file.write_text(new_line)
         until_refused(service.url, old)
         visit.draw(3)
@@ -384,29 +395,111 @@ def test_asks_for_an_api_key(browser: Browser, tmp_path: Path) -> None:
         visit.close()
 
 
+def test_the_model_card_asks_for_an_api_key(browser: Browser, tmp_path: Path) -> None:
+    """Where the drawing page has not yet got one; what the tab has is used on all its pages."""
+    key, line = keys.new("shop", "infer", None)
+    (tmp_path / "keys.txt").write_text(line)
+    with running_service(api_keys_file=tmp_path / "keys.txt") as service:
+        page = browser.new_page()
+        page.goto(f"{service.url}/card")
+        expect(page.get_by_role("dialog")).to_have_accessible_name("This service needs an API key.")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("alert")).to_have_text("This service needs an API key.")
+        page.get_by_role("button", name="Try again").click()
+        page.get_by_label("API key", exact=True).fill(key)
+        page.keyboard.press("Enter")
+        expect(page.locator("#tiles")).to_contain_text("99.41 %")
+        expect(page.get_by_role("alert")).to_be_hidden()
+        page.get_by_role("link", name="Draw a digit").click()
+        expect(page.locator("#model")).to_contain_text("version 2")
+        page.close()
+
+
 def until_refused(url: str, key: str) -> None:
     """Wait until the service has read its file of keys again."""
     until(lambda: httpx.get(f"{url}/model", headers={"X-API-Key": key}).status_code == 401, "the key is still accepted")
 
 
+def test_shows_the_model_card(visit: Visit, client: httpx.Client) -> None:
+    """A page for people, linked from the drawing page, with the numbers of `/model`, which it links to."""
+    card = client.get("/model").json()
+    page = visit.page
+    page.get_by_role("link", name="Model card").click()
+    expect(page).to_have_title("Model card of mnist-mlp, version 2")
+    table = page.get_by_role("table").first
+    for name, scores in (
+        ("MNIST, test", "test"),
+        ("Rendered pictures", "rendered"),
+        ("MNIST, validation", "validation"),
+    ):
+        column = table.get_by_role("columnheader").all_inner_texts().index(name)
+        cells = [row.get_by_role("cell").all()[-3:][column] for row in table.get_by_role("row").all()[1:]]
+        assert [cell.inner_text() for cell in cells[:2]] == [
+            f"{card['metrics'][scores]['count']:,}", f"{card['metrics'][scores]['accuracy']:.2%}".replace("%", " %"),
+        ]  # fmt: skip
+    confusion = page.get_by_role("table", name="The 10,000 test digits").get_by_role("row").all()[1:]
+    shown = [
+        [int(text.replace("·", "0")) for text in row.get_by_role("cell").all_inner_texts()[:10]] for row in confusion
+    ]
+    assert shown == card["metrics"]["test"]["confusion"]
+    for text in (
+        "Apache-2.0",
+        "several digits",
+        "low_confidence",
+        "55,000 digits",
+        "The recipe “good”",
+        card["sha256"],
+    ):
+        expect(page.get_by_role("main")).to_contain_text(text)
+    page.get_by_text("All hyperparameters").press("Enter")
+    expect(page.locator("#knobs")).to_contain_text("adamw")
+    expect(page.get_by_role("link", name="All of it as JSON")).to_have_attribute("href", "/model")
+    page.get_by_role("link", name="Draw a digit").click()
+    expect(page.locator("#pad")).to_be_visible()
+
+
+def test_the_card_of_an_older_version_leaves_out_what_it_lacks(browser: Browser) -> None:
+    """Version 1 was measured on no rendered pictures."""
+    with running_service(model_version=1) as service:
+        visit = Visit(browser, f"{service.url}/card")
+        expect(visit.page.get_by_role("table").first.get_by_role("columnheader")).to_have_text(
+            ["MNIST, test", "MNIST, validation"]
+        )
+        expect(visit.page.get_by_role("main")).to_contain_text("not trained on what is not a digit")
+        expect(visit.page.get_by_role("main")).not_to_contain_text(re.compile("undefined|NaN|null"))
+        visit.url = service.url
+        visit.close()
+
+
+def execute(page: Page, path: str) -> Locator:
+    """Ask a route from the documentation; the status that it shows."""
+    block = page.locator(".opblock", has=page.locator(f"[data-path='{path}']"))
+    block.locator(".opblock-summary").click()
+    block.get_by_role("button", name="Try it out").click()
+    block.get_by_role("button", name="Execute").click()
+    return block.locator(".live-responses-table tbody .response-col_status")
+
+
 def test_the_documentation_takes_an_api_key(browser: Browser, tmp_path: Path) -> None:
-    """Authorize takes a key, and the requests that the page sends then have it."""
+    """By Authorize, or from the page where it was entered in the same tab; its requests then have it."""
     key, line = keys.new("shop", "infer", None)
     (tmp_path / "keys.txt").write_text(line)
     with running_service(api_keys_file=tmp_path / "keys.txt") as service:
         page = browser.new_page()
         page.goto(f"{service.url}/docs")
+        expect(execute(page, "/v2")).to_contain_text("401")
         page.get_by_role("button", name="Authorize").click()
-        dialog = page.get_by_role("dialog").or_(page.locator(".modal-ux"))
-        field = dialog.get_by_label("Value:").last
-        field.fill(key)
+        dialog = page.locator(".modal-ux")
+        dialog.get_by_label("Value:").last.fill(key)
         dialog.get_by_role("button", name="Apply").last.click()
         dialog.get_by_role("button", name="Close").last.click()
-        card = page.locator(".opblock", has=page.locator("[data-path='/model']"))
-        card.locator(".opblock-summary").click()
-        card.get_by_role("button", name="Try it out").click()
-        card.get_by_role("button", name="Execute").click()
-        expect(card.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+        expect(execute(page, "/model")).to_contain_text("200")
+        page.goto(service.url)
+        page.get_by_label("API key", exact=True).fill(key)
+        page.keyboard.press("Enter")
+        expect(page.locator("#model")).to_contain_text("version 2")
+        page.get_by_role("link", name="API").click()
+        expect(execute(page, "/model")).to_contain_text("200")
         page.close()
 
 
@@ -418,9 +511,15 @@ def test_works_below_a_prefix(browser: Browser, server_url: str) -> None:
         visit.draw(7)
         visit.expect_digit(7)
         expect(visit.page.locator("#curl")).to_contain_text(f"{proxy}/digits/predict")
-        for path in ("docs/", "docs"):
-            visit.page.goto(visit.url + path)
-            expect(visit.page.locator(".opblock")).to_have_count(28)
+        visit.page.get_by_role("link", name="Model card").click()
+        expect(visit.page.locator("#model")).to_contain_text("version 2")
+        visit.page.goto(f"{visit.url}card/")
+        expect(visit.page.locator("#model")).to_contain_text("version 2")
+        visit.page.get_by_role("link", name="API").click()
+        expect(visit.page.locator(".opblock")).to_have_count(28)
+        assert visit.page.url == f"{visit.url}docs"
+        visit.page.goto(f"{visit.url}docs/")
+        expect(visit.page.locator(".opblock")).to_have_count(28)
         visit.close()
 
 

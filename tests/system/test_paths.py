@@ -43,7 +43,8 @@ def ask(service: Service, method: str, path: str) -> tuple[int, bytes]:
 
 def test_every_route_is_answered_with_and_without_a_slash(service: Service, client: httpx.Client) -> None:
     """By the same answer, for the right method and for others, without a redirect, and without the sender's host."""
-    paths = [*client.get("/openapi.json").json()["paths"], "/", "/docs", "/openapi.json", "/page/page.js", "/page"]
+    pages = ("/", "/docs", "/card", "/openapi.json", "/page/page.js", "/page")
+    paths = [*client.get("/openapi.json").json()["paths"], *pages]
     for template in paths:
         path = template.replace("{model}", "mnist-mlp").replace("{version}", "2")
         if path in {"/metrics", "/v2/models/stats"} or path.endswith("/stats"):  # these count the requests themselves
@@ -83,7 +84,9 @@ def test_a_slash_makes_no_new_label(service: Service) -> None:
     assert not [route for route in found if route.endswith("/") and route != "/"]
 
 
-@pytest.mark.parametrize("path", ["/", "/page/page.js", "/docs", "/docs/", "/static-offline-docs/swagger-ui.css"])
+@pytest.mark.parametrize(
+    "path", ["/", "/page/page.js", "/card", "/docs", "/docs/", "/static-offline-docs/swagger-ui.css"]
+)
 def test_pages_let_nobody_in(client: httpx.Client, path: str) -> None:
     """The drawing page and the documentation may be framed by nobody, and load nothing from elsewhere."""
     answer = client.get(path)

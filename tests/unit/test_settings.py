@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.errors import SettingsError
-from service.settings import Settings, load
+from service.settings import Settings, load, unknown_variables
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:
@@ -80,6 +80,53 @@ def test_a_bad_value_is_told_with_its_key(monkeypatch: pytest.MonkeyPatch, name:
         load([])
     assert f"{name}: " in str(refusal.value)
     assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MNIST_MAX_WAIT_SECOND", "MNIST_MAX_WAIT_SECONDS"),
+        ("MNIST_PROT", "MNIST_PORT"),
+        ("mnist_port1", "MNIST_PORT"),
+        ("MNIST_DATADIR", "MNIST_DATA_DIR"),
+        ("MNIST_GRPC_PORTS", "MNIST_GRPC_PORT"),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_a_misspelled_variable_is_told_with_the_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, meant: str, place: str
+) -> None:
+    """Up to two letters away, in the environment and in `.env`; a value that is right does not help."""
+    if place == "environment":
+        monkeypatch.setenv(name, "1")
+    else:
+        (tmp_path / ".env").write_text(f"{name}=1\n")
+    with pytest.raises(SettingsError) as refusal:
+        load([])
+    assert str(refusal.value) == f"{name.upper()}: there is no such setting; did you mean {meant}?"
+
+
+def test_other_variables_are_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those that nobody knows are listed; training's, Kubernetes' and other programs' are not."""
+    defaults = load([])
+    (tmp_path / ".env").write_text("MNIST_COLOUR=red\nHOSTS=1\n")
+    for name, value in {"MNIST_DATA_DIR": "/data", "MNIST_SHAPE": "3", "MNST_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert load([]) == defaults
+    assert unknown_variables() == ["MNIST_COLOUR", "MNIST_SHAPE"]
+
+
+@pytest.mark.parametrize("name", ["MNIST_PORT", "MNIST_METRICS_PORT", "MNIST_GRPC_PORT"])
+def test_a_port_of_kubernetes_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    """A Service called mnist sets MNIST_PORT, one called mnist-metrics MNIST_METRICS_PORT; a person's word counts."""
+    defaults = load([])
+    monkeypatch.setenv(name, "tcp://10.0.0.1:9000")
+    assert load([]) == defaults
+    (tmp_path / ".env").write_text(f"{name}=9001\n")
+    assert getattr(load([]), name.removeprefix("MNIST_").lower()) == 9001
+    (tmp_path / ".env").write_text(f"{name}=tcp://10.0.0.1:9000\n")
+    with pytest.raises(SettingsError, match=f"{name}: "):
+        load([])
 
 
 def test_origins_and_paths_are_as_browsers_and_proxies_have_them() -> None:

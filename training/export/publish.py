@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import files
 from ..errors import UsageError
+from .choice import read_held, write_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Card = Mapping[str, Any]
 
+CARD_BYTES: Final = 2**20  # of a card that a service reads
 RESERVED: Final = 100  # numbers up to this are for the project's own versions
 
 
@@ -37,11 +39,14 @@ def publish(
     render_readme: Callable[[Card], str],
     *,
     number: int | None = None,
+    held: bool = False,
 ) -> Path:
     """Make a version below `folder` (models/<name>), with number and checksums on its card; returns its folder.
 
     Without a `number` it is the next above all that exist and above `RESERVED`; raises `UsageError` where the number
-    exists. `render_readme` makes the text of README.md from the complete card.
+    exists. `render_readme` makes the text of README.md from the complete card. A version that is `held` is on the list
+    of held versions before its folder appears, so that no service ever takes it for the latest. The caller holds the
+    folder's lock.
 
     All files are written and flushed beside their final place, and appear there by one rename. The card's `run`
     publishes once: interrupted and resumed, it gets the version that it has made, and its unfinished folders go.
@@ -49,7 +54,7 @@ def publish(
     folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(f".unpublished-{card['run']}-*"):
         shutil.rmtree(unfinished)
-    if version := _made_by(card["run"], folder):
+    if version := made_by(card["run"], folder):
         return version
     checksums = {"sha256": hashlib.sha256(model).hexdigest(), "golden_sha256": hashlib.sha256(golden).hexdigest()}
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".unpublished-{card['run']}-"))
@@ -57,27 +62,30 @@ def publish(
         temporary.chmod(0o755)  # mkdtemp's 0700 would hide the version from a service that runs as another user
         files.write(temporary / "model.onnx", model)
         files.write(temporary / "golden.npz", golden)
-        return _claim_number(folder, temporary, {**card, **checksums}, render_readme, number)
+        return _claim_number(folder, temporary, {**card, **checksums}, render_readme, number, held=held)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _made_by(run: str, folder: Path) -> Path | None:
+def made_by(run: str, folder: Path) -> Path | None:
     """Return the version that a run has made, if any."""
     for path in folder.glob("*/model.json"):
-        with contextlib.suppress(OSError, ValueError):  # somebody else's file
-            if json.loads(path.read_text()).get("run") == run:
+        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):  # somebody else's file
+            if json.loads(files.read_small(path, CARD_BYTES) or b"").get("run") == run:
                 return path.parent
     return None
 
 
 def _claim_number(
-    folder: Path, temporary: Path, card: Card, render_readme: Callable[[Card], str], number: int | None
+    folder: Path, temporary: Path, card: Card, render_readme: Callable[[Card], str], number: int | None, *, held: bool
 ) -> Path:
     """Rename `temporary` to the number, or to the next free one.
 
-    A rename onto a folder that holds files fails, so no version is lost.
+    A rename onto a folder that holds files fails, so no version is lost. A number without a folder may be on the list
+    of held versions, if a run was killed before it renamed its folder, or if somebody removed one: then it means
+    nothing.
     """
+    listed = read_held(folder)
     highest = max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
     for candidate in [number] if number else itertools.count(max(RESERVED, highest) + 1):
         numbered = {**card, "version": candidate}
@@ -85,9 +93,13 @@ def _claim_number(
         files.write(temporary / "README.md", render_readme(numbered).encode())
         files.flush(temporary)
         version = folder / str(candidate)
+        if version.is_dir() and any(version.iterdir()):
+            continue
+        write_held(folder, listed | {candidate} if held else listed - {candidate})
         try:
             temporary.rename(version)
         except OSError:
+            write_held(folder, listed)
             if not version.exists():
                 raise
             continue  # another run was first

@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
-from torch.optim.lr_scheduler import OneCycleLR
+from torch import nn
 
-from ..choices import LOSSES, OPTIMIZERS, cross_entropy
+from ..choices import LOSSES, OPTIMIZERS, SCHEDULES, cross_entropy
 from ..data.augment import Augment
 from ..data.digits import WHOLE, Digits
 from ..errors import Diverged, UsageError
@@ -24,10 +24,11 @@ from . import distributed
 from .checkpoint import Checkpoint, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
     from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
     from ..config import Config
     from ..network.mlp import Network
@@ -51,10 +52,30 @@ class Epoch:
     gradient_norms: list[float]
 
 
+class Step(NamedTuple):
+    """A step that the loop has made: number `step` of `steps` in its epoch, and the loss of its batch.
+
+    To read the loss waits for the device, so a reader does it now and then, not at each step.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    loss: Tensor
+
+
 def fit(
-    network: Network, train: Digits, validation: Digits, config: Config, checkpointer: Checkpointer
+    network: Network,
+    train: Digits,
+    validation: Digits,
+    config: Config,
+    checkpointer: Checkpointer,
+    *,
+    on_step: Callable[[Step], None] = lambda _: None,
 ) -> Iterator[Epoch]:
     """Train `network` in place; yields after each epoch, starting with the epoch of the last checkpoint, if any.
+
+    It calls `on_step` after each step.
 
     The order and the augmentation of an epoch depend on the seed and the epoch's number alone, so a resumed run ends
     with the same bits as one that was never interrupted. Raises `Diverged`, `CheckpointError`, `Stopped`, and
@@ -96,6 +117,7 @@ def fit(
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
+            on_step(Step(epoch, step + 1, steps, loss))
             if stop:
                 checkpointer.stop_requested = True  # all processes end at the same step
             if checkpointer.is_due():
@@ -154,7 +176,7 @@ def _select(part: str, tensors: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
     return [(key, value) for key, value in tensors.items() if key.startswith(part + ".")]
 
 
-def _advance(schedule: OneCycleLR, steps: int) -> None:
+def _advance(schedule: LRScheduler, steps: int) -> None:
     """Move the schedule to its state after so many steps."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that the optimizer has made no step: an earlier process made them
@@ -162,11 +184,23 @@ def _advance(schedule: OneCycleLR, steps: int) -> None:
         schedule.step()
 
 
-def make_optimizer(network: Network, config: Config, steps: int) -> tuple[Optimizer, OneCycleLR]:
-    """Return the optimizer that the configuration names, and its one-cycle schedule."""
+def make_optimizer(network: nn.Module, config: Config, steps: int) -> tuple[Optimizer, LRScheduler]:
+    """Return the optimizer and the schedule that the configuration names."""
     choice, rate = OPTIMIZERS[config.optimizer], config.learning_rate
     optimizer = choice.make(network.parameters(), rate, config.weight_decay)
-    return optimizer, OneCycleLR(optimizer, rate, total_steps=steps, cycle_momentum=choice.cycles_momentum)
+    return optimizer, SCHEDULES[config.schedule](optimizer, choice, rate, steps)
+
+
+def learning_rates(config: Config) -> list[tuple[float, float]]:
+    """Return the schedule as pairs of an epoch's number, from 0 on and with fractions, and the learning rate there."""
+    points = min(200, max(50, config.epochs))  # the shape does not depend on the number of steps
+    _, schedule = make_optimizer(nn.Linear(1, 1), config, points + 1)
+    rates = []
+    for point in range(points + 1):
+        if point:
+            _advance(schedule, point)
+        rates.append((point / points * config.epochs, float(schedule.get_last_lr()[0])))
+    return rates
 
 
 def _validate(network: Network, digits: Digits) -> tuple[float, float]:

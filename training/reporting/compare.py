@@ -1,7 +1,7 @@
 """Compare runs: the hyperparameters that differ, and their results.
 
 In: folders of runs, finished or not. Out: a table on the screen, and on request an HTML file with their curves in the
-same axes.
+same axes, one for each unit.
 
     python -m training compare runs/relu runs/sigmoid --html compare.html
 """
@@ -14,27 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import matplotlib as mpl
-import matplotlib.style
-
 from .. import files
 from ..errors import UsageError
-from .report import HERE, fill_template, make_axes, to_svg
+from .drawing import Curve, draw_curves, fill_template, list_curves
 from .run import read_epochs
+from .words import explain
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..loop.fit import Epoch
 
 HELP: Final = "compare runs: a table, and on request their curves"
-CURVES: Final[dict[str, Callable[[Epoch], float]]] = {
-    "Validation error, %": lambda epoch: 100 * (1 - epoch.validation_accuracy),
-    "Validation NLL, in nats": lambda epoch: epoch.validation_nll,
-    "Training loss, augmented digits": lambda epoch: epoch.loss,
-    "Gradient norm, first layer over last": lambda epoch: epoch.gradient_norms[0] / epoch.gradient_norms[-1],
-}
+RESULTS: Final = 5  # columns of the table, its last
+LOSSES: Final = {"cross_entropy": ("[cross-entropy]", "nats"), "mse": ("[Brier score]", "Brier score")}
 
 
 @dataclass(frozen=True)
@@ -54,14 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: dict[str, Any]) -> None:
-    """Compare the runs. Raises `UsageError`."""
-    runs = [read(folder) for folder in given["runs"]]
+    """Compare the runs that have an epoch. Raises `UsageError` where none has one."""
+    every = [read(folder) for folder in given["runs"]]
+    runs = [ran for ran in every if ran.epochs]
+    if not runs:
+        raise UsageError(f"no epoch yet in {', '.join(map(str, given['runs']))}")
+    left_out = _name_left_out(every)
     rows = tabulate(runs)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if left_out:
+        print(left_out)
     if given["html"]:
-        files.replace(given["html"], render_page(runs).encode())
+        files.replace(given["html"], render_page(runs, left_out).encode())
 
 
 def read(folder: Path) -> Ran:
@@ -71,9 +71,7 @@ def read(folder: Path) -> Ran:
         epochs = read_epochs(folder)
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{folder} is not the folder of a run of this program: {error}") from error
-    if not epochs:
-        raise UsageError(f"{folder}: this run has no epoch yet")
-    return Ran(folder.name, hyperparameters, epochs, _test_accuracy(folder))
+    return Ran(folder.resolve().name, hyperparameters, epochs, _test_accuracy(folder))
 
 
 def _test_accuracy(folder: Path) -> float | None:
@@ -85,11 +83,18 @@ def _test_accuracy(folder: Path) -> float | None:
         return None
 
 
+def _name_left_out(every: Sequence[Ran]) -> str:
+    """Return a line that names the runs without an epoch, if there are any."""
+    names = [ran.name for ran in every if not ran.epochs]
+    return f"left out, since no epoch has ended: {', '.join(names)}" if names else ""
+
+
 def tabulate(runs: list[Ran]) -> list[list[str]]:
     """Return a row of headings, then one for each run: the hyperparameters that differ, and the results."""
     first = runs[0].hyperparameters
     differing = [name for name in first if any(run.hyperparameters.get(name) != first[name] for run in runs)]
-    rows = [["run", *differing, "epochs", "seconds", "validation NLL", "validation %", "test %"]]
+    names = ["planned epochs" if name == "epochs" else name for name in differing]
+    rows = [["run", *names, "epochs", "seconds", "validation NLL", "validation %", "test %"]]
     for run in runs:
         last = run.epochs[-1]
         facts = [f"{last.seconds:.1f}", f"{last.validation_nll:.4f}", f"{100 * last.validation_accuracy:.2f}"]
@@ -101,25 +106,55 @@ def tabulate(runs: list[Ran]) -> list[list[str]]:
 
 
 def _text(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return (",".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
-def render_page(runs: list[Ran]) -> str:
+def render_page(runs: list[Ran], left_out: str = "") -> str:
     """Return the table, and the curves of all runs in the same axes, as one HTML file."""
-    cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in tabulate(runs)]
-    with mpl.style.context(HERE / "report.mplstyle"):
-        curves = "".join(_draw(title, value, runs) for title, value in CURVES.items())
-    table = "".join(f"<tr>{row}</tr>" for row in cells)
-    return fill_template("compare.html", table=table, curves=curves)
+    # The results come first here, because a narrow page shows the first columns.
+    head, *rows = ([row[0], *row[-RESULTS:], *row[1:-RESULTS]] for row in tabulate(runs))
+    cells = [[f'<th scope="col">{html.escape(name)}</th>' for name in head]]
+    cells += [
+        [f'<th scope="row">{html.escape(name)}</th>', *(f"<td>{html.escape(text)}</td>" for text in texts)]
+        for name, *texts in rows
+    ]
+    names = [Curve(run.name, [], [], colour) for colour, run in enumerate(runs)]
+    return fill_template(
+        "compare.html",
+        table="".join(f"<tr>{''.join(row)}</tr>" for row in cells),
+        left_out=f"<p>{html.escape(left_out)}</p>",
+        legend=list_curves(names),
+        curves="".join(_charts(runs)),
+    )
 
 
-def _draw(title: str, value: Callable[[Epoch], float], runs: list[Ran]) -> str:
-    figure, axes = make_axes(title, "epoch", size=(5, 3.8))
-    for run in runs:
-        axes.plot([epoch.epoch for epoch in run.epochs], [value(epoch) for epoch in run.epochs], label=run.name)
-    axes.set_yscale("log")
-    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-    axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-    figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=3)
-    return to_svg(figure, title)
+def _charts(runs: list[Ran]) -> list[str]:
+    """Draw what all runs have in common, and the training losses in a chart for each unit."""
+    losses = [
+        _draw(f"Training loss: {name}", unit, lambda epoch: epoch.loss, runs, loss)
+        for loss, (name, unit) in LOSSES.items()
+        if any(run.hyperparameters["loss"] == loss for run in runs)
+    ]
+    return [
+        _draw(
+            "[validation|Validation] error, %", "% of digits", lambda epoch: 100 * (1 - epoch.validation_accuracy), runs
+        ),
+        _draw("[validation|Validation] [NLL], in [nats]", "nats", lambda epoch: epoch.validation_nll, runs),
+        *losses,
+        _draw(
+            "[gradient norm|Gradient norm], first layer over last",
+            "ratio",
+            lambda epoch: epoch.gradient_norms[0] / epoch.gradient_norms[-1],
+            runs,
+        ),
+    ]
+
+
+def _draw(title: str, unit: str, value: Callable[[Epoch], float], runs: list[Ran], loss: str = "") -> str:
+    """Draw a value by epoch of the runs with a loss, or of all; a run has the same colour in each chart."""
+    curves = [
+        Curve(run.name, [epoch.epoch for epoch in run.epochs], [value(epoch) for epoch in run.epochs], colour)
+        for colour, run in enumerate(runs)
+        if loss in {"", run.hyperparameters["loss"]}
+    ]
+    return draw_curves(explain(title), curves, unit=unit, log=True, legend=False)

@@ -1,118 +1,220 @@
 """The report of a run: one self-contained HTML file with its learning curves, results, network and facts.
 
-In: the card of the version, the network, the test digits and their probabilities. Out: HTML, drawings inline as SVG and
-PNG.
+In: what the run has found, and its epochs. Out: HTML, drawings inline as SVG and PNG. A run that ends early has a
+report too, with what there is.
 """
 
 from __future__ import annotations
 
-import base64
+import contextlib
+import dataclasses
 import html
-import io
-from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-import matplotlib as mpl
-import matplotlib.style
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from PIL import Image
-from torch.nn.utils import parameters_to_vector
 
+from ..config import describe_fields
+from ..data.augment import Augment
 from ..data.digits import CLASSES
-from ..evaluation.metrics import BINS
+from ..errors import TrainingError
+from ..evaluation.metrics import BINS, evaluate
+from ..export.card import describe_environment
+from ..loop.distributed import process_count
+from ..loop.fit import learning_rates
+from .diagram import count_parameters, draw_first_layer, draw_network, to_png
+from .drawing import Curve, axes_of, draw_curves, fill_template, frame, scale_log, to_svg
+from .run import Run, read_epochs
+from .screen import format_seconds
+from .words import explain, explain_by
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from matplotlib.axes import Axes
-    from numpy.typing import NDArray
     from torch import Tensor
 
+    from ..config import Config
     from ..data.digits import Digits
+    from ..evaluation.metrics import Metrics
+    from ..export.quantise import Export
+    from ..loop.fit import Epoch
     from ..network.mlp import Network
+    from .run import NonMainProcess
 
 MISTAKES: Final = 40  # at most so many are shown, the worst first
-NEURONS: Final = 96  # of the first layer
-HERE: Final = Path(__file__).parent
+NO_DIGIT: Final = 2 / 7  # of the rendered pictures
 
 
-def render_report(card: Mapping[str, Any], network: Network, digits: Digits, probabilities: Tensor) -> str:
-    """Return the HTML of a run from its card, its network, and its probabilities float32[N,10] of digits."""
-    test = card["metrics"]["test"]
-    count = parameters_to_vector(network.parameters()).numel()
-    facts = {
-        "test accuracy": f"{test['accuracy']:.2%}",
-        "NLL": f"{test['nll']:.4f}",
-        "calibration error": f"{test['ece']:.2%}",
-        "parameters": f"{count:,}",
-        "training": f"{card['training']['seconds']:.1f} s",
-    }
-    with mpl.style.context(HERE / "report.mplstyle"):
-        return fill_template(
-            "report.html",
-            title=html.escape(f"{card['name']}, recipe {card['training']['knobs']['recipe']}"),
-            subtitle=html.escape(f"{card['created']}, seed {card['training']['seed']}"),
-            facts="".join(f"<span><b>{value}</b>{name}</span>" for name, value in facts.items()),
-            curves=_curves(card["training"]["epochs"]),
-            results=_confusion(np.array(test["confusion"])) + _reliability(probabilities, digits.labels),
-            mistakes=_mistakes(digits, probabilities),
-            network=_layers(network) + _first_layer(network) + _table("Variants", _list_exports(card["exports"])),
-            run=_table("Hyperparameters", card["training"]["knobs"])
-            + _table(
+@dataclasses.dataclass
+class Findings:
+    """What a run has found so far: more and more of it, until it ends.
+
+    `source` is that of the data, `probabilities` float32[N,10] are those of the test digits.
+    """
+
+    config: Config
+    network: Network
+    source: str
+    test: Digits
+    probabilities: Tensor | None = None
+    exports: Mapping[str, Export] = dataclasses.field(default_factory=dict)
+    version: int | None = None
+
+
+class EarlyReport:
+    """A context manager that writes the report of a run that ends early, with what it has found until then."""
+
+    def __init__(self) -> None:
+        self._begun: tuple[Run, Findings] | None = None
+
+    def begin(self, run: Run | NonMainProcess, findings: Findings) -> Findings:
+        """Take a run and what it has found, which may grow."""
+        if isinstance(run, Run):
+            self._begun = run, findings
+        return findings
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, end: BaseException | None, __: object) -> None:
+        if self._begun and end:
+            run, findings = self._begun
+            run.stage("")
+            with contextlib.suppress(OSError):  # such as a full disk, which may be why the run ends
+                run.save_report(render_report(findings, read_epochs(run.folder), ended=_reason(end)))
+
+
+def _reason(end: BaseException) -> str:
+    """Return why a run has ended, as a sentence."""
+    if isinstance(end, SystemExit | KeyboardInterrupt):
+        return "stopped by Ctrl-C or SIGTERM"
+    return str(end) if isinstance(end, TrainingError | OSError) else f"{type(end).__name__}: {end}"
+
+
+def render_report(findings: Findings, epochs: Sequence[Epoch], *, ended: str = "") -> str:
+    """Return the HTML of a run; `ended` is the reason why it has ended early, if it has."""
+    config, network, facts = findings.config, findings.network.cpu(), describe_environment()
+    tested = None if findings.probabilities is None else evaluate(findings.probabilities, findings.test.labels)
+    version = f", version {findings.version}" if findings.version else ""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return fill_template(
+        "report.html",
+        title=html.escape(f"{config.name}{version}: recipe {config.recipe}"),
+        subtitle=html.escape(f"{now}, seed {config.seed}, {config.device}, on digits from {findings.source}"),
+        ended=f'<p class="ended"><b>This run ended early.</b> {html.escape(ended)}</p>' if ended else "",
+        facts=_headline(network, epochs, tested),
+        curves=_row(*_curves(config, epochs)) if epochs else "<p>No epoch has ended.</p>",
+        results=_results(findings, tested) if tested else "<p>The network was not measured on them.</p>",
+        network=_row(
+            frame("Layers, from pixels to probabilities", draw_network(network, shifts=config.shifts), _sums(network)),
+            frame("What the first layer looks for", draw_first_layer(network)) + _exports(findings.exports),
+        ),
+        run=_row(
+            _hyperparameters(config),
+            _table(
                 "Environment",
-                {**card["libraries"], **card["environment"], **card["git"], "data": card["data"]["source"]},
+                {**facts["libraries"], **facts["environment"], **facts["git"], "processes": process_count()},
             ),
+        ),
+    )
+
+
+def _row(*figures: str) -> str:
+    return f'<div class="row">{"".join(f"<div>{figure}</div>" for figure in figures)}</div>'
+
+
+def _headline(network: Network, epochs: Sequence[Epoch], tested: Metrics | None) -> str:
+    """Return the numbers of the run in large type."""
+    numbers = {}
+    if tested:
+        wrong = round((1 - tested.accuracy) * tested.count)
+        numbers = {
+            f"test [accuracy], {wrong:,} wrong": f"{tested.accuracy:.2%}",
+            "[NLL], in [nats]": f"{tested.nll:.4f}",
+            "calibration error ([ECE])": f"{tested.ece:.2%}",
+        }
+    elif epochs:
+        numbers = {
+            "[validation] [accuracy]": f"{epochs[-1].validation_accuracy:.2%}",
+            "validation [NLL], in [nats]": f"{epochs[-1].validation_nll:.4f}",
+        }
+    numbers["[parameters]"] = f"{count_parameters(network)[0]:,}"
+    if epochs:
+        numbers[f"training, {len(epochs)} [epoch|epoch{'s' if len(epochs) > 1 else ''}]"] = format_seconds(
+            epochs[-1].seconds
         )
+    return "".join(f"<div><b>{value}</b>{explain(name)}</div>" for name, value in numbers.items())
 
 
-def fill_template(name: str, **parts: str) -> str:
-    """Return a template of this folder, filled with the style and the parts."""
-    style = (HERE / "report.css").read_text()
-    return Template((HERE / name).read_text()).substitute(parts, style=style)
+def _curves(config: Config, epochs: Sequence[Epoch]) -> list[str]:
+    """Draw what changes from epoch to epoch; values of different units are in different charts."""
+    numbers = [epoch.epoch for epoch in epochs]
+    training = Curve("training", numbers, [epoch.loss for epoch in epochs])
+    validation = Curve("validation", numbers, [epoch.validation_nll for epoch in epochs], 1)
+    errors = Curve("validation", numbers, [100 * (1 - epoch.validation_accuracy) for epoch in epochs], 1)
+    norms = [
+        Curve(f"layer {layer}", numbers, values, layer - 1)
+        for layer, values in enumerate(zip(*(epoch.gradient_norms for epoch in epochs), strict=True), start=1)
+    ]
+    when, rate = zip(*learning_rates(config), strict=True)
+    rates = Curve("learning rate", when, rate, 2)
+    if config.loss == "cross_entropy":
+        title = explain("Loss, in [nats]: [cross-entropy]")
+        note = f"<p>{explain(_explain_loss(config))}</p>"
+        losses = [draw_curves(title, [training, validation], unit="nats", log=True, note=note)]
+    else:
+        note = "<p>It has another unit than the validation NLL, so the two cannot be compared.</p>"
+        losses = [
+            draw_curves(explain("Training loss: [Brier score]"), [training], unit="Brier score", log=True, note=note),
+            draw_curves(explain("[validation|Validation] [NLL], in [nats]"), [validation], unit="nats", log=True),
+        ]
+    return [
+        *losses,
+        draw_curves(explain("[validation|Validation] error, %"), [errors], unit="% of digits", log=True),
+        draw_curves(explain("[learning rate|Learning rate]"), [rates], unit="learning rate"),
+        draw_curves(explain("[gradient norm|Gradient norm] by layer"), norms, unit="mean of the epoch", log=True),
+    ]
 
 
-def _curves(epochs: list[dict[str, Any]]) -> str:
-    number = [epoch["epoch"] for epoch in epochs]
-    mark = "o" if len(epochs) < 15 else ""
-    drawings = []
-    for title, log, lines in (
-        ("Loss, in nats", True, {"training, augmented": "loss", "validation NLL": "validation_nll"}),
-        ("Validation error, %", True, {"": "validation_error"}),
-        ("Learning rate after each epoch", False, {"": "learning_rate"}),
-    ):
-        figure, axes = make_axes(title, "epoch")
-        for name, key in lines.items():
-            values = [100 * (1 - e["validation_accuracy"]) if key == "validation_error" else e[key] for e in epochs]
-            axes.plot(number, values, marker=mark, markersize=4, label=name)
-        if log:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-            axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-        if len(lines) > 1:
-            axes.legend(frameon=False)
-        drawings.append(to_svg(figure, title))
-    figure, axes = make_axes("Gradient norm by layer, mean of each epoch", "epoch")
-    for layer, norms in enumerate(zip(*(epoch["gradient_norms"] for epoch in epochs), strict=True), start=1):
-        axes.plot(number, norms, marker=mark, markersize=4, label=f"layer {layer}")
-    axes.set_yscale("log")
-    axes.legend(frameon=False, ncols=2)
-    return "".join(drawings) + to_svg(figure, "gradient norms")
+def _explain_loss(config: Config) -> str:
+    """Return why the cross-entropy in training may be above that of the validation digits."""
+    reasons = ["it is the mean over an epoch, while the network still learns, and [validation] comes after it"]
+    if any(getattr(config, field.name) for field in dataclasses.fields(Augment)):
+        reasons.append("the network trains on [augmented] digits, which are harder")
+    if config.seen:
+        pictures = f"about {config.seen * NO_DIGIT:,.0f} pictures to train on show no digit"
+        reasons.append(f"{pictures}, and there even the best loss is ln 10 = 2.30 nats")
+    return f"Why training can be above validation: {'; '.join(reasons)}."
 
 
-def _confusion(counts: NDArray[np.int64]) -> str:
-    figure, axes = make_axes("Confusion: rows are digits, columns are predictions", "prediction", size=(5, 4.6))
-    wrong = counts * (1 - np.eye(CLASSES, dtype=np.int64))
-    axes.imshow(wrong, cmap="Reds", vmax=max(1, wrong.max()) * 1.4)
-    for (row, column), value in np.ndenumerate(counts):
-        if value:
-            colour = "#999" if row == column else "#16181d"
-            axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=8)
-    axes.set(xticks=range(CLASSES), yticks=range(CLASSES), ylabel="digit")
-    axes.grid(visible=False)
-    return to_svg(figure, "confusion matrix")
+def _results(findings: Findings, tested: Metrics) -> str:
+    probabilities = cast("Tensor", findings.probabilities)
+    mistakes = _mistakes(findings.test, probabilities)
+    return (
+        _row(_confusion(tested.confusion), _reliability(probabilities, findings.test.labels))
+        + "<h2>Worst mistakes</h2><p>The most confident ones first: the answer and its confidence, then the digit and "
+        f'its probability.</p><div class="mistakes">{mistakes}</div>'
+    )
+
+
+def _confusion(counts: Sequence[Sequence[int]]) -> str:
+    most = max(1, *(n for digit, row in enumerate(counts) for answer, n in enumerate(row) if digit != answer))
+    rows = "".join(
+        f'<tr><th scope="row">{digit}</th>'
+        + "".join(_confused(digit, answer, count, count / most) for answer, count in enumerate(row))
+        + "</tr>"
+        for digit, row in enumerate(counts)
+    )
+    head = "".join(f'<th scope="col">{digit}</th>' for digit in range(CLASSES))
+    note = "<p>A row is a digit, a column is an answer. Grey counts are right.</p>"
+    return frame("Confusion", f'<table class="confusion"><tr><td></td>{head}</tr>{rows}</table>', note)
+
+
+def _confused(digit: int, answer: int, count: int, share: float) -> str:
+    if digit == answer:
+        return f'<td class="right">{count}</td>'
+    return f'<td style="--share: {70 * share:.0f}%" title="{digit} read as {answer}">{count or ""}</td>'
 
 
 def _reliability(probabilities: Tensor, labels: Tensor) -> str:
@@ -122,17 +224,23 @@ def _reliability(probabilities: Tensor, labels: Tensor) -> str:
     bins = (confidence.double() * BINS).ceil().long().clamp(1, BINS) - 1
     counts = torch.bincount(bins, minlength=BINS)
     filled = counts > 0
-    mean = [
-        torch.bincount(bins, weights, minlength=BINS)[filled] / counts[filled]
+    x, y = (
+        (torch.bincount(bins, weights, minlength=BINS)[filled] / counts[filled]).tolist()
         for weights in (confidence.double(), right)
-    ]
-    figure, axes = make_axes("Reliability: accuracy of predictions by their confidence", "confidence", size=(5, 4.6))
-    axes.plot([0, 1], [0, 1], color="#999", linewidth=1, linestyle="--")
-    axes.plot(mean[0].numpy(), mean[1].numpy(), marker="o")
-    for x, y, n in zip(mean[0].tolist(), mean[1].tolist(), counts[filled].tolist(), strict=True):
-        axes.annotate(f"{n:,}", (x, y), textcoords="offset points", xytext=(6, -11), fontsize=7.5, color="#777")
-    axes.set(xlim=(0, 1.04), ylim=(0, 1.04), ylabel="accuracy")
-    return to_svg(figure, "reliability diagram")
+    )
+    with axes_of(4.2, rows=(3, 1)) as (figure, axes):
+        axes.plot([0, 1], [0, 1], "--", color="#999999", linewidth=1)
+        axes.plot(x, y, marker="o", color="C0")
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="accuracy")
+        below = figure.axes[1]
+        below.bar((np.arange(BINS) + 0.5) / BINS, counts.numpy(), 0.9 / BINS, color="C5")
+        scale_log(below, 1, counts.max().item())
+        below.set(xlabel="confidence", ylabel="digits")
+        drawing = to_svg(figure, f"accuracy by confidence, in {len(x)} bins")
+    note = (
+        "Where the line is below the dashed one, the network is too sure. Below: how many digits have the confidence."
+    )
+    return frame(explain("Reliability: is it [calibrated]?"), drawing, f"<p>{note}</p>")
 
 
 def _mistakes(digits: Digits, probabilities: Tensor) -> str:
@@ -140,89 +248,50 @@ def _mistakes(digits: Digits, probabilities: Tensor) -> str:
     wrong = torch.nonzero(answers != digits.labels)[:, 0]
     worst = wrong[confidence[wrong].argsort(descending=True)][:MISTAKES]
     return "".join(
-        f"<figure><img src='{_png(255 - digits.images[i, 0].numpy())}' alt='digit {digits.labels[i]}'>"
+        f"<figure><img src='{to_png(255 - digits.images[i, 0].numpy())}' alt='a digit {digits.labels[i]}'>"
         f"<figcaption><b>{answers[i]}</b> {confidence[i]:.0%}<br>is {digits.labels[i]}"
         f" {probabilities[i, digits.labels[i]]:.1%}</figcaption></figure>"
         for i in worst.tolist()
     )
 
 
-def _layers(network: Network) -> str:
-    """Draw the layers as boxes, their height by the number of units, with shapes and parameters."""
-    layers = network.layers
-    sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
-    figure, axes = make_axes("Layers and parameters", "", size=(5, 4.2))
-    heights = np.sqrt(sizes) / np.sqrt(max(sizes))
-    for at, (size, height) in enumerate(zip(sizes, heights, strict=True)):
-        box = mpl.patches.FancyBboxPatch((at - 0.14, -height / 2), 0.28, height, boxstyle="round,pad=0.02")
-        box.set(color="#2b4acb", alpha=0.85)
-        axes.add_patch(box)
-        name = (
-            " × ".join(map(str, network.frame.shape))
-            if at == 0
-            else "softmax"
-            if at == len(layers)
-            else type(network.activation).__name__
-        )
-        axes.text(at, height / 2 + 0.05, f"{size}\n{name}", ha="center", va="bottom", fontsize=9, linespacing=1.3)
-        if at:
-            weights = sum(p.numel() for p in layers[at - 1].parameters())
-            axes.text(at - 0.5, -0.62, f"{weights:,}", ha="center", va="top", fontsize=8.5, color="#555")
-            axes.annotate("", (at - 0.2, 0), (at - 0.8, 0), arrowprops={"arrowstyle": "->", "color": "#999"})
-    axes.set(xlim=(-0.5, len(sizes) - 0.5), ylim=(-0.75, 0.85))
-    axes.axis("off")
-    return to_svg(figure, "layers")
+def _sums(network: Network) -> str:
+    """Return how many numbers the network has, where training learns them and where the file holds them."""
+    learnt, exported = count_parameters(network)
+    text = f"Lines are weights: red ones raise a neuron, blue ones lower it. Training learns {learnt:,} [parameters]. "
+    if learnt == exported:
+        return f"<p>{explain(text)}The exported file has as many.</p>"
+    folded = f"The exported file has {exported:,}: [batch norm] is folded into the weights and biases before it."
+    return f"<p>{explain(text + folded)}</p>"
 
 
-def _first_layer(network: Network) -> str:
-    """Draw the weights of the first layer's strongest neurons: red where ink raises them, else blue."""
-    weights = network.layers[0].weight.detach()
-    strongest = weights.norm(dim=1).argsort(descending=True)[:NEURONS]
-    tiles = weights[strongest].reshape(-1, *network.frame.shape)
-    tiles = tiles / tiles.abs().amax((1, 2), keepdim=True)
-    columns = 12
-    rows = -(-len(tiles) // columns)
-    high, wide = (size + 1 for size in network.frame.shape)  # with a line between
-    sheet = np.zeros((rows * high + 1, columns * wide + 1), np.float32)
-    for number, tile in enumerate(tiles.numpy()):
-        y, x = divmod(number, columns)
-        sheet[y * high + 1 : (y + 1) * high, x * wide + 1 : (x + 1) * wide] = tile
-    coloured = (mpl.colormaps["RdBu_r"](sheet / 2 + 0.5)[..., :3] * 255).astype(np.uint8)
-    caption = f"The first layer's {len(tiles)} strongest neurons: ink raises them where red, and lowers them where blue"
-    return f"<figure><img src='{_png(coloured)}' alt='weights'><figcaption>{caption}</figcaption></figure>"
-
-
-def _list_exports(exports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return {
-        name: f"{each['accuracy']:.2%} accuracy, {each['bytes'] / 1000:,.0f} kB, {each['microseconds']:.0f} µs an image"
+def _exports(exports: Mapping[str, Export]) -> str:
+    if not exports:
+        return ""
+    head = "".join(f'<th scope="col" class="n">{name}</th>' for name in ("accuracy", "kB", "µs an image"))
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th><td class="n">{each.accuracy:.2%}</td>'
+        f'<td class="n">{each.bytes / 1000:,.0f}</td><td class="n">{each.microseconds:.0f}</td></tr>'
         for name, each in exports.items()
-    }
+    )
+    return frame(explain("Ways to ship it: fp32 and [int8]"), f"<table><tr><td></td>{head}</tr>{rows}</table>")
+
+
+def _hyperparameters(config: Config) -> str:
+    reasons = describe_fields()
+    rows = {explain_by(name, reasons[name]): _text(value) for name, value in config.hyperparameters().items()}
+    return _table("Hyperparameters", rows)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _table(title: str, facts: Mapping[str, Any]) -> str:
-    rows = "".join(f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(str(v))}</td></tr>" for k, v in facts.items())
-    return f"<figure><figcaption>{title}</figcaption><table>{rows}</table></figure>"
-
-
-def make_axes(title: str, below: str, *, size: tuple[float, float] = (5, 3.1)) -> tuple[Figure, Axes]:
-    """Return a figure of `size` in inches, and axes with a title and a label below."""
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title, loc="left", fontsize=10.5)
-    axes.set_xlabel(below)
-    return figure, axes
-
-
-def to_svg(figure: Figure, name: str) -> str:
-    """Return a figure as HTML, with a name for screen readers."""
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    drawing = stream.getvalue()
-    return f"<figure role='img' aria-label='{html.escape(name)}'>{drawing[drawing.index('<svg') :]}</figure>"
-
-
-def _png(pixels: NDArray[np.uint8]) -> str:
-    """Return a data URL of pixels uint8[H,W] or uint8[H,W,3]."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    """Return two columns: names, which are HTML, and values."""
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th><td>{html.escape(str(value))}</td></tr>' for name, value in facts.items()
+    )
+    return frame(title, f"<table>{rows}</table>")

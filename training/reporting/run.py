@@ -1,7 +1,7 @@
-"""The folder of one run, with its facts, and its progress on the screen.
+"""The folder of one run, with its facts; they go to the screen too.
 
 In: a `Config`, then epochs, a report. Out: config.json, environment.json, metrics.jsonl, publishing.json, report.html
-and published.json in the run's folder, each complete at any moment; a progress bar on a terminal, else plain lines.
+and published.json in the run's folder, each complete at any moment.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from .. import files
 from ..errors import Busy, DataError, UsageError
 from ..export.card import describe_environment
 from ..loop import distributed
 from ..loop.fit import Epoch
+from .screen import Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from rich.console import Console
 
     from ..config import Config
+    from ..loop.fit import Step
 
 CONFIG: Final = "config.json"
 PUBLISHED: Final = "published.json"
@@ -45,7 +45,7 @@ class Run:
     """
 
     def __init__(self, config: Config, console: Console) -> None:
-        self._console = console
+        self._config, self._screen = config, Screen(console)
         if config.resume and (config.resume / PUBLISHED).exists():
             raise UsageError(f"--resume {config.resume}: this run has ended; {PUBLISHED} names its version")
         resumed = config.resume or _find_interrupted(config)
@@ -62,17 +62,25 @@ class Run:
 
     def say(self, line: str, *warnings: str) -> None:
         """Print a line, and warnings in red."""
-        self._console.print(line, highlight=False, soft_wrap=True)
-        for warning in warnings:
-            self._console.print(f"WARNING: {warning}", style="bold red", highlight=False, soft_wrap=True)
+        self._screen.say(line, *warnings)
 
-    def follow(self, epochs: Iterable[Epoch], total: int) -> list[Epoch]:
+    def on_step(self, step: Step) -> None:
+        """Show a step of the loop."""
+        self._screen.step(step)
+
+    def stage(self, name: str) -> None:
+        """Show what the run does now, after the loop; an empty name ends it."""
+        self._screen.stage(name)
+
+    def follow(self, epochs: Iterable[Epoch]) -> list[Epoch]:
         """Write and print each epoch as it ends; returns all, with those before an interruption."""
         path = self.folder / "metrics.jsonl"
         done = read_epochs(self.folder)
-        for epoch in self._show(epochs, total):
-            done = [*done[: epoch.epoch - 1], epoch]
-            files.replace(path, b"".join(json.dumps(dataclasses.asdict(each)).encode() + b"\n" for each in done))
+        with self._screen.bar(self._config):
+            for epoch in epochs:
+                self.say(_line(epoch, self._config.epochs))
+                done = [*done[: epoch.epoch - 1], epoch]
+                files.replace(path, b"".join(json.dumps(dataclasses.asdict(each)).encode() + b"\n" for each in done))
         return done
 
     def identify(self) -> str:
@@ -88,18 +96,10 @@ class Run:
         self._write(PUBLISHED, facts)
 
     def save_report(self, page: str) -> None:
-        """Write the report of the run."""
-        files.replace(self.folder / "report.html", page.encode())
-
-    def _show(self, epochs: Iterable[Epoch], total: int) -> Iterator[Epoch]:
-        columns = TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeRemainingColumn()
-        hidden = not self._console.is_terminal
-        with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
-            bar = progress.add_task("training", total=total)
-            for epoch in epochs:
-                self.say(_line(epoch, total))
-                progress.advance(bar)
-                yield epoch
+        """Write the report of the run, and print its path."""
+        path = self.folder / "report.html"
+        files.replace(path, page.encode())
+        self.say(f"report: {path}")
 
     def _write(self, name: str, facts: dict[str, Any]) -> None:
         files.replace(self.folder / name, _json(facts))
@@ -113,7 +113,10 @@ class NonMainProcess:
     def say(self, *lines: str) -> None:
         """Print nothing: the main process does."""
 
-    def follow(self, epochs: Iterable[Epoch], _: int) -> list[Epoch]:
+    def on_step(self, step: Step) -> None:
+        """Show nothing."""
+
+    def follow(self, epochs: Iterable[Epoch]) -> list[Epoch]:
         """Take part in each epoch."""
         return list(epochs)
 

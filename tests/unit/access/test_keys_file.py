@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -44,6 +46,8 @@ def test_the_command_makes_a_key_and_its_line(tmp_path: Path, capsys: pytest.Cap
     scopes = frozenset(keys.SCOPES)
     assert read(tmp_path, line) == [keys.Entry("shop", scopes, hashlib.sha256(key.encode()).digest(), 5.0)]
     assert keys.digest(key.encode()) == hashlib.sha256(key.encode()).digest()
+    assert run_alone("keys", ["new", "--name", "shop", "--expires", "2999-01-31"]) == 0
+    assert capsys.readouterr().out.endswith(" expires=2999-01-31\n")
     assert run_alone("keys", ["new", "--name", "shop"]) == 0
     other, told = capsys.readouterr()
     assert not told.startswith(key)
@@ -67,6 +71,8 @@ def test_it_runs_as_a_module() -> None:
         ["--name", "shop", "--rate", "fast"],
         ["--name", "shop", "--rate", "-1"],
         ["--name", "shop", "--rate", "0"],
+        ["--name", "shop", "--expires", "tomorrow"],
+        ["--name", "shop", "--expires", "2026-01-31"],
         ["--scopes", "infer"],
         [],
     ],
@@ -78,7 +84,8 @@ def test_the_command_makes_no_line_that_would_be_refused(words: list[str], capsy
             run_alone("keys", command)
         said = capsys.readouterr()
         assert (end.value.code, said.out) == (2, "")
-        assert said.err.startswith("usage: python -m service.keys ")
+        assert re.match(r"python -m service\.keys( new)?: error: ", said.err)
+        assert "\nusage: python -m service.keys " in said.err
 
 
 def test_its_help_says_what_scopes_and_a_rate_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,11 +102,10 @@ def test_what_is_wrong_with_a_name_is_said(capsys: pytest.CaptureFixture[str]) -
     """That it is missing, or else what was expected, as the file has it."""
     with pytest.raises(SystemExit):
         run_alone("keys", ["new"])
-    assert capsys.readouterr().err.endswith("the following arguments are required: --name\n")
+    assert capsys.readouterr().err.splitlines()[0].endswith("the following arguments are required: --name")
     with pytest.raises(SystemExit):
         run_alone("keys", ["new", "--name", "Shop"])
-    expected = f"expected a name like {keys.NAME}, scopes of infer,metrics,admin, and a rate as a number over 0\n"
-    assert capsys.readouterr().err.endswith(expected)
+    assert capsys.readouterr().err.splitlines()[0].endswith(f": the line would be wrong: {NAMED}")
 
 
 def test_a_line_says_whose_key_it_is_and_what_for(tmp_path: Path) -> None:
@@ -113,20 +119,88 @@ def test_a_line_says_whose_key_it_is_and_what_for(tmp_path: Path) -> None:
     assert read(tmp_path) == []
 
 
-BAD_LINES = ["shop", "shop infer", f"Shop infer sha256:{SUM}", f"shop all sha256:{SUM}", f"shop infer, sha256:{SUM}",
-             "shop infer sha256:0", f"shop infer sha256:{SUM} rate=0", f"shop infer sha256:{SUM} rate=x",
-             f"shop infer sha256:{SUM} 5", STRANGER]  # fmt: skip
+NAMED, SCOPED = (
+    f"expected a name like {keys.NAME} as its first word",
+    "expected scopes of infer,metrics,admin as its second word",
+)
+SUMMED = "expected sha256: and 64 digits of 0-9a-f as its third word"
+RATED = "expected rate= and a number over 0, below a million and with at most three decimals"
+DATED = "expected expires= and a date like 2027-01-31"
+ENDED = "expected nothing but rate=… and expires=… after its third word, each once"
+BAD_LINES = {
+    "shop": SCOPED,
+    "shop infer": SUMMED,
+    f"Shop infer sha256:{SUM}": NAMED,
+    f"shop all sha256:{SUM}": SCOPED,
+    f"shop infer, sha256:{SUM}": SCOPED,
+    "shop infer sha256:0": SUMMED,
+    f"shop infer sha256:{SUM}0": SUMMED,
+    f"shop infer sha256:{SUM} rate=0": RATED,
+    f"shop infer sha256:{SUM} rate=x": RATED,
+    f"shop infer sha256:{SUM} rate=1 rate=2": ENDED,
+    f"shop infer sha256:{SUM} expires=2027-02-29": DATED,
+    f"shop infer sha256:{SUM} expires=20270131": DATED,
+    f"shop infer sha256:{SUM} expires=": DATED,
+    f"shop infer sha256:{SUM} 5": ENDED,
+    STRANGER: NAMED,
+}
 
 
 @pytest.mark.parametrize("line", BAD_LINES)
 def test_a_bad_line_is_named_and_not_repeated(tmp_path: Path, line: str) -> None:
-    """By its number alone: it may hold a key by mistake."""
+    """By its number and what was expected: it may hold a key by mistake."""
     with pytest.raises(SettingsError) as refusal:
         read(tmp_path, "# keys", line)
-    assert str(refusal.value) == (
-        f"MNIST_API_KEYS_FILE: {tmp_path}/keys.txt line 2: expected a line as `python -m service.keys new` prints it: "
-        "name, scopes (of infer,metrics,admin), sha256:… and, where it is limited, rate=…"
+    assert str(refusal.value) == f"MNIST_API_KEYS_FILE: {tmp_path}/keys.txt line 2: {BAD_LINES[line]}"
+
+
+def test_a_key_is_good_to_the_end_of_its_last_day(tmp_path: Path) -> None:
+    """In UTC, whatever follows whatever; a line without a day has no end."""
+    one, other, endless = read(
+        tmp_path,
+        f"shop infer sha256:{SUM} expires=2027-01-31",
+        f"shop infer sha256:{SUM} expires=2027-01-31 rate=5",
+        f"shop infer sha256:{SUM} rate=5",
     )
+    last = datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+    assert one.ends() == other.ends() == pytest.approx(last + 1, abs=0.001)
+    assert (other.rate, endless.ends()) == (5, math.inf)
+
+
+def test_a_file_is_listed_without_hashes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row for each key, expired ones marked; then what is wrong with the other lines, which is code 2."""
+    path = tmp_path / "keys.txt"
+    good = [
+        f"shop infer sha256:{SUM} expires=9999-12-31",
+        "# whose",
+        f"old metrics,infer sha256:{SUM} rate=0.5 expires=2026-01-31",
+    ]
+    path.write_text("\n".join(good))
+    assert run_alone("keys", ["list", str(path)]) == 0
+    rows = [
+        "name  scopes         rate   last day",
+        "shop  infer          -      9999-12-31",
+        "old   infer,metrics  0.5/s  2026-01-31 (expired)",
+    ]
+    assert capsys.readouterr() == ("\n".join([*rows, ""]), "")
+    path.write_text("\n".join([*good, STRANGER, "shop infer"]))
+    assert run_alone("keys", ["list", str(path)]) == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines() == rows
+    assert said.err == f"keys: line 4: {NAMED}\nkeys: line 5: {SUMMED}\n"
+    assert run_alone("keys", ["list", str(tmp_path / "none")]) == 2
+
+
+def test_a_key_that_expires_soon_is_told_once_a_day(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """From fourteen days before on; not what has expired, and not what has long."""
+    today = datetime.now(UTC).date()
+    days = {name: today + timedelta(days) for name, days in {"over": -2, "now": 1, "soon": 12, "late": 16}.items()}
+    path = tmp_path / "keys.txt"
+    path.write_text("\n".join(f"{name} infer sha256:{SUM} expires={day}" for name, day in days.items()))
+    file = KeysFile(path, Metrics(CollectorRegistry()), lambda _: None)
+    file.poll()
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"the key of {name} expires: its last day is {days[name]}" for name in ("now", "soon")]
 
 
 def test_a_file_has_a_thousand_keys_at_most(tmp_path: Path) -> None:

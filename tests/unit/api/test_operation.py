@@ -161,4 +161,4 @@ def test_a_taken_port_is_told_with_exit_code_4() -> None:
             check=False,
         )
     assert ended.returncode == 4
-    assert ended.stderr == f"service: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    assert ended.stderr == f"service: MNIST_PORT: cannot listen on 127.0.0.1 port {port}: Address already in use\n"

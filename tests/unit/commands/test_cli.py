@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from service import settings as settings_module
 from service.commands import serve
 from service.commands.cli import COMMANDS, main, run_alone
 from service.versions import choice
-from tests.support.service import MODELS, ROOT, publish
+from tests.support.graphs import next_digit, publish_edited
+from tests.support.service import ROOT, publish
+from tests.support.versions import spoil
 
 if TYPE_CHECKING:
     import argparse
@@ -68,9 +71,30 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("words", [["--colour", "red"], ["serve", "--colour", "red"], ["canary"], ["keys"], ["paint"]])
 def test_words_that_no_command_knows_are_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """And how it is used."""
+    """What is wrong comes first, and how it is used last, in few lines."""
     assert ended(words) == 2
-    assert capsys.readouterr().err.startswith("usage: python -m service ")
+    first, *usage = capsys.readouterr().err.splitlines()
+    assert re.match(r"python -m service( \S+)?: error: ", first)
+    assert usage[0].startswith("usage: python -m service ")
+    assert len(usage) <= 3
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("--max-wiat-seconds 3", "--max-wait-seconds"),
+        ("--prot=8001", "--port"),
+        ("stauts", "status"),
+        ("status --model-dri x", "--model-dir"),
+        ("canary --pormote", "--promote"),
+        ("keys nwe", "new"),
+        ("keys new --nmae shop", "--name"),
+    ],
+)
+def test_the_nearest_word_that_is_known_is_named(words: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the flags of this command, or of the commands; before anything that is missing."""
+    assert ended(words.split()) == 2
+    assert capsys.readouterr().err.splitlines()[0].endswith(f"; did you mean {meant}?")
 
 
 @pytest.mark.parametrize("words", [["canary", "1"], ["canary", "--off"], ["rollback", "1"], ["rollback", "--undo"]])
@@ -93,42 +117,159 @@ def test_each_form_is_a_program(module: str) -> None:
     assert done.stdout.startswith(f"usage: python -m {module} [-h] ")
 
 
-def status(models: Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
-    """The lines of the command after the first, which lists the versions."""
+def status(models: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[dict[str, str], dict[int, str]]:
+    """The rows of the command about the folder, and those of its versions, without the spaces between columns."""
     assert main(["status", "--model-dir", str(models), *words]) == 0
-    versions, *lines = capsys.readouterr().out.splitlines()
-    assert versions.startswith(f"{models} has version")
-    return lines
+    folder, versions = capsys.readouterr().out.split("\n\n")
+    head, *rows = [" ".join(line.split()) for line in versions.splitlines()]
+    assert head == "version state reason"
+    about = dict(line.split(maxsplit=1) for line in folder.splitlines())
+    assert about.pop("model") == str(models)
+    assert list(about) == ["serves", "pin", "canary", "held"]
+    return about, {int(number): rest for number, _, rest in (row.partition(" ") for row in rows)}
 
 
 def test_the_status_names_what_serves_and_the_canary(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From the pin file, the setting and the canary file; a version without its files is not the latest."""
+    """From the pin file, the setting, the canary file and the list; a version without its files is not the latest."""
     publish(models, 2)
     for name in ("3", "4"):
-        shutil.copytree(MODELS / "1", models / name)
+        publish_edited(models, int(name), next_digit)
     (models / "4" / "model.onnx").unlink()
-    latest = "Version 3 serves: it is the latest (MNIST_MODEL_VERSION=latest)."
-    assert status(models, capsys) == [latest, "There is no canary."]
+    no_pin = "none, so MNIST_MODEL_VERSION=latest chooses"
+    about, versions = status(models, capsys)
+    assert about == {"serves": "version 3", "pin": no_pin, "canary": "none", "held": "none"}
+    assert versions == {4: "incomplete files are missing", 3: "serves", 2: "available", 1: "available"}
     settings = settings_module.load(["--model-dir", str(models)])
     choice.write_canary(settings, 3, 10)
-    share = "Version 3 is the canary and answers 10 % of the requests."
-    assert status(models, capsys) == [latest.replace("3", "2"), share]
+    about, versions = status(models, capsys)
+    assert about == {
+        "serves": "version 2",
+        "pin": no_pin,
+        "canary": "version 3 answers 10 % of the requests",
+        "held": "none",
+    }
+    assert (versions[3], versions[2]) == ("canary answers 10 % of the requests", "serves")
     choice.write_canary(settings, 3, 0)
-    assert status(models, capsys)[1] == "Version 3 is the canary and answers no request: it is compared."
-    choice.write_canary(settings, 3, None)
-    assert status(models, capsys)[1] == "Version 3 is held back from latest."
-    assert status(models, capsys, "--model-version", "1")[0] == "Version 1 serves: MNIST_MODEL_VERSION=1."
+    assert status(models, capsys)[1][3] == "canary answers no request: it is compared"
+    (models / "CANARY").write_text("3 held\n")
+    choice.hold(settings, 2)
+    about, versions = status(models, capsys)
+    assert (about["serves"], about["canary"], about["held"]) == ("version 1", "none", "2, 3")
+    assert versions[2] == "held latest never means it; `python -m service promote 2` makes it serve"
+    about, versions = status(models, capsys, "--model-version", "2")
+    assert (about["serves"], about["pin"]) == ("version 2", "none, so MNIST_MODEL_VERSION=2 chooses")
     choice.pin(settings, "7")
-    assert status(models, capsys)[0] == f"Version 7 is chosen, but is not there: {models}/PINNED names it."
+    about, _ = status(models, capsys)
+    assert about["pin"] == f"7, by {models}/PINNED"
+    assert about["serves"].startswith(f"none: {models}: expected version 7, which is the choice, with golden.npz")
 
 
-def test_the_status_lists_what_is_there(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The highest first."""
+def test_the_status_says_why_versions_are_refused(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that a start would refuse, and the canary; the exit code is that of a folder that can be read."""
+    for number in (2, 3):
+        publish_edited(models, number, next_digit)
+        spoil(models, number)
+    settings = settings_module.load(["--model-dir", str(models)])
+    choice.write_canary(settings, 2, 50)
+    about, versions = status(models, capsys)
+    assert (about["serves"], versions[1]) == ("version 1", "serves")
+    for number in (2, 3):
+        assert versions[number].startswith(f"refused {models}/{number}/golden.npz: expected sha256")
+    spoil(models, 1)
+    about, _ = status(models, capsys)
+    assert about["serves"].startswith(f"none: {models}/3/golden.npz: expected sha256")
+
+
+def test_the_status_is_json_for_programs(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One object, with the fields that the documents have."""
     publish(models, 2)
-    (models / "2" / "model.onnx").unlink()
-    assert main(["status", "--model-dir", str(models)]) == 0
-    assert capsys.readouterr().out.startswith(f"{models} has versions 2 (files are missing), 1.\n")
+    settings = settings_module.load(["--model-dir", str(models)])
+    flags = ["status", "--json", "--model-dir", str(models)]
+    choice.write_canary(settings, 1, 12.5)
+    choice.hold(settings, 9)
+    choice.pin(settings, "2")
+    assert main(flags) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "model_dir": str(models),
+        "model_version": "latest",
+        "pin": "2",
+        "canary": {"version": 1, "percent": 12.5},
+        "held": [9],
+        "serves": 2,
+        "problem": "",
+        "versions": [
+            {"version": 2, "state": "serves", "reason": ""},
+            {"version": 1, "state": "canary", "reason": "answers 12.5 % of the requests"},
+        ],
+    }
+    choice.pin(settings, "7")
+    choice.remove_canary(settings)
+    assert main(flags) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["serves"], found["pin"], found["canary"]) == (None, "7", None)
+    assert "expected version 7" in found["problem"]
+
+
+@pytest.mark.parametrize("name", ["PINNED", "CANARY", "HELD"])
+def test_a_status_that_cannot_be_read_is_code_3(models: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line names the file; so it is without a folder of versions."""
     assert main(["status", "--model-dir", str(models / "1")]) == 3
+    (models / name).write_text("something else")
+    capsys.readouterr()
+    assert main(["status", "--model-dir", str(models)]) == 3
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert told.err.startswith(f"status: {name}: expected ")
+
+
+def test_a_promotion_takes_a_version_off_the_list(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It then serves as the latest, also where a higher one is held; or by the pin, where `latest` means another."""
+    flags = ["--model-dir", str(models)]
+    settings = settings_module.load(flags)
+    publish(models, 2)
+    for number in (3, 4):
+        publish_edited(models, number, next_digit)
+    for number in (1, 2, 3, 4):
+        choice.hold(settings, number)
+    assert main(["promote", "3", *flags]) == 0
+    assert capsys.readouterr().out == "version 3 is promoted, as the latest; services follow within 2 s\n"
+    assert (models / "HELD").read_text() == "1\n2\n4\n"
+    assert not (models / "PINNED").exists()
+    assert main(["promote", "2", *flags]) == 0
+    by = f"by {models}/PINNED"
+    assert capsys.readouterr().out == f"version 2 is promoted, {by}; services follow within 2 s\n"
+    assert (models / "HELD").read_text() == "1\n4\n"
+    assert main(["promote", "4", *flags]) == 0  # the pin chooses, so the pin is changed
+    assert (models / "PINNED").read_text() == "4\n"
+
+
+def test_a_rollback_passes_over_held_versions(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one below that is not held is pinned; a held one is pinned where it is named, and stays held."""
+    flags = ["--model-dir", str(models)]
+    settings = settings_module.load(flags)
+    publish(models, 2)
+    publish_edited(models, 3, next_digit)
+    choice.hold(settings, 2)
+    assert main(["rollback", *flags]) == 0
+    assert (models / "PINNED").read_text() == "1\n"
+    assert main(["rollback", "2", *flags]) == 0
+    assert (models / "PINNED").read_text() == "2\n"
+    assert choice.read_held(settings) == {2}
+
+
+def test_what_must_not_serve_is_not_promoted(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A spoilt version and a missing one stay where they are: code 3 and one line."""
+    flags = ["--model-dir", str(models)]
+    publish(models, 2)
+    spoil(models, 2)
+    choice.hold(settings_module.load(flags), 2)
+    for number, found in (("2", "golden.npz: expected sha256"), ("7", "expected a readable file")):
+        assert main(["promote", number, *flags]) == 3
+        told = capsys.readouterr().err
+        assert told.startswith(f"promote: {models}/{number}/")
+        assert (found in told, told.count("\n")) == (True, 1)
+    assert (models / "HELD").read_text() == "2\n"
+    assert not (models / "PINNED").exists()
 
 
 def check(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

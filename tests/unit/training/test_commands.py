@@ -65,11 +65,34 @@ def test_a_sweep_passes_other_flags_to_its_trainings() -> None:
 
 @pytest.mark.parametrize("words", ["--wrong 1", "train --wrong 1", "compare --wrong 1 runs", "card", "evaluate"])
 def test_words_that_cannot_be_read_end_with_code_2(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unknown flag or a missing word ends with code 2 and a line that says so."""
+    """An unknown flag or a missing word ends with code 2 and a line that says so, before a short usage."""
     with pytest.raises(SystemExit) as end:
         main(words.split())
     assert end.value.code == 2
-    assert ": error: " in capsys.readouterr().err.splitlines()[-1]
+    first, *usage = capsys.readouterr().err.splitlines()
+    assert ": error: " in first
+    assert usage[0].startswith("usage: python -m training ")
+    assert len(usage) <= 4
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("--learnig-rate 3", "--learning-rate"),
+        ("train --learning 3", "--learning-rate"),
+        ("--recipe god", "good"),
+        ("tran", "train"),
+        ("compare --htm page.html", "--html"),
+        ("sweep --trails 3", "--trials"),
+        ("sweep --trials 3 --learnig-rate=3", "--learning-rate"),
+    ],
+)
+def test_the_nearest_word_that_is_known_is_named(words: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of flags, commands and values; a sweep knows the flags of its trainings too."""
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    assert end.value.code == 2
+    assert capsys.readouterr().err.splitlines()[0].endswith(f"; did you mean {meant}?")
 
 
 def test_the_version_is_the_projects() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_the_data_folder_may_come_from_the_environment(monkeypatch: pytest.Monke
         ("--epochs 0", "--epochs must be between 1 and 100000, not 0"),
         ("--learning-rate -1", "--learning-rate must be between 1e-08 and 100, not -1"),
         ("--learning-rate nan", "not nan"),
-        ("--hidden 64,0", "--hidden must be sizes of 1 or more, like 512,256, not 64,0"),
+        ("--hidden 64,0", "--hidden must be sizes of 1 or more, like 512,256, or none, not 64,0"),
         ("--name ../elsewhere", "--name must be the plain name of a folder"),
         ("--version-number 0", "--version-number must be between 1 and"),
         ("--validation-share 1", "--validation-share must be between 0.001 and 0.9, not 1"),
@@ -66,14 +67,14 @@ def test_a_value_that_cannot_work_is_named(words: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["--hidden 64x32", "--activation swish", "--recipe slow", "--epochs many", "--wrong 1"]
+    "words", ["--hidden 64x32", "--activation swish", "--recipe slow", "--epochs many", "--epochs 1 --wrong"]
 )
 def test_words_that_cannot_be_read_end_with_code_2(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """An unreadable word ends with code 2 and a line that names it."""
     with pytest.raises(SystemExit) as end:
         parse(words.split())
     assert end.value.code == 2
-    assert words.split()[1] in capsys.readouterr().err.splitlines()[-1]
+    assert words.rsplit(maxsplit=1)[-1] in capsys.readouterr().err.splitlines()[0]
 
 
 def test_help_gives_each_knob_its_reason_and_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,6 +84,13 @@ def test_help_gives_each_knob_its_reason_and_default(capsys: pytest.CaptureFixtu
     said = capsys.readouterr().out
     for field in dataclasses.fields(Config):
         assert "--" + field.name.replace("_", "-") in said
+    for recipe in RECIPES:
+        assert re.search(rf"^  {recipe} +\S.{{30}}", said, re.MULTILINE), recipe
+
+
+def test_a_network_may_have_no_hidden_layer() -> None:
+    """`--hidden none` is what the recipe `softmax` has."""
+    assert parse(["--hidden", "none"]).hidden == parse(["--recipe", "softmax"]).hidden == ()
 
 
 def test_knobs_are_json_and_tell_nothing_of_the_machine() -> None:

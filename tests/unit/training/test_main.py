@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.support.service import MODELS
 
+if TYPE_CHECKING:
     from training.data.mnist import Dataset
 
 JOB = (sys.executable, "-m", "training")
+PYTHON = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else "python"
 FAST = "--hidden 32 --epochs 1 --batch-size 512 --rotation 0 --elastic 0 --seen 140".split()
 
 KEYS = set(
@@ -93,6 +96,16 @@ def test_a_run_folder_is_not_used_twice(job: Job) -> None:
     assert len(again.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("recipe", "at_least"), [("softmax", 0.9), ("article", 0.92)])
+def test_one_word_trains_the_networks_of_textbooks(tmp_path: Path, recipe: str, at_least: float) -> None:
+    """An epoch of each gives a version whose graph has no fixed geometry, and no pictures but MNIST's."""
+    done = _run(tmp_path, "--recipe", recipe, "--epochs", "1", "--run-dir", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    card = _json(tmp_path / "models" / "mnist-mlp" / "101" / "model.json")
+    assert card["metrics"]["test"]["accuracy"] > at_least
+    assert (card["training"]["knobs"]["deslant"], card["training"]["knobs"]["seen"]) == (False, 0)
+
+
 def test_a_gate_ends_the_job_with_code_3_and_no_version(tmp_path: Path) -> None:
     """A model below its accuracy gate is not published: code 3, one line, and no version."""
     refused = _run(tmp_path, *FAST, "--min-accuracy", "1", "--run-dir", str(tmp_path / "run"))
@@ -103,12 +116,72 @@ def test_a_gate_ends_the_job_with_code_3_and_no_version(tmp_path: Path) -> None:
     assert list(tmp_path.glob("models/*/*")) == []
 
 
+def test_a_version_that_is_worse_than_the_one_that_serves_is_held(tmp_path: Path) -> None:
+    """Beside version 2 of the repository: code 0, the last lines say what is worse, and `--promote` overrules."""
+    folder = tmp_path / "models" / "mnist-mlp"
+    shutil.copytree(MODELS / "2", folder / "2")
+    worse = _run(tmp_path, *FAST, "--run-dir", str(tmp_path / "a"))
+    assert worse.returncode == 0, worse.stderr
+    lines = worse.stdout.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("version 101 is held"))
+    assert lines[first].endswith("Beside version 2, which serves:")
+    assert lines[-1] == f"{PYTHON} -m service promote 101 --model-dir {folder} makes it serve"
+    assert [line.partition(":")[0] for line in lines[first + 1 : first + 3]] == ["  MNIST", "  rendered pictures"]
+    assert (folder / "HELD").read_text() == "101\n"
+    assert _json(tmp_path / "a" / "published.json")["version"] == 101
+    promoted = _run(tmp_path, *FAST, "--promote", "--run-dir", str(tmp_path / "b"))
+    assert promoted.returncode == 0, promoted.stderr
+    assert (
+        promoted.stdout.splitlines()[-1] == f"{PYTHON} -m service promote 2 --model-dir {folder} makes that one serve"
+    )
+    assert (folder / "HELD").read_text() == "101\n"
+    assert (folder / "102").is_dir()
+
+
+def test_without_a_publication_there_is_all_but_a_version(tmp_path: Path, job: Job) -> None:
+    """`--no-publish` passes the gates and writes the report; resumed, the run publishes the same model."""
+    run, folder = tmp_path / "run", tmp_path / "models" / "mnist-mlp"
+    ended = _run(tmp_path, *FAST, "--no-publish", "--run-dir", str(run))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == f"--resume {run} publishes this version"
+    assert (run / "report.html").exists()
+    assert not (run / "published.json").exists()
+    assert list(folder.iterdir()) == []
+    resumed = _run(tmp_path, "--resume", str(run))
+    assert resumed.returncode == 0, resumed.stderr
+    same = [
+        _json(each / "mnist-mlp" / "101" / "model.json")["sha256"]
+        for each in (tmp_path / "models", job.folder / "models")
+    ]
+    assert same[0] == same[1]
+    refused = _run(tmp_path, *FAST, "--no-publish", "--promote")
+    assert refused.returncode == 2
+    assert refused.stderr == "error: --promote needs a version to promote: leave out --no-publish\n"
+
+
+@pytest.mark.parametrize("name", ["PINNED", "CANARY", "HELD"])
+def test_words_that_cannot_be_read_end_the_job_before_it_trains(tmp_path: Path, name: str) -> None:
+    """It would be unknown what serves: code 1, one line that names the file, and no run."""
+    folder = tmp_path / "models" / "mnist-mlp"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("something else")
+    refused = _run(tmp_path, *FAST, "--run-dir", str(tmp_path / "run"))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(f"error: {folder}/{name}: expected ")
+    assert len(refused.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_missing_data_end_the_job_with_code_1(tmp_path: Path) -> None:
-    """A data folder without the files ends the job with code 1 and one line that names what was looked for."""
+    """A data folder without the files ends the job with code 1 and one line that names what was looked for.
+
+    The run leaves no folder.
+    """
     refused = _run(tmp_path, "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run"))
     assert refused.returncode == 1
     assert "train-images-idx3-ubyte" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_ends_the_job_quietly(tmp_path: Path) -> None:

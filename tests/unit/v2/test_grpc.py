@@ -299,6 +299,6 @@ def test_a_port_that_another_service_has_is_told_with_exit_code_4(grpc_service: 
     host, _, port = grpc_service.grpc.partition(":")
     status, said = ended("-m", "service", "--grpc-port", port)
     assert status == 4
-    assert said == f"service: cannot listen on {host} port {port}: Address already in use\n"
+    assert said == f"service: MNIST_GRPC_PORT: cannot listen on {host} port {port}: Address already in use\n"
     with socket.create_connection((host, int(port)), timeout=20):
         pass

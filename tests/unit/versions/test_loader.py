@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -65,6 +65,54 @@ def test_the_highest_is_to_be_loaded_until_it_serves(loader: VersionLoader, mode
     changed = loader.version_to_load(current)
     assert changed == (2, layout.stamp(models / "2"))
     assert changed != found
+
+
+def test_a_held_one_is_to_be_loaded_only_where_it_is_named(loader: VersionLoader, settings: Settings) -> None:
+    """`latest` passes over it, also where it serves; a pin and a canary name it, and a promotion ends it."""
+    found = loader.version_to_load(None)
+    assert found is not None
+    current = loader.load(found)
+    assert current.version == "2"
+    choice.hold(settings, 2)
+    one = loader.version_to_load(current)
+    assert number(one) == 1
+    assert one is not None
+    served = loader.load(one)
+    assert loader.version_to_load(served) is None
+    choice.write_canary(settings, 2, 30)
+    assert number(loader.canary_to_load(served, None)[1]) == 2
+    choice.pin(settings, "2")
+    assert number(loader.version_to_load(served)) == 2
+    choice.unpin(settings)
+    choice.release(settings, 2)
+    assert choice.read_canary(settings) is None
+    assert number(loader.version_to_load(served)) == 2
+
+
+def test_a_version_that_is_held_before_it_appears_is_never_the_latest(
+    loader: VersionLoader, settings: Settings, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two steps of a look a job may hold a version and publish it: each look passes over it."""
+
+    def publish_held(version: int) -> None:
+        choice.hold(settings, version)
+        publish(models, 2)
+        (models / "2").rename(models / str(version))
+
+    shutil.rmtree(models / "2")
+    steps = [(choice, "chosen_version"), (layout, "numbers"), (choice, "exclude_held"), (choice, "_read_lists")]
+    for version, (owner, name) in enumerate(steps, start=3):
+        step = getattr(owner, name)
+
+        def publish_first(*words: object, step: Any = step, version: int = version) -> object:
+            publish_held(version)
+            return step(*words)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, publish_first)
+            assert number(loader.version_to_load(None)) == 1
+    assert loader.version_to_load(None) == (1, layout.stamp(models / "1"))
+    assert loader.numbers == [6, 5, 4, 3, 1]
 
 
 def test_a_chosen_one_is_to_be_loaded_and_no_other(loader: VersionLoader, settings: Settings, models: Path) -> None:
@@ -149,15 +197,38 @@ def test_latest_is_one_of_the_highest_hundred(loader: VersionLoader, models: Pat
     assert loader.version_to_load(None) is None
 
 
-def test_why_nothing_serves_is_told(loader: VersionLoader, models: Path) -> None:
-    """The first that was refused, or else that there is none."""
+def test_why_nothing_serves_is_told(loader: VersionLoader, settings: Settings, models: Path) -> None:
+    """The first that was refused, or else that there is none, or none that is not held."""
     expected = f"{models}: expected a version with golden.npz, model.json, model.onnx, found none"
     assert str(loader.no_version_error()) == expected
+    for held in (1, 2):
+        choice.hold(settings, held)
+    assert loader.version_to_load(None) is None
+    passed = "; held or tried are 2, 1; `python -m service promote 2` makes that one serve"
+    assert str(loader.no_version_error()) == f"{expected}{passed}"
+    for held in (1, 2):
+        choice.release(settings, held)
     spoil(models, 2)
     spoil(models, 1)
     reason = refuse(loader, loader.version_to_load(None))
     refuse(loader, loader.version_to_load(None))
     assert str(loader.no_version_error()) == reason
+
+
+def test_a_version_that_is_not_there_is_named_with_those_that_are(settings: Settings, models: Path) -> None:
+    """By the setting that names it, or the pin file; one whose files are still to come is another matter."""
+    settings = settings.model_copy(update={"model_version": "9"})
+    loader = VersionLoader(settings, CheckedFiles())
+    assert loader.version_to_load(None) is None
+    sentence = f"{models}: there is no version 9, which MNIST_MODEL_VERSION names; the folder has 2, 1"
+    assert str(loader.no_version_error()) == sentence
+    choice.pin(settings, "7")
+    assert loader.version_to_load(None) is None
+    assert str(loader.no_version_error()) == sentence.replace("9", "7").replace("MNIST_MODEL_VERSION", "PINNED")
+    (models / "7").mkdir()
+    assert loader.version_to_load(None) is None
+    expected = "expected version 7, which is the choice, with golden.npz, model.json, model.onnx, found none"
+    assert str(loader.no_version_error()) == f"{models}: {expected}"
 
 
 def test_a_canary_is_to_be_loaded_until_it_is_tried(loader: VersionLoader, settings: Settings, models: Path) -> None:
@@ -185,8 +256,8 @@ def test_what_is_no_canary_is_not_tried(loader: VersionLoader, settings: Setting
     assert found is not None
     current = loader.load(found)
     assert loader.canary_to_load(current, None) == (None, None)
-    for told, percent in ((2, None), (1, 30.0)):
-        choice.write_canary(settings, told, percent)
+    for told in ("2 held", "1 30"):
+        choice.canary_path(settings).write_text(told)
         assert loader.canary_to_load(current, None) == (None, None)
     choice.write_canary(settings, 7, 30)
     assert loader.canary_to_load(current, None) == (choice.read_canary(settings), None)

@@ -50,7 +50,10 @@ def test_a_chosen_version_is_the_only_one(models: Path) -> None:
     """Where a number is chosen, no other serves in its place."""
     publish(models, 2)
     reason = spoil(models, 2)
-    for chosen, sentence in (("2", reason), ("3", f"{models}: expected a version with golden.npz, model.json, ")):
+    for chosen, sentence in (
+        ("2", reason),
+        ("3", f"{models}: there is no version 3, which MNIST_MODEL_VERSION names; "),
+    ):
         followed = Followed(models, model_version=chosen)
         with pytest.raises(ModelError) as refusal:
             followed.models.start()
@@ -239,7 +242,7 @@ def test_a_pin_to_a_missing_version_is_told_once(models: Path, caplog: pytest.Lo
     """What serves goes on; the number is there for the metric, and is gone when the version comes, or the pin goes."""
     followed = Followed(models)
     followed.models.start()
-    line = "expected version 7, which is the choice, with golden.npz, model.json, model.onnx, found none"
+    line = "there is no version 7, which PINNED names; the folder has 1"
 
     async def story() -> None:
         assert await followed.next() == "1"
@@ -255,7 +258,7 @@ def test_a_pin_to_a_missing_version_is_told_once(models: Path, caplog: pytest.Lo
         await told(followed, "canary", 9)
 
     followed.run(story)
-    canary = line.replace("7", "9").replace("choice", "canary")
+    canary = line.replace("7", "9").replace("PINNED", "CANARY")
     assert [record.getMessage() for record in caplog.records] == [f"{models}: {line}", f"{models}: {canary}"]
 
 

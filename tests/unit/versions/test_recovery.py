@@ -29,8 +29,11 @@ def followed(models: Path) -> Followed:
 
 
 def tell(followed: Followed, percent: float | None, number: int = 2) -> None:
-    """What is told of a canary, and a look at once."""
-    choice.write_canary(followed.settings, number, percent)
+    """What is told of a canary, and a look at once; None is `held`, as older versions of this program wrote it."""
+    if percent is None:
+        choice.canary_path(followed.settings).write_text(f"{number} held\n")
+    else:
+        choice.write_canary(followed.settings, number, percent)
     followed.models.poll_now()
 
 
@@ -71,7 +74,8 @@ def test_it_is_followed_without_an_order(followed: Followed) -> None:
         assert await followed.next() == "1"
         choice.write_canary(followed.settings, 2, 30)
         await canary(followed, 30)
-        choice.write_canary(followed.settings, 2, None)
+        choice.hold(followed.settings, 2)
+        choice.remove_canary(followed.settings)
         assert await followed.next_canary() is None
 
     followed.run(story)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import shutil
+import ssl
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from tests.support.service import certificate
 from training import data
 from training.data import sources
 from training.errors import DataError
@@ -100,6 +104,17 @@ def test_a_wrong_file_is_named_with_both_checksums(tmp_path: Path, contents: dic
     assert f"found {hashlib.sha256(wrong).hexdigest()}" in str(refusal.value)
 
 
+@pytest.mark.parametrize("named", ["", "MNIST", "MNIST/raw"])
+def test_a_root_of_torchvision_is_recognised(tmp_path: Path, contents: dict[str, bytes], named: str) -> None:
+    """Which keeps the files in MNIST/raw, packed and not: the root is enough, or either folder below it."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in contents.items():
+        (raw / f"{name}.gz").write_bytes(gzip.compress(content, 1))
+    (raw / LABELS).write_bytes(contents[LABELS])
+    assert data.load(tmp_path / named).source == "data folder"
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A folder without the files is refused with the first name that was looked for."""
     with pytest.raises(DataError, match=r"neither train-images-idx3-ubyte nor .*\.gz is in"):
@@ -121,6 +136,78 @@ def test_a_mirror_fills_the_cache_and_is_not_asked_again(
         assert data.load(None).source.startswith("http://127.0.0.1")
     assert sorted(path.name for path in cache.iterdir()) == sorted(sources.FILES)
     assert data.load(None).source == "the cache"
+
+
+class Odd(BaseHTTPRequestHandler):
+    """Mirrors that have something wrong."""
+
+    def do_GET(self) -> None:
+        what = self.path.split("/")[1]
+        if what == "none":
+            self.send_error(404)
+            return
+        if what == "slow":
+            time.sleep(1)
+        self.send_response(200)
+        self.send_header("Content-Length", "100" if what == "cut" else "5")
+        self.end_headers()
+        self.wfile.write(b"<htm>")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Addresses of mirrors, by what is wrong."""
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for context in (None, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)):
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Odd))
+            if context is not None:
+                context.load_cert_chain(*certificate(tmp_path_factory.mktemp("certificate")))
+                server.socket = context.wrap_socket(server.socket, server_side=True)
+            threading.Thread(target=server.serve_forever).start()
+            stack.callback(server.shutdown)
+            ports.append(f"127.0.0.1:{server.server_port}")
+        plain, secure = ports
+        yield {
+            "name": "http://nowhere.invalid",
+            "refused": "http://127.0.0.1:1",
+            "certificate": f"https://{secure}",
+            "TLS": f"https://{plain}",
+            **{what: f"http://{plain}/{what}" for what in ("none", "slow", "cut", "page")},
+        }
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("name", "its name is not found; is there a network?"),
+        ("refused", "Connection refused"),
+        ("certificate", "its certificate is not trusted: self-signed certificate"),
+        ("TLS", "it does not speak TLS: "),
+        ("none", "it answers 404 Not Found"),
+        ("slow", "it does not answer in time"),
+        ("cut", "it ends the connection before the end of a file"),
+        ("page", "what it sends is no .gz file"),
+    ],
+)
+def test_why_a_mirror_failed_is_one_sentence(
+    cache: Path, odd: dict[str, str], monkeypatch: pytest.MonkeyPatch, what: str, sentence: str
+) -> None:
+    """A line for each source, without names of classes; the last says what to do without a network."""
+    _without_wheel(monkeypatch)
+    monkeypatch.setattr(sources, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(sources, "MIRRORS", (odd[what],))
+    with pytest.raises(DataError) as refusal:
+        data.load(None)
+    first, _, mirror, npm, *_, last = str(refusal.value).splitlines()
+    assert first == "no source has the digits:"
+    assert mirror.startswith(f"  {odd[what]}: {sentence}")
+    assert len(mirror) < 100
+    assert npm == f"  npm {sources.NPM_PACKAGE}: npm is not installed"
+    assert last == "Without a network, name the folder of the four files with --data-dir."
 
 
 def test_an_interrupted_download_leaves_nothing(

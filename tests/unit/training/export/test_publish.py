@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from training.errors import UsageError
+from training.errors import ChoiceError, UsageError
 from training.export.publish import publish
 
 if TYPE_CHECKING:
@@ -93,14 +94,66 @@ def test_killed_at_each_system_call_it_makes_one_version(tmp_path: Path) -> None
         assert _names(folder / "101") == ["README.md", "golden.npz", "model.json", "model.onnx"]
 
 
+def test_killed_at_each_system_call_a_held_version_is_held(tmp_path: Path) -> None:
+    """SIGKILL at each call: wherever there is a version, it is on the list; and the run goes on to the same end."""
+    program = (
+        "import sys; from pathlib import Path; from tests.support.training_crash import is_killed\n"
+        "from training.export import publish\n"
+        "def job(): publish.publish(folder, b'model', b'golden', {'run': 'a'}, str, held=True)\n"
+        "folder = Path(sys.argv[1], '1')\n"
+        "while is_killed(job, 'training.export.publish:publish', int(folder.name)):\n"
+        "    assert not (folder / '101').exists() or (folder / 'HELD').read_text() == '101\\n'\n"
+        "    is_killed(job); folder = folder.with_name(str(int(folder.name) + 1))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, stdout=subprocess.PIPE, text=True)
+    calls = done.stdout.split()
+    assert calls.count("write") == 5
+    assert calls.index("replace") < calls.index("rename")
+    assert len(_names(tmp_path)) == len(calls) + 1
+    for folder in tmp_path.iterdir():
+        assert _names(folder) == ["101", "HELD"]
+        assert (folder / "HELD").read_text() == "101\n"
+        assert _names(folder / "101") == ["README.md", "golden.npz", "model.json", "model.onnx"]
+
+
+def test_a_number_without_a_version_means_nothing_on_the_list(tmp_path: Path) -> None:
+    """As a killed run leaves it: the next run's version is held or not by what that run says; others stay."""
+    (tmp_path / "HELD").write_text("7\n101\n")
+    assert publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme).name == "101"
+    assert (tmp_path / "HELD").read_text() == "7\n"
+    assert publish(tmp_path, b"model", b"golden", {"run": "b"}, _readme, held=True).name == "102"
+    assert (tmp_path / "HELD").read_text() == "7\n102\n"
+    (tmp_path / "HELD").write_text("7\n")  # as somebody promotes it
+    assert publish(tmp_path, b"model", b"golden", {"run": "b"}, _readme, held=True).name == "102"
+    assert (tmp_path / "HELD").read_text() == "7\n"
+    for held in (True, False):
+        with pytest.raises(UsageError):
+            publish(tmp_path, b"model", b"golden", {"run": "c"}, _readme, number=101, held=held)
+    assert (tmp_path / "HELD").read_text() == "7\n"
+
+
+def test_a_list_that_cannot_be_read_is_not_written(tmp_path: Path) -> None:
+    """Nothing is published, and what is there stays."""
+    (tmp_path / "HELD").write_text("mine")
+    with pytest.raises(ChoiceError, match=r"HELD: expected versions' numbers, each on a line, found something else$"):
+        publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme, held=True)
+    assert _names(tmp_path) == ["HELD"]
+    assert (tmp_path / "HELD").read_text() == "mine"
+
+
 def test_a_run_publishes_once(tmp_path: Path) -> None:
     """A run that comes again gets the version that it has made, whatever stands beside it."""
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "model.json").write_text("what others have put there")
+    for name, content in (("8", "[]"), ("9", "[" * 2000), ("10", "\0")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.json").write_text(content)
+    (tmp_path / "11").mkdir()
+    os.mkfifo(tmp_path / "11" / "model.json")
     first = publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme)
     publish(tmp_path, b"model", b"golden", {"run": "b"}, _readme)
     assert publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme) == first
-    assert _names(tmp_path) == ["101", "102", "7"]
+    assert _names(tmp_path) == ["10", "101", "102", "11", "7", "8", "9"]
 
 
 def test_runs_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:

@@ -89,3 +89,14 @@ def test_the_schedule_leaves_plain_sgd_plain(optimizer: str, momentum: list[floa
         schedule.step()
     assert rates == pytest.approx([0.02, 0.5, 0], abs=1e-3)
     assert momenta == pytest.approx(momentum, abs=1e-3)
+
+
+def test_a_constant_rate_is_the_same_at_every_step() -> None:
+    """Textbooks' schedule leaves rate and momentum alone."""
+    network = Network((8,), "sigmoid", batch_norm=False, deslant=False, seed=0)
+    config = replace(SMALL, optimizer="momentum", schedule="constant", learning_rate=0.3)
+    stepper, schedule = make_optimizer(network, config, 3)
+    for _ in range(5):
+        assert (stepper.param_groups[0]["lr"], stepper.param_groups[0]["momentum"]) == (0.3, 0.9)
+        stepper.step()
+        schedule.step()

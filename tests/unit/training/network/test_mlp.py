@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.support.training_backprop import backprop
+from tests.docs import tutorial
 from training.choices import ACTIVATIONS, LOSSES
 from training.data.digits import WHOLE
 from training.evaluation.metrics import outputs
@@ -53,15 +53,24 @@ def test_gradients_are_the_slopes_of_the_loss(dataset: Dataset, activation: str,
             assert difference.item() == pytest.approx(2 * (parameter.grad * step).sum().item(), rel=1e-4, abs=1e-13)
 
 
+@pytest.fixture(scope="module")
+def from_scratch() -> dict[str, Any]:
+    """The functions that the tutorial defines."""
+    return tutorial.definitions(tutorial.PAGE.read_text())
+
+
 @pytest.mark.parametrize(("activation", "loss"), PAIRS)
-def test_gradients_are_those_of_the_chain_rule(dataset: Dataset, activation: str, loss: str) -> None:
-    """PyTorch's loss and gradients are those of a backpropagation written from scratch in NumPy."""
+def test_gradients_are_those_of_the_chain_rule(
+    from_scratch: dict[str, Any], dataset: Dataset, activation: str, loss: str
+) -> None:
+    """PyTorch's loss and gradients are those of the tutorial's backpropagation, which is written from scratch."""
     network, value = _loss(dataset, activation, loss, batch_norm=False)
     result = value()
     result.backward()  # type: ignore[no-untyped-call]
     images, labels = dataset.test.take(torch.arange(16))
     layers = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in network.layers]
-    expected, gradients = backprop(layers, images.numpy(), labels.numpy(), activation, loss)
+    pixels = (images.numpy().reshape(16, 784) / 255 - 0.1307) / 0.3081
+    expected, gradients = from_scratch["backprop"](layers, pixels, labels.numpy(), activation, loss)
     assert result.item() == pytest.approx(expected, rel=1e-12)
     for layer, (weight, bias) in zip(network.layers, gradients, strict=True):
         assert layer.weight.grad is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.training import run_command
+from tests.support.training import run_command, visible_text
 from training.config import Config
 from training.errors import UsageError
 from training.loop.fit import Epoch
@@ -42,7 +42,7 @@ def test_curves_are_written_to_one_file(tmp_path: Path, capsys: pytest.CaptureFi
     """The command prints the table, and writes all curves with the runs' names to one file."""
     runs = [str(_run(tmp_path / name, Config(), 0.3)) for name in ("a-run", "b-run")]
     run_command("compare", *runs, "--html", str(tmp_path / "compare.html"))
-    page = (tmp_path / "compare.html").read_text()
+    page = visible_text((tmp_path / "compare.html").read_text())
     assert "a-run" in capsys.readouterr().out
     assert all(
         words in page for words in ("a-run", "b-run", "Validation error, %", "Gradient norm, first layer over last")

@@ -1,0 +1,172 @@
+"""Publish a version so that it serves by itself only if it is not worse than the one that serves, by both cards.
+
+In: the model's folder, and what `publish` takes. Out: the version's folder, and lines for people. A version that is
+worse is held; so is one that cannot be compared, because the card of the other is damaged, somebody else's, or without
+a figure. Where services choose no version, there is nothing to compare, and nothing is held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .. import files
+from . import choice
+from .card import SCHEMA
+from .publish import CARD_BYTES, made_by, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+POINT: Final = 0.01
+LOWER: Final = 0.1 * POINT  # an accuracy may be
+HIGHER: Final = 0.5 * POINT  # the calibration error may be
+TIMES: Final = 2.0  # as large a file may be
+ROUNDING: Final = 1e-9  # of the difference of two figures
+SERVICE_FOLDER: Final = Path("models/mnist-mlp")  # where the service looks by default
+
+
+class Figures(NamedTuple):
+    """What versions are compared by: accuracies and calibration error from 0 to 1, and the bytes of model.onnx."""
+
+    mnist: float
+    rendered: float
+    ece: float
+    bytes: int
+
+    @classmethod
+    def of(cls, card: Mapping[str, Any], size: int) -> Figures:
+        """Return the figures of a card and its file; raises `ValueError` that names what is missing."""
+        mnist, rendered = _figure(card, "test", "accuracy"), _figure(card, "rendered", "accuracy")
+        return cls(mnist, rendered, _figure(card, "test", "ece"), size)
+
+    @classmethod
+    def of_version(cls, version: Path) -> Figures:
+        """Return the figures of a version's folder; raises `ValueError` with a sentence that names the file."""
+        path = version / "model.json"
+        try:
+            content = files.read_small(path, CARD_BYTES)
+            if content is None:
+                raise ValueError("it is not there")
+            card = json.loads(content)
+            if not isinstance(card, dict) or card.get("schema") != SCHEMA:
+                raise ValueError(f"it is no card of schema {SCHEMA}")
+            return cls.of(card, (version / "model.onnx").lstat().st_size)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} cannot be compared: it is no JSON: {error}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path} cannot be compared: {error}") from error
+
+    @property
+    def mean(self) -> float:
+        """The mean of both accuracies, by which the best version is chosen."""
+        return (self.mnist + self.rendered) / 2
+
+    def __str__(self) -> str:
+        return f"{self.mnist:.2%} on MNIST and {self.rendered:.2%} on rendered pictures"
+
+
+class Verdict(NamedTuple):
+    """The version that services choose, if there is one, and why the new version is held beside it: none, it is not."""
+
+    served: int | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def publish_judged(
+    folder: Path,
+    model: bytes,
+    golden: bytes,
+    card: Mapping[str, Any],
+    render_readme: Callable[[Mapping[str, Any]], str],
+    *,
+    number: int | None,
+    promote: bool,
+) -> tuple[Path, list[str]]:
+    """Publish as `publish` does: a version that is worse is held, or with `promote` any version serves.
+
+    Returns its folder, and lines for people. Raises `UsageError` as `publish` does, and `ChoiceError`. A run that was
+    interrupted after it had published changes nothing but with `promote`.
+    """
+    figures = Figures.of(card, len(model))
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.locking(folder):
+        own = made_by(card["run"], folder)
+        verdict = judge(folder, figures, ignoring=None if own is None else int(own.name))
+        held = bool(verdict.reasons) and not promote
+        version = publish(folder, model, golden, card, render_readme, number=number, held=held)
+        if promote:
+            choice.promote(folder, int(version.name))
+            return version, _describe_promoted(version, figures)
+        return version, _describe_held(version, verdict) if int(version.name) in choice.read_held(folder) else []
+
+
+def judge(folder: Path, new: Figures, ignoring: int | None = None) -> Verdict:
+    """Compare a new version with the one that services choose, without the number `ignoring`; raises `ChoiceError`."""
+    served = choice.chosen_version(folder, ignoring)
+    if served is None:
+        return Verdict()
+    try:
+        return Verdict(served, tuple(_worse(new, Figures.of_version(folder / str(served)))))
+    except ValueError as error:
+        return Verdict(served, (str(error),))
+
+
+def _describe_held(version: Path, verdict: Verdict) -> list[str]:
+    return [
+        f"version {version.name} is held: no service answers with it by itself. "
+        f"Beside version {verdict.served}, which serves:",
+        *(f"  {reason}" for reason in verdict.reasons),
+        f"{_command(version)} makes it serve",
+    ]
+
+
+def _describe_promoted(version: Path, figures: Figures) -> list[str]:
+    """Return the lines about a version, and about the best of the others by the mean of both accuracies."""
+    lines = [f"promoted: version {version.name} reaches {figures}"]
+    others = {}
+    for number in choice.numbers(version.parent):
+        with contextlib.suppress(ValueError):  # it has no figures
+            others[number] = Figures.of_version(version.with_name(str(number)))
+    best = max(others, key=lambda number: others[number].mean, default=None)
+    if best is not None and others[best].mean > figures.mean:
+        lines.append(f"the best published, version {best}, reaches {others[best]}")
+        lines.append(f"{_command(version.with_name(str(best)))} makes that one serve")
+    return lines
+
+
+def _figure(card: Mapping[str, Any], data: str, name: str) -> float:
+    """Return a figure from 0 to 1 of a card that may be anybody's; raises `ValueError`."""
+    found: object = card
+    for key in ("metrics", data, name):
+        found = found.get(key) if isinstance(found, dict) else None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= 1:
+        raise ValueError(f"it has no metrics.{data}.{name} from 0 to 1")
+    return float(found)
+
+
+def _worse(new: Figures, old: Figures) -> Iterator[str]:
+    """Yield what is worse, by how much, and the limit."""
+    for name, now, before in (("MNIST", new.mnist, old.mnist), ("rendered pictures", new.rendered, old.rendered)):
+        if before - now > LOWER + ROUNDING:
+            points, limit = (before - now) / POINT, LOWER / POINT
+            yield f"{name}: {now:.2%}, {points:.2f} points lower (limit {limit:g})"
+    if new.ece - old.ece > HIGHER + ROUNDING:
+        points, limit = (new.ece - old.ece) / POINT, HIGHER / POINT
+        yield f"calibration error: {new.ece:.2%}, {points:.2f} points higher (limit {limit:g})"
+    if new.bytes > TIMES * old.bytes:
+        times = new.bytes / max(old.bytes, 1)
+        yield f"file: {new.bytes:,} bytes, {times:.1f} times as large as {old.bytes:,} (limit {TIMES:g})"
+
+
+def _command(version: Path) -> str:
+    """Return the command that makes a version serve, as it is typed in this folder."""
+    program = Path(sys.executable)
+    python = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else "python"
+    folder = version.parent
+    where = "" if folder == SERVICE_FOLDER else f" --model-dir {shlex.quote(str(folder))}"
+    return f"{python} -m service promote {version.name}{where}"

@@ -1,0 +1,81 @@
+"""The weights of the page /learn: train recipe `article` with weight decay, and write its network as 8-bit numbers.
+
+In: MNIST. Out: service/page/learn/weights.bin: a line of JSON, then the weights of all layers, int8, neuron by neuron.
+The JSON has the network's accuracy on MNIST's test digits before rounding, and for each layer its sizes, its biases,
+and each neuron's scale, by which its whole numbers are multiplied. The first layer takes pixels from 0 to 1.
+
+    python -m training learn-weights
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from rich.console import Console
+
+from . import files
+from .config import RECIPES, default_data_dir
+from .train import train
+
+if TYPE_CHECKING:
+    import argparse
+
+    from numpy.typing import NDArray
+
+HELP: Final = "train the network of the page /learn, and write its weights"
+FILE: Final = Path(__file__).parents[1] / "service" / "page" / "learn" / "weights.bin"
+MOST: Final = 127  # the largest whole number of a weight
+# Weight decay: weights that nothing needs fade, so that one sees what a neuron looks for. It also makes fewer errors.
+CONFIG: Final = dataclasses.replace(RECIPES["article"], weight_decay=3e-4)
+
+
+def add_arguments(_: argparse.ArgumentParser) -> None:
+    """Add nothing: the recipe has all hyperparameters."""
+
+
+def run(_: dict[str, Any]) -> None:
+    """Train, and replace the page's weights. Raises `TrainingError`."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = dataclasses.replace(CONFIG, data_dir=default_data_dir(), models_dir=Path(folder))
+        version = train(config, Console())
+        assert version is not None  # one process trains
+        content = pack(version)
+    files.replace(FILE, content)
+    print(f"{FILE.name}: {len(content):,} bytes")
+
+
+def pack(version: Path) -> bytes:
+    """Return the weights of a version that has linear layers on all 784 pixels, in the page's format."""
+    card = json.loads((version / "model.json").read_text())
+    stored = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(version / "model.onnx").graph.initializer
+    }
+    layers: list[dict[str, Any]] = []
+    rows: list[bytes] = []
+    for name, weights in stored.items():
+        if not name.endswith(".weight"):
+            continue
+        biases = stored[name.replace(".weight", ".bias")]
+        scales, whole = _round(weights * (1 if layers else 255))
+        outputs, inputs = whole.shape
+        layers.append({"inputs": inputs, "outputs": outputs, "scales": _short(scales), "biases": _short(biases)})
+        rows.append(whole.tobytes())
+    facts = {"recipe": "article", "accuracy": card["metrics"]["test"]["accuracy"], "layers": layers}
+    return json.dumps(facts, separators=(",", ":")).encode() + b"\n" + b"".join(rows)
+
+
+def _round(weights: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Return a scale for each neuron, float32[outputs], and whole numbers int8[outputs,inputs]."""
+    scales = np.abs(weights).max(axis=1) / MOST
+    return scales, np.rint(weights / scales[:, None]).astype(np.int8)
+
+
+def _short(values: NDArray[np.float32]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
