@@ -65,9 +65,21 @@ def running_chromium() -> Iterator[Browser]:
 
 
 class Visit:
-    """The page opened afresh, with what went on in it; `model` is what it says of the model before it is used."""
+    """A page opened afresh, with what went on in it; `model` is what it says of the model before it is used.
 
-    def __init__(self, browser: Browser, url: str, *, model: str = "version", **options: Any) -> None:
+    Of another page than the drawing page, `path` is its path, and `says` the element that says it.
+    """
+
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        path: str = "",
+        *,
+        model: str = "version",
+        says: str = "#model",
+        **options: Any,
+    ) -> None:
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
         self.url = url
@@ -76,8 +88,8 @@ class Visit:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.urls.append(request.url))
-        self.page.goto(url)
-        expect(self.page.locator("#model")).to_contain_text(model)
+        self.page.goto(url + path)
+        expect(self.page.locator(says)).to_contain_text(model)
 
     def draw(self, digit: int) -> None:
         """Writes a digit with the mouse."""
