@@ -6,8 +6,12 @@ In: a service's address. Out: the page, drawn on as a person would. It knows the
 from __future__ import annotations
 
 import contextlib
+import http.server
 import math
 import shutil
+import sys
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
@@ -16,9 +20,11 @@ from playwright.sync_api import expect, sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium") or ""
+AXE = Path(sys.prefix) / "clients" / "node_modules" / "axe-core" / "axe.min.js"
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="make dev installs axe-core where there is npm")
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -62,6 +68,35 @@ def running_chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, NAMED])
         yield browser
         browser.close()
+
+
+def violations(page: Page, *ignored: str) -> list[str]:
+    """What axe-core finds, by rule and element; evaluated from outside, where the page's policy does not hold."""
+    page.evaluate(AXE.read_text())
+    options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in ignored}}
+    found = page.evaluate("(options) => axe.run(options).then((results) => results.violations)", options)
+    return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
+
+
+class EmptyPage(http.server.BaseHTTPRequestHandler):
+    """Another site's page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def another_origin() -> Iterator[str]:
+    """The origin of a server on a port of its own."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 class Visit:
