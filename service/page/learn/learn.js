@@ -2,6 +2,7 @@
 // Connects the parts of the page: pen → pixels → network → pictures and sentences.
 
 import "../address.js";
+import "../address.js";
 import { Asker, card } from "../ask.js";
 import { blank, brush } from "../canvas.js";
 import { Pad, SIDE as SHEET, ink } from "../pad.js";
@@ -14,9 +15,6 @@ import { toPixels } from "./mnist.js";
 import { HIDDEN, PIXELS, forward, read } from "./network.js";
 import { inspect, percent, showAll } from "./neuron.js";
 import { Lesson, best } from "./teach.js";
-
-// All URLs are relative to /learn, which the service also serves as /learn/.
-if (location.pathname.endsWith("/")) location.replace(`../learn${location.hash}`);
 
 const FIRST = 3; // the digit that is written when the page opens
 const BLANK = new Float64Array(PIXELS);
