@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from service.api.predict import EXAMPLES
 from tests.docs.pages import DOCUMENTS, Block, blocks
-from tests.support.service import ROOT
+from tests.support.browser import another_origin, needs_chromium, running_chromium
+from tests.support.service import ROOT, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,10 +25,17 @@ if TYPE_CHECKING:
     import httpx
     from playwright.sync_api import Page
 
-CHROMIUM = shutil.which("chromium") or ""
 CLIENTS = Path(sys.prefix) / "clients" / "bin" / "python"
 BLOCKS = blocks(DOCUMENTS["docs/clients.md"])
 IN_A_BROWSER = [block for block in BLOCKS if "document." in block.text]
+# Draws a picture on a new canvas.
+DRAW = """async (url) => {
+    const picture = Object.assign(new Image(), { src: url });
+    await picture.decode();
+    const canvas = document.body.appendChild(document.createElement("canvas"));
+    Object.assign(canvas, { width: picture.width, height: picture.height });
+    canvas.getContext("2d").drawImage(picture, 0, 0);
+}"""
 SEVEN = re.compile(r"(seven\.png )?7 0\.99\d+( \[\]| \(\))?")
 
 
@@ -85,26 +94,20 @@ def test_a_program_prints_the_digit(block: Block, server_url: str, folder: Path)
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with running_chromium() as browser:
         yield browser.new_page()
-        browser.close()
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
-def test_a_page_sends_its_canvas(page: Page, server_url: str) -> None:
-    """In a page of the same server, the snippet for browsers sends what is on the canvas."""
+@needs_chromium
+def test_a_page_sends_its_canvas(page: Page, folder: Path) -> None:
+    """In a page of another origin, which the service allows, the snippet for browsers sends what is on the canvas."""
     (snippet,) = IN_A_BROWSER
-    page.goto(at(server_url, "http://localhost:8000/livez"))
-    page.evaluate("""async () => {
-        const picture = Object.assign(new Image(), { src: "/page/seven.png" });
-        await picture.decode();
-        const canvas = document.body.appendChild(document.createElement("canvas"));
-        Object.assign(canvas, { width: picture.width, height: picture.height });
-        canvas.getContext("2d").drawImage(picture, 0, 0);
-    }""")
-    with page.expect_console_message() as said:
-        page.evaluate(f"async () => {{ {at(server_url, snippet.text)} }}")
+    seven = base64.b64encode((folder / "seven.png").read_bytes()).decode()
+    with another_origin() as origin, running_service(cors_origins=origin) as service:
+        page.goto(origin)
+        page.evaluate(DRAW, f"data:image/png;base64,{seven}")
+        with page.expect_console_message() as said:
+            page.evaluate(f"async () => {{ {at(service.url, snippet.text)} }}")
     assert SEVEN.fullmatch(said.value.text), said.value.text
 
 
@@ -116,7 +119,7 @@ def test_what_the_service_shows_is_on_the_page(client: httpx.Client) -> None:
     assert [block for block in BLOCKS if block in blocks(shown)] == blocks(shown)
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
+@needs_chromium
 def test_the_docs_of_the_service_show_them(page: Page, server_url: str) -> None:
     """`/docs` shows the programs as blocks of code, each behind its title."""
     page.goto(f"{server_url}/docs")

@@ -6,8 +6,12 @@ In: a service's address. Out: the page, drawn on as a person would. It knows the
 from __future__ import annotations
 
 import contextlib
+import http.server
 import math
 import shutil
+import sys
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
@@ -16,9 +20,11 @@ from playwright.sync_api import expect, sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium") or ""
+AXE = Path(sys.prefix) / "clients" / "node_modules" / "axe-core" / "axe.min.js"
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="make dev installs axe-core where there is npm")
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -64,10 +70,51 @@ def running_chromium() -> Iterator[Browser]:
         browser.close()
 
 
-class Visit:
-    """The page opened afresh, with what went on in it; `model` is what it says of the model before it is used."""
+def violations(page: Page, *ignored: str) -> list[str]:
+    """What axe-core finds, by rule and element; evaluated from outside, where the page's policy does not hold."""
+    page.evaluate(AXE.read_text())
+    options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in ignored}}
+    found = page.evaluate("(options) => axe.run(options).then((results) => results.violations)", options)
+    return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
 
-    def __init__(self, browser: Browser, url: str, *, model: str = "version", **options: Any) -> None:
+
+class EmptyPage(http.server.BaseHTTPRequestHandler):
+    """Another site's page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def another_origin() -> Iterator[str]:
+    """The origin of a server on a port of its own."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class Visit:
+    """A page opened afresh, with what went on in it; `model` is what it says of the model before it is used.
+
+    Of another page than the drawing page, `path` is its path, and `says` the element that says it.
+    """
+
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        path: str = "",
+        *,
+        model: str = "version",
+        says: str = "#model",
+        **options: Any,
+    ) -> None:
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
         self.url = url
@@ -76,8 +123,8 @@ class Visit:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.urls.append(request.url))
-        self.page.goto(url)
-        expect(self.page.locator("#model")).to_contain_text(model)
+        self.page.goto(url + path)
+        expect(self.page.locator(says)).to_contain_text(model)
 
     def draw(self, digit: int) -> None:
         """Writes a digit with the mouse."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import shutil
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
 
 from service.access import keys
-from tests.support.browser import Visit, needs_chromium, running_chromium
+from tests.support.browser import Visit, another_origin, needs_chromium, running_chromium
 from tests.support.http import LOAD
 from tests.support.proxies import running_proxy
 from tests.support.service import running_service
@@ -39,27 +36,6 @@ PIXELS = {"method": "POST", "headers": {"Content-Type": "application/octet-strea
 def browser() -> Iterator[Browser]:
     with running_chromium() as browser:
         yield browser
-
-
-class EmptyPage(http.server.BaseHTTPRequestHandler):
-    """Another site's page."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextlib.contextmanager
-def another_origin() -> Iterator[str]:
-    """The origin of a server on a port of its own."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def ask(page: Page, url: str, **options: object) -> dict[str, Any]:
@@ -129,6 +105,10 @@ def test_page_and_documentation_work_below_a_path(browser: Browser, below: str, 
     visit.urls.remove(below + path)
     visit.draw(7)
     visit.expect_digit(7)
+    for other in ("learn", "learn/", "card", "card/"):
+        visit.page.goto(visit.url + other, wait_until="networkidle")
+        assert visit.page.evaluate("() => document.styleSheets.length") > 0
+        expect(visit.page.get_by_role("heading", level=1)).to_be_visible()
     for docs in ("docs", "docs/"):
         visit.page.goto(visit.url + docs)
         block = visit.page.locator("#operations-predict-predict")
@@ -139,4 +119,5 @@ def test_page_and_documentation_work_below_a_path(browser: Browser, below: str, 
         expect(block.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")
         expect(block.locator(".request-url")).to_contain_text(f"{visit.url}predict")
         expect(block.locator(".live-responses-table")).to_contain_text('"digit": 1')
+    assert visit.complaints == []
     visit.close()
