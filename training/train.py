@@ -142,7 +142,7 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
 
     # What people read.
     run.stage("writing the report")
-    findings.probabilities, findings.version = probabilities, int(version.name) if version else None
+    findings.probabilities, findings.version = probabilities, version
     run.save_report(render_report(findings, epochs))
     run.stage("")
     tracking.end(card, version or folder / "unpublished")

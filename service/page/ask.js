@@ -8,8 +8,6 @@
 
 const MIN_INTERVAL_MS = 50; // between two requests while a line grows
 const TIMEOUT_MS = 10_000;
-/** The service's path. The drawing page is at it; other pages are beside, with or without a slash at the end of theirs. */
-export const ROOT = "beside" in document.documentElement.dataset ? location.pathname.replace(/[^/]*\/?$/, "") : location.pathname;
 
 /** Why there is no prediction: a sentence, and the HTTP status if there is one. */
 export class Trouble extends Error {
@@ -125,7 +123,7 @@ export const keep = (key) => sessionStorage.setItem(KEY, key);
 async function fetchJson(path, options) {
   try {
     const key = sessionStorage.getItem(KEY);
-    const reply = await fetch(ROOT + path, key ? { ...options, headers: { "X-API-Key": key } } : options);
+    const reply = await fetch(path, key ? { ...options, headers: { "X-API-Key": key } } : options);
     const body = await reply.json().catch((error) => (error.name === "SyntaxError" ? {} : Promise.reject(error)));
     if (reply.ok) return body;
     const words = body.detail || body.title || `the service answered with status ${reply.status}`;

@@ -1,7 +1,8 @@
 // @ts-check
 // Shows the model card of the version that serves, as `/model` returns it. A card may lack parts, which are then left out.
 
-import { card, keep, ROOT } from "./ask.js";
+import "./address.js";
+import { card, keep } from "./ask.js";
 
 /** @typedef {{count: number, accuracy: number, nll: number, ece: number, recall: number[], confusion: number[][]}} Scores */
 
@@ -181,8 +182,5 @@ function pairs(id, entries) {
   at(id).querySelector("dl")?.replaceChildren(...items);
 }
 
-at("json").setAttribute("href", `${ROOT}model`);
-at("draw").setAttribute("href", ROOT);
-at("api").setAttribute("href", `${ROOT}docs`);
 at("again").addEventListener("click", load);
 load();

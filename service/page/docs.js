@@ -1,6 +1,8 @@
 // Swagger UI for the service's own OpenAPI document; without its validator, which would send the address to another host.
+import "./address.js";
+
 const ui = SwaggerUIBundle({
-  url: location.pathname.replace(/[^/]*\/?$/, "openapi.json"), // the same for `docs` and `docs/`
+  url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   showExtensions: true,

@@ -9,7 +9,9 @@ import contextlib
 import http.server
 import math
 import shutil
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
@@ -18,9 +20,11 @@ from playwright.sync_api import expect, sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium") or ""
+AXE = Path(sys.prefix) / "clients" / "node_modules" / "axe-core" / "axe.min.js"
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="make dev installs axe-core where there is npm")
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -85,6 +89,14 @@ def another_origin() -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def violations(page: Page, *ignored: str) -> list[str]:
+    """What axe-core finds, by rule and element; evaluated from outside, where the page's policy does not hold."""
+    page.evaluate(AXE.read_text())
+    options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in ignored}}
+    found = page.evaluate("(options) => axe.run(options).then((results) => results.violations)", options)
+    return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
 
 
 class Visit:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,24 +10,22 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from service.access import keys
-from tests.support.browser import Visit, needs_chromium, running_chromium
+from tests.support.browser import Visit, needs_axe, needs_chromium, running_chromium, violations
 from tests.support.service import running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
-AXE = Path(sys.prefix) / "clients" / "node_modules" / "axe-core" / "axe.min.js"
-pytestmark = [
-    needs_chromium,
-    pytest.mark.skipif(not AXE.exists(), reason="make dev installs axe-core where there is npm"),
-]
+pytestmark = [needs_chromium, needs_axe]
 
 # Each page, and what is on it when it is complete.
 PAGES = {
     "/": "#model:has-text('version')",
     "/card": "#confusion td",
+    "/learn": "#reads:has-text('.')",
     "/docs": ".opblock",
     "/docs#/predict/predict": ".highlight-code",
 }
@@ -44,14 +40,6 @@ SCHEMES = ["light", "dark"]
 def browser() -> Iterator[Browser]:
     with running_chromium() as browser:
         yield browser
-
-
-def violations(page: Page, *ignored: str) -> list[str]:
-    """What axe-core finds, by rule and element; evaluated from outside, where the page's policy does not hold."""
-    page.evaluate(AXE.read_text())
-    options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in ignored}}
-    found = page.evaluate("(options) => axe.run(options).then((results) => results.violations)", options)
-    return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -453,7 +453,7 @@ def test_shows_the_model_card(visit: Visit, client: httpx.Client) -> None:
         expect(page.get_by_role("main")).to_contain_text(text)
     page.get_by_text("All hyperparameters").press("Enter")
     expect(page.locator("#knobs")).to_contain_text("adamw")
-    expect(page.get_by_role("link", name="All of it as JSON")).to_have_attribute("href", "/model")
+    expect(page.get_by_role("link", name="All of it as JSON")).to_have_attribute("href", "model")
     page.get_by_role("link", name="Draw a digit").click()
     expect(page.locator("#pad")).to_be_visible()
 
@@ -515,6 +515,9 @@ def test_works_below_a_prefix(browser: Browser, server_url: str) -> None:
         expect(visit.page.locator("#model")).to_contain_text("version 2")
         visit.page.goto(f"{visit.url}card/")
         expect(visit.page.locator("#model")).to_contain_text("version 2")
+        visit.page.goto(f"{visit.url}learn/")
+        visit.page.get_by_role("button", name="Write a 7").click()
+        expect(visit.page.locator("#theirs")).to_have_text("7")
         visit.page.get_by_role("link", name="API").click()
         expect(visit.page.locator(".opblock")).to_have_count(28)
         assert visit.page.url == f"{visit.url}docs"

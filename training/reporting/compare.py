@@ -133,7 +133,7 @@ def _charts(runs: list[Ran]) -> list[str]:
     losses = [
         _draw(f"Training loss: {name}", unit, lambda epoch: epoch.loss, runs, loss)
         for loss, (name, unit) in LOSSES.items()
-        if any(run.hyperparameters["loss"] == loss for run in runs)
+        if any(run.hyperparameters.get("loss") == loss for run in runs)
     ]
     return [
         _draw(
@@ -155,6 +155,6 @@ def _draw(title: str, unit: str, value: Callable[[Epoch], float], runs: list[Ran
     curves = [
         Curve(run.name, [epoch.epoch for epoch in run.epochs], [value(epoch) for epoch in run.epochs], colour)
         for colour, run in enumerate(runs)
-        if loss in {"", run.hyperparameters["loss"]}
+        if loss in {"", run.hyperparameters.get("loss")}
     ]
     return draw_curves(explain(title), curves, unit=unit, log=True, legend=False)

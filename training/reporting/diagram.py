@@ -143,7 +143,8 @@ def draw_first_layer(network: Network) -> str:
     tiles = tiles / tiles.abs().amax((1, 2), keepdim=True).clamp(min=1e-12)
     columns = 5 if alone else min(COLUMNS, len(tiles), max(6, round(len(tiles) ** 0.5)))
     picture = to_png(_colour(_arrange(tiles, columns)))
-    which = "Each digit's weights, 0 to 9" if alone else f"{len(tiles)} of {len(weights)} neurons, the strongest first"
+    part = f"{len(tiles)} of {len(weights)}" if len(tiles) < len(weights) else f"All {len(tiles)}"
+    which = "Each digit's weights, 0 to 9" if alone else f"{part} neurons, the strongest first"
     text = f"{which}. Ink raises a neuron where red, and lowers it where blue."
     return f'<img class="weights" src="{picture}" alt="The weights of the first layer as pictures"><p>{text}</p>'
 

@@ -31,6 +31,7 @@ from .words import explain, explain_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -50,7 +51,8 @@ NO_DIGIT: Final = 2 / 7  # of the rendered pictures
 class Findings:
     """What a run has found so far: more and more of it, until it ends.
 
-    `source` is that of the data, `probabilities` float32[N,10] are those of the test digits.
+    `source` is that of the data, `probabilities` float32[N,10] are those of the test digits, `version` is the folder of
+    what is published.
     """
 
     config: Config
@@ -59,7 +61,7 @@ class Findings:
     test: Digits
     probabilities: Tensor | None = None
     exports: Mapping[str, Export] = dataclasses.field(default_factory=dict)
-    version: int | None = None
+    version: Path | None = None
 
 
 class EarlyReport:
@@ -96,7 +98,7 @@ def render_report(findings: Findings, epochs: Sequence[Epoch], *, ended: str = "
     """Return the HTML of a run; `ended` is the reason why it has ended early, if it has."""
     config, network, facts = findings.config, findings.network.cpu(), describe_environment()
     tested = None if findings.probabilities is None else evaluate(findings.probabilities, findings.test.labels)
-    version = f", version {findings.version}" if findings.version else ""
+    version = f", version {findings.version.name}" if findings.version else ""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return fill_template(
         "report.html",

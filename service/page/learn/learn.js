@@ -1,6 +1,7 @@
 // @ts-check
 // Connects the parts of the page: pen → pixels → network → pictures and sentences.
 
+import "../address.js";
 import { Asker, card } from "../ask.js";
 import { blank, brush } from "../canvas.js";
 import { Pad, SIDE as SHEET, ink } from "../pad.js";

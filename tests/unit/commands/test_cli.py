@@ -161,7 +161,8 @@ def test_the_status_names_what_serves_and_the_canary(models: Path, capsys: pytes
     choice.pin(settings, "7")
     about, _ = status(models, capsys)
     assert about["pin"] == f"7, by {models}/PINNED"
-    assert about["serves"].startswith(f"none: {models}: expected version 7, which is the choice, with golden.npz")
+    missing = "there is no version 7, which PINNED names; the folder has 4, 3, 2, 1"
+    assert about["serves"] == f"none: {models}: {missing}"
 
 
 def test_the_status_says_why_versions_are_refused(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,7 +208,7 @@ def test_the_status_is_json_for_programs(models: Path, capsys: pytest.CaptureFix
     assert main(flags) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["serves"], found["pin"], found["canary"]) == (None, "7", None)
-    assert "expected version 7" in found["problem"]
+    assert found["problem"] == f"{models}: there is no version 7, which PINNED names; the folder has 2, 1"
 
 
 @pytest.mark.parametrize("name", ["PINNED", "CANARY", "HELD"])

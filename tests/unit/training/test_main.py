@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from tests.support.service import MODELS
+from tests.support.training import visible_text
 
 if TYPE_CHECKING:
     from training.data.mnist import Dataset
@@ -55,6 +56,8 @@ def test_a_job_publishes_a_version_and_tells_its_facts(job: Job) -> None:
     folder, (first, _) = job
     assert first.returncode == 0, first.stderr
     assert "test accuracy" in first.stdout
+    assert f"report: {folder}/runs/a/report.html\n" in first.stdout
+    assert "\x1b" not in first.stdout  # no terminal, no bar
     run = folder / "runs" / "a"
     version = folder / "models" / "mnist-mlp" / "101"
     assert _json(run / "published.json") == {"name": "mnist-mlp", "version": 101, "path": str(version)}
@@ -114,6 +117,9 @@ def test_a_gate_ends_the_job_with_code_3_and_no_version(tmp_path: Path) -> None:
     assert len(refused.stderr.splitlines()) == 1
     assert not (tmp_path / "run" / "published.json").exists()
     assert list(tmp_path.glob("models/*/*")) == []
+    seen = visible_text((tmp_path / "run" / "report.html").read_text())
+    assert "This run ended early. not published: test accuracy" in seen
+    assert "Confusion" in seen
 
 
 def test_a_version_that_is_worse_than_the_one_that_serves_is_held(tmp_path: Path) -> None:
@@ -195,3 +201,19 @@ def test_ctrl_c_ends_the_job_quietly(tmp_path: Path) -> None:
         assert running.wait() == 130
         assert "Traceback" not in running.stderr.read()
     assert not (tmp_path / "models" / "mnist-mlp" / "101").exists()
+
+
+def test_a_run_that_is_cut_off_has_a_report(tmp_path: Path) -> None:
+    """Ended by SIGTERM after its first epoch, a run has a report of it, which says why it ended and how to go on."""
+    places = ["--models-dir", str(tmp_path / "models"), "--run-dir", str(tmp_path / "run")]
+    with subprocess.Popen([*JOB, *places, *FAST, "--epochs", "1000"], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        while "epoch   1/1000" not in running.stdout.readline():
+            assert running.poll() is None
+        running.terminate()
+        assert running.wait() == 130
+        assert running.stdout.read().splitlines()[-1] == f"report: {tmp_path}/run/report.html"
+    seen = visible_text((tmp_path / "run" / "report.html").read_text())
+    assert f"This run ended early. stopped, and nothing is lost: go on with --resume {tmp_path}/run" in seen
+    assert "validation accuracy" in seen
+    assert "The network was not measured on them." in seen

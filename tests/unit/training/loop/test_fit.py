@@ -44,6 +44,24 @@ def test_the_same_knobs_give_the_same_bits(dataset: Dataset) -> None:
     assert not _same(first, other)
 
 
+def test_whoever_follows_the_steps_changes_no_bit(dataset: Dataset) -> None:
+    """Each step is told with its loss, and to read it leaves the weights as they are."""
+    config, digits = replace(SMALL, epochs=2), dataset.train.take(torch.arange(2048))
+    told = []
+    network = Network.of(config)
+    fitting = fit(
+        network, digits, digits, config, Checkpointer(None, RARELY), on_step=lambda s: told.append((s, s.loss.item()))
+    )
+    epochs = list(fitting)
+    assert [(step.epoch, step.step, step.steps) for step, _ in told] == [(e, n, 8) for e in (1, 2) for n in range(1, 9)]
+    assert [sum(loss for step, loss in told if step.epoch == n) / 8 for n in (1, 2)] == [
+        pytest.approx(epoch.loss) for epoch in epochs
+    ]
+    silent = Network.of(config)
+    list(fit(silent, digits, digits, config, Checkpointer(None, RARELY)))
+    assert _same(network, silent)
+
+
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 @pytest.mark.parametrize("loss", list(LOSSES))
 def test_every_optimizer_learns_under_every_loss(dataset: Dataset, optimizer: str, loss: str) -> None:

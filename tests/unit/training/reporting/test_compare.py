@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,3 +57,36 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UsageError, match="no epoch yet"):
         run_command("compare", str(tmp_path))
+
+
+def test_runs_without_an_epoch_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are compared, and a line names those that have not ended an epoch, on the screen and on the page."""
+    one = _run(tmp_path / "one", Config(), 0.3)
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "config.json").write_text(json.dumps(Config().hyperparameters()))
+    run_command("compare", str(begun), str(one), "--html", str(tmp_path / "compare.html"))
+    assert capsys.readouterr().out.splitlines()[-1] == "left out, since no epoch has ended: begun"
+    seen = visible_text((tmp_path / "compare.html").read_text())
+    assert "left out, since no epoch has ended: begun" in seen
+
+
+def test_losses_of_two_units_have_two_axes(tmp_path: Path) -> None:
+    """Cross-entropy and the Brier score are in charts of their own; a run has one colour in all of them."""
+    folders = [_run(tmp_path / loss, Config(loss=loss), 0.3) for loss in ("cross_entropy", "mse")]
+    page = compare.render_page([compare.read(folder) for folder in folders])
+    charts = {
+        visible_text(f"<body>{figure.split('</figcaption>')[0]}"): set(re.findall(r"var\(--(c\d)\)", figure))
+        for figure in re.findall(r"<figure>(.*?)</figure>", page, re.DOTALL)
+    }
+    assert charts["Training loss: cross-entropy"] == {"c0"}
+    assert charts["Training loss: Brier score"] == {"c1"}
+    assert charts["Validation error, %"] == {"c0", "c1"}
+
+
+def test_epochs_that_were_planned_are_told_from_those_that_ended(tmp_path: Path) -> None:
+    """Where runs differ in --epochs, that column is named apart from the epochs that have ended."""
+    runs = [compare.read(_run(tmp_path / str(n), Config(epochs=n), 0.3)) for n in (3, 5)]
+    head, one, other = compare.tabulate(runs)
+    assert head[:3] == ["run", "planned epochs", "epochs"]
+    assert (one[1:3], other[1:3]) == (["3", "3"], ["5", "3"])

@@ -93,6 +93,14 @@ def test_mlflow_has_each_point_of_a_resumed_run_once(left: Left) -> None:
     assert report.read_bytes() == (left.folder / "report.html").read_bytes()
 
 
+def test_the_report_of_a_resumed_run_is_whole(left: Left) -> None:
+    """Its curves begin with the first epoch, which ended before the run was killed, and no line says that it ended."""
+    page = (left.folder / "report.html").read_text()
+    first, last = (100 * (1 - epoch["validation_accuracy"]) for epoch in (left.epochs[0], left.epochs[-1]))
+    assert f'aria-label="Validation error, %: validation from {first:.3g} to {last:.3g}"' in page
+    assert "This run ended early" not in page
+
+
 @pytest.mark.parametrize(("flag", "library"), [("tensorboard", "tensorboard"), ("mlflow", "alembic")])
 def test_a_library_that_is_missing_is_named_at_the_start(tmp_path: Path, flag: str, library: str) -> None:
     """Where the extra is not installed: code 2 and one line that names it, before the run has a folder."""
