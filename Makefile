@@ -44,11 +44,11 @@ hostile: $(VENV)/.dev ## Malicious bodies and corrupted models: reports the outc
 
 fuzz: $(VENV)/.dev $(VENV)/changed/.installed ## Inputs of all sizes, and good ones with changed bytes: make fuzz ARGS="--seconds 600"
 	SCALING=all $(PY) -m pytest tests/unit/test_scaling.py
-	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m qa.fuzz $(ARGS)
+	PYTHONPATH="$$(realpath $(VENV)/changed)" $(PY) -m qa.fuzz $(ARGS)
 
 mutants: $(VENV)/.dev $(VENV)/changed/.installed ## Changes of the code that no test notices: make mutants ARGS="'service.codec.body.*'"
-	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut run $(ARGS)
-	PYTHONPATH=$(abspath $(VENV)/changed) $(PY) -m mutmut results
+	PYTHONPATH="$$(realpath $(VENV)/changed)" $(PY) -m mutmut run $(ARGS)
+	PYTHONPATH="$$(realpath $(VENV)/changed)" $(PY) -m mutmut results
 
 conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Generated requests, and clients of other servers: make conformance ARGS="--seconds 600"
 	$(PY) -m pytest tests/system/test_conformance.py

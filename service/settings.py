@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     port: Port = Field(
         # Many platforms set PORT for a process; it is a default, so MNIST_PORT overrides it.
         default_factory=lambda: int(os.environ.get("PORT", "8000")),
-        description="Port to listen on; plain PORT works too; 0 takes a free one.",
+        description="Port to listen on; default: plain PORT, or else 8000; 0 takes a free one.",
     )
     workers: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
@@ -240,6 +240,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each setting; `of_flags` takes what the parser finds."""
     parser.usage = "%(prog)s [-h] [--SETTING VALUE ...]"  # all of them would be twenty lines
     parser.set_defaults(settings_source=CliSettingsSource(Settings, root_parser=parser))
+    for action in parser._actions:  # their descriptions say it
+        action.help = re.sub(r" \(default(: None| factory: .*)\)$", "", action.help or "")
 
 
 def of_flags(options: argparse.Namespace) -> Settings:

@@ -211,11 +211,11 @@ class Guarded(Holding):
     def begin_app(self) -> None:
         """Start the app with the request."""
         super().on_headers_complete()
-        self.cycle.default_headers = self._default_headers(self.url, self.headers)
         self._begun = True
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Start the app when it is this request's turn; the scope gets the time of the request's first byte."""
+        cycle.default_headers = self._default_headers(cycle.scope["raw_path"], cycle.scope["headers"])
         cycle.scope["began"] = self.loop.time() if self._receiving is None else self._receiving
         self._running = cycle
         self._start_queue.enqueue(functools.partial(self._start_in_turn, cycle, app), cycle.scope["path"])

@@ -70,6 +70,14 @@ def running_chromium() -> Iterator[Browser]:
         browser.close()
 
 
+def violations(page: Page, *ignored: str) -> list[str]:
+    """What axe-core finds, by rule and element; evaluated from outside, where the page's policy does not hold."""
+    page.evaluate(AXE.read_text())
+    options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in ignored}}
+    found = page.evaluate("(options) => axe.run(options).then((results) => results.violations)", options)
+    return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
+
+
 class EmptyPage(http.server.BaseHTTPRequestHandler):
     """Another site's page."""
 
@@ -91,18 +99,22 @@ def another_origin() -> Iterator[str]:
         server.shutdown()
 
 
-def violations(page: Page, *ignored: str) -> list[str]:
-    """What axe-core finds, by rule and element; evaluated from outside, where the page's policy does not hold."""
-    page.evaluate(AXE.read_text())
-    options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in ignored}}
-    found = page.evaluate("(options) => axe.run(options).then((results) => results.violations)", options)
-    return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
-
-
 class Visit:
-    """The page opened afresh, with what went on in it; `model` is what it says of the model before it is used."""
+    """A page opened afresh, with what went on in it; `model` is what it says of the model before it is used.
 
-    def __init__(self, browser: Browser, url: str, *, model: str = "version", **options: Any) -> None:
+    Of another page than the drawing page, `path` is its path, and `says` the element that says it.
+    """
+
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        path: str = "",
+        *,
+        model: str = "version",
+        says: str = "#model",
+        **options: Any,
+    ) -> None:
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
         self.url = url
@@ -111,8 +123,8 @@ class Visit:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.urls.append(request.url))
-        self.page.goto(url)
-        expect(self.page.locator("#model")).to_contain_text(model)
+        self.page.goto(url + path)
+        expect(self.page.locator(says)).to_contain_text(model)
 
     def draw(self, digit: int) -> None:
         """Writes a digit with the mouse."""

@@ -105,6 +105,10 @@ def test_page_and_documentation_work_below_a_path(browser: Browser, below: str, 
     visit.urls.remove(below + path)
     visit.draw(7)
     visit.expect_digit(7)
+    for other in ("learn", "learn/", "card", "card/"):
+        visit.page.goto(visit.url + other, wait_until="networkidle")
+        assert visit.page.evaluate("() => document.styleSheets.length") > 0
+        expect(visit.page.get_by_role("heading", level=1)).to_be_visible()
     for docs in ("docs", "docs/"):
         visit.page.goto(visit.url + docs)
         block = visit.page.locator("#operations-predict-predict")
@@ -115,4 +119,5 @@ def test_page_and_documentation_work_below_a_path(browser: Browser, below: str, 
         expect(block.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")
         expect(block.locator(".request-url")).to_contain_text(f"{visit.url}predict")
         expect(block.locator(".live-responses-table")).to_contain_text('"digit": 1')
+    assert visit.complaints == []
     visit.close()

@@ -112,19 +112,17 @@ export class Diagram {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    const [along, over] = this.#places.across ? ["Down", "Right"] : ["Right", "Down"];
-    const back = { Down: "Up", Right: "Left" };
-    const way = event.key.replace("Arrow", "");
+    const [next, previous, deeper, higher] = (this.#places.across ? ["Down", "Up", "Right", "Left"] : ["Right", "Left", "Down", "Up"]).map((way) => `Arrow${way}`);
     const layer = this.buttons.hidden.some((button) => button === document.activeElement) ? "hidden" : "output";
     const index = this.buttons[layer].findIndex((button) => button === document.activeElement);
     const other = layer === "hidden" ? "output" : "hidden";
     const count = { hidden: HIDDEN, output: DIGITS };
     const go = {
-      [along]: [layer, Math.min(count[layer] - 1, index + 1)],
-      [back[along]]: [layer, Math.max(0, index - 1)],
-      [layer === "hidden" ? over : back[over]]: [other, Math.floor(((index + 0.5) * count[other]) / count[layer])],
-    }[way];
-    if (!go || !event.key.startsWith("Arrow") || index < 0) return;
+      [next]: [layer, Math.min(count[layer] - 1, index + 1)],
+      [previous]: [layer, Math.max(0, index - 1)],
+      [layer === "hidden" ? deeper : higher]: [other, Math.floor(((index + 0.5) * count[other]) / count[layer])],
+    }[event.key];
+    if (!go || index < 0) return;
     event.preventDefault();
     this.buttons[/** @type {"hidden" | "output"} */ (go[0])][Number(go[1])].focus();
   }
@@ -154,13 +152,13 @@ export class Diagram {
   /** @param {number} start */
   #grow(start) {
     this.#animation = requestAnimationFrame((now) => {
-      const share = Math.min(1, (now - start) / 600);
+      const share = Math.min(1, (now - start) / 900);
       this.#draw(share);
       if (share < 1) this.#grow(start);
     });
   }
 
-  /** @param {number} share of each line, from where it begins */
+  /** @param {number} share of the way through the network that the lines have gone */
   #draw(share) {
     const { lines: canvas, root } = this;
     const view = this.#view;
@@ -173,12 +171,15 @@ export class Diagram {
     for (const into of /** @type {const} */ (["hidden", "output"])) {
       const lines = view.lines.filter((line) => line.into === into).sort((a, b) => Math.abs(a.value) - Math.abs(b.value));
       const most = Math.abs(lines.at(-1)?.value ?? 0) || 1;
+      const second = (into === "output") !== Boolean(view.backwards);
+      const part = Math.max(0, Math.min(1, 2 * share - Number(second))); // one layer after the other
+      if (!part) continue;
       for (const line of lines) {
         const weight = Math.abs(line.value) / most;
         context.globalAlpha = 0.1 + 0.75 * weight;
         context.lineWidth = 0.5 + 2.5 * weight;
         context.strokeStyle = line.value > 0 ? colours.up : colours.down;
-        this.#line(context, line, share, view.backwards);
+        this.#line(context, line, part, view.backwards);
       }
     }
   }
@@ -234,14 +235,14 @@ function fromTop(width) {
 }
 
 /** The lines with the largest values. @param {Line[]} lines @param {number} count */
-export const strongest = (lines, count) => lines.sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, count);
+const strongest = (lines, count) => lines.sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, count);
 
 /** Lines of a value for each weight: the strongest of all, or those of one neuron.
  *  @param {(pixel: number, hidden: number) => number} first @param {(hidden: number, output: number) => number} second
  *  @param {Neuron | null} selected @returns {Line[]} */
 export function linesOf(first, second, selected) {
-  /** @type {Line[]} */
-  const hidden = [], output = [];
+  /** @type {[Line[], Line[]]} */
+  const [hidden, output] = [[], []];
   const only = selected?.layer === "hidden" ? selected.index : -1;
   for (let j = 0; j < HIDDEN; j++) {
     for (let i = 0; selected?.layer !== "output" && i < PIXELS; i++) {

@@ -15,23 +15,26 @@ import { HIDDEN, PIXELS, forward, read } from "./network.js";
 import { inspect, percent, showAll } from "./neuron.js";
 import { Lesson, best } from "./teach.js";
 
+// All URLs are relative to /learn, which the service also serves as /learn/.
+if (location.pathname.endsWith("/")) location.replace(`../learn${location.hash}`);
+
 const FIRST = 3; // the digit that is written when the page opens
 const BLANK = new Float64Array(PIXELS);
 
 const pad = new Pad(at("pad"));
-const diagram = new Diagram(at("net"), update);
+const diagram = new Diagram(at("net"), () => update());
 const asker = new Asker(({ model, prediction }) => {
   answer("theirs", prediction.warnings.includes("no_ink") ? null : prediction.digit, `${percent(prediction.confidence)} sure`);
   if (`${model.name} ${model.version}` !== served) introduce();
-}, (trouble) => answer("theirs", null, trouble.status === 401 ? "It asks for an API key: the drawing page takes one." : trouble.message));
+}, (trouble) => answer("theirs", null, [401, 403].includes(trouble.status) ? "It asks for an API key: the drawing page takes one." : trouble.message));
 let served = "";
 
 const file = await (await fetch(new URL("weights.bin", import.meta.url))).arrayBuffer();
 const { network, facts } = read(file);
 const lesson = new Lesson(WRITTEN.map((strokes, digit) => ({ digit, pixels: toPixels(strokes)?.pixels ?? BLANK })));
 
-/** Show the drawing as it is now. */
-function update() {
+/** Show the drawing as it is now. @param {boolean} [moving] whether one sees it flow through the network */
+function update(moving = false) {
   const digit = toPixels(pad.strokes);
   const signals = forward(network, digit?.pixels ?? BLANK);
   const { hidden, probabilities } = signals;
@@ -45,10 +48,11 @@ function update() {
     output: { fill: probabilities, says: (k) => `Output ${k}, ${percent(probabilities[k])}`, note: (k) => percent(probabilities[k]) },
     bars: probabilities,
     lines: linesOf((i, j) => network.hidden.weights[j * PIXELS + i] * signals.pixels[i], (j, k) => network.output.weights[k * HIDDEN + j] * hidden[j], selected),
-  });
+  }, moving);
   inspect(network, signals, selected ?? { layer: "hidden", index: loudest }, selected ? "" : ` pushes hardest towards ${top}`);
   at("hint").hidden = Boolean(digit);
-  for (const [id, off] of [["undo", !pad.undoable], ["clear", pad.empty], ["share", pad.empty]]) at(id).toggleAttribute("disabled", off);
+  at("undo").disabled = !pad.undoable;
+  at("clear").disabled = at("share").disabled = pad.empty;
   at("reads").textContent = digit ? sentence(probabilities, top, loudest) : "Nothing is drawn. The neurons have only their biases to go by.";
   answer("ours", digit ? top : null, digit ? `${percent(probabilities[top])} sure` : "no ink yet");
 }
@@ -69,21 +73,19 @@ function answer(whose, digit, words) {
 /** Show how the drawing becomes 28 by 28 pixels. @param {import("./mnist.js").Digit | null} digit */
 function steps(digit) {
   const [first, last] = [brush(at("box")), brush(at("centred"))];
-  const scale = at("box").width / SHEET;
-  first.setTransform(scale, 0, 0, scale, 0, 0);
   first.clearRect(0, 0, SHEET, SHEET);
   ink(first, pad.strokes, colour("ink"));
   paint(at("small"), digit?.small ?? new Float64Array(400));
   last.imageSmoothingEnabled = false;
   const { canvas: pixels } = blank(28, 28);
   paint(pixels, digit?.pixels ?? BLANK);
-  last.drawImage(pixels, 0, 0, 112, 112);
+  last.drawImage(pixels, 0, 0, 224, 224);
   if (!digit) return;
   const { box, mass } = digit;
   Object.assign(first, { strokeStyle: colour("up"), lineWidth: 5 });
   first.strokeRect(box.x, box.y, box.width, box.height);
   cross(first, mass.x, mass.y, 16, 5);
-  cross(last, 56, 56, 56, 1);
+  cross(last, 112, 112, 112, 2);
 }
 
 /** @param {CanvasRenderingContext2D} context @param {number} x @param {number} y @param {number} reach @param {number} width */
@@ -102,14 +104,17 @@ async function introduce() {
   const model = await card().catch(() => null);
   if (!model) return;
   served = `${model.name} ${model.version}`;
-  const sizes = [784, ...(model.training?.knobs?.hidden ?? ["…"]), 10].join(" → ");
+  const hidden = model.training?.knobs?.hidden ?? ["…"];
+  const larger = hidden.reduce((/** @type {number} */ a, /** @type {number} */ b) => a + b, 0) > HIDDEN;
+  at("served-words").textContent = `${larger ? "A larger" : "Another"} network answers requests`;
+  const sizes = [784, ...hidden, 10].join(" → ");
   const accuracy = model.metrics?.test?.accuracy;
   at("theirs-size").textContent = `${sizes}${accuracy ? `, ${(100 * accuracy).toFixed(2)} % on MNIST` : ""}`;
 }
 
 /** The drawing is complete, or a new one: tell those who do not see it, and ask the larger network. */
 function finish() {
-  update();
+  update(!pad.empty);
   lesson.compare(pad.empty ? null : toPixels(pad.strokes)?.pixels ?? null);
   at("spoken").textContent = pad.empty ? "" : at("reads").textContent;
   if (!pad.empty) return asker.now(() => pad.bytes());

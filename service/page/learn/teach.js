@@ -37,7 +37,7 @@ export class Lesson {
     at("next").addEventListener("click", () => this.#go((this.#phase + 1) % PHASES.length));
     at("step").addEventListener("click", () => this.#steps(1));
     at("ten").addEventListener("click", () => this.#steps(10));
-    at("again").addEventListener("click", () => this.#restart());
+    at("restart").addEventListener("click", () => this.#restart());
     at("rate").addEventListener("change", () => this.#show());
     this.#losses = [this.#mean()];
     this.#show();

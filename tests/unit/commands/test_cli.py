@@ -53,6 +53,7 @@ def test_help_lists_all_commands_and_all_settings(capsys: pytest.CaptureFixture[
     assert all(f"\n    {name} " in told for name in COMMANDS)
     flags = [f"\n  --{name.replace('_', '-')} " for name in settings_module.Settings.model_fields]
     assert all(flag in told for flag in flags)
+    assert "lambda" not in told
 
 
 @pytest.mark.parametrize("name", COMMANDS)
