@@ -50,5 +50,6 @@ class Parser(argparse.ArgumentParser):
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(word.partition("=")[0], known, 1)
-    return f"; did you mean {nearest[0]}?" if nearest else ""
+    names = {each.lstrip("-"): each for each in known}  # two dashes would make all flags alike
+    nearest = difflib.get_close_matches(word.partition("=")[0].lstrip("-"), names, 1)
+    return f"; did you mean {names[nearest[0]]}?" if nearest else ""
