@@ -50,6 +50,7 @@ class Guarded(Holding):
         self._first = b""  # the piece in which the request began, if it is short
         self._piece = 0  # bytes of the piece that is parsed now
         self._upgrades = False
+        self._sent = b""  # the request's target as it was sent
         self._eof = False  # the client sends no more
 
     def data_received(self, data: bytes) -> None:
@@ -182,9 +183,9 @@ class Guarded(Holding):
             if target.host is not None:  # it overrides the header (RFC 9112 section 3.2.2)
                 by_name[b"host"] = target.host
             self.headers[:] = by_name.items()
-        sent, self.url = self.url, target.url
+        self._sent, self.url = self.url, target.url
         if self._root_path is not None:
-            self._remove_root_path(self._root_path, sent, by_name)
+            self._remove_root_path(self._root_path, by_name)
         if self._hosts is not None:
             self._hosts.check(by_name.get(b"host", b""), self.url)
         if version == "1.0":  # RFC 9110 section 10.1.1
@@ -194,14 +195,14 @@ class Guarded(Holding):
         if not self._upgrades:
             self.begin(method, version, by_name)
 
-    def _remove_root_path(self, root_path: RootPath, sent: bytes, headers: Mapping[bytes, bytes]) -> None:
-        """Remove a proxy's path from the target; `sent` is the target with its slash at the end, if it has one.
+    def _remove_root_path(self, root_path: RootPath, headers: Mapping[bytes, bytes]) -> None:
+        """Remove a proxy's path from the target.
 
         The scope gets the path, and whether the target is it without a slash: there relative URLs would go wrong.
         """
         peer = self.client[0] if self.client else None
         self.url, path = root_path.split(self.url, headers.get(b"x-forwarded-prefix"), peer)
-        bare = self.url.partition(b"?")[0] == b"/" and not sent.partition(b"?")[0].endswith(b"/")
+        bare = self.url.partition(b"?")[0] == b"/" and not self._sent.partition(b"?")[0].endswith(b"/")
         self.scope |= {"root": path, "bare": bare}  # type: ignore[misc]  # members of our own
 
     def begin(self, method: bytes, version: str, headers: dict[bytes, bytes]) -> None:  # noqa: ARG002 - for subclasses
@@ -247,7 +248,7 @@ class Guarded(Holding):
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         """Parse a request again without its Upgrade header: llhttp would treat the body as data of that protocol."""
         version = self.parser.get_http_version().encode()
-        head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self._sent, version)]
         head += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own

@@ -70,6 +70,16 @@ def test_the_path_without_a_slash_leads_to_the_page(service: Service, client: ht
     assert absolute.status == 307
 
 
+def test_a_request_that_asks_for_http2_is_read_as_any_other(service: Service) -> None:
+    """Java's client and `curl --http2` do: the path is removed once, and without its slash it leads to the page."""
+    for path in ("/digits", "/digits/digits/livez", "/digits/livez"):
+        for headers in ("", "X-Forwarded-Prefix: /digits\r\n"):
+            head = f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\n{headers}"
+            (expected,) = responses(service, f"{head}\r\n".encode())
+            (found,) = responses(service, f"{head}Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n".encode())
+            assert found == expected, path
+
+
 def servers(client: httpx.Client, path: str = "/openapi.json", forwarded: bytes | None = None) -> object:
     headers = {} if forwarded is None else {b"X-Forwarded-Prefix": forwarded}
     return client.get(path, headers=headers).json().get("servers")
