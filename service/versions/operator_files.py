@@ -39,13 +39,18 @@ def read(path: Path, *, follow: bool, limit: int = MAX_BYTES) -> Words | None:
 
 
 def write(path: Path, words: str) -> None:
-    """Write a file in one step, flushed to the disk; raises `OSError`."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        file.write(f"{words}\n")
-        file.flush()
-        os.fchmod(file.fileno(), 0o644)
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
+    """Write a file in one step, flushed to the disk; raises `OSError`, and then leaves nothing."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{words}\n")
+            file.flush()
+            os.fchmod(descriptor, 0o644)
+            os.fsync(descriptor)
+        Path(temporary).replace(path)
+    except OSError:  # a full disk, or a folder in the file's place
+        Path(temporary).unlink(missing_ok=True)
+        raise
     with opening(path.parent) as descriptor:
         os.fsync(descriptor)
 

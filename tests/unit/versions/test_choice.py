@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -122,6 +124,23 @@ def test_only_a_small_file_of_the_folder_is_read(settings: Settings, name: str, 
         READERS[name](settings)
     limit = "65,536" if name == "HELD" else "80"
     assert str(refusal.value) == f"{name}: expected {found.replace('80', limit)}"
+
+
+def test_what_cannot_be_written_leaves_nothing(settings: Settings) -> None:
+    """With a folder in the file's place, or a full disk, no part of it stays beside it."""
+    choice.pin_path(settings).mkdir()
+    with pytest.raises(IsADirectoryError):
+        choice.pin(settings, "2")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            choice.write_canary(settings, 2, 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert [path.name for path in settings.model_dir.iterdir()] == ["PINNED"]
 
 
 def test_held_versions_are_one_number_on_each_line(settings: Settings) -> None:
