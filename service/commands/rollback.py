@@ -41,7 +41,7 @@ def _choose(options: argparse.Namespace) -> int:
         choice.unpin(settings)
         print(f"unpinned: MNIST_MODEL_VERSION={settings.model_version} chooses; services follow within 2 s")
         return 0
-    number = options.version or _version_below(settings)
+    number = _version_below(settings) if options.version is None else options.version
     check.check(settings, number)
     choice.pin(settings, str(number))
     print(f"version {number} is pinned in {choice.pin_path(settings)}; services follow within 2 s")

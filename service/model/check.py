@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import struct
@@ -17,8 +18,9 @@ import time
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError, NotChecked
+from ..quoting import quoted
 from ..system import confinement, modules
-from . import artefact
+from . import artefact, layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +45,8 @@ def memory(max_images: int) -> int:
 
 def check(settings: Settings, number: int) -> None:
     """Check a version of the folder; raises `ModelError`."""
+    if not re.fullmatch(layout.NUMBER, str(number)):  # such a folder is no version, and no pin could name it
+        raise ModelError(f"expected a version's number of 1 to 9 digits, found {quoted(str(number))}")
     files = artefact.read_files(settings.model_dir, str(number))
     with checking(files, settings.max_images, lambda: False) as running:
         running.wait()

@@ -283,6 +283,22 @@ def check(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     return code, told.out + told.err
 
 
+@pytest.mark.parametrize("number", ["0", "-2", "1796000000", "9" * 4000])
+def test_a_number_that_no_pin_could_name_is_refused(
+    models: Path, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder may be called so, with a whole version in it: a pin to it would keep services from starting."""
+    flags = ["--model-dir", str(models)]
+    publish(models, 2)
+    if len(number) < 100:
+        publish_edited(models, int(number), next_digit)
+    for command in ("promote", "rollback", "canary"):
+        assert main([command, number, *flags]) == 3
+        assert "expected a version's number of 1 to 9 digits, found" in (told := capsys.readouterr().err)
+        assert len(told) < 300
+    assert not {"PINNED", "CANARY"} & {path.name for path in models.iterdir()}
+
+
 def test_a_check_says_what_would_serve(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And which version is refused, as a start would."""
     assert check(capsys, "--model-dir", str(models)) == (0, "check: version 1 would serve\n")
