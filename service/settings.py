@@ -264,9 +264,13 @@ def of_model_flags(options: argparse.Namespace) -> Settings:
 def unknown_variables() -> list[str]:
     """Return the names of variables `MNIST_*`, in the environment and in `.env`, that are no setting.
 
-    Raises `SettingsError` for one that is almost the name of a setting.
+    Raises `SettingsError` for one that is almost the name of a setting, and for a `.env` that cannot be read.
     """
-    found = {**DotEnvSettingsSource(Settings).env_vars, **os.environ}
+    try:
+        found = {**DotEnvSettingsSource(Settings).env_vars, **os.environ}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "bytes that are no text"
+        raise SettingsError(f".env: expected a readable file, found {reason}") from None
     names = {name.upper() for name, value in found.items() if not variables.is_of_kubernetes(name, value)}
     known = {*OF_TRAINING, *(PREFIX + name.upper() for name in Settings.model_fields)}
     unknown = sorted(name for name in names - known if name.startswith(PREFIX))

@@ -38,6 +38,13 @@ def test_flags_win_over_environment_over_env_file_over_defaults(
     assert load([]).max_images == 8
 
 
+def test_an_env_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """One line for the operator, and no stack."""
+    (tmp_path / ".env").write_bytes(b"MNIST_PORT=8\xff")
+    with pytest.raises(SettingsError, match=r"^\.env: expected a readable file, found bytes that are no text$"):
+        load([])
+
+
 def test_plain_port_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     """PORT, as platforms set it, is the default port; MNIST_PORT wins."""
     monkeypatch.setenv("PORT", "9000")
