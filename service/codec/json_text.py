@@ -20,11 +20,13 @@ FROM_URL_SAFE = bytes.maketrans(b"-_+/", b"+/--")
 
 
 def parse_json(text: bytes, max_images: int) -> object:
-    """Parse JSON; raises `Malformed`, or `TooLarge` as `check_values` does."""
+    """Parse JSON; raises `Malformed`, `MemoryError`, or `TooLarge` as `check_values` does."""
     check_values(text, max_images)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
+        if "Not enough memory" in error.msg:  # a reader has a limit, and says so
+            raise MemoryError from None
         raise Malformed(f"The body is not JSON: {error}.") from None
 
 

@@ -138,6 +138,13 @@ def test_what_takes_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(fine, Reading)
 
 
+def test_json_that_takes_too_much_memory_is_refused() -> None:
+    """It is as large as a body may be, and JSON: so it is not called malformed."""
+    (refused,) = read(b'{"image":"%b"}' % (b"A" * 31_000_000), content_type="application/json")
+    assert isinstance(refused, TooLarge)
+    assert str(refused).startswith("The body takes more than ")
+
+
 def test_what_takes_too_much_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """First it is left to a reader with more time; where that is not enough, it is refused, by a limit in CPU time."""
     monkeypatch.setattr(readers, "SECONDS", 0.03)
