@@ -127,7 +127,7 @@ _TABLES: dict[str, Mapping[str, object]] = {
     "schedule": SCHEDULES,
 }
 _BOUNDS = {
-    "version_number": (1, 10**9),
+    "version_number": (1, 10**9 - 1),
     "checkpoint_seconds": (0, 86_400),
     "learning_rate": (1e-8, 100),
     "weight_decay": (0, 10),

@@ -23,6 +23,7 @@ CANARY: Final = "CANARY"
 HELD: Final = "HELD"
 LATEST: Final = "latest"
 NUMBER: Final = "[1-9][0-9]{0,8}"
+HIGHEST: Final = 999_999_999
 SHARE: Final = r"(held|0?[0-9]{1,2}(\.[0-9]+)?|100(\.0+)?)"
 FILES: Final = ("golden.npz", "model.json", "model.onnx")  # of a version that may serve
 MAX_BYTES: Final = 80  # of PINNED and CANARY
@@ -35,12 +36,17 @@ def chosen_version(folder: Path, ignoring: int | None = None) -> int | None:
     `ignoring` is a number that counts as if there were no such version. A pin may name a version that is not there.
     Raises `ChoiceError` for words that the service could not read either.
     """
-    pin = _read(folder / PIN, f"{LATEST}|{NUMBER}", f"a version's number, or {LATEST}") or LATEST
-    canary = _read(folder / CANARY, f"{NUMBER} {SHARE}", "a version's number, and 0 to 100 or held")
-    passed_over = {*read_held(folder), *(int(word) for word in canary.split()[:1]), ignoring}
+    pin = _read_pin(folder)
+    passed_over = {*_read_canary(folder), *read_held(folder), ignoring}
     if pin not in {LATEST, str(ignoring)}:
         return int(pin)
     return max((number for number in numbers(folder) if number not in passed_over), default=None)
+
+
+def named_versions(folder: Path) -> set[int]:
+    """Return the numbers that pin and canary name, of versions that need not be there; raises `ChoiceError`."""
+    pin = _read_pin(folder)
+    return _read_canary(folder) | (set() if pin == LATEST else {int(pin)})
 
 
 def numbers(folder: Path) -> list[int]:
@@ -75,6 +81,15 @@ def promote(folder: Path, number: int) -> None:
     write_held(folder, read_held(folder) - {number})
     if chosen_version(folder) != number:
         files.replace(folder / PIN, f"{number}\n".encode())
+
+
+def _read_pin(folder: Path) -> str:
+    return _read(folder / PIN, f"{LATEST}|{NUMBER}", f"a version's number, or {LATEST}") or LATEST
+
+
+def _read_canary(folder: Path) -> set[int]:
+    words = _read(folder / CANARY, f"{NUMBER} {SHARE}", "a version's number, and 0 to 100 or held")
+    return {int(word) for word in words.split()[:1]}
 
 
 def _read(path: Path, pattern: str, expected: str, limit: int = MAX_BYTES) -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import files
 from ..errors import UsageError
-from .choice import read_held, write_held
+from .choice import HIGHEST, NUMBER, named_versions, read_held, write_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,11 +83,13 @@ def _claim_number(
 
     A rename onto a folder that holds files fails, so no version is lost. A number without a folder may be on the list
     of held versions, if a run was killed before it renamed its folder, or if somebody removed one: then it means
-    nothing.
+    nothing. A number that the pin or the canary names is not free: services would answer with the version, held or not.
     """
-    listed = read_held(folder)
-    highest = max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
-    for candidate in [number] if number else itertools.count(max(RESERVED, highest) + 1):
+    listed, named = read_held(folder), named_versions(folder)
+    highest = max((int(path.name) for path in folder.iterdir() if re.fullmatch(NUMBER, path.name)), default=0)
+    for candidate in [number] if number else range(max(RESERVED, highest) + 1, HIGHEST + 1):
+        if candidate in named:
+            continue
         numbered = {**card, "version": candidate}
         files.write(temporary / "model.json", json.dumps(numbered, indent=2).encode() + b"\n")
         files.write(temporary / "README.md", render_readme(numbered).encode())
@@ -105,4 +107,6 @@ def _claim_number(
             continue  # another run was first
         files.flush(folder)
         return version
-    raise UsageError(f"--version-number {number} exists in {folder}: add another one to --resume, and nothing is lost")
+    taken = f"--version-number {number} exists" if number else "no number after the highest is free"
+    named_too = ", or the pin or the canary names it" if number in named else ""
+    raise UsageError(f"{taken} in {folder}{named_too}: add another one to --resume, and nothing is lost")

@@ -132,6 +132,26 @@ def test_a_number_without_a_version_means_nothing_on_the_list(tmp_path: Path) ->
     assert (tmp_path / "HELD").read_text() == "7\n"
 
 
+@pytest.mark.parametrize(("name", "words"), [("PINNED", "101"), ("CANARY", "101 5"), ("CANARY", "101 held")])
+def test_a_number_that_is_named_for_serving_is_not_free(tmp_path: Path, name: str, words: str) -> None:
+    """As when somebody removes a pinned version: services would answer with the next one at once, held or not."""
+    (tmp_path / name).write_text(words)
+    with pytest.raises(UsageError, match=r"--version-number 101 exists .*, or the pin or the canary names it"):
+        publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme, number=101)
+    assert publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme, held=True).name == "102"
+    assert (tmp_path / "HELD").read_text() == "102\n"
+
+
+def test_a_number_has_nine_digits_at_most(tmp_path: Path) -> None:
+    """Services read no longer ones: another folder, as of a copy named by its time, does not count."""
+    (tmp_path / "1796000000").mkdir()
+    assert publish(tmp_path, b"model", b"golden", {"run": "a"}, _readme, held=True).name == "101"
+    (tmp_path / "999999999").mkdir()
+    with pytest.raises(UsageError, match="no number after the highest is free"):
+        publish(tmp_path, b"model", b"golden", {"run": "b"}, _readme, held=True)
+    assert (tmp_path / "HELD").read_text() == "101\n"
+
+
 def test_a_list_that_cannot_be_read_is_not_written(tmp_path: Path) -> None:
     """Nothing is published, and what is there stays."""
     (tmp_path / "HELD").write_text("mine")
