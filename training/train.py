@@ -10,7 +10,6 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
 
 from . import data
 from .config import add_flags, from_flags
@@ -28,12 +27,15 @@ from .loop.fit import fit
 from .network.mlp import Network
 from .reporting.report import EarlyReport, Findings, render_report
 from .reporting.run import NonMainProcess, Run
+from .reporting.screen import Output
 from .reporting.trackers import Tracking, require_libraries
 from .synthesis import rendered
 
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
+
+    from rich.console import Console
 
     from .config import Config
 
@@ -47,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: dict[str, Any]) -> None:
     """Run the job of the flags that were given. Raises `TrainingError`."""
-    train(from_flags(given), Console())
+    train(from_flags(given), Output())
 
 
 def train(config: Config, console: Console) -> Path | None:

@@ -5,16 +5,18 @@ In: lines, steps of the loop, names of stages. Out: text on a `Console`. Where t
 
 from __future__ import annotations
 
+import errno
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import Console
     from rich.status import Status
 
     from ..config import Config
@@ -23,6 +25,17 @@ if TYPE_CHECKING:
 REFRESH_SECONDS: Final = 0.2  # the bar is drawn, and the loss read from the device, no more often
 STAGE_FRAMES: Final = 4  # a second: each takes time from the stage, and one stage measures speed
 BAR_WIDTH: Final = 10  # with the numbers beside it, the line fits 80 columns
+
+
+class Output(Console):
+    """A console whose closed pipe, as of `| head -1`, is an error as any other: rich would end without a word."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing from now on; raises `BrokenPipeError`."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise BrokenPipeError(errno.EPIPE, "nobody reads what the run prints any more") from None
 
 
 class Screen:
@@ -35,9 +48,13 @@ class Screen:
 
     def say(self, line: str, *warnings: str) -> None:
         """Print a line, and warnings in red."""
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._print(line)
         for warning in warnings:
-            self._console.print(f"WARNING: {warning}", style="bold red", highlight=False, soft_wrap=True)
+            self._print(f"WARNING: {warning}", "bold red")
+
+    def _print(self, line: str, style: str = "") -> None:
+        # A `Text` has no markup: a folder may be called [x] or :x:, and [/x] would end the run.
+        self._console.print(Text(line, style), soft_wrap=True)
 
     @contextmanager
     def bar(self, config: Config) -> Iterator[None]:

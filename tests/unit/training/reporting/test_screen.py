@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import re
 import struct
@@ -12,10 +13,13 @@ import termios
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
-from training.reporting.screen import format_seconds
+from training.reporting.screen import Screen, format_seconds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from training.data.mnist import Dataset
 
 JOB = (sys.executable, "-m", "training")
@@ -74,6 +78,28 @@ def test_what_follows_the_loop_is_named(shown: str) -> None:
     places = [shown.index(stage) for stage in stages]
     assert places == sorted(places)
     assert "exported: ONNX Runtime and PyTorch differ by" in shown
+
+
+def test_a_reader_that_goes_away_is_told(tmp_path: Path) -> None:
+    """`| head -1` ends the run with a line, and its report says why."""
+    words = (*JOB, *FAST, f"--run-dir={tmp_path}/run", f"--models-dir={tmp_path}/models")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stderr
+        assert "digits to train on" in running.stdout.readline()
+        running.stdout.close()
+        told = running.stderr.read()
+    assert running.returncode == 1
+    assert told == "error: [Errno 32] nobody reads what the run prints any more\n"
+    assert "nobody reads" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("line", ["published [red]a/[/b]/101", "runs/:smile:/1"])
+def test_a_line_is_printed_as_it_is(line: str) -> None:
+    """Folders may be called so; no part of a name is a style, an end of one, or a picture."""
+    printed = io.StringIO()
+    Screen(Console(file=printed)).say(line, line)
+    assert printed.getvalue() == f"{line}\nWARNING: {line}\n"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "1:00 min"), (125, "2:05 min"), (3720, "1:02 h")])
