@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .shared_state import CheckedFiles
 
 CHOICE, CANARY = "choice", "canary"
-MAX_LISTED = 10  # versions in a sentence
 MAX_CANDIDATES = 100  # versions that `latest` may mean: the files of each are looked at twice a second
 
 MAX_LISTED = 10  # versions in a sentence
