@@ -18,7 +18,7 @@ from torch import nn
 from ..data.digits import CLASSES, SIDE, WHOLE
 from ..network.fold import fold
 from ..network.mlp import MEAN, STD
-from .words import explain
+from .glossary import explain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,11 +23,12 @@ from ..evaluation.metrics import BINS, evaluate
 from ..export.card import describe_environment
 from ..loop.distributed import process_count
 from ..loop.fit import learning_rates
+from ..synthesis.rendered import CYCLE
 from .diagram import count_parameters, draw_first_layer, draw_network, to_png
 from .drawing import Curve, axes_of, draw_curves, fill_template, frame, scale_log, to_svg
+from .glossary import explain, explain_by
 from .run import Run, read_epochs
 from .screen import format_seconds
-from .words import explain, explain_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from .run import NonMainProcess
 
 MISTAKES: Final = 40  # at most so many are shown, the worst first
-NO_DIGIT: Final = 2 / 7  # of the rendered pictures
+NO_DIGIT: Final = 1 - CLASSES / CYCLE  # share of the rendered pictures
 
 
 @dataclasses.dataclass
