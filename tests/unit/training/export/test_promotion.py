@@ -13,7 +13,7 @@ import pytest
 
 from training import files
 from training.export import choice
-from training.export.promotion import Figures, judge, publish_judged
+from training.export.promotion import Figures, judge, judge_and_publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def put(folder: Path, number: int, figures: Figures) -> Path:
 
 def publish(folder: Path, figures: Figures, *, run: str = "new", promote: bool = False) -> tuple[str, list[str]]:
     """The number of the version that is published, and the lines about it."""
-    version, lines = publish_judged(
+    version, lines = judge_and_publish(
         folder, b"x" * figures.bytes, b"", card(figures, run), str, number=None, promote=promote
     )
     return version.name, lines
