@@ -204,7 +204,7 @@ def test_why_nothing_serves_is_told(loader: VersionLoader, settings: Settings, m
     for held in (1, 2):
         choice.hold(settings, held)
     assert loader.version_to_load(None) is None
-    passed = "; held or tried are 2, 1; `python -m service promote 2` makes that one serve"
+    passed = " but the held ones and the canary: 2, 1; `python -m service promote 2` makes version 2 serve"
     assert str(loader.no_version_error()) == f"{expected}{passed}"
     for held in (1, 2):
         choice.release(settings, held)
