@@ -15,9 +15,6 @@ import { HIDDEN, PIXELS, forward, read } from "./network.js";
 import { inspect, percent, showAll } from "./neuron.js";
 import { Lesson, best } from "./teach.js";
 
-// All URLs are relative to /learn, which the service also serves as /learn/.
-if (location.pathname.endsWith("/")) location.replace(`../learn${location.hash}`);
-
 const FIRST = 3; // the digit that is written when the page opens
 const BLANK = new Float64Array(PIXELS);
 
