@@ -152,7 +152,6 @@ _PLAIN = Config(  # what textbooks begin with: MNIST's digits as they are, and o
     batch_norm=False,
     optimizer="sgd",
     schedule="constant",
-    learning_rate=0.5,
     epochs=30,
     batch_size=10,
     seen=0,
