@@ -92,7 +92,7 @@ def _content(path: Path) -> bytes:
             content = file.read(MAX_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
         if content is not None and len(content) <= MAX_BYTES:
             return content
-    raise OSError(errno.EINVAL, f"what is no regular file of at most {MAX_BYTES:,} bytes")
+    raise OSError(errno.EINVAL, f"something that is not a regular file of at most {MAX_BYTES:,} bytes")
 
 
 def _parsed(text: str) -> Entry | ValueError:

@@ -54,10 +54,10 @@ class Figures(NamedTuple):
                 raise ValueError("it is not there")
             card = json.loads(content)
             if not isinstance(card, dict) or card.get("schema") != SCHEMA:
-                raise ValueError(f"it is no card of schema {SCHEMA}")
+                raise ValueError(f"it is not a card of schema {SCHEMA}")
             return cls.of(card, (version / "model.onnx").lstat().st_size)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path} cannot be compared: it is no JSON: {error}") from error
+            raise ValueError(f"{path} cannot be compared: it is not JSON: {error}") from error
         except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} cannot be compared: {error}") from error
 
@@ -119,7 +119,7 @@ def judge(folder: Path, new: Figures, ignoring: int | None = None) -> Verdict:
 def _describe_held(version: Path, verdict: Verdict) -> list[str]:
     return [
         f"version {version.name} is held: no service answers with it by itself. "
-        f"Beside version {verdict.served}, which serves:",
+        f"Compared with version {verdict.served}, which serves:",
         *(f"  {reason}" for reason in verdict.reasons),
         f"{_command(version)} makes it serve",
     ]
