@@ -65,7 +65,7 @@ def pack(version: Path) -> bytes:
         biases = stored[name.replace(".weight", ".bias")]
         scales, whole = _round(weights * (1 if layers else 255))
         outputs, inputs = whole.shape
-        layers.append({"inputs": inputs, "outputs": outputs, "scales": _short(scales), "biases": _short(biases)})
+        layers.append({"inputs": inputs, "outputs": outputs, "scales": _shorten(scales), "biases": _shorten(biases)})
         rows.append(whole.tobytes())
     facts = {"recipe": "article", "accuracy": card["metrics"]["test"]["accuracy"], "layers": layers}
     return json.dumps(facts, separators=(",", ":")).encode() + b"\n" + b"".join(rows)
@@ -77,5 +77,5 @@ def _round(weights: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
     return scales, np.rint(weights / scales[:, None]).astype(np.int8)
 
 
-def _short(values: NDArray[np.float32]) -> list[float]:
+def _shorten(values: NDArray[np.float32]) -> list[float]:
     return [float(f"{value:.6g}") for value in values]

@@ -82,7 +82,7 @@ def parse_lines(path: Path) -> list[tuple[int, Entry | ValueError]]:
         kind = MissingFile if isinstance(error, FileNotFoundError | NotADirectoryError) else SettingsError
         raise kind(f"MNIST_API_KEYS_FILE: {path}: expected a readable file, found {found}") from None
     texts = [(number, text.strip()) for number, text in enumerate(lines, 1)]
-    return [(number, _parsed(text)) for number, text in texts if text and not text.startswith("#")]
+    return [(number, _try_parse(text)) for number, text in texts if text and not text.startswith("#")]
 
 
 def _content(path: Path) -> bytes:
@@ -95,7 +95,7 @@ def _content(path: Path) -> bytes:
     raise OSError(errno.EINVAL, f"something that is not a regular file of at most {MAX_BYTES:,} bytes")
 
 
-def _parsed(text: str) -> Entry | ValueError:
+def _try_parse(text: str) -> Entry | ValueError:
     try:
         return parse_entry(text)
     except ValueError as error:

@@ -116,15 +116,15 @@ async function send(source, signal) {
 export const card = () => fetchJson("model", { signal: AbortSignal.timeout(TIMEOUT_MS) });
 
 /** Send this API key with all requests, until the tab is closed. @param {string} key */
-export const keep = (key) => sessionStorage.setItem(KEY, key);
+export const storeKey = (key) => sessionStorage.setItem(KEY, key);
 
 /** The API key that is kept, or null. */
-export const kept = () => sessionStorage.getItem(KEY);
+export const readKey = () => sessionStorage.getItem(KEY);
 
 /** Fetch JSON from the service. @param {string} path @param {RequestInit} options @returns {Promise<any>} */
 async function fetchJson(path, options) {
   try {
-    const key = kept();
+    const key = readKey();
     const reply = await fetch(path, key ? { ...options, headers: { "X-API-Key": key } } : options);
     const body = await reply.json().catch((error) => (error.name === "SyntaxError" ? {} : Promise.reject(error)));
     if (reply.ok) return body;

@@ -124,11 +124,11 @@ def render_page(runs: list[Ran], left_out: str = "") -> str:
         table="".join(f"<tr>{''.join(row)}</tr>" for row in cells),
         left_out=f"<p>{html.escape(left_out)}</p>" if left_out else "",
         legend=list_curves(names),
-        curves="".join(_charts(runs)),
+        curves="".join(_draw_charts(runs)),
     )
 
 
-def _charts(runs: list[Ran]) -> list[str]:
+def _draw_charts(runs: list[Ran]) -> list[str]:
     """Draw what all runs have in common, and the training losses in a chart for each unit."""
     losses = [
         _draw(f"Training loss: {name}", unit, lambda epoch: epoch.loss, runs, loss)

@@ -205,7 +205,7 @@ def _confusion(counts: Sequence[Sequence[int]]) -> str:
     most = max(1, *(n for digit, row in enumerate(counts) for answer, n in enumerate(row) if digit != answer))
     rows = "".join(
         f'<tr><th scope="row">{digit}</th>'
-        + "".join(_confused(digit, answer, count, count / most) for answer, count in enumerate(row))
+        + "".join(_draw_cell(digit, answer, count, count / most) for answer, count in enumerate(row))
         + "</tr>"
         for digit, row in enumerate(counts)
     )
@@ -214,7 +214,7 @@ def _confusion(counts: Sequence[Sequence[int]]) -> str:
     return frame("Confusion", f'<table class="confusion"><tr><td></td>{head}</tr>{rows}</table>', note)
 
 
-def _confused(digit: int, answer: int, count: int, share: float) -> str:
+def _draw_cell(digit: int, answer: int, count: int, share: float) -> str:
     if digit == answer:
         return f'<td class="right">{count}</td>'
     return f'<td style="--share: {70 * share:.0f}%" title="{digit} read as {answer}">{count or ""}</td>'
