@@ -386,6 +386,8 @@ def test_works_below_a_prefix_and_with_a_slash(browser: Browser, server_url: str
     page.get_by_role("link", name="Drawing page").first.click()
     expect(page.locator("#model")).to_contain_text("version")
     expect(page).to_have_url(f"{server_url}/digits/")
+    page.wait_for_load_state("networkidle")
+    page.unroute_all(behavior="ignoreErrors")
     page.close()
     assert strange == []
 
