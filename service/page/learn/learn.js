@@ -2,7 +2,6 @@
 // Connects the parts of the page: pen → pixels → network → pictures and sentences.
 
 import "../address.js";
-import "../address.js";
 import { Asker, card } from "../ask.js";
 import { blank, brush } from "../canvas.js";
 import { Pad, SIDE as SHEET, ink } from "../pad.js";
