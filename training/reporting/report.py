@@ -18,7 +18,7 @@ import torch
 from ..config import describe_fields
 from ..data.augment import Augment
 from ..data.digits import CLASSES
-from ..errors import TrainingError
+from ..errors import Lost, TrainingError
 from ..evaluation.metrics import BINS, evaluate
 from ..export.card import describe_environment
 from ..loop.distributed import process_count
@@ -66,7 +66,10 @@ class Findings:
 
 
 class EarlyReport:
-    """A context manager that writes the report of a run that ends early, with what it has found until then."""
+    """A context manager that writes the report of a run that ends early, with what it has found until then.
+
+    A run that has lost one of its processes gets none: torchrun ends it within a second, and starts it anew.
+    """
 
     def __init__(self) -> None:
         self._begun: tuple[Run, Findings] | None = None
@@ -81,7 +84,7 @@ class EarlyReport:
         return self
 
     def __exit__(self, _: object, end: BaseException | None, __: object) -> None:
-        if self._begun and end:
+        if self._begun and end and not isinstance(end, Lost):
             run, findings = self._begun
             run.stage("")
             with contextlib.suppress(OSError):  # such as a full disk, which may be why the run ends
