@@ -19,7 +19,8 @@ help: ## List these targets
 up: $(VENV)/.training runs/up/published.json ## Environment, data, quick training, export, and the service
 	@$(PY) -m service $(ARGS)
 
-# An interrupted run goes on; one that is not today's (code 2) starts anew. Whoever says `up` wants what it trains to serve.
+# An interrupted run goes on; one that is not today's (code 2) starts anew. The version is promoted, even if it is worse, so
+# that the page answers with the network that was just trained.
 TRAIN_UP := $(PY) -m training --recipe quick --run-dir runs/up --promote
 runs/up/published.json:
 	@$(TRAIN_UP) || { [ $$? -eq 2 ] && rm -rf runs/up && $(TRAIN_UP); }
@@ -27,7 +28,7 @@ runs/up/published.json:
 train: $(VENV)/.training ## The training job alone: make train ARGS="--recipe good"
 	$(PY) -m training $(ARGS)
 
-serve: $(VENV)/.serving ## The service alone, with the newest version in models/
+serve: $(VENV)/.serving ## The service alone, with the newest version in models/ that is not held
 	@$(PY) -m service $(ARGS)
 
 bench: $(VENV)/.dev ## This service beside other model servers: make bench ARGS="--only ours,mosec"

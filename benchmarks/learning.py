@@ -45,15 +45,8 @@ class Other(NamedTuple):
 
 
 HERE = Path(sys.executable)
-RECIPES = (
-    "softmax",
-    "article",
-    "flash",
-    "quick",
-    "good",
-    "tiny",
-    "best",
-)  # not imported: training.config brings PyTorch into this process
+# Not imported: training.config would bring PyTorch into this process.
+RECIPES = ("softmax", "article", "flash", "quick", "good", "tiny", "best")
 APART = Path(sys.prefix) / "learners" / "bin" / "python"
 OTHERS = {
     "keras": Other("TensorFlow's quickstart for beginners: Keras, 784-128-10, 5 epochs", "keras_tutorial", APART),

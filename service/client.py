@@ -193,9 +193,9 @@ def _refused(problem: dict[str, Any]) -> Refused:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of arguments that first says what is wrong, and names the nearest word that it knows; then the usage.
+    """A parser of arguments that first says what is wrong, names the nearest known word, and then shows the usage.
 
-    The service's other command lines use it too.
+    `service.commands` uses it too. It stands here, because this file must work where somebody has copied it alone.
     """
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Port = Annotated[int, Field(ge=0, le=65535)]
 Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d{0,8})$")]
 PREFIX = "MNIST_"
-OF_TRAINING = ("MNIST_DATA_DIR",)
+OF_TRAINING = ("MNIST_DATA_DIR",)  # variables of the training job, which a shared .env file may hold
 HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}

@@ -1,6 +1,6 @@
-"""Variables of the environment: which are Kubernetes', and which name is almost another.
+"""Variables of the environment: whether Kubernetes has set one, and which known name is almost the same.
 
-In: names and values of variables, and the names that are known. Out: whose they are, and the nearest known name. It
+In: names and values of variables, and the names that are known. Out: true or false, and the nearest known name. It
 knows no setting.
 """
 
@@ -26,14 +26,14 @@ def is_of_kubernetes(name: str, value: str | None) -> bool:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is at most `MAX_EDITS` edits away, and the fewest of all; None if there is none."""
+    """Return the known name with the fewest edits to `name`; None if each has more than `MAX_EDITS`."""
     similar = (other for other in known if abs(len(other) - len(name)) <= MAX_EDITS)
     edits, other = min(((_edits(name, other), other) for other in similar), default=(MAX_EDITS + 1, None))
     return other if edits <= MAX_EDITS else None
 
 
 def _edits(one: str, other: str) -> int:
-    """Return how many letters must be added, dropped or changed to make one word the other (Levenshtein 1966)."""
+    """Return how many letters to add, drop or change to turn one word into the other (Levenshtein 1966)."""
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
         diagonal, row[0] = row[0], i

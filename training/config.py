@@ -152,7 +152,6 @@ _PLAIN = Config(  # what textbooks begin with: MNIST's digits as they are, and o
     batch_norm=False,
     optimizer="sgd",
     schedule="constant",
-    learning_rate=0.5,
     epochs=30,
     batch_size=10,
     seen=0,
@@ -202,8 +201,8 @@ RECIPES = {
 }
 
 RECIPE_HELP = {
-    "softmax": "multinomial logistic regression: 784-10, no hidden layer; 92 % in half a minute",
-    "article": "the network of textbooks: 784-30-10, sigmoid, mean squared error, plain SGD",
+    "softmax": "multinomial logistic regression: 784-10, no hidden layer; 92.5 % in a minute",
+    "article": "the network of textbooks: 784-30-10, sigmoid, mean squared error, plain SGD; 95.7 %",
     "flash": "97.7 % in a second: one hidden layer, one epoch, no augmentation",
     "quick": "99.1 % in some 12 s; the default",
     "good": "99.4 % in 2 minutes, and the best with people's own pictures: what the service should answer with",

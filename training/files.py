@@ -74,7 +74,7 @@ def lock(folder: Path) -> bool:
 def locking(folder: Path) -> Iterator[None]:
     """Let no other program publish in a folder, or change its list of held versions, while the context is open.
 
-    The service's commands take the same lock. Some network file systems have none for folders, and nobody waits there.
+    The service's commands take the same lock. Where a network file system cannot lock a folder, the job does not wait.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 HELP: Final = "train the network of the page /learn, and write its weights"
 FILE: Final = Path(__file__).parents[1] / "service" / "page" / "learn" / "weights.bin"
-MOST: Final = 127  # the largest whole number of a weight
-# Weight decay: weights that nothing needs fade, so that one sees what a neuron looks for. It also makes fewer errors.
+MAX_WEIGHT: Final = 127  # as int8
+# Weight decay shrinks weights that change nothing, so that a picture of them shows what a neuron looks for.
 CONFIG: Final = dataclasses.replace(RECIPES["article"], weight_decay=3e-4)
 
 
@@ -65,7 +65,7 @@ def pack(version: Path) -> bytes:
         biases = stored[name.replace(".weight", ".bias")]
         scales, whole = _round(weights * (1 if layers else 255))
         outputs, inputs = whole.shape
-        layers.append({"inputs": inputs, "outputs": outputs, "scales": _short(scales), "biases": _short(biases)})
+        layers.append({"inputs": inputs, "outputs": outputs, "scales": _shorten(scales), "biases": _shorten(biases)})
         rows.append(whole.tobytes())
     facts = {"recipe": "article", "accuracy": card["metrics"]["test"]["accuracy"], "layers": layers}
     return json.dumps(facts, separators=(",", ":")).encode() + b"\n" + b"".join(rows)
@@ -73,9 +73,9 @@ def pack(version: Path) -> bytes:
 
 def _round(weights: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """Return a scale for each neuron, float32[outputs], and whole numbers int8[outputs,inputs]."""
-    scales = np.abs(weights).max(axis=1) / MOST
+    scales = np.abs(weights).max(axis=1) / MAX_WEIGHT
     return scales, np.rint(weights / scales[:, None]).astype(np.int8)
 
 
-def _short(values: NDArray[np.float32]) -> list[float]:
+def _shorten(values: NDArray[np.float32]) -> list[float]:
     return [float(f"{value:.6g}") for value in values]

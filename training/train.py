@@ -19,7 +19,7 @@ from .evaluation.onnx_runtime import run_onnx
 from .export import choice, quantise
 from .export.card import describe
 from .export.model_readme import render_readme
-from .export.promotion import publish_judged
+from .export.promotion import judge_and_publish
 from .export.to_onnx import make_golden, prove_parity, require_accuracy, to_onnx
 from .loop import distributed
 from .loop.checkpoint import Checkpointer, remove_checkpoint
@@ -33,11 +33,13 @@ from .synthesis import rendered
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rich.console import Console
 
     from .config import Config
+    from .loop.fit import Epoch
 
 HELP = "train, check and publish one model version (the default)"
 
@@ -62,11 +64,11 @@ def train(config: Config, console: Console) -> Path | None:
         return _train(config, console, early)
 
 
-def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:  # noqa: PLR0915  # the job in one piece
+def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
     torch.set_num_threads(config.threads)
     require_libraries(config)
     folder = config.models_dir / config.name
-    choice.chosen_version(folder)  # so that words that cannot be read end the run now, and not after the training
+    choice.chosen_version(folder)  # a file that cannot be read ends the run now, and not after the training
     device = distributed.choose_device(config.device)
     config = dataclasses.replace(config, device="cuda" if device.type == "cuda" else "cpu")
 
@@ -96,8 +98,7 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
 
     # Calibration, on the validation digits.
     network.cpu()
-    logits = outputs(network, validation.images)
-    network.temperature.fill_(fit_temperature(logits, validation.labels))
+    network.temperature.fill_(fit_temperature(outputs(network, validation.images), validation.labels))
 
     # Export, and the gates that a model has to pass before it is published.
     run.stage("evaluating on the test digits")
@@ -122,7 +123,7 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
     }
     require_accuracy(metrics["test"], config.min_accuracy)
 
-    # The card, and the version, which is held back from services where it is worse than the one that serves.
+    # The card, and the version, which is held if it is worse than the one that serves.
     run.stage("publishing")
     card = describe(
         config,
@@ -138,21 +139,29 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
     golden = make_golden(dataset.test, probabilities)
     version, notes = None, [f"--resume {run.folder} publishes this version"]
     if config.publish:
-        version, notes = publish_judged(
+        version, notes = judge_and_publish(
             folder, model, golden, card, render_readme, number=config.version_number, promote=config.promote
         )
 
     # What people read.
-    run.stage("writing the report")
     findings.probabilities, findings.version = probabilities, version
+    _report(run, tracking, findings, epochs, card=card, notes=notes)
+    return version
+
+
+def _report(
+    run: Run, tracking: Tracking, findings: Findings, epochs: list[Epoch], *, card: Mapping[str, Any], notes: list[str]
+) -> None:
+    """Write the report of a complete run, and print its result and the notes about its version."""
+    run.stage("writing the report")
     run.save_report(render_report(findings, epochs))
     run.stage("")
-    tracking.end(card, version or folder / "unpublished")
+    version, config = findings.version, findings.config
+    tracking.end(card, version or config.models_dir / config.name / "unpublished")
     if version:
         run.save_published(version)
         remove_checkpoint(run.folder)
-    accuracy, seconds = metrics["test"].accuracy, epochs[-1].seconds
+    accuracy, seconds = card["metrics"]["test"]["accuracy"], epochs[-1].seconds
     run.say(f"test accuracy {accuracy:.2%}; {seconds:.1f} s of training; published {version or 'nothing'}")
     for note in notes:
         run.say(note)
-    return version

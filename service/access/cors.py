@@ -1,8 +1,8 @@
 """Let pages of other origins ask, and read the responses (CORS: fetch.spec.whatwg.org).
 
-In: a setting, and a request's target and headers. Out: the headers of its response by which a browser lets the page
-read it; and the response to a preflight, before any key is asked for, since browsers send none with it. Loading,
-unloading and the metrics stay closed.
+In: a setting, and a request's target and headers. Out: the headers that let a browser's page read the response; and the
+response to a preflight. A preflight is answered before a key is asked for, because browsers send no key with it.
+Loading, unloading and the metrics stay closed.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ PREFLIGHT = {
     "Access-Control-Allow-Headers": "*, Authorization",  # the asterisk does not stand for Authorization
     "Access-Control-Max-Age": "7200",  # seconds: the most that Chromium keeps
 }
-CLOSED = (b"/v2/repository", b"/metrics")
-ENOUGH = 3 * max(map(len, CLOSED))  # bytes of a target that tell whether it is closed, each of which may be written %2f
+CLOSED = (b"/v2/repository", b"/metrics")  # how targets begin that no other origin may ask
+MAX_START = 3 * max(map(len, CLOSED))  # bytes of a target that decide this: each may be written in three, like %2f
 
 
 class CrossOrigin:
-    """The origins of a setting."""
+    """The origins that a setting allows: the headers of the responses to them and to others."""
 
     def __init__(self, text: str) -> None:
         self._others: Headers = () if text == ANY else VARIES
@@ -48,7 +48,7 @@ class CrossOrigin:
 
     def headers(self, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         """Return what to add to the response to a request with this target and these headers."""
-        if not _is_open(url[:ENOUGH]):
+        if not _is_open(url[:MAX_START]):
             return ()
         if self._any is not None:
             return self._any

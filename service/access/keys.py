@@ -1,8 +1,8 @@
 """API keys, and the file that holds their hashes.
 
-In: a file with a key's name, scopes and SHA-256 on each line, and perhaps `rate=` requests a second and the last day
-that it `expires=` with. Out: its entries, or a `SettingsError` that names the line and never quotes it. It knows no
-request.
+In: a file with a key's name, scopes and SHA-256 on each line, and optionally `rate=`, in requests a second, and
+`expires=`, the key's last day. Out: its entries, or a `SettingsError` that names the line and never quotes it. It knows
+no request.
 
 A key is 256 random bits, so one SHA-256 protects it as well as scrypt, which is for secrets that can be guessed (NIST
 SP 800-63B: a hash is enough from 112 random bits on). And with a cheap hash, wrong keys cannot keep the service busy.
@@ -74,7 +74,7 @@ def read(path: Path) -> list[Entry]:
 
 
 def parse_lines(path: Path) -> list[tuple[int, Entry | ValueError]]:
-    """Return the number of each line, and its entry or what is wrong with it; raises `SettingsError` for the file."""
+    """Return each line's number, with its entry or its error; raises `SettingsError` if the file cannot be read."""
     try:
         lines = _content(path).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -82,7 +82,7 @@ def parse_lines(path: Path) -> list[tuple[int, Entry | ValueError]]:
         kind = MissingFile if isinstance(error, FileNotFoundError | NotADirectoryError) else SettingsError
         raise kind(f"MNIST_API_KEYS_FILE: {path}: expected a readable file, found {found}") from None
     texts = [(number, text.strip()) for number, text in enumerate(lines, 1)]
-    return [(number, _parsed(text)) for number, text in texts if text and not text.startswith("#")]
+    return [(number, _try_parse(text)) for number, text in texts if text and not text.startswith("#")]
 
 
 def _content(path: Path) -> bytes:
@@ -92,10 +92,10 @@ def _content(path: Path) -> bytes:
             content = file.read(MAX_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
         if content is not None and len(content) <= MAX_BYTES:
             return content
-    raise OSError(errno.EINVAL, f"what is no regular file of at most {MAX_BYTES:,} bytes")
+    raise OSError(errno.EINVAL, f"something that is not a regular file of at most {MAX_BYTES:,} bytes")
 
 
-def _parsed(text: str) -> Entry | ValueError:
+def _try_parse(text: str) -> Entry | ValueError:
     try:
         return parse_entry(text)
     except ValueError as error:
@@ -103,7 +103,7 @@ def _parsed(text: str) -> Entry | ValueError:
 
 
 def parse_entry(text: str) -> Entry:
-    """Parse a line; raises `ValueError`, which says what was expected and quotes nothing: it may hold a key."""
+    """Parse a line; raises `ValueError` with what was expected, and quotes nothing, since a line may hold a key."""
     words = text.split()
     name, scopes, digest = [*words, "", "", ""][:3]
     if not re.fullmatch(NAME, name):

@@ -1,7 +1,7 @@
 """The path below which proxies publish the service.
 
-In: settings, and a request's target, its X-Forwarded-Prefix and its peer. Out: the target without that path, whether
-the proxy has removed it or not; and the path itself, for documents that name it.
+In: settings, and a request's target, its X-Forwarded-Prefix and its peer. Out: the target without the path, and the
+path itself, for documents that name it. A proxy may have removed the path already, or not.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class RootPath:
         """Return a target without the path, and the path, which is empty where there is none."""
         path = self._path
         if forwarded is not None and self._proxies.trusts(peer):
-            path = _path(forwarded) or path
-        return _without(url, path.encode()), path
+            path = _parse(forwarded) or path
+        return _remove(path.encode(), url), path
 
 
-def _path(forwarded: bytes) -> str:
+def _parse(forwarded: bytes) -> str:
     """Return a header's path; empty where it is not one."""
     try:
         return root_path(forwarded.decode("ascii"))
@@ -37,7 +37,8 @@ def _path(forwarded: bytes) -> str:
         return ""
 
 
-def _without(url: bytes, path: bytes) -> bytes:
+def _remove(path: bytes, url: bytes) -> bytes:
+    """Return a target without the path; the same target where it is not below the path, as a probe's."""
     rest = url[len(path) :]
     if not path or not url.startswith(path) or rest[:1] not in {b"", b"/", b"?"}:
         return url

@@ -61,7 +61,7 @@ def check_settings(settings: Settings) -> None:
     Variables that are no setting are logged.
     """
     for name in settings_module.unknown_variables():
-        log.warning("%s is no setting; it is passed over", quoted(name))
+        log.warning("%s is not a setting; the service ignores it", quoted(name))
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors < MIN_DESCRIPTORS:
         raise OSError(f"a process may open {descriptors} files (RLIMIT_NOFILE); at least {MIN_DESCRIPTORS} are needed")

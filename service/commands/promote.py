@@ -1,9 +1,9 @@
-"""`promote VERSION`: make a version serve, also one that is held or tried.
+"""`promote VERSION`: make a version serve, also a held one or the canary.
 
-In: a version's number. Out: the version is on no list of held versions and is no canary; where `latest` is chosen and
-does not come to it by itself, or where a number is chosen, the pin file names it. Every worker of every service on this
-folder follows within 2 s. A version that must not serve is not promoted. Exit codes: 0 done, 2 a bad setting, 3 no such
-version, or a version that must not serve, 4 a file that cannot be written.
+In: a version's number. Out: the version is on no list of held versions and is not the canary. The pin file names the
+version, unless `latest` is chosen and means it. Every worker of every service on this folder follows within 2 s. A
+version that must not serve is not promoted. Exit codes: 0 done, 2 a bad setting, 3 no such version, or a version that
+must not serve, 4 a file that cannot be written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..versions import choice
 if TYPE_CHECKING:
     import argparse
 
-HELP = "Make a version serve, also one that is held or tried."
+HELP = "Make a version serve, also a held one or the canary."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

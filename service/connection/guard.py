@@ -198,7 +198,8 @@ class Guarded(Holding):
     def _remove_root_path(self, root_path: RootPath, headers: Mapping[bytes, bytes]) -> None:
         """Remove a proxy's path from the target.
 
-        The scope gets the path, and whether the target is it without a slash: there relative URLs would go wrong.
+        The scope gets the path as `root`. Its `bare` is true if the target is the path without a slash at the end,
+        against which a page's relative URLs would be wrong.
         """
         peer = self.client[0] if self.client else None
         self.url, path = root_path.split(self.url, headers.get(b"x-forwarded-prefix"), peer)

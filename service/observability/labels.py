@@ -6,13 +6,7 @@ the workers decides on versions too.
 
 AGREEMENTS = ("same", "different", "doubted", "failed")  # of a picture that the served version and the canary answered
 ROLLBACK_REASONS = ("errors", "latency", "agreement")
-INFERENCE_ROUTES = (
-    "/infer",
-    "/ModelInfer",
-    "/ModelStreamInfer",
-    "/predict",
-    "/predictions/{model}",
-    ":predict",
-)  # ends
+# How the templates of these routes end.
+INFERENCE_ROUTES = ("/infer", "/ModelInfer", "/ModelStreamInfer", "/predict", "/predictions/{model}", ":predict")
 RESULTS = ("success", "failure")
 STAGES = ("decode", "queue", "inference", "encode")

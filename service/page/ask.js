@@ -8,6 +8,7 @@
 
 const MIN_INTERVAL_MS = 50; // between two requests while a line grows
 const TIMEOUT_MS = 10_000;
+const KEY = "mnist-api-key"; // its name in the tab's storage
 
 /** Why there is no prediction: a sentence, and the HTTP status if there is one. */
 export class Trouble extends Error {
@@ -114,15 +115,16 @@ async function send(source, signal) {
 /** The card of the model version that serves. @returns {Promise<any>} */
 export const card = () => fetchJson("model", { signal: AbortSignal.timeout(TIMEOUT_MS) });
 
-const KEY = "mnist-api-key"; // its name in the tab's storage
-
 /** Send this API key with all requests, until the tab is closed. @param {string} key */
-export const keep = (key) => sessionStorage.setItem(KEY, key);
+export const storeKey = (key) => sessionStorage.setItem(KEY, key);
+
+/** The API key that is kept, or null. */
+export const readKey = () => sessionStorage.getItem(KEY);
 
 /** Fetch JSON from the service. @param {string} path @param {RequestInit} options @returns {Promise<any>} */
 async function fetchJson(path, options) {
   try {
-    const key = sessionStorage.getItem(KEY);
+    const key = readKey();
     const reply = await fetch(path, key ? { ...options, headers: { "X-API-Key": key } } : options);
     const body = await reply.json().catch((error) => (error.name === "SyntaxError" ? {} : Promise.reject(error)));
     if (reply.ok) return body;

@@ -2,7 +2,7 @@
 // Shows the model card of the version that serves, as `/model` returns it. A card may lack parts, which are then left out.
 
 import "./address.js";
-import { card, keep } from "./ask.js";
+import { card, storeKey } from "./ask.js";
 
 /** @typedef {{count: number, accuracy: number, nll: number, ece: number, recall: number[], confusion: number[][]}} Scores */
 
@@ -53,7 +53,7 @@ async function troubled(trouble) {
   const { enter } = await import("./key.js");
   const key = await enter(trouble.message);
   if (!key) return;
-  keep(key);
+  storeKey(key);
   load();
 }
 

@@ -1,5 +1,6 @@
 // Swagger UI for the service's own OpenAPI document; without its validator, which would send the address to another host.
 import "./address.js";
+import { readKey } from "./ask.js";
 
 const ui = SwaggerUIBundle({
   url: "openapi.json",
@@ -9,7 +10,7 @@ const ui = SwaggerUIBundle({
   showCommonExtensions: true,
   validatorUrl: null,
   onComplete() {
-    const key = sessionStorage.getItem("mnist-api-key"); // of the other pages in this tab
+    const key = readKey(); // that was entered on another page of this tab
     if (key) ui.preauthorizeApiKey("APIKeyHeader", key);
   },
 });

@@ -2,7 +2,7 @@
 // Connects the parts of the page: pen and pictures → drawing pad → requests → predictions.
 
 import { at, forget, introduce, say, show } from "./answer.js";
-import { Asker, card, keep } from "./ask.js";
+import { Asker, card, storeKey } from "./ask.js";
 import { Pad } from "./pad.js";
 import { camera, chooser, welcome } from "./inputs.js";
 
@@ -59,7 +59,7 @@ async function unlock(why) {
   const { enter } = await import("./key.js");
   const key = await enter(why);
   if (!key) return;
-  keep(key);
+  storeKey(key);
   retry();
 }
 

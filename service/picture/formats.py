@@ -46,8 +46,9 @@ def floats(data: bytes) -> Malformed | None:
     """Return the error for N·784 bytes of pixels that are float32 or float64 instead of uint8; None for others.
 
     Pixels are floats if all of them are from 0 to 1, and most that are not 0 are not tiny; or if they are whole numbers
-    up to 255. A digit in uint8 reads as tiny floats where it leaves every fourth column dark; none of MNIST's 70,000 is
-    taken for floats, among blank ones either. The first slice decides for nearly all of them, within a microsecond.
+    up to 255. A digit in uint8 reads as tiny floats where it leaves every fourth column dark. None of MNIST's 70,000
+    digits is taken for floats, alone or among blank pictures. For nearly all of them the first slice decides, within a
+    microsecond.
     """
     for name, (size, low) in _FLOATS.items():
         if len(data) % (size * 784) or data[size - 1 :: size].translate(None, low):

@@ -98,7 +98,7 @@ def hold(settings: Settings, number: int) -> None:
 
 
 def release(settings: Settings, number: int) -> None:
-    """Hold a version no longer, and try it no longer; raises `ModelError` or `OSError`."""
+    """Take a version off the lists, and stop it if it is the canary; raises `ModelError` or `OSError`."""
     spec, held_canary = _read_canary(settings)
     for path in _held_paths(settings):
         if number in held.read(path, follow=_follow(settings, path)):
@@ -113,10 +113,10 @@ def latest_candidates(settings: Settings) -> list[int]:
 
 
 def exclude_held(settings: Settings, found: list[int]) -> list[int]:
-    """Return the numbers but for the canary's and those of held versions; raises `ModelError`.
+    """Return the numbers without those of the canary and of held versions; raises `ModelError`.
 
-    `found` must be listed before this is called: a version is held before its folder appears, and a canary is held
-    before it ends. So none of them is seen as one that `latest` may mean in between.
+    The caller lists `found` before it calls this. A version is held before its folder appears, and a canary is held
+    before it ends, so at no moment may `latest` mean one of them.
     """
     spec, held_canary = _read_canary(settings)
     excluded = {*held_canary, *_read_lists(settings)} | ({spec.number} if spec else set())

@@ -55,7 +55,7 @@ def _change(path: Path, changed: Callable[[set[int]], set[int]]) -> None:
 def _locking(folder: Path) -> Iterator[None]:
     """Let no other program change the list in a folder while the context is open; raises `OSError`.
 
-    Training jobs take the same lock. Some network file systems have none for folders, and nobody waits there.
+    Training jobs take the same lock. Where a network file system cannot lock a folder, the program does not wait.
     """
     with operator_files.opening(folder) as descriptor:
         with contextlib.suppress(OSError):

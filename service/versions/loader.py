@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 CHOICE, CANARY = "choice", "canary"
 MAX_CANDIDATES = 100  # versions that `latest` may mean: the files of each are looked at twice a second
-
 MAX_LISTED = 10  # versions in a sentence
 
 
@@ -59,7 +58,7 @@ class VersionLoader:
         word = choice.chosen_version(self._settings)
         self.numbers = layout.numbers(self._settings.model_dir)
         latest = word == layout.LATEST
-        choice.read_canary(self._settings)  # a bad canary file is told by a start
+        choice.read_canary(self._settings)  # raises for a bad file, also where a number is chosen
         candidates = choice.exclude_held(self._settings, self.numbers) if latest else [int(word)]
         self.passed_over = sorted({*self.numbers}.difference(candidates), reverse=True) if latest else []
         self.missing[CHOICE] = 0
@@ -170,8 +169,8 @@ class VersionLoader:
         missing = f"{self._settings.model_dir}: expected a version with {', '.join(layout.FILES)}, found none"
         if self.passed_over:
             listed = ", ".join(map(str, self.passed_over[:MAX_LISTED]))
-            promote = f"`python -m service promote {self.passed_over[0]}` makes that one serve"
-            missing += f"; held or tried are {listed}; {promote}"
+            promote = f"`python -m service promote {self.passed_over[0]}` makes version {self.passed_over[0]} serve"
+            missing += f" but the held ones and the canary: {listed}; {promote}"
         return ModelError(next(iter(self.refused.values()), self.missing_message() or missing))
 
 

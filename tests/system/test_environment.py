@@ -141,4 +141,4 @@ def test_a_service_of_kubernetes_changes_nothing(
     told = [line for line in capfd.readouterr().err.splitlines() if "MNIST_" in line]
     assert len(told) == 1
     assert '"level":"warning"' in told[0]
-    assert "MNIST_COLOUR is no setting; it is passed over" in told[0]
+    assert "MNIST_COLOUR is not a setting; the service ignores it" in told[0]

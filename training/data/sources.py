@@ -244,7 +244,7 @@ def _explain(error: BaseException) -> str:
         case http.client.IncompleteRead():
             text = "it ends the connection before the end of a file"
         case gzip.BadGzipFile():
-            text = "what it sends is no .gz file"
+            text = "what it sends is not a .gz file"
         case TimeoutError() | requests.Timeout() | subprocess.TimeoutExpired():
             text = "it does not answer in time"
         case requests.HTTPError(response=requests.Response() as response):

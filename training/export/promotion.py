@@ -1,8 +1,8 @@
-"""Publish a version so that it serves by itself only if it is not worse than the one that serves, by both cards.
+"""Compare a new version with the one that serves, by their cards; publish it, and hold it if it is worse.
 
-In: the model's folder, and what `publish` takes. Out: the version's folder, and lines for people. A version that is
-worse is held; so is one that cannot be compared, because the card of the other is damaged, somebody else's, or without
-a figure. Where services choose no version, there is nothing to compare, and nothing is held.
+In: the model's folder, and what `publish` takes. Out: the version's folder, and lines for people. A version that cannot
+be compared is held too: the other card is damaged, somebody else's, or without a figure. Where services choose no
+version, there is nothing to compare, and nothing is held.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from .. import files
 from . import choice
 from .card import SCHEMA
-from .publish import CARD_BYTES, made_by, publish
+from .publish import CARD_BYTES, find_made_by, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 POINT: Final = 0.01
-LOWER: Final = 0.1 * POINT  # an accuracy may be
-HIGHER: Final = 0.5 * POINT  # the calibration error may be
-TIMES: Final = 2.0  # as large a file may be
-ROUNDING: Final = 1e-9  # of the difference of two figures
+MAX_ACCURACY_LOSS: Final = 0.1 * POINT
+MAX_ECE_RISE: Final = 0.5 * POINT
+MAX_SIZE_RATIO: Final = 2.0  # of the files
+ROUNDING: Final = 1e-9  # error of the difference of two figures
 SERVICE_FOLDER: Final = Path("models/mnist-mlp")  # where the service looks by default
 
 
@@ -54,10 +54,10 @@ class Figures(NamedTuple):
                 raise ValueError("it is not there")
             card = json.loads(content)
             if not isinstance(card, dict) or card.get("schema") != SCHEMA:
-                raise ValueError(f"it is no card of schema {SCHEMA}")
+                raise ValueError(f"it is not a card of schema {SCHEMA}")
             return cls.of(card, (version / "model.onnx").lstat().st_size)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path} cannot be compared: it is no JSON: {error}") from error
+            raise ValueError(f"{path} cannot be compared: it is not JSON: {error}") from error
         except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} cannot be compared: {error}") from error
 
@@ -71,13 +71,13 @@ class Figures(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The version that services choose, if there is one, and why the new version is held beside it: none, it is not."""
+    """The version that services choose, if there is one, and the reasons to hold the new version, if there are any."""
 
     served: int | None = None
     reasons: tuple[str, ...] = ()
 
 
-def publish_judged(
+def judge_and_publish(
     folder: Path,
     model: bytes,
     golden: bytes,
@@ -87,15 +87,15 @@ def publish_judged(
     number: int | None,
     promote: bool,
 ) -> tuple[Path, list[str]]:
-    """Publish as `publish` does: a version that is worse is held, or with `promote` any version serves.
+    """Publish as `publish` does: a worse version is held; with `promote` the version serves, however good it is.
 
-    Returns its folder, and lines for people. Raises `UsageError` as `publish` does, and `ChoiceError`. A run that was
-    interrupted after it had published changes nothing but with `promote`.
+    Returns its folder, and lines for people. Raises `UsageError` as `publish` does, and `ChoiceError`. Where the run
+    has published before, nothing changes, except that `promote` makes its version serve.
     """
     figures = Figures.of(card, len(model))
     folder.mkdir(parents=True, exist_ok=True)
     with files.locking(folder):
-        own = made_by(card["run"], folder)
+        own = find_made_by(card["run"], folder)
         verdict = judge(folder, figures, ignoring=None if own is None else int(own.name))
         held = bool(verdict.reasons) and not promote
         version = publish(folder, model, golden, card, render_readme, number=number, held=held)
@@ -111,7 +111,7 @@ def judge(folder: Path, new: Figures, ignoring: int | None = None) -> Verdict:
     if served is None:
         return Verdict()
     try:
-        return Verdict(served, tuple(_worse(new, Figures.of_version(folder / str(served)))))
+        return Verdict(served, tuple(_compare(new, Figures.of_version(folder / str(served)))))
     except ValueError as error:
         return Verdict(served, (str(error),))
 
@@ -119,7 +119,7 @@ def judge(folder: Path, new: Figures, ignoring: int | None = None) -> Verdict:
 def _describe_held(version: Path, verdict: Verdict) -> list[str]:
     return [
         f"version {version.name} is held: no service answers with it by itself. "
-        f"Beside version {verdict.served}, which serves:",
+        f"Compared with version {verdict.served}, which serves:",
         *(f"  {reason}" for reason in verdict.reasons),
         f"{_command(version)} makes it serve",
     ]
@@ -149,18 +149,18 @@ def _figure(card: Mapping[str, Any], data: str, name: str) -> float:
     return float(found)
 
 
-def _worse(new: Figures, old: Figures) -> Iterator[str]:
-    """Yield what is worse, by how much, and the limit."""
+def _compare(new: Figures, old: Figures) -> Iterator[str]:
+    """Yield a line for each figure that is worse: by how much, and the limit."""
     for name, now, before in (("MNIST", new.mnist, old.mnist), ("rendered pictures", new.rendered, old.rendered)):
-        if before - now > LOWER + ROUNDING:
-            points, limit = (before - now) / POINT, LOWER / POINT
+        if before - now > MAX_ACCURACY_LOSS + ROUNDING:
+            points, limit = (before - now) / POINT, MAX_ACCURACY_LOSS / POINT
             yield f"{name}: {now:.2%}, {points:.2f} points lower (limit {limit:g})"
-    if new.ece - old.ece > HIGHER + ROUNDING:
-        points, limit = (new.ece - old.ece) / POINT, HIGHER / POINT
+    if new.ece - old.ece > MAX_ECE_RISE + ROUNDING:
+        points, limit = (new.ece - old.ece) / POINT, MAX_ECE_RISE / POINT
         yield f"calibration error: {new.ece:.2%}, {points:.2f} points higher (limit {limit:g})"
-    if new.bytes > TIMES * old.bytes:
+    if new.bytes > MAX_SIZE_RATIO * old.bytes:
         times = new.bytes / max(old.bytes, 1)
-        yield f"file: {new.bytes:,} bytes, {times:.1f} times as large as {old.bytes:,} (limit {TIMES:g})"
+        yield f"file: {new.bytes:,} bytes, {times:.1f} times as large as {old.bytes:,} (limit {MAX_SIZE_RATIO:g})"
 
 
 def _command(version: Path) -> str:

@@ -54,7 +54,7 @@ def publish(
     folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(f".unpublished-{card['run']}-*"):
         shutil.rmtree(unfinished)
-    if version := made_by(card["run"], folder):
+    if version := find_made_by(card["run"], folder):
         return version
     checksums = {"sha256": hashlib.sha256(model).hexdigest(), "golden_sha256": hashlib.sha256(golden).hexdigest()}
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".unpublished-{card['run']}-"))
@@ -67,7 +67,7 @@ def publish(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def made_by(run: str, folder: Path) -> Path | None:
+def find_made_by(run: str, folder: Path) -> Path | None:
     """Return the version that a run has made, if any."""
     for path in folder.glob("*/model.json"):
         with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):  # somebody else's file
@@ -82,8 +82,9 @@ def _claim_number(
     """Rename `temporary` to the number, or to the next free one.
 
     A rename onto a folder that holds files fails, so no version is lost. A number without a folder may be on the list
-    of held versions, if a run was killed before it renamed its folder, or if somebody removed one: then it means
-    nothing. A number that the pin or the canary names is not free: services would answer with the version, held or not.
+    of held versions, if a run was killed before it renamed its folder, or if somebody removed the folder. Then it
+    means nothing. A number that the pin or the canary names is not free: services would answer with the version, held
+    or not.
     """
     listed, named = read_held(folder), named_versions(folder)
     highest = max((int(path.name) for path in folder.iterdir() if re.fullmatch(NUMBER, path.name)), default=0)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import files
 from ..errors import UsageError
 from .drawing import Curve, draw_curves, fill_template, list_curves
+from .glossary import explain
 from .run import read_epochs
-from .words import explain
 
 if TYPE_CHECKING:
     import argparse
@@ -122,13 +122,13 @@ def render_page(runs: list[Ran], left_out: str = "") -> str:
     return fill_template(
         "compare.html",
         table="".join(f"<tr>{''.join(row)}</tr>" for row in cells),
-        left_out=f"<p>{html.escape(left_out)}</p>",
+        left_out=f"<p>{html.escape(left_out)}</p>" if left_out else "",
         legend=list_curves(names),
-        curves="".join(_charts(runs)),
+        curves="".join(_draw_charts(runs)),
     )
 
 
-def _charts(runs: list[Ran]) -> list[str]:
+def _draw_charts(runs: list[Ran]) -> list[str]:
     """Draw what all runs have in common, and the training losses in a chart for each unit."""
     losses = [
         _draw(f"Training loss: {name}", unit, lambda epoch: epoch.loss, runs, loss)

@@ -18,7 +18,7 @@ from torch import nn
 from ..data.digits import CLASSES, SIDE, WHOLE
 from ..network.fold import fold
 from ..network.mlp import MEAN, STD
-from .words import explain
+from .glossary import explain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,23 +45,23 @@ def draw_network(network: Network, *, shifts: bool) -> str:
     """Return the layers from pixels to probabilities as a list: fixed ones in a word, learnt ones as neurons."""
     activation = type(network.activation).__name__
     exported = [step for step in fold(network).steps if isinstance(step, nn.Linear)]
-    items = [_fixed(f"{SIDE} × {SIDE} pixels, 0 to 255")]
+    items = [_draw_fixed(f"{SIDE} × {SIDE} pixels, 0 to 255")]
     if network.frame is not WHOLE:
         rows, columns = network.frame.shape
-        items.append(_fixed(f"[deslant], and crop to {rows} × {columns} pixels"))
-    items.append(_fixed(f"normalise: (pixel / 255 - {MEAN}) / {STD}"))
+        items.append(_draw_fixed(f"[deslant], and crop to {rows} × {columns} pixels"))
+    items.append(_draw_fixed(f"normalise: (pixel / 255 - {MEAN}) / {STD}"))
     for layer, norm, seen in zip(network.layers, [*network.norms, None], exported, strict=True):
         last = norm is None
         items.append(f"<li>{_draw_layer(seen)}<p>{explain(_count(layer, norm))}</p></li>")
-        items.append("" if last else _fixed(f"{layer.out_features} neurons: [activation|{activation}]"))
+        items.append("" if last else _draw_fixed(f"{layer.out_features} neurons: [activation|{activation}]"))
     if shifts:
-        items.append(_fixed("[shifts]: the mean of the [logits] of nine places"))
-    items.append(_fixed(f"[logits] / [temperature] {network.temperature.item():.3f}"))
-    items.append(_fixed("[softmax]: ten probabilities"))
+        items.append(_draw_fixed("[shifts]: the mean of the [logits] of nine places"))
+    items.append(_draw_fixed(f"[logits] / [temperature] {network.temperature.item():.3f}"))
+    items.append(_draw_fixed("[softmax]: ten probabilities"))
     return f'<ol class="network">{"".join(items)}</ol>'
 
 
-def _fixed(text: str) -> str:
+def _draw_fixed(text: str) -> str:
     return f'<li class="fixed">{explain(text)}</li>'
 
 

@@ -161,10 +161,10 @@ def to_svg(figure: Figure, name: str) -> str:
     drawing = re.sub(r'<g id="[^"]*"', "<g", drawing)  # the same in each drawing
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", drawing)  # the page's font
-    return f'<div role="img" aria-label="{html.escape(name)}">{_themed(drawing)}</div>'
+    return f'<div role="img" aria-label="{html.escape(name)}">{_apply_theme(drawing)}</div>'
 
 
-def _themed(drawing: str) -> str:
+def _apply_theme(drawing: str) -> str:
     """Return a drawing with a CSS variable for each colour of the style."""
     palette = mpl.rc_params_from_file(STYLE, use_default_template=False)["axes.prop_cycle"].by_key()["color"]
     names = NEUTRAL | {f"#{colour.strip('#')}": f"c{place}" for place, colour in enumerate(palette)}

@@ -18,16 +18,17 @@ import torch
 from ..config import describe_fields
 from ..data.augment import Augment
 from ..data.digits import CLASSES
-from ..errors import TrainingError
+from ..errors import Lost, TrainingError
 from ..evaluation.metrics import BINS, evaluate
 from ..export.card import describe_environment
 from ..loop.distributed import process_count
 from ..loop.fit import learning_rates
+from ..synthesis.rendered import CYCLE
 from .diagram import count_parameters, draw_first_layer, draw_network, to_png
 from .drawing import Curve, axes_of, draw_curves, fill_template, frame, scale_log, to_svg
+from .glossary import explain, explain_by
 from .run import Run, read_epochs
 from .screen import format_seconds
-from .words import explain, explain_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from .run import NonMainProcess
 
 MISTAKES: Final = 40  # at most so many are shown, the worst first
-NO_DIGIT: Final = 2 / 7  # of the rendered pictures
+NO_DIGIT: Final = 1 - CLASSES / CYCLE  # share of the rendered pictures
 
 
 @dataclasses.dataclass
@@ -65,7 +66,10 @@ class Findings:
 
 
 class EarlyReport:
-    """A context manager that writes the report of a run that ends early, with what it has found until then."""
+    """A context manager that writes the report of a run that ends early, with what it has found until then.
+
+    A run that has lost one of its processes gets none: torchrun ends it within a second, and starts it anew.
+    """
 
     def __init__(self) -> None:
         self._begun: tuple[Run, Findings] | None = None
@@ -80,7 +84,7 @@ class EarlyReport:
         return self
 
     def __exit__(self, _: object, end: BaseException | None, __: object) -> None:
-        if self._begun and end:
+        if self._begun and end and not isinstance(end, Lost):
             run, findings = self._begun
             run.stage("")
             with contextlib.suppress(OSError):  # such as a full disk, which may be why the run ends
@@ -204,7 +208,7 @@ def _confusion(counts: Sequence[Sequence[int]]) -> str:
     most = max(1, *(n for digit, row in enumerate(counts) for answer, n in enumerate(row) if digit != answer))
     rows = "".join(
         f'<tr><th scope="row">{digit}</th>'
-        + "".join(_confused(digit, answer, count, count / most) for answer, count in enumerate(row))
+        + "".join(_draw_cell(digit, answer, count, count / most) for answer, count in enumerate(row))
         + "</tr>"
         for digit, row in enumerate(counts)
     )
@@ -213,7 +217,7 @@ def _confusion(counts: Sequence[Sequence[int]]) -> str:
     return frame("Confusion", f'<table class="confusion"><tr><td></td>{head}</tr>{rows}</table>', note)
 
 
-def _confused(digit: int, answer: int, count: int, share: float) -> str:
+def _draw_cell(digit: int, answer: int, count: int, share: float) -> str:
     if digit == answer:
         return f'<td class="right">{count}</td>'
     return f'<td style="--share: {70 * share:.0f}%" title="{digit} read as {answer}">{count or ""}</td>'

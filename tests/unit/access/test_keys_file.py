@@ -249,7 +249,7 @@ def test_what_is_no_file_of_keys_is_told_at_once(tmp_path: Path, kind: str) -> N
     path = odd_file(tmp_path, kind)
     with pytest.raises(SettingsError) as refusal:
         keys.read(path)
-    expected = "expected a readable file, found what is no regular file of at most 262,144 bytes"
+    expected = "expected a readable file, found something that is not a regular file of at most 262,144 bytes"
     assert str(refusal.value) == f"MNIST_API_KEYS_FILE: {path}: {expected}"
 
 

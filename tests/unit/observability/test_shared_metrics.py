@@ -19,7 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from service.observability import shared_metrics
 from service.observability.metrics import Metrics
 from service.system.reserved_file import SIZE, ReservedFile
-from tests.support.metrics import ask, predictions, samples, settled
+from tests.support.metrics import ask, predictions, samples, settled, successful_loads
 from tests.support.processes import needs_root, with_mounts, worker_pids
 from tests.support.service import ROOT, running_service, until
 from tests.support.sharing import numbers
@@ -260,6 +260,7 @@ def test_memory_that_fills_up_later_ends_no_worker(digits: Digits, capfd: pytest
     """With /dev/shm full the workers go on, what was counted is told, and one that is killed is replaced."""
     mount = "mount -t tmpfs -o size=20m none /dev/shm"
     with running_service(workers=2, under=with_mounts(mount)) as service:
+        until(lambda: successful_loads(service) == 2, "the workers do not start")
         ask(service.url, digits, 10)
         settled(service.url, 10)
         memory = Path(f"/proc/{service.process.pid}/root/dev/shm")

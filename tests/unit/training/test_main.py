@@ -130,7 +130,7 @@ def test_a_version_that_is_worse_than_the_one_that_serves_is_held(tmp_path: Path
     assert worse.returncode == 0, worse.stderr
     lines = worse.stdout.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("version 101 is held"))
-    assert lines[first].endswith("Beside version 2, which serves:")
+    assert lines[first].endswith("Compared with version 2, which serves:")
     assert lines[-1] == f"{PYTHON} -m service promote 101 --model-dir {folder} makes it serve"
     assert [line.partition(":")[0] for line in lines[first + 1 : first + 3]] == ["  MNIST", "  rendered pictures"]
     assert (folder / "HELD").read_text() == "101\n"

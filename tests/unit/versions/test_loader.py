@@ -204,7 +204,7 @@ def test_why_nothing_serves_is_told(loader: VersionLoader, settings: Settings, m
     for held in (1, 2):
         choice.hold(settings, held)
     assert loader.version_to_load(None) is None
-    passed = "; held or tried are 2, 1; `python -m service promote 2` makes that one serve"
+    passed = " but the held ones and the canary: 2, 1; `python -m service promote 2` makes version 2 serve"
     assert str(loader.no_version_error()) == f"{expected}{passed}"
     for held in (1, 2):
         choice.release(settings, held)
@@ -224,7 +224,8 @@ def test_a_version_that_is_not_there_is_named_with_those_that_are(settings: Sett
     assert str(loader.no_version_error()) == sentence
     choice.pin(settings, "7")
     assert loader.version_to_load(None) is None
-    assert str(loader.no_version_error()) == sentence.replace("9", "7").replace("MNIST_MODEL_VERSION", "PINNED")
+    pinned = f"{models}: there is no version 7, which PINNED names; the folder has 2, 1"
+    assert str(loader.no_version_error()) == pinned
     (models / "7").mkdir()
     assert loader.version_to_load(None) is None
     expected = "expected version 7, which is the choice, with golden.npz, model.json, model.onnx, found none"

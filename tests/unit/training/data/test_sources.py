@@ -190,7 +190,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         ("none", "it answers 404 Not Found"),
         ("slow", "it does not answer in time"),
         ("cut", "it ends the connection before the end of a file"),
-        ("page", "what it sends is no .gz file"),
+        ("page", "what it sends is not a .gz file"),
     ],
 )
 def test_why_a_mirror_failed_is_one_sentence(

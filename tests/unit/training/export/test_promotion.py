@@ -13,7 +13,7 @@ import pytest
 
 from training import files
 from training.export import choice
-from training.export.promotion import Figures, judge, publish_judged
+from training.export.promotion import Figures, judge, judge_and_publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def put(folder: Path, number: int, figures: Figures) -> Path:
 
 def publish(folder: Path, figures: Figures, *, run: str = "new", promote: bool = False) -> tuple[str, list[str]]:
     """The number of the version that is published, and the lines about it."""
-    version, lines = publish_judged(
+    version, lines = judge_and_publish(
         folder, b"x" * figures.bytes, b"", card(figures, run), str, number=None, promote=promote
     )
     return version.name, lines
@@ -94,7 +94,7 @@ def test_a_version_that_is_worse_is_held(folder: Path, figures: Figures, reasons
     assert publish(folder, figures) == (
         "101",
         [
-            "version 101 is held: no service answers with it by itself. Beside version 2, which serves:",
+            "version 101 is held: no service answers with it by itself. Compared with version 2, which serves:",
             *(f"  {reason}" for reason in reasons),
             f"{PYTHON} -m service promote 101 --model-dir {folder} makes it serve",
         ],
@@ -112,7 +112,7 @@ def test_it_is_compared_with_what_services_choose(folder: Path) -> None:
     assert publish(folder, worse, run="c") == ("103", [])
     (folder / "PINNED").unlink()
     (folder / "CANARY").write_text("103 10")
-    assert "Beside version 2," in publish(folder, worse, run="d")[1][0]
+    assert "Compared with version 2," in publish(folder, worse, run="d")[1][0]
     assert choice.read_held(folder) == {101, 102, 104}
     assert publish(folder / "new", poor) == ("101", [])
 
@@ -155,13 +155,13 @@ def with_accuracy(value: object) -> Callable[[Path], object]:
 
 
 CARDS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "empty": (instead(""), "it is no JSON: Expecting value: line 1 column 1 (char 0)"),
+    "empty": (instead(""), "it is not JSON: Expecting value: line 1 column 1 (char 0)"),
     "not text": (lambda file: file.write_bytes(b"\xff"), "'utf-8' codec can't decode byte 0xff in position 0"),
-    "a list": (instead("[]"), "it is no card of schema mnist-mlp/1"),
+    "a list": (instead("[]"), "it is not a card of schema mnist-mlp/1"),
     "deep": (instead("[" * 100_000), "maximum recursion depth exceeded"),
     "large": (instead(" " * (2**20 + 1)), "more than 1,048,576 bytes"),
     "a pipe": (pipe, "not a regular file"),
-    "foreign": (instead('{"schema": "other/1"}'), "it is no card of schema mnist-mlp/1"),
+    "foreign": (instead('{"schema": "other/1"}'), "it is not a card of schema mnist-mlp/1"),
     "without metrics": (without("metrics"), "it has no metrics.test.accuracy from 0 to 1"),
     "without rendered": (without("metrics", "rendered"), "it has no metrics.rendered.accuracy from 0 to 1"),
     "without ece": (without("metrics", "test", "ece"), "it has no metrics.test.ece from 0 to 1"),

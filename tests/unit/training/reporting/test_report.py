@@ -22,9 +22,9 @@ from training.export.to_onnx import to_onnx
 from training.loop.fit import Epoch
 from training.network.mlp import Network
 from training.reporting.drawing import round_numbers
+from training.reporting.glossary import GLOSSARY
 from training.reporting.report import EarlyReport, Findings, render_report
 from training.reporting.run import Run
-from training.reporting.words import WORDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,7 +129,7 @@ def test_words_are_explained(page: str) -> None:
     for word in ("NLL", "nats", "ECE", "calibrated", "deslant", "temperature", "accuracy"):
         (number, *_) = re.findall(rf'aria-describedby="(w\d+)">{word}</button>', page)
         (line,) = re.findall(rf'<span role="tooltip" id="{number}">([^<]*)</span>', page)
-        assert unescape(line) == WORDS[word]
+        assert unescape(line) == GLOSSARY[word]
     explained = re.findall(r'aria-describedby="(w\d+)"', page)
     assert len(explained) == len(set(explained))
 

@@ -1,6 +1,6 @@
-"""The words of a report that a reader may not know, each with a line that explains it.
+"""The glossary of a report: words that a reader may not know, each with a line that explains it.
 
-In: text with some words in [brackets]. Out: HTML, in which they show their line on hover, on focus and on a touch.
+In: text with words of the glossary in [brackets]. Out: HTML that shows a word's line on hover, on focus and on a touch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from itertools import count
 from typing import Final
 
-WORDS: Final = {
+GLOSSARY: Final = {
     "accuracy": "The share of digits whose most probable class is the right one.",
     "activation": "The function that each neuron applies to its sum. Without it, layers would collapse into one.",
     "augmented": "Each digit is turned, scaled, sheared, moved and bent a little at random, anew in each epoch.",
@@ -19,7 +19,7 @@ WORDS: Final = {
     "bias": "A number that a neuron adds to its weighted sum: the weight of an input that is always 1.",
     "Brier score": "The squared distance between the ten probabilities and the truth, 1 for the digit and 0 for the "
     "others: 0 is perfect, 0.9 is a guess among ten, 2 is certain and wrong.",
-    "calibrated": "Of the digits that get a confidence of 80 %, 80 % are right; and so for each confidence.",
+    "calibrated": "Of the digits that get a confidence of 80 %, 80 % are right; the same holds for each confidence.",
     "confidence": "The largest of the ten probabilities.",
     "cross-entropy": "The mean of -ln p, where p is the probability of the right class: the NLL, for digits.",
     "deslant": "A fixed layer shears each digit upright and moves it to the middle, so that the network spends no "
@@ -43,13 +43,13 @@ WORDS: Final = {
     "validation": "Digits of MNIST's training set that the network does not train on. Choices are made by them, so "
     "that the test digits stay a fair test.",
 }
-_numbers = count(1)
+_numbers = count(1)  # of the ids, which a page has once
 
 
 def explain(text: str) -> str:
-    """Return text as HTML, in which each [word] has its line. [word|other] shows the other."""
+    """Return text as HTML, in which each [word] has its line. [word|shown] has the line of its first part."""
     pattern = r"\[([^\]|]+)(?:\|([^\]]+))?\]"
-    return re.sub(pattern, lambda match: explain_by(match[2] or match[1], WORDS[match[1]]), html.escape(text))
+    return re.sub(pattern, lambda match: explain_by(match[2] or match[1], GLOSSARY[match[1]]), html.escape(text))
 
 
 def explain_by(shown: str, line: str) -> str:
