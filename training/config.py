@@ -99,7 +99,7 @@ class Config:
         for name, (low, high) in _BOUNDS.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise UsageError(f"{_flag(name)} must be between {low:g} and {high:g}, not {value:g}")
+                raise UsageError(f"{_flag(name)} must be between {low:.10g} and {high:.10g}, not {value:.10g}")
         for name, table in _TABLES.items():
             if getattr(self, name) not in table:
                 raise UsageError(f"{_flag(name)} must be one of {', '.join(table)}, not {getattr(self, name)}")

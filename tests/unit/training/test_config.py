@@ -56,6 +56,7 @@ def test_the_data_folder_may_come_from_the_environment(monkeypatch: pytest.Monke
         ("--hidden 64,0", "--hidden must be sizes of 1 or more, like 512,256, or none, not 64,0"),
         ("--name ../elsewhere", "--name must be the plain name of a folder"),
         ("--version-number 0", "--version-number must be between 1 and"),
+        ("--version-number 1000000000", "--version-number must be between 1 and 999999999, not 1000000000"),
         ("--validation-share 1", "--validation-share must be between 0.001 and 0.9, not 1"),
     ],
 )
