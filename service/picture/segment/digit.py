@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..geometry import bounding_box, crop, thickness
+from ..geometry import border_distance, bounding_box, crop, thickness
 from .background import BRUSH, extract_narrow, extract_strokes, subtract_background
 from .morphology import dilate_square, label
+from .rulings import has_straight_sides
 from .selection import fills_its_box, select
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ TRACE = 0.15  # of the contrast: the threshold at which ruled lines are followed
 PEELS = 3  # segmentations of one foreground, each without what was foreign in the one before
 SAME = 0.85  # of the contrast before; ink that is as strong after peeling was segmented well before
 DIGIT = 0.12  # of the picture's longer side; what is smaller and is found only after peeling is dirt
+# Lines alone, as shares of the picture's shorter side.
+LONG, SLIM = 0.45, 0.12
+TOUCHING, ALONG = 0.04, 0.25  # from the border
+BESIDE = 0.05  # of a line's ink may be further from the border
+STRIP, REMAINS = 0.07, 0.15  # from the border: a line's pieces, and those that remain where others were peeled
 # What is segmented again.
 THINNER = 2 / 3  # of the thickness that was found: strokes among sheets, thumbs and shadows are thinner than this
 CLOSER = 0.55  # of the picture's longer side: a smaller digit is segmented again, from near
@@ -179,6 +185,8 @@ def _segment_foreground(foreground: Foreground) -> Segmentation | None:
         digit, foreign, rivals = select(labels, faint, peeled.strength / contrast)
         if found is not None and _longer_side(digit) < DIGIT * max(digit.shape):
             break
+        if digit.any() and _is_along_border(digit, STRIP if peeled is foreground else REMAINS):
+            foreign, digit = foreign | digit, np.zeros_like(digit)
         if digit.any():
             others |= (labels >= 0) & ~digit
             beside = dilate_square(others, 1) & ~dilate_square(digit, 1)
@@ -187,6 +195,31 @@ def _segment_foreground(foreground: Foreground) -> Segmentation | None:
             break
         peeled = peeled.without(dilate_square(foreign, 2) & ~dilate_square(digit & ~foreign, 1))
     return found
+
+
+def _is_along_border(digit: Mask, strip: float) -> bool:
+    """Whether ink is the edge or the corner of a cell or a page: it keeps to the picture's border along its length.
+
+    It is long and touches the border with its side or with both ends, or all of it is in a strip beside the border, of
+    this share of the shorter side. Digits that are cropped to their box may do so too, but they are not slim, and not
+    straight.
+    """
+    height, width = digit.shape
+    shorter = min(height, width)
+    distance = border_distance(height, width)[digit]
+    if distance.max() < strip:
+        return True
+    if np.count_nonzero(distance > ALONG) > BESIDE * distance.size:
+        return False
+    left, top, right, bottom = bounding_box(digit)
+    near = TOUCHING * shorter
+    touched = left <= near, top <= near, width - right <= near, height - bottom <= near
+    if max(right - left, bottom - top) < LONG * shorter or not any(touched):
+        return False
+    if min(right - left, bottom - top) < SLIM * shorter:
+        sides, ends = (touched[::2], touched[1::2]) if bottom - top > right - left else (touched[1::2], touched[::2])
+        return any(sides) or all(ends)
+    return has_straight_sides(crop(digit))
 
 
 def _contrast(foreground: Foreground) -> float:

@@ -127,15 +127,15 @@ def _is_box(labels: Labels, frame: Mask, box: Box, longest: int) -> bool:
     if min(frame.shape[0] / height, frame.shape[1] / width) <= SMALLEST:
         return False
     shorter = min(frame.shape)
-    if longest > INSIDE_BOX * shorter and _has_straight_sides(frame):
+    if longest > INSIDE_BOX * shorter and has_straight_sides(frame):
         return True
     others = (labels[top:bottom, left:right] >= 0) & ~frame
     open_sides = top > NEAR, height - bottom > NEAR, left > NEAR, width - right > NEAR
     return longest > INSIDE_RING * shorter and _encloses(frame, others, open_sides)
 
 
-def _has_straight_sides(frame: Mask) -> bool:
-    """Whether nearly all ink is in straight runs along the sides."""
+def has_straight_sides(frame: Mask) -> bool:
+    """Whether nearly all ink of a mask, cropped to its box, is in straight runs along the sides."""
     straight = _side_runs(frame) | _side_runs(frame.T).T
     return bool(np.count_nonzero(straight) > STRAIGHT * np.count_nonzero(frame))
 

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from service.picture.prepare import prepare
 from tests.support.pictures import png
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
+
+    from service.arrays import Pixels
 
     Draw = Callable[[Image.Image, ImageDraw.ImageDraw], None]
 
@@ -100,3 +103,49 @@ def test_a_picture_in_a_picture_is_read(client: httpx.Client, side: int) -> None
     assert prediction["digit"] == 7
     assert prediction["explain"]["polarity"] == "light_on_dark"
     assert prediction["explain"]["box"][0] > side // 2
+
+
+def _cell(sides: str, inset: int, width: int, seed: int) -> Pixels:
+    """A photographed cell without a digit: edges of the table, a little askew, on grainy, unevenly lit paper."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("L", (160, 160), 190)
+    pen = ImageDraw.Draw(image)
+    for side in sides:
+        at, lean = (inset if side in "lt" else 160 - inset), int(rng.integers(-3, 4))
+        line = [(at, -5), (at + lean, 165)] if side in "lr" else [(-5, at), (165, at + lean)]
+        pen.line(line, fill=int(rng.integers(30, 90)), width=width)
+    blurred = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 1.5)))
+    light = np.linspace(1, rng.uniform(0.8, 1), 160)
+    return (np.asarray(blurred) * light + rng.normal(0, 3, (160, 160))).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("sides", ["l", "r", "t", "b", "lt", "tr", "rb", "lb", "lr", "tb", "ltr", "lrb", "ltrb"])
+@pytest.mark.parametrize(("inset", "width"), [(1, 3), (5, 3), (8, 6)])
+def test_the_edges_of_an_empty_cell_are_no_digit(sides: str, inset: int, width: int) -> None:
+    """A line along the border is not a 1, and a corner is not a 7."""
+    seen = [prepare(_cell(sides, inset, width, seed)) for seed in range(6)]
+    assert [image.warnings for image in seen] == [("no_ink",)] * 6
+
+
+@pytest.mark.parametrize("x", [40, 80, 120])
+@pytest.mark.parametrize("sides", ["", "l", "lt", "ltrb"])
+def test_a_one_in_a_cell_stays_one(x: int, sides: str) -> None:
+    """A stroke that stands by itself is a 1, beside the lines of its cell too."""
+    image = Image.fromarray(_cell(sides, 5, 3, 0))
+    ImageDraw.Draw(image).line([(x, 40), (x - 6, 122)], fill=40, width=6)
+    seen = prepare(np.asarray(image))
+    assert seen.box is not None
+    assert abs(seen.box[0] - (x - 9)) < 6
+    assert 70 < seen.box[3] - seen.box[1] < 95
+
+
+@pytest.mark.parametrize("margin", [0, 4, 10, 20])
+@pytest.mark.parametrize("width", [3, 8, 20])
+def test_a_digit_that_fills_its_picture_is_no_edge(margin: int, width: int) -> None:
+    """A 0 runs along all borders of a picture that is cropped to it, and a 1 from its top to its bottom."""
+    image = Image.new("L", (130, 200), 255)
+    ImageDraw.Draw(image).ellipse((margin, margin, 129 - margin, 199 - margin), outline=0, width=width)
+    assert prepare(np.asarray(image)).box is not None
+    stroke = Image.new("L", (2 * width + 2 * margin + 8, 200), 255)
+    ImageDraw.Draw(stroke).line([(width + margin + 4, margin), (width + margin + 4, 199 - margin)], 0, width)
+    assert prepare(np.asarray(stroke)).box is not None
