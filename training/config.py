@@ -147,19 +147,9 @@ _BOUNDS = {
     "min_accuracy": (0, 1),
 }
 
-_PLAIN = Config(  # what textbooks begin with: MNIST's digits as they are, and one small step after another
-    deslant=False,
-    batch_norm=False,
-    optimizer="sgd",
-    schedule="constant",
-    epochs=30,
-    batch_size=10,
-    seen=0,
-    rotation=0,
-    scale=0,
-    shear=0,
-    shift=0,
-    elastic=0,
+_MNIST_ALONE = Config(batch_norm=False, seen=0, rotation=0, scale=0, shear=0, shift=0, elastic=0)
+_PLAIN = dataclasses.replace(  # what textbooks begin with: one small step after another
+    _MNIST_ALONE, deslant=False, optimizer="sgd", schedule="constant", epochs=30, batch_size=10
 )
 
 RECIPES = {
@@ -167,19 +157,8 @@ RECIPES = {
     "article": dataclasses.replace(
         _PLAIN, recipe="article", hidden=(30,), activation="sigmoid", loss="mse", learning_rate=0.15
     ),
-    "flash": Config(
-        recipe="flash",
-        hidden=(160,),
-        batch_norm=False,
-        learning_rate=1e-2,
-        epochs=1,
-        batch_size=192,
-        seen=0,
-        rotation=0,
-        scale=0,
-        shear=0,
-        shift=0,
-        elastic=0,
+    "flash": dataclasses.replace(
+        _MNIST_ALONE, recipe="flash", hidden=(160,), learning_rate=1e-2, epochs=1, batch_size=192
     ),
     "quick": Config(),
     "good": Config(
