@@ -20,7 +20,7 @@ from playwright.sync_api import expect, sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 CHROMIUM = shutil.which("chromium") or ""
 AXE = Path(sys.prefix) / "clients" / "node_modules" / "axe-core" / "axe.min.js"
@@ -76,6 +76,19 @@ def violations(page: Page, *ignored: str) -> list[str]:
     options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in ignored}}
     found = page.evaluate("(options) => axe.run(options).then((results) => results.violations)", options)
     return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
+
+
+def refuse_once(page: Page) -> list[str]:
+    """Refuse the page's next prediction, as a service that is full does; the request's URL is then in the list."""
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        problem = '{"title": "Service Unavailable", "status": 503, "detail": "the queue is full"}'
+        route.fulfill(status=503, headers={"Retry-After": "1"}, body=problem, content_type="application/problem+json")
+
+    page.route("**/predict*", refuse, times=1)
+    return refused
 
 
 class EmptyPage(http.server.BaseHTTPRequestHandler):

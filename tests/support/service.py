@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from service.access import keys
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -90,6 +92,15 @@ def running_service(*, under: Sequence[str] = (), **settings: Any) -> Iterator[S
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # its workers too, where a test has failed
+
+
+@contextlib.contextmanager
+def service_with_key(folder: Path) -> Iterator[tuple[Service, str]]:
+    """A service that asks for a key, and a key for its predictions."""
+    key, line = keys.new("shop", "infer", None)
+    (folder / "keys.txt").write_text(line)
+    with running_service(api_keys_file=folder / "keys.txt") as service:
+        yield service, key
 
 
 def until(true: Callable[[], object], what: str) -> None:

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from service.access import keys
 from tests.support.browser import Visit, needs_axe, needs_chromium, running_chromium, violations
-from tests.support.service import running_service
+from tests.support.service import service_with_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +80,7 @@ def test_the_drawing_page_in_use(browser: Browser, server_url: str, scheme: Any)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_page_that_asks_for_an_api_key(browser: Browser, tmp_path: Path, scheme: Any) -> None:
     """The dialog, and the page behind it when the dialog is closed."""
-    (tmp_path / "keys.txt").write_text(keys.new("shop", "infer", None)[1])
-    with running_service(api_keys_file=tmp_path / "keys.txt") as service:
+    with service_with_key(tmp_path) as (service, _):
         page = browser.new_page(color_scheme=scheme, reduced_motion="reduce")
         for path in ("/", "/card"):
             page.goto(service.url + path)

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from service.access.authorisation import scope_of
-from tests.support.browser import GLYPHS, Visit, needs_chromium, running_chromium
+from tests.support.browser import GLYPHS, Visit, needs_chromium, refuse_once, running_chromium
 from tests.support.learn import forward, read_weights
 
 if TYPE_CHECKING:
@@ -333,16 +333,7 @@ def test_says_why_the_larger_network_does_not_answer(visit: LearnVisit, status: 
 
 def test_asks_again_when_the_service_is_no_longer_full(visit: LearnVisit) -> None:
     """After a 503 the answer comes by itself, after Retry-After."""
-    refused: list[str] = []
-
-    def refuse_once(route: Route) -> None:
-        if refused:
-            route.continue_()
-            return
-        refused.append(route.request.url)
-        route.fulfill(status=503, headers={"Retry-After": "1"}, body="{}", content_type="application/problem+json")
-
-    visit.page.route("**/predict*", refuse_once)
+    refused = refuse_once(visit.page)
     visit.press("Write a 5")
     expect(visit.page.locator("#theirs")).to_have_text("5")
     assert refused

@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
 from service.access import keys
-from tests.support.browser import GLYPHS, PHONE, Visit, needs_chromium, running_chromium
+from tests.support.browser import GLYPHS, PHONE, Visit, needs_chromium, refuse_once, running_chromium
 from tests.support.proxies import running_proxy
-from tests.support.service import running_service, until
+from tests.support.service import running_service, service_with_key, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,17 +266,7 @@ def test_says_that_a_picture_needs_the_connection(visit: Visit) -> None:
 
 def test_waits_for_a_service_that_is_full(visit: Visit) -> None:
     """A 503 is shown with the service's words and asked again after Retry-After."""
-    refused: list[str] = []
-
-    def refuse_once(route: Route) -> None:
-        if refused:
-            route.continue_()
-            return
-        refused.append(route.request.url)
-        problem = '{"title": "Service Unavailable", "status": 503, "detail": "the queue is full"}'
-        route.fulfill(status=503, headers={"Retry-After": "1"}, body=problem, content_type="application/problem+json")
-
-    visit.page.route("**/predict*", refuse_once)
+    refuse_once(visit.page)
     choose(visit.page, picture("JPEG"))
     expect(visit.page.get_by_role("alert")).to_have_text("The queue is full.")
     visit.expect_digit(7)
@@ -397,9 +387,7 @@ def test_asks_for_an_api_key(browser: Browser, tmp_path: Path) -> None:
 
 def test_the_model_card_asks_for_an_api_key(browser: Browser, tmp_path: Path) -> None:
     """Where the drawing page has not yet got one; what the tab has is used on all its pages."""
-    key, line = keys.new("shop", "infer", None)
-    (tmp_path / "keys.txt").write_text(line)
-    with running_service(api_keys_file=tmp_path / "keys.txt") as service:
+    with service_with_key(tmp_path) as (service, key):
         page = browser.new_page()
         page.goto(f"{service.url}/card")
         expect(page.get_by_role("dialog")).to_have_accessible_name("This service needs an API key.")
@@ -482,9 +470,7 @@ def execute(page: Page, path: str) -> Locator:
 
 def test_the_documentation_takes_an_api_key(browser: Browser, tmp_path: Path) -> None:
     """By Authorize, or from the page where it was entered in the same tab; its requests then have it."""
-    key, line = keys.new("shop", "infer", None)
-    (tmp_path / "keys.txt").write_text(line)
-    with running_service(api_keys_file=tmp_path / "keys.txt") as service:
+    with service_with_key(tmp_path) as (service, key):
         page = browser.new_page()
         page.goto(f"{service.url}/docs")
         expect(execute(page, "/v2")).to_contain_text("401")
