@@ -129,7 +129,7 @@ def _enlarged(digits: data.Digits) -> Iterator[Sent]:
 
 
 def _rendered(family: str, digits: data.Digits, count: int, rng: np.random.Generator) -> list[Sent]:
-    """Render pictures of a family; every third is of the generator's own shapes, the others follow MNIST's digits."""
+    """Render pictures of a family; every third in a style of writing, the others along MNIST's digits."""
     sent = []
     for i in range(count):
         at = rng.integers(len(digits.labels))

@@ -1,4 +1,4 @@
-"""Digits as strokes: segments that any pen can follow, from our own shapes or from an MNIST digit's skeleton.
+"""Digits as strokes: segments that any pen can follow, in a style of writing or along an MNIST digit's skeleton.
 
 In: a label and a random generator, or an MNIST digit. Out: `Segments`, float32[N,2,2] of (x, y) ends; the digit's
 longer side is 1, its box is centred on (0, 0), and y points down.
@@ -7,92 +7,81 @@ longer side is 1, its box is centred on (0, 0), and y points down.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from .styles import HELD_OUT, STYLES, write
 
 Segments = NDArray[np.float32]
 Points = NDArray[np.float64]
 _SCALE = 4  # the skeleton is that of 112 x 112 pixels, where a stroke is about ten pixels wide
 
 
-def _ring(
-    middle: tuple[float, float], radii: tuple[float, float], start: float, turn: float
-) -> list[tuple[float, float]]:
-    """Return points along an ellipse from the angle `start`, clockwise from three o'clock, over `turn` degrees."""
-    angles = np.radians(np.linspace(start, start + turn, max(4, int(abs(turn) // 35))))
-    return [(middle[0] + radii[0] * math.cos(a), middle[1] + radii[1] * math.sin(a)) for a in angles]
+_KNOTS: Final = 48  # points of a path that is mixed with another
+_ALIKE: Final = 0.14  # mean distance of two paths, in a digit's height, up to which a hand may write between them
 
 
-# The ways people write each digit: strokes of points in a box 0.6 wide and 1 high, y downwards. A curve runs through
-# the points; a repeated point is a corner.
-SHAPES: dict[int, list[list[list[tuple[float, float]]]]] = {
-    0: [
-        [_ring((0.3, 0.5), (0.3, 0.5), -90, -365)],
-        [_ring((0.3, 0.5), (0.24, 0.5), -70, -350)],
-        [_ring((0.3, 0.5), (0.3, 0.5), -90, -360), [(0.5, 0.12), (0.12, 0.9)]],
-    ],
-    1: [
-        [[(0.3, 0), (0.3, 1)]],
-        [[(0.12, 0.28), (0.35, 0), (0.35, 0), (0.35, 1)]],
-        [[(0.05, 0.42), (0.4, 0), (0.4, 0), (0.38, 1)]],
-        [[(0.0, 0.55), (0.45, 0), (0.45, 0), (0.4, 1)]],
-        [[(0.12, 0.25), (0.32, 0), (0.32, 0), (0.32, 1)], [(0.05, 1), (0.6, 1)]],
-    ],
-    2: [
-        [[(0.04, 0.25), (0.25, 0), (0.52, 0.15), (0.48, 0.45), (0.03, 0.98), (0.03, 0.98), (0.6, 0.97)]],
-        [[(0.04, 0.2), (0.3, 0), (0.55, 0.2), (0.4, 0.6), (0.12, 0.95), (0.02, 0.85), (0.15, 0.78), (0.6, 0.98)]],
-        [[(0.03, 0.05), (0.55, 0.03), (0.55, 0.03), (0.04, 0.97), (0.04, 0.97), (0.6, 0.95)]],
-    ],
-    3: [
-        [[(0.05, 0.15), (0.3, 0), (0.55, 0.2), (0.25, 0.46), (0.25, 0.46), (0.58, 0.7), (0.32, 1), (0.02, 0.87)]],
-        [[(0.05, 0.02), (0.55, 0.02), (0.55, 0.02), (0.25, 0.42), (0.25, 0.42), (0.58, 0.7), (0.3, 1), (0.02, 0.9)]],
-        [[(0.1, 0.08), (0.4, 0.02), (0.5, 0.25), (0.28, 0.45), (0.5, 0.55), (0.55, 0.8), (0.25, 1), (0.02, 0.88)]],
-    ],
-    4: [
-        [[(0.12, 0), (0.03, 0.55), (0.03, 0.55), (0.6, 0.55)], [(0.45, 0.1), (0.42, 1)]],
-        [[(0.45, 1), (0.45, 0), (0.45, 0), (0.02, 0.66), (0.02, 0.66), (0.62, 0.66)]],
-        [[(0.38, 0), (0.02, 0.62), (0.02, 0.62), (0.6, 0.6)], [(0.42, 0.35), (0.38, 1)]],
-    ],
-    5: [
-        [[(0.12, 0.02), (0.08, 0.45), (0.08, 0.45), (0.4, 0.4), (0.56, 0.68), (0.35, 0.98), (0.03, 0.92)],
-         [(0.12, 0.02), (0.56, 0)]],
-        [[(0.1, 0.06), (0.06, 0.45), (0.06, 0.45), (0.42, 0.42), (0.55, 0.7), (0.3, 1), (0.02, 0.9)],
-         [(0.2, 0.0), (0.6, -0.02)]],
-        [[(0.55, 0), (0.12, 0.02), (0.12, 0.02), (0.08, 0.44), (0.4, 0.4), (0.57, 0.7), (0.3, 1), (0.02, 0.92)]],
-    ],
-    6: [
-        [[(0.45, 0), (0.12, 0.35), (0.03, 0.75), (0.3, 1), (0.55, 0.76), (0.34, 0.54), (0.06, 0.72)]],
-        [[(0.3, 0), (0.08, 0.45), (0.06, 0.8), (0.3, 1), (0.55, 0.78), (0.35, 0.58), (0.1, 0.68)]],
-        [[(0.52, 0.08), (0.3, 0), (0.06, 0.4), (0.06, 0.8), (0.32, 1), (0.56, 0.75), (0.3, 0.5), (0.06, 0.68)]],
-    ],
-    7: [
-        [[(0.03, 0.03), (0.58, 0.02), (0.58, 0.02), (0.22, 1)]],
-        [[(0.03, 0.03), (0.58, 0.02), (0.58, 0.02), (0.2, 1)], [(0.12, 0.5), (0.58, 0.48)]],
-        [[(0.05, 0.16), (0.06, 0), (0.06, 0), (0.58, 0.02), (0.58, 0.02), (0.35, 0.5), (0.28, 1)]],
-        [[(0.02, 0.1), (0.2, 0.02), (0.58, 0.04), (0.58, 0.04), (0.28, 1)], [(0.1, 0.55), (0.55, 0.5)]],
-    ],
-    8: [
-        [[(0.5, 0.12), (0.25, 0), (0.08, 0.2), (0.3, 0.47), (0.56, 0.75), (0.3, 1), (0.04, 0.77), (0.3, 0.47),
-          (0.54, 0.22), (0.45, 0.06)]],
-        [_ring((0.3, 0.24), (0.22, 0.24), 90, 360), _ring((0.3, 0.74), (0.28, 0.27), -90, 360)],
-    ],
-    9: [
-        [_ring((0.27, 0.27), (0.25, 0.27), -20, -345), [(0.52, 0.1), (0.5, 1)]],
-        [[(0.52, 0.2), (0.28, 0), (0.04, 0.25), (0.25, 0.5), (0.52, 0.25), (0.55, 0.3), (0.5, 0.75), (0.28, 1),
-          (0.06, 0.92)]],
-        [_ring((0.28, 0.28), (0.26, 0.28), -10, -350), [(0.54, 0.2), (0.5, 0.6), (0.3, 1)]],
-    ],
-}  # fmt: skip
+def draw(label: int, rng: np.random.Generator, *, held_out: bool = False) -> Segments:
+    """Draw the digit as a hand does, in one of its styles or between two; `held_out` ones never train a network."""
+    styles = [style for style in STYLES[label] if (style == HELD_OUT[label]) is held_out]
+    paths = _follow(label, styles[rng.integers(len(styles))], rng)
+    if rng.random() < 0.4:
+        paths = _mix(paths, _follow(label, styles[rng.integers(len(styles))], rng), rng.uniform(0.2, 0.8))
+    segments = np.concatenate([np.stack([path[:-1], path[1:]], 1) for path in paths])
+    return unit(_deform(segments, rng), rng, by_hand=True)
 
 
-def draw(label: int, rng: np.random.Generator) -> Segments:
-    """Draw the digit in one of its shapes, with the jitter of a hand."""
-    shapes = SHAPES[label]
-    shape = shapes[rng.integers(len(shapes))]
-    runs = [curve(np.array(stroke) + rng.normal(0, 0.02, (len(stroke), 2)) * _keep_corners(stroke)) for stroke in shape]
-    return unit(np.concatenate([np.stack([run[:-1], run[1:]], 1) for run in runs]), rng, by_hand=True)
+def _follow(label: int, style: str, rng: np.random.Generator) -> list[Points]:
+    """Return the paths of a pen that writes in a style."""
+    strokes = write(label, style, rng)
+    return [_move(np.array(stroke), rng, joined=number > 0) for number, stroke in enumerate(strokes)]
+
+
+def _move(stroke: Points, rng: np.random.Generator, *, joined: bool) -> Points:
+    """Return the path along a stroke float64[P,2]: the pen misses points, corners and ends a little, and trembles."""
+    places, number = np.unique(stroke, axis=0, return_inverse=True)  # both copies of a corner stay together
+    missed = places + rng.normal(0, rng.uniform(0.006, 0.024), places.shape)
+    path = curve(missed[number.ravel()] + (rng.normal(0, 0.022, 2) if joined else 0.0))
+    for end, inside in ((0, 2), (-1, -3)):
+        if len(path) > 3:
+            along = path[end] - path[inside]
+            path[end] += along / max(1e-6, float(np.hypot(*along))) * rng.normal(0.01, 0.03)
+    if rng.random() < 0.3:
+        knots = np.linspace(0, 1, max(3, len(path) // 4))
+        at, strength = np.linspace(0, 1, len(path)), rng.uniform(0.005, 0.025)
+        path += np.stack([np.interp(at, knots, rng.normal(0, strength, len(knots))) for _ in range(2)], 1)
+    return path
+
+
+def _mix(paths: list[Points], others: list[Points], share: float) -> list[Points]:
+    """Return paths between two styles, or the first ones where the pens go different ways."""
+    if len(paths) != len(others):
+        return paths
+    pairs = [(_resample(path), _resample(other)) for path, other in zip(paths, others, strict=True)]
+    if max(float(np.hypot(*(one - other).T).mean()) for one, other in pairs) > _ALIKE:
+        return paths
+    return [one + share * (other - one) for one, other in pairs]
+
+
+def _resample(path: Points) -> Points:
+    """Return points at even distances along a path, float64[_KNOTS,2]."""
+    length = np.concatenate([[0.0], np.hypot(*np.diff(path, axis=0).T).cumsum()])
+    at = np.linspace(0, length[-1], _KNOTS)
+    return np.stack([np.interp(at, length, path[:, axis]) for axis in range(2)], 1)
+
+
+def _deform(segments: Points, rng: np.random.Generator) -> Points:
+    """Change the proportions of a digit, above to below and left to right, and bend it as a whole, smoothly."""
+    low, high = segments.min((0, 1)), segments.max((0, 1))
+    share = (segments - low) / np.maximum(high - low, 1e-6)
+    segments = segments + np.clip(rng.normal(0, 0.2, 2), -0.5, 0.5) * share * (1 - share) * (high - low)
+    x, y = segments[..., 0], segments[..., 1]
+    (right, down), (often, seldom), (first, second) = rng.normal(0, 0.03, 2), rng.uniform(0.3, 0.9, 2), rng.random(2)
+    wave = np.sin(2 * math.pi * (often * y + first)), np.sin(2 * math.pi * (seldom * x + second))
+    return np.stack([x + right * wave[0], y + down * wave[1]], -1)
 
 
 def trace(digit: NDArray[np.uint8], rng: np.random.Generator) -> Segments:
@@ -112,16 +101,12 @@ def unit(segments: Points, rng: np.random.Generator, *, by_hand: bool) -> Segmen
     """Slant, turn and stretch as a hand does, then scale to a longer side of 1 about the middle of the box."""
     force = 1.0 if by_hand else 0.4
     slant, turn = rng.normal(0.05, 0.12) * force, rng.normal(0, 0.06) * force
-    stretch = math.exp(rng.normal(0, 0.15) * force)
+    slim_or_wide = by_hand and rng.random() < 0.2
+    stretch = math.exp(np.clip(rng.normal(0, 0.32 if slim_or_wide else 0.15), -0.5, 0.5) * force)
     matrix = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     moved = segments @ (matrix @ np.array([[stretch, -slant], [0, 1]])).T
     low, high = moved.min((0, 1)), moved.max((0, 1))
     return np.asarray((moved - (low + high) / 2) / max(1e-6, float((high - low).max())), np.float32)
-
-
-def _keep_corners(stroke: list[tuple[float, float]]) -> Points:
-    """Return weights of the jitter, 0 for repeated points, so that both copies of a corner stay together."""
-    return np.array([[0.0 if stroke.count(point) > 1 else 1.0] for point in stroke])
 
 
 def curve(points: Points) -> Points:

@@ -9,7 +9,7 @@ import pytest
 
 from service.picture.prepare import PreparedImage, read
 from training.synthesis import ink
-from training.synthesis.strokes import SHAPES, draw, trace
+from training.synthesis.strokes import trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,16 +42,6 @@ def test_pictures_of_every_family_hold_a_digit(family: str, digit: NDArray[np.ui
     """The service finds ink in nearly every picture of every family."""
     empty = sum(look(family, digit, seed).box is None for seed in range(12))
     assert empty <= 1
-
-
-def test_digits_are_written_in_every_shape() -> None:
-    """Each digit has several shapes, and each comes out with its longer side 1 about the middle."""
-    for label, shapes in SHAPES.items():
-        assert len(shapes) >= 2
-        segments = draw(label, np.random.default_rng(label))
-        low, high = segments.min((0, 1)), segments.max((0, 1))
-        assert (high - low).max() == pytest.approx(1, abs=1e-4)
-        assert low + high == pytest.approx(0, abs=1e-4)
 
 
 def test_the_middle_line_of_a_digit_follows_it() -> None:
