@@ -52,9 +52,10 @@ def _brush(digit: Segments, rng: Random) -> bytes:
     """A finger or a stylus on a screen: a thick round brush, themes, colours, transparent backgrounds."""
     height, width = pens.choose_canvas(rng, 64, 640)
     size = min(height, width) * rng.uniform(0.3, 0.93)
-    thick = size * rng.uniform(0.05, 0.2)
+    thick = size * (rng.uniform(0.2, 0.27) if rng.random() < 0.1 else rng.uniform(0.05, 0.2))
+    tremor = rng.uniform(0.006, 0.014) if rng.random() < 0.15 else 0.003
     segments = pens.place(
-        pens.add_tremor(digit, 0.003, rng), max(20.0, size - thick), height, width, rng, room=thick / 2
+        pens.add_tremor(digit, tremor, rng), max(20.0, size - thick), height, width, rng, room=thick / 2
     )
     pressure = rng.random() < 0.3
     cover = papers.coverage(
@@ -87,7 +88,11 @@ def _pen_scan(digit: Segments, rng: Random) -> bytes:
     pen = rng.uniform(0.02, 0.075)
     cover = pens.write(digit, size, (height, width), rng, pen=pen, rough=0.5 if pencil else 0.12)
     ink: Colour = pens.choose_near(rng.uniform(0.3, 0.68), rng, 0.01) if pencil else pens.choose_pen_colour(rng)
+    if rng.random() < 0.2:
+        scene = papers.add_rules_beside(scene, cover, lambda: pens.choose_rule_colour(rng), rng)
     scene = papers.apply_ink(papers.add_dirt(scene, rng), cover, ink)
+    if rng.random() < 0.15:
+        scene = papers.apply_ink(scene, pens.draw_neighbour(size, height, width, rng), ink)
     image = Image.fromarray(
         papers.to_bytes(papers.photograph(scene, rng.uniform(0.2, 1.0), rng.uniform(0, 0.015), rng))
     )
@@ -118,6 +123,8 @@ def _phone(digit: Segments, rng: Random) -> bytes:
     size = side * rng.uniform(0.35, 0.85)
     pen = pens.choose_pen_colour(rng)
     cover = pens.write(digit, size, (height, width), rng, pen=rng.uniform(0.03, 0.13), rough=0.15)
+    if rng.random() < 0.3:
+        scene = papers.add_rules_beside(scene, cover, lambda: pens.choose_rule_colour(rng), rng)
     scene = papers.apply_ink(papers.add_dirt(scene, rng), cover, pen)
     if rng.random() < 0.25:
         scene = papers.apply_ink(scene, pens.draw_neighbour(size, height, width, rng), pen)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .strokes import Segments
 
 Scene = NDArray[np.float32]  # [H, W, 3]
@@ -100,6 +102,36 @@ def draw_frame(scene: Scene, inset: float, thick: float, colour: Colour, rng: np
         return scene
     cover = coverage(np.array(runs, np.float32), height, width, np.full(len(runs), thick, np.float32))
     return apply_ink(scene, cover * rng.uniform(0.7, 1), colour)
+
+
+def add_rules_beside(
+    scene: Scene, digit: Field, choose_colour: Callable[[], Colour], rng: np.random.Generator
+) -> Scene:
+    """Draw one to three rules of a form or a table that touch, cross or nearly touch a digit's coverage.
+
+    Some run from border to border; others end near the digit, so that two of them make an L or a T.
+    """
+    height, width = digit.shape
+    rows, columns = np.flatnonzero(digit.max(1) > 0.3), np.flatnonzero(digit.max(0) > 0.3)
+    if not (rows.size and columns.size):
+        return scene
+    (top, bottom), (left, right) = rows[[0, -1]], columns[[0, -1]]
+    size = max(bottom - top, right - left)
+    runs = []
+    for side in rng.permutation(4)[: rng.integers(1, 4)]:
+        away = size * rng.uniform(-0.1, 0.25)
+        at = (top - away, bottom + away, left - away, right + away)[side]
+        low, high = (left, right) if side < 2 else (top, bottom)
+        start = -5.0 if rng.random() < 0.7 else low - size * rng.uniform(-0.1, 0.5)
+        end = float(max(scene.shape)) if rng.random() < 0.7 else high + size * rng.uniform(-0.1, 0.5)
+        run = np.array([[start, at], [end, at + rng.normal(0, 0.015) * (end - start)]])
+        runs.append(run if side < 2 else run[:, ::-1])
+    thick, strength = max(0.8, size * rng.uniform(0.012, 0.08)), rng.uniform(0.4, 1)
+    same, colour = rng.random() < 0.8, choose_colour()
+    for run in runs:
+        cover = coverage(np.array([run], np.float32), height, width, np.array([thick], np.float32))
+        scene = apply_ink(scene, cover * strength, colour if same else choose_colour())
+    return scene
 
 
 def add_dirt(scene: Scene, rng: np.random.Generator) -> Scene:

@@ -56,29 +56,36 @@ def vary_thickness(segments: Segments, thick: float, spread: float, rng: Random)
 
 
 def write(digit: Segments, size: float, canvas: tuple[int, int], rng: Random, *, pen: float, rough: float) -> Field:
-    """Write with a pen `pen` times the digit's size wide; rough paper leaves gaps up to the share `rough`."""
+    """Write with a pen `pen` times the digit's size wide; rough paper leaves gaps up to the share `rough`.
+
+    Some pens give less and less ink towards one side of the canvas.
+    """
     height, width = canvas
     thick = max(1.0, size * pen)
     segments = place(digit, max(18.0, size - thick), height, width, rng, room=thick / 2 + 1, central=True)
     cover = papers.coverage(segments, height, width, vary_thickness(segments, thick, 0.12, rng))
     tooth = papers.make_noise(height, width, max(height, width) / 2, rng)
+    if rng.random() < 0.15:
+        angle = rng.uniform(0, 2 * np.pi)
+        y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+        far = np.clip(0.5 + x * np.cos(angle) + y * np.sin(angle), 0, 1)
+        cover = cover * (1 - rng.uniform(0.2, 0.65) * far)
     return np.asarray(cover * np.clip(1 - rough * np.clip(0.6 + tooth, 0, 2), 0, 1), np.float32)
 
 
 def draw_neighbour(size: float, height: int, width: int, rng: Random) -> Field:
-    """Return a part of another digit that reaches in at the border."""
+    """Return a part of another digit that reaches in at the border, such as the foot of one on the line above."""
     other = draw(int(rng.integers(10)), rng) * np.float32(size)
     side = rng.integers(4)
-    deep = size * rng.uniform(0.42, 0.5)
+    deep = size * rng.uniform(0.3, 0.5)
     at = [
         (rng.uniform(0, width), -deep),
         (rng.uniform(0, width), height + deep),
         (-deep, rng.uniform(0, height)),
         (width + deep, rng.uniform(0, height)),
     ][side]
-    return papers.coverage(
-        np.asarray(other + np.array(at), np.float32), height, width, keep_thickness(other, max(1.0, size * 0.05))
-    )
+    thick = max(1.0, size * rng.uniform(0.03, 0.08))
+    return papers.coverage(np.asarray(other + np.array(at), np.float32), height, width, keep_thickness(other, thick))
 
 
 def choose_near(grey: float, rng: Random, spread: float = 0.05) -> Colour:
@@ -132,6 +139,11 @@ def choose_pen_colour(rng: Random) -> Colour:
 def choose_line_colour(rng: Random) -> Colour:
     """Choose the colour of the lines of ruled and squared paper."""
     return [(0.5, 0.65, 0.9), (0.6, 0.6, 0.62), (0.9, 0.6, 0.6), (0.3, 0.3, 0.35)][rng.integers(4)]
+
+
+def choose_rule_colour(rng: Random) -> Colour:
+    """Choose the colour of the rules of a form: print, or coloured as on ruled paper."""
+    return choose_near(rng.uniform(0.05, 0.45), rng, 0.03) if rng.random() < 0.6 else choose_line_colour(rng)
 
 
 def to_photo(image: Image.Image, rng: Random) -> bytes:
