@@ -1,4 +1,4 @@
-"""Pictures that show no digit: letters and signs, scribbles, shapes, silhouettes, textures, noise, several digits.
+"""Pictures that show no digit: letters, signs, scribbles, shapes, silhouettes, textures, noise, digits, empty cells.
 
 In: a kind's name and a random generator; for printed letters, font files. Out: PNG or JPEG bytes, as those of `ink`, in
 its tuned families of pens and papers where a pen can draw the kind. They train a network to be uncertain, and measure
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .papers import Scene
+    from .papers import Field, Scene
     from .strokes import Points, Segments
 
 Random = np.random.Generator
@@ -35,8 +35,8 @@ HELD_OUT_FONTS: Final = (
     "Klaudia",
 )  # of letters that measure uncertainty; nothing trains on them
 SYMBOL_FONTS: Final = ("glyphicons", "opens___", "symbol", "dingbat")
-# Letters that look like some people's digits are left out: O, I, l, S, Z, b, q, g and similar ones.
-LETTERS: Final = "ABCDEFGHJKLMNPQRTUVWXYacdefhjkmnprtuvwxy"
+# Letters that look like some people's digits are left out: O, I, l, S, Z, b, q, g, y and similar ones.
+LETTERS: Final = "ABCDEFGHJKLMNPQRTUVWXYacdefhjkmnprtuvwx"
 SIGNS: Final = "&?@#%+=*<>§€£$√∞ΔΘΛΞΠΣΦΨΩαβγδθλμπφωБДЖИЙЛФЦЧШЩЪЫЭЮЯאבגדהшяжюあいうえかさたなのまん田中木日本永"
 DRAWN: Final = tuple(family for family in ink.FAMILIES if family != ink.HELD_OUT)
 
@@ -218,6 +218,62 @@ def _noise(rng: Random) -> bytes:
     return _save(np.broadcast_to(scene, (height, width, 3)).astype(np.float32), rng)
 
 
+def _empty(rng: Random) -> bytes:
+    """An empty cell or a sheet without writing: edges, corners, rules, smudges, parts of neighbours, a shadow."""
+    height, width = pens.choose_canvas(rng, 40, 300)
+    side = min(height, width)
+    scene = papers.make_sheet(height, width, pens.choose_near(rng.uniform(0.5, 0.98), rng, 0.04), 0.015, rng)
+    if rng.random() < 0.7:
+        inset, thick = side * rng.uniform(0.02, 0.2), side * rng.uniform(0.01, 0.08)
+        scene = papers.draw_frame(scene, inset, max(0.8, thick), pens.choose_rule_colour(rng), rng)
+    if rng.random() < 0.35:
+        scene = papers.rule(
+            scene, side * rng.uniform(0.3, 1), pens.choose_rule_colour(rng), 0.6, both=rng.random() < 0.3, rng=rng
+        )
+    for _ in range(rng.integers(0, 4)):
+        scene = papers.add_dirt(scene, rng)
+    if rng.random() < 0.3:
+        part = pens.draw_neighbour(side * rng.uniform(0.4, 0.9), height, width, rng)
+        scene = papers.apply_ink(scene, part, pens.choose_pen_colour(rng))
+    if rng.random() < 0.4:
+        scene = papers.tilt(scene, pens.choose_near(rng.uniform(0.05, 0.6), rng), rng.uniform(0.01, 0.09), rng)
+    return _save(papers.photograph(papers.add_light(scene, rng), side * rng.uniform(0.002, 0.02), 0.01, rng), rng)
+
+
+def draw_blank(rng: Random) -> NDArray[np.uint8]:
+    """Return uint8[28,28] that no preparation has seen: one shade, noise, lines along the edges, smudges."""
+    pixels: NDArray[np.floating] = np.full((28, 28), rng.choice([0.0, 255.0, rng.uniform(0, 255)]))
+    kind = rng.integers(5)
+    if kind == 1:
+        pixels = pixels + rng.normal(0, rng.uniform(1, 90), (28, 28))
+    elif kind == 2:
+        pixels = np.where(rng.random((28, 28)) < rng.uniform(0.002, 0.5), 255.0, 0.0)
+    elif kind == 3:
+        pixels = _draw_edges(rng)
+    elif kind == 4:
+        blot = papers.make_noise(28, 28, rng.uniform(2, 6), rng)
+        pixels = pixels + np.clip(blot - rng.uniform(0.2, 1.2), 0, None) * rng.uniform(30, 200)
+    return np.asarray(np.clip(pixels, 0, 255), np.uint8)
+
+
+def _draw_edges(rng: Random) -> Field:
+    """Lines along the edges of 28 x 28: one near the border, or corners and frames up to seven pixels inside.
+
+    A single upright line further inside is a 1.
+    """
+    runs = []
+    sides = rng.permutation(4)[: rng.integers(1, 5)]
+    for side in sides:
+        inset = rng.uniform(0, 7 if len(sides) > 1 else 3)
+        at = inset if side % 2 else 27 - inset
+        # Half of the lines end near the corner that they make with another.
+        low, high = (0.0, 27.0) if rng.random() < 0.5 else (rng.uniform(0, 7), rng.uniform(20, 27))
+        run = np.array([[low, at], [high, at + rng.normal(0, 0.6)]])
+        runs.append(run if side < 2 else run[:, ::-1])
+    thick = pens.keep_thickness(np.array(runs, np.float32), rng.uniform(1, 4))
+    return papers.coverage(np.array(runs, np.float32), 28, 28, thick) * np.float32(rng.uniform(100, 255))
+
+
 def _place_on_circle(turns: Points, radius: Points | float) -> Points:
     """Points on circles of a radius about (0, 0)."""
     return np.stack([radius * np.sin(2 * np.pi * turns), -radius * np.cos(2 * np.pi * turns)], 1)
@@ -244,4 +300,5 @@ KINDS: Final[dict[str, Callable[[Random, Sequence[Path]], bytes]]] = {
     "silhouette": lambda rng, _: _silhouette(rng),
     "texture": lambda rng, _: _texture(rng),
     "noise": lambda rng, _: _noise(rng),
+    "empty": lambda rng, _: _empty(rng),
 }
