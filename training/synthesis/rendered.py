@@ -3,7 +3,9 @@
 In: nothing; rendered.png holds them, a mosaic to look at, because it takes minutes to make, and held_out.csv has what
 the service found out about the held-out digits. Out: `Digits`, of which two of seven show no digit, and `Facts`.
 `python -m training render` makes both files again, from MNIST and this machine's fonts. Make them again after a change
-to `ink`, to `not_digits` or to the service's picture preparation.
+to `ink`, to `not_digits`, to `strokes` or to the service's picture preparation.
+
+A picture is drawn again where the service's preparation does not show what was drawn.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from .. import data
 from ..config import Config, default_data_dir
 from ..data.digits import NOT_A_DIGIT, SIDE
 from ..service_picture import read
-from . import ink, not_digits
+from . import ink, legible, not_digits, strokes
 
 if TYPE_CHECKING:
     import argparse
@@ -30,16 +32,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .strokes import Segments
+
 HELP: Final = "draw the rendered pictures again (minutes)"
 MOSAIC: Final = Path(__file__).with_name("rendered.png")
 FACTS: Final = Path(__file__).with_name("held_out.csv")
 COLUMNS: Final = 112  # pictures in a row of the mosaic
-ROWS: Final = 150
-HELD_OUT_ROWS: Final = 15  # the last rows; nothing trains on them
+ROWS: Final = 225
+HELD_OUT_ROWS: Final = 25  # the last rows; nothing trains on them
 CYCLE: Final = 14  # a column's label is its number modulo this; from 10 on, the picture shows no digit
 _LABELS: Final = np.minimum(np.arange(COLUMNS) % CYCLE, NOT_A_DIGIT)
 MAX_PIXELS: Final = 10**6
-KINDS: Final = ("letter", "letter", *not_digits.KINDS)
+BLANK: Final = "blank"  # without preparation, which finds no ink in most of them; so it does in most empty cells
+KINDS: Final = ("letter", "letter", *not_digits.KINDS, "empty", "empty", BLANK)
+IN_STYLE: Final = 0.6  # share of the digits that are written in a style; the others follow MNIST's
+IN_HELD_OUT_STYLE: Final = 0.25  # share of those in the held-out rows that are written in a held-out style
 
 
 class Facts(NamedTuple):
@@ -87,27 +94,35 @@ def make_row(number: int, digits: data.Digits, fonts: Sequence[Path]) -> Row:
     facts: list[Facts] = []
     while len(pictures) < COLUMNS:
         label = int(_LABELS[len(pictures)])
-        family = ""
         if label == NOT_A_DIGIT:
-            sent = not_digits.render(kinds.pop(), rng, fonts)
+            pixels = _no_digit(kinds.pop(), fonts, rng)
         else:
+            pixels = None
             family = not_digits.DRAWN[rng.integers(len(not_digits.DRAWN))]
-            sent = _digit(family, label, digits, rng)
-        prepared = read(sent, max_pixels=MAX_PIXELS)
-        if prepared.box is None:  # the service itself warns of pictures without ink
-            continue
-        pictures.append(prepared.pixels)
-        if family:
-            facts.append(Facts(label, family, prepared.polarity, round(prepared.ink_ratio, 4), prepared.warnings))
+            drawn = _draw(label, digits, rng, held_out=number >= ROWS - HELD_OUT_ROWS)
+            prepared = read(ink.FAMILIES[family](drawn, rng), max_pixels=MAX_PIXELS)
+            if prepared.box is not None and legible.shows(prepared.pixels, drawn):
+                pixels = prepared.pixels
+                facts.append(Facts(label, family, prepared.polarity, round(prepared.ink_ratio, 4), prepared.warnings))
+        if pixels is not None:
+            pictures.append(pixels)
     return Row(np.concatenate(pictures, axis=1), facts)
 
 
-def _digit(family: str, label: int, digits: data.Digits, rng: np.random.Generator) -> bytes:
-    """Render a digit, half of the time along an MNIST digit, else in a shape of our own."""
-    if rng.random() < 0.5:
-        return ink.render(family, None, label, rng)
+def _draw(label: int, digits: data.Digits, rng: np.random.Generator, *, held_out: bool) -> Segments:
+    """Draw a digit in a style of writing or along an MNIST digit; in a held-out style only for held-out rows."""
+    if rng.random() < IN_STYLE:
+        return strokes.draw(label, rng, held_out=held_out and rng.random() < IN_HELD_OUT_STYLE)
     same = np.flatnonzero(digits.labels.numpy() == label)
-    return ink.render(family, digits.images[same[rng.integers(len(same))], 0].numpy(), label, rng)
+    return strokes.trace(digits.images[same[rng.integers(len(same))], 0].numpy(), rng)
+
+
+def _no_digit(kind: str, fonts: Sequence[Path], rng: np.random.Generator) -> NDArray[np.uint8] | None:
+    """Draw a picture of no digit; None where the service itself finds no ink, or nothing but a plain 1."""
+    if kind == BLANK:
+        return not_digits.draw_blank(rng)
+    prepared = read(not_digits.render(kind, rng, fonts), max_pixels=MAX_PIXELS)
+    return None if prepared.box is None or legible.is_plain_one(prepared.pixels) else prepared.pixels
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
