@@ -230,6 +230,12 @@ def _empty(rng: Random) -> bytes:
         scene = papers.rule(
             scene, side * rng.uniform(0.3, 1), pens.choose_rule_colour(rng), 0.6, both=rng.random() < 0.3, rng=rng
         )
+    if rng.random() < 0.25:
+        digit = np.zeros((height, width), np.float32)  # no ink is in it, but rules are around it
+        middle, half = rng.uniform(0.3, 0.7, 2) * [height, width], side * rng.uniform(0.1, 0.3)
+        top, left = np.maximum(middle - half, 0).astype(int)
+        digit[top : top + int(2 * half), left : left + int(2 * half)] = 1
+        scene = papers.add_rules_beside(scene, digit, lambda: pens.choose_rule_colour(rng), rng)
     for _ in range(rng.integers(0, 4)):
         scene = papers.add_dirt(scene, rng)
     if rng.random() < 0.3:
