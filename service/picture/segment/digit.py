@@ -41,6 +41,7 @@ DIGIT = 0.12  # of the picture's longer side; what is smaller and is found only 
 LONG, SLIM = 0.45, 0.12
 TOUCHING, ALONG = 0.04, 0.25  # from the border
 BESIDE = 0.05  # of a line's ink may be further from the border
+BESIDE_LINE = 5  # pixels
 STRIP, REMAINS = 0.07, 0.15  # from the border: a line's pieces, and those that remain where others were peeled
 # What is segmented again.
 THINNER = 2 / 3  # of the thickness that was found: strokes among sheets, thumbs and shadows are thinner than this
@@ -175,6 +176,7 @@ def _segment_foreground(foreground: Foreground) -> Segmentation | None:
     peeled off, and the rest is segmented again, as long as something of a digit's size is found.
     """
     found, peeled, others = None, foreground, np.zeros(foreground.strength.shape, np.bool_)
+    lines = others.copy()
     for _ in range(PEELS):
         contrast = _contrast(peeled)
         if contrast < max(MIN_CONTRAST, OVER_NOISE * foreground.noise):
@@ -185,8 +187,10 @@ def _segment_foreground(foreground: Foreground) -> Segmentation | None:
         digit, foreign, rivals = select(labels, faint, peeled.strength / contrast)
         if found is not None and _longer_side(digit) < DIGIT * max(digit.shape):
             break
-        if digit.any() and _is_along_border(digit, STRIP if peeled is foreground else REMAINS):
+        remains = found is None and bool(_is_beside(digit, lines))
+        if digit.any() and (remains or _is_along_border(digit, STRIP if peeled is foreground else REMAINS)):
             foreign, digit = foreign | digit, np.zeros_like(digit)
+        lines |= foreign
         if digit.any():
             others |= (labels >= 0) & ~digit
             beside = dilate_square(others, 1) & ~dilate_square(digit, 1)
@@ -195,6 +199,11 @@ def _segment_foreground(foreground: Foreground) -> Segmentation | None:
             break
         peeled = peeled.without(dilate_square(foreign, 2) & ~dilate_square(digit & ~foreign, 1))
     return found
+
+
+def _is_beside(digit: Mask, lines: Mask) -> bool:
+    """Whether most of what was found after lines were peeled off is what remains of these lines."""
+    return bool(lines.any() and 2 * np.count_nonzero(digit & dilate_square(lines, BESIDE_LINE)) > np.count_nonzero(digit))
 
 
 def _is_along_border(digit: Mask, strip: float) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Ruled lines.
 LINE_LEAN = 2  # pixels up or down that a line may lean over such a run
 CONTACT = 3  # pixels beside a line in which a stroke meets it
+ALIKE = 2.5  # pixels: lines that make a corner are as thick as each other but for this
 FOLLOWED = 0.5  # of the digit's size: a stroke follows a line no longer
 MEET = 4  # pixels: lines that come so near to each other meet
 STRONGER = 1.25  # times a line's own strength: a stroke that covers the line
@@ -99,7 +100,7 @@ def _meet(line: Line, end: int, other: Line) -> str:
     if abs(int(other.middle[row]) - end) > other.thick / 2 + MEET:
         return ""
     reach = line.thick / 2 + MEET
-    if min(abs(row - other.first), abs(row - other.last)) <= reach:
+    if min(abs(row - other.first), abs(row - other.last)) <= reach and abs(line.thick - other.thick) <= ALIKE:
         return "corner"
     return "side" if other.first <= row <= other.last else ""
 
