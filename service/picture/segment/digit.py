@@ -42,6 +42,7 @@ LONG, SLIM = 0.45, 0.12
 TOUCHING, ALONG = 0.04, 0.25  # from the border
 BESIDE = 0.05  # of a line's ink may be further from the border
 BESIDE_LINE = 5  # pixels
+SMALL_REMAINS = 0.07  # of the picture's longer side; what is smaller, beside lines and edges, remains of them
 STRIP, REMAINS = 0.07, 0.15  # from the border: a line's pieces, and those that remain where others were peeled
 # What is segmented again.
 THINNER = 2 / 3  # of the thickness that was found: strokes among sheets, thumbs and shadows are thinner than this
@@ -187,7 +188,9 @@ def _segment_foreground(foreground: Foreground) -> Segmentation | None:
         digit, foreign, rivals = select(labels, faint, peeled.strength / contrast)
         if found is not None and _longer_side(digit) < DIGIT * max(digit.shape):
             break
-        remains = found is None and bool(_is_beside(digit, lines))
+        small = (SMALL_REMAINS if peeled is foreground else DIGIT) * max(digit.shape)
+        dirt = bool(foreign.any() or lines.any()) and _longer_side(digit) < small
+        remains = found is None and (dirt or _is_beside(digit, lines))
         if digit.any() and (remains or _is_along_border(digit, STRIP if peeled is foreground else REMAINS)):
             foreign, digit = foreign | digit, np.zeros_like(digit)
         lines |= foreign
