@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 LEAN = 0.1  # of its length: a line is at most so much askew
 SHORTEST = 0.3  # of the picture's side: a shorter line is not looked for
 THICKEST = 0.09  # of the picture's longer side: a thicker band is no line
-MOST = 6  # lines in one direction
+TRIES = 10  # runs of ink that are looked at in one direction
+TAKEN = 0.2  # of a run: so much may be a line's that was looked at before
 PLAIN = 0.35  # of a line's length: at least so much of it is not thickened by strokes
 STRAIGHT = 1.0  # pixels of mean distance from the middle: more is a curve
 
@@ -50,24 +51,25 @@ def find_lines(mask: Mask) -> list[Line]:
     runs = columns - gaps
     lengths, lasts = runs.max(1), runs.argmax(1)
     found: list[Line] = []
-    taken = np.zeros((height, width), np.bool_)
+    taken, tried = np.zeros((height, width), np.bool_), 0
     for at in np.lexsort((np.abs(candidates // height - len(rows) // 2), -lengths)):
-        if lengths[at] < SHORTEST * width or len(found) == MOST:
+        if lengths[at] < SHORTEST * width or tried == TRIES:
             break
         shift, row = divmod(int(candidates[at]), height)
         last = int(lasts[at])
         first = last - int(lengths[at]) + 1
         middle = row + _offsets(width)[shift]
-        inside = middle[first : last + 1].clip(0, height - 1)
-        if taken[inside, columns[first : last + 1]].mean() > 0.2:
+        inside = np.clip(middle[first : last + 1], 0, height - 1)
+        if np.count_nonzero(taken[inside, columns[first : last + 1]]) > TAKEN * lengths[at]:
             continue
+        tried += 1
         line = _measure(mask, first, last, middle)
-        if line is None:
-            continue
-        found.append(line)
-        half = int(line.thick / 2) + 2
-        for down in range(-half, half + 1):
-            taken[(line.middle[first : last + 1] + down).clip(0, height - 1), columns[first : last + 1]] = True
+        if line is not None:
+            found.append(line)
+            middle = line.middle
+        half = 2 if line is None else int(line.thick / 2) + 2
+        rows_taken = middle[first : last + 1] + np.arange(-half, half + 1)[:, None]
+        taken[np.clip(rows_taken, 0, height - 1), columns[first : last + 1]] = True
     return found
 
 
@@ -89,15 +91,17 @@ def _measure(mask: Mask, first: int, last: int, middle: NDArray[np.int64]) -> Li
     above = np.where(~strip & (index < at), index, -1).max(0)
     below = np.where(~strip & (index > at), index, 2 * reach + 1).min(0)
     thick = below - above - 1
-    usual = float(np.quantile(thick, 0.25))
-    plain = thick <= usual + 1
-    if usual > THICKEST * max(mask.shape) or plain.mean() < PLAIN:
+    usual = float(np.sort(thick)[len(thick) // 4])
+    plain = np.flatnonzero(thick <= usual + 1)
+    if usual > THICKEST * max(mask.shape) or len(plain) < PLAIN * len(thick):
         return None
-    columns = np.arange(first, last + 1)
-    centres = middle[first : last + 1] + (above + below) / 2 - reach
-    slope, level = np.polyfit(columns[plain], centres[plain], 1)
-    if np.abs(centres - (slope * columns + level))[plain].mean() > STRAIGHT:
+    columns = first + plain
+    centres = middle[columns] + (above + below)[plain] / 2 - reach
+    across, level = columns - columns.mean(), centres.mean()
+    slope = float(across @ centres / max(1.0, across @ across))
+    if np.abs(centres - level - slope * across).mean() > STRAIGHT:
         return None
+    level -= slope * columns.mean()
     return Line(first, last, np.rint(slope * np.arange(mask.shape[1]) + level).astype(np.int64), usual)
 
 
@@ -113,7 +117,7 @@ def _offsets(width: int) -> NDArray[np.int64]:
     return np.rint(shifts[:, None] * (np.arange(width) / width - 0.5)).astype(np.int64)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)  # of a megabyte each
 def _sheared_rows(height: int, width: int) -> NDArray[np.int64]:
     """The flat indices, in a picture with a margin above and below, of its pixels sheared by every slope."""
     rows = _margin(width) + np.arange(height)[None, :, None] + _offsets(width)[:, None, :]

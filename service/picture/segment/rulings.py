@@ -66,10 +66,15 @@ def remove_rulings(mask: Mask, faint: Mask, strength: Field) -> Mask:
 
 
 def _may_be_ruled(mask: Mask) -> bool:
-    """Whether there are long straight runs, from the border or in both directions: a cheap check."""
+    """Whether long straight runs reach the border, or there are two in both directions, as in a box: a cheap check."""
     across = _straight_runs(dilate(mask, LINE_LEAN, 0), int(SHORTEST * mask.shape[1]) // 2)
     down = _straight_runs(dilate(mask, LINE_LEAN, 1).T, int(SHORTEST * mask.shape[0]) // 2)
-    return bool(across.any() or down.any())
+    if not (across.any() or down.any()):
+        return False
+    near = [round(BORDER * count) + 1 for count in (len(down), len(across))]
+    if any(runs[:, :at].any() or runs[:, -at:].any() for runs, at in zip((across, down), near, strict=True)):
+        return True
+    return len(bands(across.any(1))) > 1 and len(bands(down.any(1))) > 1
 
 
 def _anchored(across: list[Line], down: list[Line], size: tuple[int, ...]) -> tuple[list[Line], list[Line]]:
@@ -139,7 +144,7 @@ def _erase(cleared: Mask, rest: Mask, line: Line, strength: Field, size: int, in
     slant = half + 1
     crossed = _widen(above, slant) & _widen(below, slant)
     # A stroke that meets the line and does not cross it at once may follow it, up to where it leaves it.
-    meets = _bands((above | below) & ~_widen(crossed, slant))
+    meets = bands((above | below) & ~_widen(crossed, slant))
     at = 0
     while at + 1 < len(meets):
         if meets[at + 1][0] - meets[at][1] <= FOLLOWED * size:
@@ -160,7 +165,7 @@ def _widen(columns: Mask, reach: int) -> Mask:
     return dilate(columns[:, None], reach, 0)[:, 0]
 
 
-def _bands(rows: Mask) -> list[tuple[int, int]]:
+def bands(rows: Mask) -> list[tuple[int, int]]:
     """The runs of true values in bool[H], each as its first index and one past its last."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
