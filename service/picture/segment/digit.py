@@ -15,7 +15,7 @@ from PIL import Image
 from ..geometry import border_distance, bounding_box, crop, thickness
 from .background import BRUSH, extract_narrow, extract_strokes, subtract_background
 from .morphology import dilate_square, label
-from .rulings import has_straight_sides
+from .rulings import bands, has_straight_sides
 from .selection import fills_its_box, select
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ DIGIT = 0.12  # of the picture's longer side; what is smaller and is found only 
 LONG, SLIM = 0.45, 0.12
 TOUCHING, ALONG = 0.04, 0.25  # from the border
 BESIDE = 0.05  # of a line's ink may be further from the border
+BESIDE_LINE = 5  # pixels
+SMALL_REMAINS = 0.07  # of the picture's longer side; what is smaller, beside lines and edges, remains of them
 STRIP, REMAINS = 0.07, 0.15  # from the border: a line's pieces, and those that remain where others were peeled
 # What is segmented again.
 THINNER = 2 / 3  # of the thickness that was found: strokes among sheets, thumbs and shadows are thinner than this
@@ -48,6 +50,9 @@ CLOSER = 0.55  # of the picture's longer side: a smaller digit is segmented agai
 MARGIN = 0.3  # of the digit's size: background around it in the second segmentation
 SIDES, SHEET = 0.7, 0.2  # a sheet covers so much of each side of its box, and so much of the picture's longer side
 SHEET_EDGE = 2 / SIZE  # of the picture's longer side: the width of a sheet's blurred edge
+# A stroke that runs out of the picture.
+CUT = 0.8  # of the strength inside: as strong at the border
+CUT_WIDTH, ALIKE = (0.6, 2.5), (0.5, 1.7)  # times the thickness of strokes, and the width inside
 FAINT = 24  # grey levels; ink of less contrast is read, with a warning
 
 
@@ -68,7 +73,7 @@ class Digit(NamedTuple):
     polarity: str  # "light_on_dark" | "dark_on_light", of the picture
     ink_ratio: float  # share of the picture's pixels that are the digit's ink
     box: Box | None  # in the picture; None: no ink
-    warnings: tuple[str, ...]  # of "no_ink", "too_faint", "several_shapes"
+    warnings: tuple[str, ...]  # of "no_ink", "too_faint", "several_shapes", "cut_off"
 
 
 def find_digit(pixels: Pixels) -> Digit:
@@ -89,16 +94,47 @@ def find_digit(pixels: Pixels) -> Digit:
 
 def _refine(pixels: Pixels, first: Segmentation, whole: Box) -> Digit:
     """Turn the segmentation of the box `whole` into a digit; a small digit is segmented again first."""
-    found, box = first, _box_in_picture(first.digit, whole, 0)
+    found, part, box = first, whole, _box_in_picture(first.digit, whole, 0)
     longer = max(box[2] - box[0], box[3] - box[1])
     if longer < CLOSER * max(whole[2] - whole[0], whole[3] - whole[1]):
         near = _box_in_picture(first.digit, whole, MARGIN * longer + 3)
         second = _segment_closer(pixels, whole, near, first)
         if second is not None and second.foreground.light == first.foreground.light:
-            found, box = second, _box_in_picture(second.digit, near, 0)
-    warnings = ("too_faint",) * (found.contrast < FAINT) + ("several_shapes",) * first.rivals
+            found, part, box = second, near, _box_in_picture(second.digit, near, 0)
+    height, width = pixels.shape[:2]
+    # In the order of `np.rot90`, which turns these sides up one after the other.
+    borders = part[1] == 0, part[2] == width, part[3] == height, part[0] == 0
+    warnings = (
+        ("too_faint",) * (found.contrast < FAINT)
+        + ("several_shapes",) * first.rivals
+        + ("cut_off",) * any(at and _runs_out(found, turns) for turns, at in enumerate(borders))
+    )
     polarity = "light_on_dark" if first.foreground.light else "dark_on_light"
     return Digit(crop(found.digit), polarity, float(first.digit.mean()), box, warnings)
+
+
+def _runs_out(found: Segmentation, turns: int) -> bool:
+    """Whether a stroke runs out of the picture through its upper border, after so many quarter turns.
+
+    Where a digit is cropped to its box, strokes touch the border with their soft edge, or run along it. A stroke that
+    is cut is as strong at the border as inside, about as wide as strokes are, and goes on from there in one piece.
+    """
+    digit, strength = np.rot90(found.digit, turns), np.rot90(found.foreground.strength, turns)
+    if not digit[0].any():
+        return False
+    thick = thickness(found.digit)
+    inside = min(max(1, round(thick)), len(digit) - 1)
+    for first, end in bands(digit[0]):
+        left, right = max(0, int(first - thick)), int(end + thick)
+        beyond = digit[inside, left:right]
+        within = bands(beyond)
+        if len(within) != 1 or not CUT_WIDTH[0] * thick < end - first < CUT_WIDTH[1] * thick:
+            continue
+        alike = ALIKE[0] < (within[0][1] - within[0][0]) / (end - first) < ALIKE[1]
+        full = float(np.median(strength[0, first:end])) > CUT * float(strength[inside, left:right][beyond].max())
+        if alike and full:
+            return True
+    return False
 
 
 def _is_sheet(digit: Mask) -> bool:
@@ -175,6 +211,7 @@ def _segment_foreground(foreground: Foreground) -> Segmentation | None:
     peeled off, and the rest is segmented again, as long as something of a digit's size is found.
     """
     found, peeled, others = None, foreground, np.zeros(foreground.strength.shape, np.bool_)
+    lines = others.copy()
     for _ in range(PEELS):
         contrast = _contrast(peeled)
         if contrast < max(MIN_CONTRAST, OVER_NOISE * foreground.noise):
@@ -185,8 +222,12 @@ def _segment_foreground(foreground: Foreground) -> Segmentation | None:
         digit, foreign, rivals = select(labels, faint, peeled.strength / contrast)
         if found is not None and _longer_side(digit) < DIGIT * max(digit.shape):
             break
-        if digit.any() and _is_along_border(digit, STRIP if peeled is foreground else REMAINS):
+        small = (SMALL_REMAINS if peeled is foreground else DIGIT) * max(digit.shape)
+        dirt = bool(foreign.any() or lines.any()) and _longer_side(digit) < small
+        remains = found is None and (dirt or _is_beside(digit, lines))
+        if digit.any() and (remains or _is_along_border(digit, STRIP if peeled is foreground else REMAINS)):
             foreign, digit = foreign | digit, np.zeros_like(digit)
+        lines |= foreign
         if digit.any():
             others |= (labels >= 0) & ~digit
             beside = dilate_square(others, 1) & ~dilate_square(digit, 1)
@@ -195,6 +236,11 @@ def _segment_foreground(foreground: Foreground) -> Segmentation | None:
             break
         peeled = peeled.without(dilate_square(foreign, 2) & ~dilate_square(digit & ~foreign, 1))
     return found
+
+
+def _is_beside(digit: Mask, lines: Mask) -> bool:
+    """Whether most of what was found after lines were peeled off is what remains of these lines."""
+    return bool(lines.any() and 2 * np.count_nonzero(digit & dilate_square(lines, BESIDE_LINE)) > np.count_nonzero(digit))
 
 
 def _is_along_border(digit: Mask, strip: float) -> bool:

@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..geometry import bounding_box
+from ..geometry import bounding_box, crop
+from .lines import SHORTEST, find_lines, straighten
 from .morphology import dilate, erode, label
 
 if TYPE_CHECKING:
     from ...arrays import Field, Labels, Mask
     from ..geometry import Box
+    from .lines import Line
 
 # Ruled lines.
-LINE_RUN = 0.5  # of the picture's side: a run this long is straight
 LINE_LEAN = 2  # pixels up or down that a line may lean over such a run
-THICKEST = 0.09  # of the picture's longer side: a thicker band is no line
-STRONGER = 1.6  # times a line's own strength: a stroke that covers the line
+CONTACT = 3  # pixels beside a line in which a stroke meets it
+ALIKE = 2.5  # pixels: lines that make a corner are as thick as each other but for this
+FOLLOWED = 0.5  # of the digit's size: a stroke follows a line no longer
+MEET = 4  # pixels: lines that come so near to each other meet
+STRONGER = 1.25  # times a line's own strength: a stroke that covers the line
 BORDER = 0.04  # of the picture's side: a line comes this near to the border at both its ends
 # Boxes.
 SIDE_RUN = 0.7  # of the box's side: a run this long is straight
@@ -34,29 +38,137 @@ NEAR = 2  # pixels: a ring that comes so near to the picture's border continues 
 
 
 def remove_rulings(mask: Mask, faint: Mask, strength: Field) -> Mask:
-    """Remove straight lines from border to border, followed through `faint` where they fade.
+    """Remove rules, and the corners and sides of boxes, followed through `faint` where they fade.
 
-    A digit that is cropped to its box stays complete.
+    A line is ruled if each of its ends is at the picture's border or at another such line. A digit that is cropped to
+    its box stays complete.
     """
-    horizontal, vertical = _horizontal_rulings(faint), _horizontal_rulings(faint.T).T
-    if not (horizontal.any() or vertical.any()):
+    if not _may_be_ruled(faint):
         return mask
-    rest = _largest_component(mask & ~horizontal & ~vertical)
-    cleared = _erase(mask, horizontal, rest, strength)
-    return cleared & _erase(mask.T, vertical.T, rest.T, strength.T).T
+    across, down = find_lines(faint), find_lines(faint.T)
+    across, down = _anchored(across, down, mask.shape)
+    if not (across or down):
+        return mask
+    size = mask.shape
+    ruled = _cover(across, size), _cover(down, size[::-1]).T
+    rest = _largest_component(mask & ~ruled[0] & ~ruled[1])
+    across = [line for line in across if not _belongs(line, rest)]
+    down = [line for line in down if not _belongs(line, rest.T)]
+    across, down = _anchored(across, down, size)
+    covered = _cover(across, size) | _cover(down, size[::-1]).T
+    cleared = mask.copy()
+    length, ink = (max(crop(rest).shape), float(np.median(strength[rest]))) if rest.any() else (0, 0.0)
+    for line in across:
+        _erase(cleared, mask & ~covered, line, strength, length, ink)
+    for line in down:
+        _erase(cleared.T, (mask & ~covered).T, line, strength.T, length, ink)
+    return cleared
 
 
-def _horizontal_rulings(mask: Mask) -> Mask:
-    """The pixels of nearly horizontal lines from the left border to the right."""
-    height, width = mask.shape
-    runs = _straight_runs(dilate(mask, LINE_LEAN, 0), int(LINE_RUN * width) // 2) & mask
-    rulings = np.zeros_like(mask)
-    for top, bottom in _bands(np.any(runs, 1)):
-        columns = np.flatnonzero(runs[top:bottom].any(0))
-        spans = columns[0] <= BORDER * width and columns[-1] >= (1 - BORDER) * width - 1
-        if spans and bottom - top <= THICKEST * max(height, width):
-            rulings[top:bottom] = runs[top:bottom]
-    return rulings
+def _may_be_ruled(mask: Mask) -> bool:
+    """Whether long straight runs reach the border, or there are two in both directions, as in a box: a cheap check."""
+    across = _straight_runs(dilate(mask, LINE_LEAN, 0), int(SHORTEST * mask.shape[1]) // 2)
+    down = _straight_runs(dilate(mask, LINE_LEAN, 1).T, int(SHORTEST * mask.shape[0]) // 2)
+    if not (across.any() or down.any()):
+        return False
+    near = [round(BORDER * count) + 1 for count in (len(down), len(across))]
+    if any(runs[:, :at].any() or runs[:, -at:].any() for runs, at in zip((across, down), near, strict=True)):
+        return True
+    return len(bands(across.any(1))) > 1 and len(bands(down.any(1))) > 1
+
+
+def _anchored(across: list[Line], down: list[Line], size: tuple[int, ...]) -> tuple[list[Line], list[Line]]:
+    """The lines with both ends at the picture's border or at another such line."""
+    height, width = size
+    while True:
+        kept = [line for line in across if _is_anchored(line, down, width)]
+        kept_down = [line for line in down if _is_anchored(line, kept, height)]
+        if len(kept) == len(across) and len(kept_down) == len(down):
+            return across, down
+        across, down = kept, kept_down
+
+
+def _is_anchored(line: Line, others: list[Line], width: int) -> bool:
+    """Whether both ends are at the border or at other lines, and one of them is no stroke's end at a line's side."""
+    firm = 0
+    for end, at_border in ((line.first, line.first <= BORDER * width), (line.last, line.last >= (1 - BORDER) * width - 1)):
+        met = [_meet(line, end, other) for other in others]
+        if not (at_border or any(met)):
+            return False
+        firm += at_border or "corner" in met
+    return firm > 0
+
+
+def _meet(line: Line, end: int, other: Line) -> str:
+    """Whether a line's end is at the "side" of a line of the other direction, or at its end, which makes a "corner"."""
+    row = int(line.middle[end].clip(0, len(other.middle) - 1))
+    if abs(int(other.middle[row]) - end) > other.thick / 2 + MEET:
+        return ""
+    reach = line.thick / 2 + MEET
+    if min(abs(row - other.first), abs(row - other.last)) <= reach and abs(line.thick - other.thick) <= ALIKE:
+        return "corner"
+    return "side" if other.first <= row <= other.last else ""
+
+
+def _cover(lines: list[Line], size: tuple[int, ...]) -> Mask:
+    """The pixels of lines and of their soft edges."""
+    covered = np.zeros(size, np.bool_)
+    for line in lines:
+        columns = np.arange(line.first, line.last + 1)
+        half = _half(line)
+        rows = line.middle[columns] + np.arange(-half, half + 1)[:, None]
+        inside = (rows >= 0) & (rows < size[0])
+        covered[rows[inside], np.broadcast_to(columns, rows.shape)[inside]] = True
+    return covered
+
+
+def _half(line: Line) -> int:
+    return int(line.thick / 2 + 0.5) + 1
+
+
+def _belongs(line: Line, rest: Mask) -> bool:
+    """Whether a line belongs to a digit that is cropped to its box, whose rest reaches the borders opposite."""
+    height = len(rest)
+    near = 1 + round(BORDER * height)
+    first, last = bool(rest[:near].any()), bool(rest[-near:].any())
+    row = int(line.middle[(line.first + line.last) // 2])
+    near_top, near_bottom = row <= 0.1 * height, row >= 0.9 * height
+    return last if near_top else first if near_bottom else first and last
+
+
+def _erase(cleared: Mask, rest: Mask, line: Line, strength: Field, size: int, ink: float) -> None:
+    """Erase a line in place, except where strokes cover it or continue across it, or along it between two contacts."""
+    half = _half(line)
+    strip = straighten(rest, line.middle, half + CONTACT)[:, line.first : line.last + 1]
+    above, below = strip[:CONTACT].any(0), strip[-CONTACT:].any(0)
+    slant = half + 1
+    crossed = _widen(above, slant) & _widen(below, slant)
+    # A stroke that meets the line and does not cross it at once may follow it, up to where it leaves it.
+    meets = bands((above | below) & ~_widen(crossed, slant))
+    at = 0
+    while at + 1 < len(meets):
+        if meets[at + 1][0] - meets[at][1] <= FOLLOWED * size:
+            crossed[meets[at][0] : meets[at + 1][1]] = True
+            at += 1
+        at += 1
+    columns = np.arange(line.first, line.last + 1)
+    rows = (line.middle[columns] + np.arange(-half, half + 1)[:, None]).clip(0, len(cleared) - 1)
+    line_strength = strength[rows, columns]  # [2 * half + 1, n]
+    peaks = line_strength.max(0)
+    own = float(np.quantile(peaks, 0.25))
+    gone = np.broadcast_to(~crossed & (peaks <= max(STRONGER * own, (own + ink) / 2)), rows.shape)
+    cleared[rows[gone], np.broadcast_to(columns, rows.shape)[gone]] = False
+
+
+def _widen(columns: Mask, reach: int) -> Mask:
+    """Widen runs of bool[W] by `reach` to both sides."""
+    return dilate(columns[:, None], reach, 0)[:, 0]
+
+
+def bands(rows: Mask) -> list[tuple[int, int]]:
+    """The runs of true values in bool[H], each as its first index and one past its last."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
 def _straight_runs(mask: Mask, reach: int) -> Mask:
@@ -64,38 +176,9 @@ def _straight_runs(mask: Mask, reach: int) -> Mask:
     return dilate(erode(mask, reach, 1), reach, 1)
 
 
-def _bands(rows: Mask) -> list[tuple[int, int]]:
-    """The runs of true values in bool[H], each as its first index and one past its last."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
-
-
 def _largest_component(mask: Mask) -> Mask:
     labels = label(mask)
     return np.asarray(labels == np.bincount(labels[mask]).argmax(), np.bool_) if mask.any() else mask
-
-
-def _erase(mask: Mask, rulings: Mask, rest: Mask, strength: Field) -> Mask:
-    """Erase horizontal lines, except where a stroke covers a line or continues above and below it."""
-    height, cleared = len(mask), mask.copy()
-    first, last = bool(rest[:2].any()), bool(rest[-2:].any())
-    for top, bottom in _bands(np.any(rulings, 1)):
-        # The bar of a cropped 4, 5 or 7 spans the picture, too; but then the rest of the digit reaches the borders.
-        near_top, near_bottom = top <= 0.1 * height, bottom >= 0.9 * height
-        if last if near_top else first if near_bottom else first and last:
-            continue
-        line = rulings[top:bottom]
-        own = float(np.median(strength[top:bottom][line]))
-        crossed = _crossings(mask & ~rulings, int(line.sum() / line.shape[1]) + 2)[top:bottom]
-        cleared[top:bottom] &= ~line | crossed | (strength[top:bottom] > STRONGER * own)
-    return cleared
-
-
-def _crossings(rest: Mask, reach: int) -> Mask:
-    """The pixels with ink both above and below them, at most `reach` pixels away."""
-    height = len(rest)
-    tall = np.pad(dilate(dilate(rest, reach // 2 + 1, 0), 1, 1), ((reach, reach), (0, 0)))
-    return tall[:height] & tall[2 * reach : 2 * reach + height]
 
 
 def find_boxes(labels: Labels) -> Mask:

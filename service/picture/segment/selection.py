@@ -29,7 +29,9 @@ EDGE = 0.08  # of the picture's shorter side: a component at the border with a s
 FILLED, SQUARE = 0.65, 0.6  # of the box, and of its longer side: more is a blob
 BLOB = 0.05  # of a digit's worth: a blob, or a filled bar, is chosen only where nothing else is
 WIDE = 1.5  # times as wide as high, and filled: a button or a rule, and at most a part of a digit
+SLIM = 0.5  # of the picture's longer side: then a line from border to border may be a 1
 BEYOND = 0.5  # of a digit's worth: a component that continues beyond the picture's sides may be a neighbour
+FLAT_PART, OVERLAP = 2, 0.35  # what is cut at the top, not as flat and hardly beside the digit: of the line above
 FLAT = 3  # times as wide as high, and below all else: an underline
 PRINT = 0.25  # of the digit's size: a flat component above all else that begins so far left is print, no bar of a 5
 ASIDE = 1.5  # times: factor for horizontal distances, because parts of a digit are above each other
@@ -62,8 +64,9 @@ def select(labels: Labels, faint: Mask, strength: Field) -> Selection:
     """
     mask = labels >= 0
     clean = remove_rulings(mask & ~find_boxes(labels), faint, strength)
-    if not clean.any():  # a line alone, which may be a 1
-        return Selection(mask, mask, False)
+    if not clean.any():  # lines alone: in a slim picture, one that is cropped to its 1
+        alone = mask if min(mask.shape) < SLIM * max(mask.shape) else clean
+        return Selection(alone, mask, False)
     found = measure(clean, strength)
     # Edges of pages and neighbours are at the border; punched holes and dirt are blobs. They win only where there is
     # nothing else.
@@ -72,8 +75,12 @@ def select(labels: Labels, faint: Mask, strength: Field) -> Selection:
     beyond = (found.boxes[:, 0] == 0) | (found.boxes[:, 2] == mask.shape[1])
     main = int((worth * np.where(found.bar, BLOB, 1) * np.where(beyond, BEYOND, 1)).argmax())
     share = worth / worth[main]
-    left, _, right, _ = found.boxes.T
+    left, top, right, bottom = found.boxes.T
     neighbour = beyond & ((right <= left[main]) | (left >= right[main]))
+    if bottom[main] < mask.shape[0]:  # else the picture is cropped to its digit
+        over = np.minimum(bottom, bottom[main]) - np.maximum(top, top[main])  # rows
+        flat = right - left > FLAT_PART * (bottom - top)  # as the bar of a 5
+        neighbour |= (top == 0) & ~flat & (top[main] > 0) & (over < OVERLAP * bottom)
     belongs = _assemble(found, main, share, edge | neighbour)
     rivals = bool(((share > RIVAL) & ~belongs & ~edge & ~found.bar).any())
     foreign = (mask & ~clean) | _pixels_of(edge, found.labels)
