@@ -1,4 +1,4 @@
-"""The only import of the service: its picture preparation and its warnings, so that training measures what it serves.
+"""The only import of the service, so that training measures what it serves: preparation, warnings, bins of metrics.
 
 In the checkout the two packages are side by side; the wheel installs both below `mnist_mlp`.
 """
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__ == "training":
     from service.model.uncertainty import warnings_for
+    from service.observability.signals import BINS, NO_INK
     from service.picture.prepare import prepare, read
 else:
     from ..service.model.uncertainty import warnings_for
+    from ..service.observability.signals import BINS, NO_INK
     from ..service.picture.prepare import prepare, read
 
-__all__ = ["prepare", "read", "warnings_for"]
+__all__ = ["BINS", "NO_INK", "prepare", "read", "warnings_for"]

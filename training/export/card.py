@@ -16,6 +16,9 @@ A card of schema "mnist-mlp/1" has all of these keys:
     labels       the meaning of each column of the probabilities
     metrics      by data set ("validation" and "test" of MNIST, "rendered" of digits as the service sees them):
                  count, accuracy, nll, ece, recall, confusion[true][predicted]
+    reference    what the service measures drift against, on validation digits ("mnist") and each family of held-out
+                 rendered digits: {"bins": {signal: bins}, "sources": {name: {"pictures": n, signal: counts by bin}}};
+                 versions 1 and 2 have none
     parity       {"images": compared, "max_difference": of a probability, PyTorch against ONNX Runtime}
     exports      {"fp32", "int8", "int8_dynamic": each {"bytes", "accuracy", "nll", "microseconds"}} on the test digits,
                  one image at a time on one thread; training.knobs.precision says which of them this version is
@@ -62,6 +65,7 @@ def describe(
     run: str,
     epochs: Sequence[Epoch],
     metrics: Mapping[str, Metrics],
+    reference: Mapping[str, Any],
     parity: Parity,
     exports: Mapping[str, Export],
     temperature: float,
@@ -74,6 +78,7 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **_interface(),
         "metrics": {name: dataclasses.asdict(values) for name, values in metrics.items()},
+        "reference": reference,
         "parity": dataclasses.asdict(parity),
         "exports": {name: dataclasses.asdict(export) for name, export in exports.items()},
         "temperature": temperature,
