@@ -9,6 +9,7 @@ to `ink`, to `not_digits` or to the service's picture preparation.
 from __future__ import annotations
 
 import csv
+import hashlib
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -67,6 +68,11 @@ def load() -> tuple[data.Digits, data.Digits]:
     every = data.Digits(torch.tensor(images), torch.tensor(labels))
     train = torch.arange(len(labels)) < COLUMNS * (ROWS - HELD_OUT_ROWS)
     return every.take(train), every.take(~train)
+
+
+def checksum() -> str:
+    """Return the SHA-256 of the mosaic: figures of different ones do not compare."""
+    return hashlib.sha256(MOSAIC.read_bytes()).hexdigest()
 
 
 def load_held_out_facts() -> list[Facts]:
