@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from .labels import STAGES
-from .signals import CONFIDENCES, DIGITS, INK_RATIOS, POLARITIES, WARNINGS
+from .signals import BINS, CONFIDENCES, DIGITS, INK_RATIOS, POLARITIES, WARNINGS
 
 if TYPE_CHECKING:
     from .declarations import Declarations
@@ -41,4 +42,13 @@ class PredictionMetrics:
             "input_polarity_total", "Pictures with light ink on dark, or dark ink on light.", "polarity", POLARITIES
         )
         self.warnings = declare.counters("warnings_total", "Warnings of answered pictures.", "warning", WARNINGS)
+        # Computed at each scrape: `service.observability.drift`.
+        drift = declare.plain_gauge(
+            "drift",
+            "Population stability index of the last 500 pictures, or more, by the model's reference; NaN: unknown.",
+            "signal",
+            over_workers="livemax",
+        )
+        for signal in BINS:
+            drift.labels(signal).set(math.nan)
         self.rejected = declare.counters("rejected_images_total", "Pictures refused.", "reason", REJECTIONS)

@@ -1,0 +1,112 @@
+"""The drift of a service of two workers: large on strange pictures, and small on usual ones."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from itertools import cycle, islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.support.drift import drift, publish_with_reference, send
+from tests.support.pictures import png
+from tests.support.service import ROOT, running_service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tests.support.pictures import Digits
+    from tests.support.service import Service
+    from training.data.mnist import Dataset
+
+    Stream = Callable[[Digits], Iterable[bytes]]
+
+CELLS = ROOT.parent / "shared" / "data" / "ink" / "cells"  # photographs beside the checkout, where there are any
+RULES = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
+(THRESHOLD,) = map(float, re.findall(r"mnist_drift > (\S+)", RULES))
+WINDOW = 500  # pictures
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    """MNIST, also the digits for training."""
+    from training import data
+
+    return data.load(None)
+
+
+@pytest.fixture(scope="module")
+def service(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Two workers that serve a version with a reference."""
+    models = tmp_path_factory.mktemp("models")
+    publish_with_reference(models, dataset)
+    with running_service(workers=2, model_dir=models) as service:
+        yield service
+
+
+def mnist(digits: Digits) -> Iterable[bytes]:
+    return map(png, digits.images)
+
+
+def cells(_: Digits) -> Iterable[bytes]:
+    """Photographed digits of sudokus, which have no zeros."""
+    with (CELLS / "labels.csv").open(newline="") as file:
+        return [(CELLS / row["file"]).read_bytes() for row in csv.DictReader(file) if row["label"] != "blank"]
+
+
+def mnist_and_cells(digits: Digits) -> Iterable[bytes]:
+    return (picture for pair in zip(mnist(digits), cells(digits), strict=False) for picture in pair)
+
+
+def rotated(digits: Digits) -> Iterable[bytes]:
+    """On their side, as photographs whose orientation was lost."""
+    return (png(np.rot90(image)) for image in digits.images)
+
+
+def noisy(digits: Digits) -> Iterable[bytes]:
+    """Under so much noise that a person sees no digit."""
+    rng = np.random.default_rng(18)
+    return (png(np.clip(image + rng.normal(0, 96, image.shape), 0, 255).astype(np.uint8)) for image in digits.images)
+
+
+def blank(_: Digits) -> Iterable[bytes]:
+    return [png(np.full((60, 80), shade, np.uint8)) for shade in range(256)]
+
+
+def sevens(digits: Digits) -> Iterable[bytes]:
+    return map(png, digits.images[digits.labels == 7])
+
+
+USUAL: list[Stream] = [mnist, *([cells, mnist_and_cells] if CELLS.is_dir() else [])]
+STRANGE: list[Stream] = [rotated, noisy, blank, sevens]
+
+
+def answer(service: Service, stream: Stream, digits: Digits, pictures: int = WINDOW) -> dict[str, float]:
+    """The drift after so many pictures of a stream, which is repeated where it has fewer."""
+    send(service, list(islice(cycle(stream(digits)), pictures)))
+    return drift(service)
+
+
+@pytest.mark.parametrize("stream", STRANGE)
+def test_strange_pictures_exceed_the_alerts_threshold(service: Service, digits: Digits, stream: Stream) -> None:
+    """After usual pictures, one window of strange ones is far above it in one signal at least."""
+    answer(service, mnist, digits)
+    found = answer(service, stream, digits)
+    assert max(value for value in found.values() if not math.isnan(value)) > 4 * THRESHOLD
+
+
+@pytest.mark.parametrize("stream", USUAL)
+def test_usual_pictures_stay_below_the_alerts_threshold(service: Service, digits: Digits, stream: Stream) -> None:
+    """A window of them is below it in every signal, whatever was before; a few more, as some may have no ink."""
+    found = answer(service, stream, digits, WINDOW + 20)
+    assert len(found) == 5
+    assert max(found.values()) < THRESHOLD, found
+
+
+def test_every_worker_says_the_same(service: Service, digits: Digits) -> None:
+    """Scrapes on many connections reach both workers, and find one drift."""
+    answer(service, mnist, digits)
+    assert len({tuple(drift(service).items()) for _ in range(8)}) == 1
