@@ -13,14 +13,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
 
-from . import psi
+from . import psi, shared_metrics
 from .reference import parse, parted
 from .signals import CONFIDENCES, DIGITS, INK_RATIOS, NO_INK, POLARITIES, WARNINGS
 
@@ -159,7 +158,5 @@ def _read(folder: Path) -> _History | None:
 
 def _write(folder: Path, history: _History) -> None:
     """Replace the file, unless the disk is full."""
-    written = folder / f".{FILE}-{os.getpid()}"
     with contextlib.suppress(OSError):
-        written.write_bytes(orjson.dumps([history.version, history.sums]))
-        written.replace(folder / FILE)
+        shared_metrics.replace(folder, FILE, orjson.dumps([history.version, history.sums]))
