@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import httpx
@@ -43,9 +44,13 @@ def publish_with_reference(models: Path, dataset: Dataset) -> None:
 def send(service: Service, pictures: Sequence[bytes]) -> None:
     """Ask for all pictures, some in each request, on connections of their own: so each worker gets some."""
     before = counted(service)
-    for start in range(0, len(pictures), IN_REQUEST):
+
+    def ask(start: int) -> None:
         files = [("images", ("picture", picture)) for picture in pictures[start : start + IN_REQUEST]]
         httpx.post(f"{service.url}/predict", files=files).raise_for_status()
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(ask, range(0, len(pictures), IN_REQUEST)))
     until(lambda: counted(service) == before + len(pictures), "the pictures are not counted")
 
 

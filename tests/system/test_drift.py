@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 from itertools import cycle, islice
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 
 from tests.support.drift import drift, publish_with_reference, send
-from tests.support.pictures import png
-from tests.support.service import ROOT, running_service
+from tests.support.pictures import SEVEN, png
+from tests.support.service import ROOT, VERSION, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from tests.support.pictures import Digits
     from tests.support.service import Service
@@ -104,6 +106,19 @@ def test_usual_pictures_stay_below_the_alerts_threshold(service: Service, digits
     found = answer(service, stream, digits, WINDOW + 20)
     assert len(found) == 5
     assert max(found.values()) < THRESHOLD, found
+
+
+def test_a_reference_from_elsewhere_stops_no_service(
+    dataset: Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where the card's reference is anything else, pictures are answered, the drift is unknown, and the log says so."""
+    publish_with_reference(tmp_path, dataset)
+    path = tmp_path / VERSION / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"reference": {"bins": [1], "sources": "many"}}))
+    with running_service(model_dir=tmp_path) as service:
+        send(service, [SEVEN] * WINDOW)
+        assert all(map(math.isnan, drift(service).values()))
+    assert capfd.readouterr().err.count("no reference for the drift of") == 1
 
 
 def test_every_worker_says_the_same(service: Service, digits: Digits) -> None:

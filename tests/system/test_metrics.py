@@ -102,6 +102,8 @@ def test_each_warning_is_counted_on_every_route(server: Service, digits: Digits)
         until(lambda: warnings(url) != before, "no warning is counted")
         return warnings(url) - before
 
+    schema = httpx.get(f"{url}/openapi.json").json()["components"]["schemas"]["Prediction"]
+    assert set(schema["properties"]["warnings"]["items"]["enum"]) <= set(warnings(url))
     said = httpx.post(f"{url}/predict", files=files).json()["predictions"]
     expected = Counter(name for prediction in said for name in prediction["warnings"])
     assert expected["unlike_a_digit"] > 5

@@ -7,11 +7,12 @@ service's picture preparation.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..service_picture import BINS, NO_INK, prepare, warnings_for
 from ..synthesis.rendered import Facts
@@ -19,8 +20,6 @@ from .onnx_runtime import run_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from numpy.typing import NDArray
 
     from .. import data
 
@@ -39,15 +38,18 @@ def describe_reference(
     every += facts
     images = torch.from_numpy(np.stack([image.pixels for image in as_sent])[:, None])
     probabilities = run_onnx(model, torch.cat([images, held_out.images])).numpy()
-    sources = {}
-    for source in dict.fromkeys(each.family for each in every):
-        chosen = [i for i, each in enumerate(every) if each.family == source]
-        sources[source] = _count([every[i] for i in chosen], probabilities[chosen])
-    return {"bins": {signal: list(bins) for signal, bins in BINS.items()}, "sources": sources}
+    by_source = defaultdict[str, list[tuple[Facts, NDArray[np.float32]]]](list)
+    for picture, row in zip(every, probabilities, strict=True):
+        by_source[picture.family].append((picture, row))
+    return {
+        "bins": {signal: list(bins) for signal, bins in BINS.items()},
+        "sources": {source: _count(pairs) for source, pairs in by_source.items()},
+    }
 
 
-def _count(pictures: Sequence[Facts], probabilities: NDArray[np.float32]) -> dict[str, Any]:
+def _count(pairs: Sequence[tuple[Facts, NDArray[np.float32]]]) -> dict[str, Any]:
     """Count pictures by the bins of each signal; one without ink has no digit, and no other warning."""
+    pictures, probabilities = [picture for picture, _ in pairs], np.stack([row for _, row in pairs])
     warnings = [
         (NO_INK,) if NO_INK in picture.warnings else picture.warnings + of_model
         for picture, of_model in zip(pictures, warnings_for(probabilities), strict=True)

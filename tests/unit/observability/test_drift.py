@@ -122,6 +122,21 @@ def test_another_version_begins_another_window(folder: Path | None) -> None:
     assert counted.drift(worker, folder)["digits"] < 0.05
 
 
+def test_workers_change_their_version_one_after_another(tmp_path: Path) -> None:
+    """Meanwhile the drift is unknown; then one window begins for all."""
+    counted, first, second = Counted(), following(), following()
+    counted.answer(WINDOW)
+    assert counted.drift(second, tmp_path)["digits"] < 0.05
+    first.follow("2", "cafe", REFERENCE)
+    for worker in (first, second, first, second):
+        assert math.isnan(counted.drift(worker, tmp_path)["digits"])
+        counted.answer(STEP, digits=1)
+    second.follow("2", "cafe", REFERENCE)
+    assert math.isnan(counted.drift(first, tmp_path)["digits"])
+    counted.answer(WINDOW)
+    assert all(counted.drift(worker, tmp_path)["digits"] < 0.05 for worker in (second, first))
+
+
 def test_a_version_without_reference_has_no_drift(folder: Path | None) -> None:
     """Also a version with a part of one has none of the other signals; the window of the next begins anew."""
     counted, worker = Counted(), following(reference=None)

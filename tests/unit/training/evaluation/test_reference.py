@@ -77,6 +77,12 @@ def test_pictures_without_ink_have_neither_digit_nor_confidence(few: Digits) -> 
     assert dict(zip(BINS["warnings"], source["warnings"], strict=True))["cut_off"] == 1
 
 
+def test_facts_of_other_pictures_are_no_reference(few: Digits) -> None:
+    """Each held-out digit has its facts, and nothing else has some."""
+    with pytest.raises(ValueError, match="longer"):
+        describe_reference(MODEL, few, few, rendered.load_held_out_facts()[: COUNT - 1])
+
+
 def test_the_reference_is_small(reference: dict[str, Any]) -> None:
     """A card has room for a mebibyte, and people read it."""
     assert len(json.dumps(reference, indent=2)) < 10_000
