@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     Sum = list[list[int]]  # [parts][bins], since the service's start
 
 METRIC = "mnist_drift"
-WINDOW = 500  # pictures at least
-STEP = 25  # pictures at least between two sums that are kept
+WINDOW = 400  # pictures at least: where scrapes are frequent, 500 of another kind fill it
+STEP = 20  # pictures at least between two sums that are kept
 FILE = "drift"
 # The samples that are counted, and the label that names their bin.
 SAMPLES = {

@@ -45,7 +45,7 @@ class PredictionMetrics:
         # Computed at each scrape: `service.observability.drift`.
         drift = declare.plain_gauge(
             "drift",
-            "Population stability index of the last 500 pictures, or more, by the model's reference; NaN: unknown.",
+            "Population stability index of the last 400 pictures, or more, by the model's reference; NaN: unknown.",
             "signal",
             over_workers="livemax",
         )
