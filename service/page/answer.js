@@ -1,6 +1,7 @@
 // @ts-check
 // Shows a prediction on the page, and says it to screen readers. Knows the elements of the page, not HTTP or the drawing pad.
 
+import { COVERAGE } from "./ask.js";
 import { blank, brush } from "./canvas.js";
 
 /** @typedef {import("./ask.js").Answer} Answer */
@@ -18,6 +19,7 @@ const WORDS = {
   low_confidence: (prediction) => `The network is unsure: it may also be a ${runnerUp(prediction)}.`,
 };
 
+const ALTERNATIVES = new Intl.ListFormat("en", { type: "disjunction" });
 const RAMP = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
 
 const rows = Array.from({ length: 10 }, (_, digit) => row(digit));
@@ -38,7 +40,7 @@ export function show({ prediction, ms, blob }) {
   at("digit").textContent = digit === null ? "–" : String(digit);
   at("sure").textContent = digit === null ? "no digit" : `${percent(confidence)} % sure`;
   rows.forEach((item, i) => fill(item, probabilities[i], i === digit));
-  list(warnings.map((name) => worded(name, prediction)));
+  list([...warnings.map((name) => worded(name, prediction)), ...several(prediction)]);
   at("took").textContent = `${ms.toFixed(ms < 10 ? 1 : 0)} ms round trip`;
   at("sent").textContent = [size(blob), explain?.polarity.replaceAll("_", " ")].filter(Boolean).join(", ");
   if (explain) picture(explain.image, explain.heatmap);
@@ -57,7 +59,7 @@ export function forget(why) {
 /** Tell screen readers; only when the pen is up, or they would talk all the time while a line grows. @param {Prediction} prediction */
 export function say(prediction) {
   const answer = prediction.digit === null ? "No digit. " : `${prediction.digit}, ${percent(prediction.confidence)} % sure. `;
-  at("spoken").textContent = answer + prediction.warnings.map((name) => worded(name, prediction)).join(" ");
+  at("spoken").textContent = answer + [...prediction.warnings.map((name) => worded(name, prediction)), ...several(prediction)].join(" ");
 }
 
 /** @param {any} card */
@@ -82,6 +84,12 @@ function list(sentences) {
 
 /** @param {string} name @param {Prediction} prediction */
 const worded = (name, prediction) => WORDS[name]?.(prediction) ?? `${name.replaceAll("_", " ")}.`;
+
+/** The set of digits in words, where the answer is one of several. @param {Prediction} prediction @returns {string[]} */
+function several({ digit, set = [] }) {
+  if (digit === null || set.length < 2) return [];
+  return [`It is ${ALTERNATIVES.format(set.map(String))}, at a coverage of ${100 * COVERAGE} %.`];
+}
 
 /** @param {Prediction} prediction */
 function runnerUp({ probabilities, digit }) {

@@ -47,7 +47,8 @@ def send(service: Service, pictures: Sequence[bytes]) -> None:
 
     def ask(start: int) -> None:
         files = [("images", ("picture", picture)) for picture in pictures[start : start + IN_REQUEST]]
-        httpx.post(f"{service.url}/predict", files=files).raise_for_status()
+        predictions = httpx.post(f"{service.url}/predict", files=files).raise_for_status().json()["predictions"]
+        assert not [prediction["error"] for prediction in predictions if "error" in prediction]
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(ask, range(0, len(pictures), IN_REQUEST)))

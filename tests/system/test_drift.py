@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from itertools import cycle, islice
@@ -14,7 +13,8 @@ import pytest
 
 from tests.support.drift import drift, publish_with_reference, send
 from tests.support.pictures import SEVEN, png
-from tests.support.service import ROOT, VERSION, running_service
+from tests.support.service import ROOT, running_service
+from tests.support.versions import publish_with_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -107,14 +107,10 @@ def test_usual_pictures_stay_below_the_alerts_threshold(service: Service, digits
         assert max(found.values()) < THRESHOLD, found
 
 
-def test_a_reference_from_elsewhere_stops_no_service(
-    dataset: Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_reference_from_elsewhere_stops_no_service(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Where the card's reference is anything else, pictures are answered, the drift is unknown, and the log says so."""
-    publish_with_reference(tmp_path, dataset)
-    path = tmp_path / VERSION / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"reference": {"bins": [1], "sources": "many"}}))
-    with running_service(model_dir=tmp_path) as service:
+    publish_with_card(tmp_path, 3, reference={"bins": [1], "sources": "many"})
+    with running_service(model_dir=tmp_path, model_version=3) as service:
         send(service, [SEVEN] * WITHIN)
         assert all(map(math.isnan, drift(service).values()))
     assert capfd.readouterr().err.count("no reference for the drift of") == 1
