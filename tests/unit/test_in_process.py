@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_sets_are_the_services(tmp_path: Path, digits: Digits) -> None:
     pictures = [png(image) for image in [*digits.images[:40], np.zeros((40, 40), np.uint8)]]
     model = open_model(folder)
     found = [model.read(picture, coverage=0.95) for picture in pictures]
-    settings = {"model_dir": tmp_path, "model_version": "latest"}
+    settings: dict[str, Any] = {"model_dir": tmp_path, "model_version": "latest"}
     with running_service(**settings) as service, Client(service.url, coverage=0.95) as client:
         assert [one.set for one in found] == [
             one.set for one in client.predict_many(pictures) if isinstance(one, Prediction)
