@@ -1,7 +1,7 @@
 """Whether a prepared picture shows what was drawn, so that its label is true.
 
-In: the pixels that the service's preparation made, and the segments that were drawn. Out: how alike they are. It
-does not know how a picture was rendered or prepared.
+In: the pixels that the service's preparation made, and the segments that were drawn. Out: yes or no. It does not know
+how a picture was rendered or prepared.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 FIT: Final = 20  # MNIST's digits fill a box of so many pixels, centred by mass
 STROKE: Final = 2.5  # pixels
-SHOWN: Final = 0.8  # from here on the pixels show the digit
-LOST: Final = 0.65  # below, a rule, a neighbour or a shadow was taken for the digit, or hides it; between, who knows
+ALIKE: Final = 0.8  # below, a rule, a neighbour or a shadow was taken for the digit, or hides it
 _MIDDLE: Final = (SIDE - 1) / 2
 
 
-def likeness(pixels: NDArray[np.uint8], drawn: Segments) -> float:
-    """Return the correlation of pixels uint8[28,28] with the digit's segments in a box as MNIST's, both blurred."""
-    return float(np.corrcoef(_blur(pixels), _blur(_fit(drawn)))[0, 1])
+def shows(pixels: NDArray[np.uint8], drawn: Segments) -> bool:
+    """Whether pixels uint8[28,28] are the digit: both blurred, they correlate with its segments in a box as MNIST's."""
+    return float(np.corrcoef(_blur(pixels), _blur(_fit(drawn)))[0, 1]) >= ALIKE
 
 
 def is_plain_one(pixels: NDArray[np.uint8]) -> bool:

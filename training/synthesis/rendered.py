@@ -5,7 +5,7 @@ the service found out about the held-out digits. Out: `Digits`, of which two of 
 `python -m training render` makes both files again, from MNIST and this machine's fonts. Make them again after a change
 to `ink`, to `not_digits`, to `strokes` or to the service's picture preparation.
 
-A digit is drawn again where the preparation does not show it; where it shows something else, that is no digit.
+A picture is drawn again where the service's preparation does not show what was drawn.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ CYCLE: Final = 14  # a column's label is its number modulo this; from 10 on, the
 _LABELS: Final = np.minimum(np.arange(COLUMNS) % CYCLE, NOT_A_DIGIT)
 MAX_PIXELS: Final = 10**6
 BLANK: Final = "blank"  # without preparation, which finds no ink in most of them; so it does in most empty cells
-LOST: Final = "lost"  # digits of which the preparation keeps something else
-KINDS: Final = ("letter", "letter", *not_digits.KINDS, "empty", "empty", "empty", BLANK, LOST)
+KINDS: Final = ("letter", "letter", *not_digits.KINDS, "empty", "empty", "empty", BLANK)
 IN_STYLE: Final = 0.6  # share of the digits that are written in a style; the others follow MNIST's
 IN_HELD_OUT_STYLE: Final = 0.25  # share of those in the held-out rows that are written in a held-out style
 
@@ -99,25 +98,18 @@ def make_row(number: int, digits: data.Digits, fonts: Sequence[Path]) -> Row:
     kinds = [KINDS[i] for i in rng.permutation(len(KINDS))] * COLUMNS
     pictures: list[NDArray[np.uint8]] = []
     facts: list[Facts] = []
-    lost: list[NDArray[np.uint8]] = []
     while len(pictures) < COLUMNS:
         label = int(_LABELS[len(pictures)])
         if label == NOT_A_DIGIT:
-            kind = kinds.pop()
-            pixels = _no_digit(kind, fonts, rng) if kind != LOST else lost.pop() if lost else None
+            pixels = _no_digit(kinds.pop(), fonts, rng)
         else:
             pixels = None
             family = not_digits.DRAWN[rng.integers(len(not_digits.DRAWN))]
             drawn = _draw(label, digits, rng, held_out=number >= ROWS - HELD_OUT_ROWS)
             prepared = read(ink.FAMILIES[family](drawn, rng), max_pixels=MAX_PIXELS)
-            if prepared.box is None:
-                continue
-            likeness = legible.likeness(prepared.pixels, drawn)
-            if likeness >= legible.SHOWN:
+            if prepared.box is not None and legible.shows(prepared.pixels, drawn):
                 pixels = prepared.pixels
                 facts.append(Facts(label, family, prepared.polarity, round(prepared.ink_ratio, 4), prepared.warnings))
-            elif likeness < legible.LOST and not legible.is_plain_one(prepared.pixels):
-                lost.append(prepared.pixels)
         if pixels is not None:
             pictures.append(pixels)
     return Row(np.concatenate(pictures, axis=1), facts)
