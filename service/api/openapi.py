@@ -49,6 +49,7 @@ _WARNINGS = {
     "no_ink": "blank or nearly uniform image",
     "too_faint": "the ink has little contrast with its background",
     "several_shapes": "other shapes as large as the digit lie beside it",
+    "cut_off": "the digit's strokes run out of the picture at its border",
     "unlike_a_digit": "the ink looks like no digit",
     "low_confidence": "the prediction is more likely wrong than right",
 }

@@ -15,6 +15,7 @@ const WORDS = {
   no_ink: () => "There is no ink to read.",
   too_faint: () => "The ink is very faint. A darker pen helps.",
   several_shapes: () => "There is more than one shape. One digit at a time, please.",
+  cut_off: () => "The digit runs out of the picture. Leave a little room around it.",
   unlike_a_digit: () => "This doesn’t look like a digit, so don’t trust the answer.",
   low_confidence: (prediction) => `The network is unsure: it may also be a ${runnerUp(prediction)}.`,
 };

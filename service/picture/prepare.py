@@ -37,7 +37,7 @@ class PreparedImage(NamedTuple):
     polarity: str  # "light_on_dark" | "dark_on_light", of the picture that was sent
     ink_ratio: float  # share of the picture's pixels that are ink, 0..1
     box: Box | None = None  # of the digit in the upright picture; None: no ink, or already in MNIST's format
-    warnings: tuple[str, ...] = ()  # of "no_ink", "too_faint", "several_shapes"
+    warnings: tuple[str, ...] = ()  # of "no_ink", "too_faint", "several_shapes", "cut_off"
 
     @property
     def pixels(self) -> Pixels:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 HELP: Final = "measure a published version on MNIST, handwriting and pictures of no digit"
 MAX_PIXELS: Final = 50_000_000
-WARNINGS: Final = ("no_ink", "too_faint", "several_shapes", "unlike_a_digit", "low_confidence")
+WARNINGS: Final = ("no_ink", "too_faint", "several_shapes", "cut_off", "unlike_a_digit", "low_confidence")
 HEADINGS: Final = ("right %", "NLL", "ECE %", "warned %", *WARNINGS)  # the warnings in % too
 WIDTHS: Final = [max(10, len(heading) + 2) for heading in HEADINGS]
 ENLARGED: Final = 10  # times: MNIST's digits as screenshots

@@ -30,7 +30,7 @@ SMALLEST = 84  # pixels of the longer side; smaller pictures are enlarged to thi
 # Thresholds.
 MIN_CONTRAST = 6  # grey levels; less is rounding, or the noise of a camera or a decoder
 OVER_NOISE = 4.8  # standard deviations of the background's noise; ink is stronger
-CERTAIN, POSSIBLE = 0.5, 0.3  # of the contrast: certainly ink; and ink if it is connected to such
+CERTAIN, POSSIBLE = 0.5, 0.25  # of the contrast: certainly ink; and ink if it is connected to such
 EDGE, REACH = 0.45, 3  # of the strongest ink within so many pixels, but at most of the contrast: the edge of a stroke
 TRACE = 0.15  # of the contrast: the threshold at which ruled lines are followed
 # Peeling.
@@ -51,7 +51,8 @@ MARGIN = 0.3  # of the digit's size: background around it in the second segmenta
 SIDES, SHEET = 0.7, 0.2  # a sheet covers so much of each side of its box, and so much of the picture's longer side
 SHEET_EDGE = 2 / SIZE  # of the picture's longer side: the width of a sheet's blurred edge
 # A stroke that runs out of the picture.
-CUT = 0.8  # of the strength inside: as strong at the border
+NEAR_BORDER = 0.05  # of the picture's side
+CUT = 0.7  # of the strength inside: as strong at the border
 CUT_WIDTH, ALIKE = (0.6, 2.5), (0.5, 1.7)  # times the thickness of strokes, and the width inside
 FAINT = 24  # grey levels; ink of less contrast is read, with a warning
 
@@ -116,11 +117,14 @@ def _refine(pixels: Pixels, first: Segmentation, whole: Box) -> Digit:
 def _runs_out(found: Segmentation, turns: int) -> bool:
     """Whether a stroke runs out of the picture through its upper border, after so many quarter turns.
 
-    Where a digit is cropped to its box, strokes touch the border with their soft edge, or run along it. A stroke that
-    is cut is as strong at the border as inside, about as wide as strokes are, and goes on from there in one piece.
+    A digit that reaches the opposite border too, or both beside, is cropped to its box, and may touch it with whole
+    strokes. Others are cut: the stroke is about as strong at the border as inside, about as wide as strokes are, and
+    goes on in one piece.
     """
     digit, strength = np.rot90(found.digit, turns), np.rot90(found.foreground.strength, turns)
-    if not digit[0].any():
+    near = [1 + round(NEAR_BORDER * count) for count in digit.shape]
+    aside = digit[:, : near[1]].any() and digit[:, -near[1] :].any()
+    if not digit[0].any() or digit[-near[0] :].any() or aside:
         return False
     thick = thickness(found.digit)
     inside = min(max(1, round(thick)), len(digit) - 1)
@@ -240,7 +244,9 @@ def _segment_foreground(foreground: Foreground) -> Segmentation | None:
 
 def _is_beside(digit: Mask, lines: Mask) -> bool:
     """Whether most of what was found after lines were peeled off is what remains of these lines."""
-    return bool(lines.any() and 2 * np.count_nonzero(digit & dilate_square(lines, BESIDE_LINE)) > np.count_nonzero(digit))
+    return bool(
+        lines.any() and 2 * np.count_nonzero(digit & dilate_square(lines, BESIDE_LINE)) > np.count_nonzero(digit)
+    )
 
 
 def _is_along_border(digit: Mask, strip: float) -> bool:

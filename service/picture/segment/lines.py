@@ -77,7 +77,8 @@ def straighten(mask: Mask, middle: NDArray[np.int64], reach: int) -> Mask:
     """The rows up to `reach` above and below a line, straightened: bool[2 · reach + 1, W]."""
     height, width = mask.shape
     rows = middle + np.arange(-reach, reach + 1)[:, None]
-    return mask[rows.clip(0, height - 1), np.arange(width)] & (rows >= 0) & (rows < height)
+    inside = (rows >= 0) & (rows < height)
+    return np.asarray(mask[rows.clip(0, height - 1), np.arange(width)] & inside, np.bool_)
 
 
 def _measure(mask: Mask, first: int, last: int, middle: NDArray[np.int64]) -> Line | None:

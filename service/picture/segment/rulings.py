@@ -57,11 +57,11 @@ def remove_rulings(mask: Mask, faint: Mask, strength: Field) -> Mask:
     across, down = _anchored(across, down, size)
     covered = _cover(across, size) | _cover(down, size[::-1]).T
     cleared = mask.copy()
-    length, ink = (max(crop(rest).shape), float(np.median(strength[rest]))) if rest.any() else (0, 0.0)
+    digit = (max(crop(rest).shape), float(np.median(strength[rest]))) if rest.any() else (0, 0.0)
     for line in across:
-        _erase(cleared, mask & ~covered, line, strength, length, ink)
+        _erase(cleared, mask & ~covered, line, strength, digit)
     for line in down:
-        _erase(cleared.T, (mask & ~covered).T, line, strength.T, length, ink)
+        _erase(cleared.T, (mask & ~covered).T, line, strength.T, digit)
     return cleared
 
 
@@ -74,7 +74,7 @@ def _may_be_ruled(mask: Mask) -> bool:
     near = [round(BORDER * count) + 1 for count in (len(down), len(across))]
     if any(runs[:, :at].any() or runs[:, -at:].any() for runs, at in zip((across, down), near, strict=True)):
         return True
-    return len(bands(across.any(1))) > 1 and len(bands(down.any(1))) > 1
+    return len(bands(np.any(across, 1))) > 1 and len(bands(np.any(down, 1))) > 1
 
 
 def _anchored(across: list[Line], down: list[Line], size: tuple[int, ...]) -> tuple[list[Line], list[Line]]:
@@ -91,7 +91,10 @@ def _anchored(across: list[Line], down: list[Line], size: tuple[int, ...]) -> tu
 def _is_anchored(line: Line, others: list[Line], width: int) -> bool:
     """Whether both ends are at the border or at other lines, and one of them is no stroke's end at a line's side."""
     firm = 0
-    for end, at_border in ((line.first, line.first <= BORDER * width), (line.last, line.last >= (1 - BORDER) * width - 1)):
+    for end, at_border in (
+        (line.first, line.first <= BORDER * width),
+        (line.last, line.last >= (1 - BORDER) * width - 1),
+    ):
         met = [_meet(line, end, other) for other in others]
         if not (at_border or any(met)):
             return False
@@ -136,18 +139,23 @@ def _belongs(line: Line, rest: Mask) -> bool:
     return last if near_top else first if near_bottom else first and last
 
 
-def _erase(cleared: Mask, rest: Mask, line: Line, strength: Field, size: int, ink: float) -> None:
-    """Erase a line in place, except where strokes cover it or continue across it, or along it between two contacts."""
+def _erase(cleared: Mask, rest: Mask, line: Line, strength: Field, digit: tuple[int, float]) -> None:
+    """Erase a line in place, except where strokes cover it or continue across it, or along it between two contacts.
+
+    `digit` is its size in pixels and the strength of its ink.
+    """
+    size, ink = digit
     half = _half(line)
     strip = straighten(rest, line.middle, half + CONTACT)[:, line.first : line.last + 1]
-    above, below = strip[:CONTACT].any(0), strip[-CONTACT:].any(0)
+    above, below = np.any(strip[:CONTACT], 0), np.any(strip[-CONTACT:], 0)
     slant = half + 1
     crossed = _widen(above, slant) & _widen(below, slant)
     # A stroke that meets the line and does not cross it at once may follow it, up to where it leaves it.
     meets = bands((above | below) & ~_widen(crossed, slant))
     at = 0
     while at + 1 < len(meets):
-        if meets[at + 1][0] - meets[at][1] <= FOLLOWED * size:
+        one, other = (above[first:end].any() for first, end in meets[at : at + 2])
+        if meets[at + 1][0] - meets[at][1] <= (FOLLOWED * size if one == other else 2 * slant):
             crossed[meets[at][0] : meets[at + 1][1]] = True
             at += 1
         at += 1
