@@ -53,8 +53,8 @@ SIDES, SHEET = 0.7, 0.2  # a sheet covers so much of each side of its box, and s
 SHEET_EDGE = 2 / SIZE  # of the picture's longer side: the width of a sheet's blurred edge
 # A stroke that runs out of the picture.
 NEAR_BORDER = 0.05  # of the picture's side
-CUT = 0.85  # of the strength inside: as strong at the border
-CUT_WIDTH, ALIKE = (0.7, 1.8), (0.6, 1.4)  # times the thickness of strokes, and the width inside
+CUT = 0.78  # of the strength inside: as strong at the border
+CUT_WIDTH, ALIKE = (0.7, 2.2), (0.55, 1.5)  # times the thickness of strokes, and the width inside
 FAINT = 24  # grey levels; ink of less contrast is read, with a warning
 
 
