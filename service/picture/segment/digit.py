@@ -30,8 +30,9 @@ SMALLEST = 84  # pixels of the longer side; smaller pictures are enlarged to thi
 # Thresholds.
 MIN_CONTRAST = 6  # grey levels; less is rounding, or the noise of a camera or a decoder
 OVER_NOISE = 4.8  # standard deviations of the background's noise; ink is stronger
-CERTAIN, POSSIBLE = 0.5, 0.25  # of the contrast: certainly ink; and ink if it is connected to such
+CERTAIN, POSSIBLE = 0.5, 0.3  # of the contrast: certainly ink; and ink if it is connected to such
 EDGE, REACH = 0.45, 3  # of the strongest ink within so many pixels, but at most of the contrast: the edge of a stroke
+WEAK = 0.002  # of the picture's pixels: fewer that are possibly ink are no part of a stroke
 TRACE = 0.15  # of the contrast: the threshold at which ruled lines are followed
 # Peeling.
 PEELS = 3  # segmentations of one foreground, each without what was foreign in the one before
@@ -52,8 +53,8 @@ SIDES, SHEET = 0.7, 0.2  # a sheet covers so much of each side of its box, and s
 SHEET_EDGE = 2 / SIZE  # of the picture's longer side: the width of a sheet's blurred edge
 # A stroke that runs out of the picture.
 NEAR_BORDER = 0.05  # of the picture's side
-CUT = 0.7  # of the strength inside: as strong at the border
-CUT_WIDTH, ALIKE = (0.6, 2.5), (0.5, 1.7)  # times the thickness of strokes, and the width inside
+CUT = 0.78  # of the strength inside: as strong at the border
+CUT_WIDTH, ALIKE = (0.7, 2.2), (0.55, 1.5)  # times the thickness of strokes, and the width inside
 FAINT = 24  # grey levels; ink of less contrast is read, with a warning
 
 
@@ -290,11 +291,22 @@ def _threshold(foreground: Foreground, contrast: float) -> tuple[Labels, Mask]:
     edge = EDGE * np.minimum(dilate_square(strength, REACH), contrast)
     possible = strength > np.maximum(edge, max(POSSIBLE * contrast, 0.6 * floor))
     certain = strength > max(CERTAIN * contrast, floor)
+    labels = _label_certain(possible, certain)
+    weak = possible & (labels < 0)
+    if np.count_nonzero(weak) > WEAK * weak.size:
+        # Beside the dark part of a stroke, its faint part is cut as an edge would be: join them across this gap.
+        gap = dilate_square(weak, REACH + 1) & (strength > max(POSSIBLE * contrast, 0.6 * floor))
+        labels = _label_certain(possible | gap, certain)
+    return labels, strength > max(TRACE * contrast, 0.5 * floor)
+
+
+def _label_certain(possible: Mask, certain: Mask) -> Labels:
+    """Label the components of a mask that have a certain pixel; -1 elsewhere."""
     labels = label(possible)
     chosen = np.zeros(int(labels.max(initial=-1)) + 2, np.bool_)
     chosen[labels[certain & possible]] = True
     chosen[-1] = False
-    return np.where(chosen[labels], labels, -1), strength > max(TRACE * contrast, 0.5 * floor)
+    return np.where(chosen[labels], labels, -1)
 
 
 def _longer_side(mask: Mask) -> int:
