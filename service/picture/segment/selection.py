@@ -31,7 +31,7 @@ BLOB = 0.05  # of a digit's worth: a blob, or a filled bar, is chosen only where
 WIDE = 1.5  # times as wide as high, and filled: a button or a rule, and at most a part of a digit
 SLIM = 0.5  # of the picture's longer side: then a line from border to border may be a 1
 BEYOND = 0.5  # of a digit's worth: a component that continues beyond the picture's sides may be a neighbour
-FLAT_PART, OVERLAP = 2, 0.35  # what is cut at the top, less flat and hardly beside the digit, is of the line above
+FLAT_PART, OVERLAP = 2, 0.35  # a lower part that is cut, less flat and hardly beside the digit, is of another line
 FLAT = 3  # times as wide as high, and below all else: an underline
 PRINT = 0.25  # of the digit's size: a flat component above all else that begins so far left is print, no bar of a 5
 ASIDE = 1.5  # times: factor for horizontal distances, because parts of a digit are above each other
@@ -80,7 +80,9 @@ def select(labels: Labels, faint: Mask, strength: Field) -> Selection:
     if top[main] > 0 and bottom[main] < mask.shape[0]:  # else the picture may be cropped to its digit
         over = np.minimum(bottom, bottom[main]) - np.maximum(top, top[main])  # rows beside the digit
         flat = right - left > FLAT_PART * (bottom - top)  # as the bar of a 5
-        neighbour |= ((top == 0) | (bottom == mask.shape[0])) & ~flat & (over < OVERLAP * (bottom - top))
+        lower = bottom - top < bottom[main] - top[main]
+        cut = (top == 0) | (bottom == mask.shape[0])
+        neighbour |= cut & lower & ~flat & (over < OVERLAP * (bottom - top))
     belongs = _assemble(found, main, share, edge | neighbour)
     rivals = bool(((share > RIVAL) & ~belongs & ~edge & ~found.bar).any())
     foreign = (mask & ~clean) | _pixels_of(edge, found.labels)
