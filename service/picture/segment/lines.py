@@ -39,9 +39,9 @@ class Line(NamedTuple):
 def find_lines(mask: Mask) -> list[Line]:
     """Find nearly horizontal lines, the longest first."""
     height, width = mask.shape
-    rows = _sheared_rows(height, width)  # [S, H, W]
-    padded = np.zeros((height + 2 * _margin(width), width), np.bool_)
-    padded[_margin(width) : _margin(width) + height] = dilate(mask, 1, 0)
+    margin, rows = _margin(width), _sheared_rows(height, width)  # [S, H, W]
+    padded = np.zeros((height + 2 * margin, width), np.bool_)
+    padded[margin : margin + height] = dilate(mask, 1, 0)
     sheared = padded.ravel().take(rows).reshape(-1, width)
     candidates = np.flatnonzero(np.count_nonzero(sheared, 1) >= SHORTEST * width)
     if not len(candidates):
@@ -50,26 +50,30 @@ def find_lines(mask: Mask) -> list[Line]:
     gaps = np.maximum.accumulate(np.where(sheared[candidates], -1, columns), 1)
     runs = columns - gaps
     lengths, lasts = runs.max(1), runs.argmax(1)
+    order = np.lexsort((np.abs(candidates // height - len(rows) // 2), -lengths))
+    order = order[lengths[order] >= SHORTEST * width]
     found: list[Line] = []
-    taken, tried = np.zeros((height, width), np.bool_), 0
-    for at in np.lexsort((np.abs(candidates // height - len(rows) // 2), -lengths)):
-        if lengths[at] < SHORTEST * width or tried == TRIES:
+    taken, tried = np.zeros(padded.shape, np.bool_), 0
+    flat = taken.reshape(-1)
+    paths = rows.reshape(-1, width)
+    for candidate, length, last in zip(
+        candidates[order].tolist(), lengths[order].tolist(), lasts[order].tolist(), strict=True
+    ):
+        if tried == TRIES:
             break
-        shift, row = divmod(int(candidates[at]), height)
-        last = int(lasts[at])
-        first = last - int(lengths[at]) + 1
-        middle = row + _offsets(width)[shift]
-        inside = np.clip(middle[first : last + 1], 0, height - 1)
-        if np.count_nonzero(taken[inside, columns[first : last + 1]]) > TAKEN * lengths[at]:
+        first = last - length + 1
+        if np.count_nonzero(flat.take(paths[candidate, first : last + 1])) > TAKEN * length:
             continue
         tried += 1
+        shift, row = divmod(candidate, height)
+        middle = row + _offsets(width)[shift]
         line = _measure(mask, first, last, middle)
         if line is not None:
             found.append(line)
             middle = line.middle
         half = 2 if line is None else int(line.thick / 2) + 2
         rows_taken = middle[first : last + 1] + np.arange(-half, half + 1)[:, None]
-        taken[np.clip(rows_taken, 0, height - 1), columns[first : last + 1]] = True
+        taken[(rows_taken + margin).clip(0, len(taken) - 1), columns[first : last + 1]] = True
     return found
 
 

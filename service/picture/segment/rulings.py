@@ -28,6 +28,7 @@ MEET = 4  # pixels: lines that come so near to each other meet
 STRONGER = 1.25  # times a line's own strength: a stroke that covers the line
 BORDER = 0.04  # of the picture's side: a line comes this near to the border at both its ends
 # Boxes.
+SIDES = 0.36, 0.5  # of the picture's sides: a box around a digit has longer ones
 SIDE_RUN = 0.7  # of the box's side: a run this long is straight
 SIDE_LEAN = 1  # pixels up or down that a side may lean, beside its own thickness
 STRAIGHT = 0.85  # of a box's ink is in straight runs: people do not write like this
@@ -67,14 +68,16 @@ def remove_rulings(mask: Mask, faint: Mask, strength: Field) -> Mask:
 
 def _may_be_ruled(mask: Mask) -> bool:
     """Whether long straight runs reach the border, or there are two in both directions, as in a box: a cheap check."""
-    across = _straight_runs(dilate(mask, LINE_LEAN, 0), int(SHORTEST * mask.shape[1]) // 2)
-    down = _straight_runs(dilate(mask, LINE_LEAN, 1).T, int(SHORTEST * mask.shape[0]) // 2)
-    if not (across.any() or down.any()):
-        return False
-    near = [round(BORDER * count) + 1 for count in (len(down), len(across))]
-    if any(runs[:, :at].any() or runs[:, -at:].any() for runs, at in zip((across, down), near, strict=True)):
-        return True
-    return len(bands(np.any(across, 1))) > 1 and len(bands(np.any(down, 1))) > 1
+    counts = []
+    for smeared in (dilate(mask, LINE_LEAN, 0), dilate(mask, LINE_LEAN, 1).T):
+        width = smeared.shape[1]
+        runs = _straight_runs(smeared, int(SHORTEST * width) // 2)
+        near = round(BORDER * width) + 1
+        if runs[:, :near].any() or runs[:, -near:].any():
+            return True
+        counts.append([len(bands(_straight_runs(runs, int(side * width) // 2).any(1))) for side in SIDES])
+    shorter, longer = zip(*counts, strict=True)
+    return min(shorter) > 1 and max(longer) > 1
 
 
 def _anchored(across: list[Line], down: list[Line], size: tuple[int, ...]) -> tuple[list[Line], list[Line]]:
