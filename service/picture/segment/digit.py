@@ -50,6 +50,7 @@ THINNER = 2 / 3  # of the thickness that was found: strokes among sheets, thumbs
 CLOSER = 0.55  # of the picture's longer side: a smaller digit is segmented again, from near
 MARGIN = 0.3  # of the digit's size: background around it in the second segmentation
 SIDES, SHEET = 0.7, 0.2  # a sheet covers so much of each side of its box, and so much of the picture's longer side
+MOSTLY = 0.75  # of the picture's pixels: a canvas of one colour leaves fewer that differ from it
 SHEET_EDGE = 2 / SIZE  # of the picture's longer side: the width of a sheet's blurred edge
 # A stroke that runs out of the picture.
 NEAR_BORDER = 0.05  # of the picture's side
@@ -109,14 +110,17 @@ def _refine(pixels: Pixels, first: Segmentation, whole: Box) -> Digit:
     warnings = (
         ("too_faint",) * (found.contrast < FAINT)
         + ("several_shapes",) * first.rivals
-        + ("cut_off",) * any(at and _runs_out(found, turns) for turns, at in enumerate(borders))
+        + ("cut_off",) * any(at and _is_cut_off(found, turns) for turns, at in enumerate(borders))
     )
     polarity = "light_on_dark" if first.foreground.light else "dark_on_light"
     return Digit(crop(found.digit), polarity, float(first.digit.mean()), box, warnings)
 
 
-def _runs_out(found: Segmentation, turns: int) -> bool:
-    """Whether a stroke runs out of the picture through its upper border, after so many quarter turns.
+def _is_cut_off(found: Segmentation, turns: int) -> bool:
+    """Whether strokes run out of the picture through its upper border, after so many quarter turns.
+
+    People crop pictures so that a stem or a bar ends at the border, and nothing that matters is missing. So two strokes
+    count, or one at the top of the upright picture: a 6 without its stem is a 0.
 
     A digit that reaches the opposite border too, or both beside, is cropped to its box, and may touch it with whole
     strokes. Others are cut: the stroke is about as strong at the border as inside, about as wide as strokes are, and
@@ -128,7 +132,7 @@ def _runs_out(found: Segmentation, turns: int) -> bool:
     if not digit[0].any() or digit[-near[0] :].any() or aside:
         return False
     thick = thickness(found.digit)
-    inside = min(max(1, round(thick)), len(digit) - 1)
+    inside, cut = min(max(1, round(thick)), len(digit) - 1), 0
     for first, end in bands(digit[0]):
         left, right = max(0, int(first - thick)), int(end + thick)
         beyond = digit[inside, left:right]
@@ -137,9 +141,8 @@ def _runs_out(found: Segmentation, turns: int) -> bool:
             continue
         alike = ALIKE[0] < (within[0][1] - within[0][0]) / (end - first) < ALIKE[1]
         full = float(np.median(strength[0, first:end])) > CUT * float(strength[inside, left:right][beyond].max())
-        if alike and full:
-            return True
-    return False
+        cut += alike and full
+    return cut > 1 or (cut == 1 and turns == 0)
 
 
 def _is_sheet(digit: Mask) -> bool:
@@ -175,9 +178,21 @@ def segment(pixels: Pixels) -> Segmentation | None:
     finer = None if strokes is None else _segment_foreground(strokes)
     if found is None or finer is None:
         return found or finer
+    if _is_on_canvas(found) and finer.foreground.light != found.foreground.light:
+        return found  # what is finer is the holes of a thick brush's digit
     # A piece of a shadow that strokes enclose may be as thin as they are; the shadow as a whole is not.
     thick = max(thickness(found.digit), thickness(found.digit | found.others))
     return finer if thickness(finer.digit) < THINNER * thick else found
+
+
+def _is_on_canvas(found: Segmentation) -> bool:
+    """Whether ink that fills its box is on a background of one colour: a program's thick brush, and no photo's sheet."""
+    plain = np.count_nonzero(found.foreground.strength) < MOSTLY * found.digit.size
+    return bool(plain and fills_its_box(crop(found.digit)) and not _reaches_border(found.digit))
+
+
+def _reaches_border(digit: Mask) -> bool:
+    return bool(digit[[0, -1]].any() or digit[:, [0, -1]].any())
 
 
 def _segment_closer(pixels: Pixels, whole: Box, near: Box, first: Segmentation) -> Segmentation | None:
@@ -203,10 +218,8 @@ def _centres(first: int, end: int, count: int) -> NDArray[np.int64]:
 
 def _may_be_background(found: Segmentation) -> bool:
     """Whether it may be a sheet, which fills its box, a thumb or shadow, which reaches the border, or part of one."""
-    digit = found.digit
-    border = digit[[0, -1]].any() or digit[:, [0, -1]].any()
-    part = np.count_nonzero(found.others) > np.count_nonzero(digit)
-    return bool(border or part) or fills_its_box(crop(digit))
+    part = np.count_nonzero(found.others) > np.count_nonzero(found.digit)
+    return bool(_reaches_border(found.digit) or part) or fills_its_box(crop(found.digit))
 
 
 def _segment_foreground(foreground: Foreground) -> Segmentation | None:

@@ -31,6 +31,7 @@ EIGHT = [
     (100, 100),
 ]
 TWO = [(75, 80), (95, 52), (122, 66), (118, 95), (72, 148), (134, 144)]
+CUT_EIGHT = 115  # rows, which end in its lower loop
 DIGITS = {"7": [SEVEN], "8": [EIGHT], "2": [TWO]}
 
 
@@ -116,12 +117,19 @@ def test_the_lower_part_of_a_digit_above_is_no_ink() -> None:
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_a_digit_that_runs_out_of_its_picture_is_told(turns: int) -> None:
-    """Where the picture cuts through strokes at one border, `cut_off` warns of it; where it is whole, nothing does."""
-    whole = np.rot90(photo([SEVEN], []), turns)
-    cut = np.rot90(photo([SEVEN], [])[:125], turns)
-    assert see(np.ascontiguousarray(whole)).warnings == ()
+def test_a_digit_that_is_cut_through_is_told(turns: int) -> None:
+    """Where the picture cuts through two strokes at one border, `cut_off` warns of it; where it is whole, nothing does."""
+    whole = np.rot90(photo([EIGHT], []), turns)
+    cut = np.rot90(photo([EIGHT], [])[:CUT_EIGHT], turns)
+    assert "cut_off" not in see(np.ascontiguousarray(whole)).warnings
     assert see(np.ascontiguousarray(cut)).warnings == ("cut_off",)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_one_stroke_that_is_cut_is_told_at_the_top(turns: int) -> None:
+    """A stem or a bar that ends at the border misses nothing, but a head may be missing above one."""
+    cut = np.rot90(photo([SEVEN], [])[:125], turns)
+    assert see(np.ascontiguousarray(cut)).warnings == (("cut_off",) if turns == 2 else ())
 
 
 @pytest.mark.parametrize("digit", DIGITS)
@@ -143,3 +151,16 @@ def test_the_faint_part_of_a_stroke_stays() -> None:
     seen = see(uneven)
     assert seen.box is not None
     assert seen.box[3] > 140
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+@pytest.mark.parametrize("thick", [36, 44])
+def test_the_hole_of_a_thick_brush_is_no_digit(ink: int, thick: int) -> None:
+    """On a canvas, a 0 whose hole is a slim slit is the ink around the slit, dark or light."""
+    canvas = Image.new("L", (200, 200), 255 - ink)
+    ImageDraw.Draw(canvas).ellipse((60, 30, 140, 170), outline=ink, width=thick)
+    ImageDraw.Draw(canvas).line([(100, 60), (100, 140)], fill=255 - ink, width=5)
+    seen = see(np.asarray(canvas.convert("RGB")))
+    assert seen.polarity == ("light_on_dark" if ink else "dark_on_light")
+    assert seen.box is not None
+    assert np.abs(np.subtract(seen.box, (60, 30, 141, 171))).max() < 3
