@@ -127,15 +127,15 @@ def test_a_picture_that_cannot_be_read_is_refused_as_ever(client: httpx.Client) 
 
 @pytest.mark.parametrize("body", [SEVEN, png(BLANK)], ids=["seven", "blank"])
 def test_a_version_without_quantiles_says_so(client: httpx.Client, server_url: str, body: bytes) -> None:
-    """Version 2: 409, and the reason; without a coverage it answers."""
+    """Version 2: 422, and the reason; without a coverage it answers."""
     answer = httpx.post(f"{server_url}/predict?coverage=0.99", content=body)
-    assert (answer.status_code, answer.json()["reason"]) == (409, "not_calibrated")
+    assert (answer.status_code, answer.json()["reason"]) == (422, "not_calibrated")
     assert answer.json()["detail"].startswith("Version 2 of mnist-mlp makes no sets of digits")
     assert httpx.post(f"{server_url}/predict", content=body).status_code == 200
 
 
 def test_the_version_that_answers_decides(tmp_path: Path, conformal: dict[str, Any]) -> None:
-    """A canary with quantiles beside version 2, which has none: sets from the one, 409 from the other."""
+    """A canary with quantiles beside version 2, which has none: sets from the one, 422 from the other."""
     models = tmp_path / "models"
     models.mkdir()
     publish(models, 2)
@@ -152,6 +152,6 @@ def test_the_version_that_answers_decides(tmp_path: Path, conformal: dict[str, A
             return [answer.json()["model"]["version"] for answer in ask_all("")]
 
         until(lambda: set(versions()) == {"2", "3"}, "the canary does not answer")
-        expected = {"2": 409, "3": 200}
+        expected = {"2": 422, "3": 200}
         answers = ask_all("?coverage=0.99")
         assert [answer.status_code for answer in answers] == [expected[version] for version in versions()]
