@@ -23,7 +23,7 @@ FAST = "--hidden 32 --epochs 1 --batch-size 512 --rotation 0 --elastic 0 --seen 
 
 KEYS = set(
     "schema name version run created sha256 golden_sha256 opset inputs outputs pixels labels metrics conformal parity "
-    "exports temperature training data git libraries environment".split()
+    "exports temperature reference training data git libraries environment".split()
 )
 
 
