@@ -230,10 +230,9 @@ def predict_responses(settings: Settings) -> Responses:
     problems = {
         400: "Malformed: an empty body, not JSON, not base64, or of another shape; or another coverage.",
         408: f"The body did not arrive within {seconds}.",
-        409: "A coverage is asked for, and the card of the version that answers has no quantiles.",
         413: f"Over {settings.max_body_bytes:,} bytes, {settings.max_pixels:,} pixels or {settings.max_images} files.",
         415: "An unsupported picture format or Content-Type.",
-        422: "The picture is readable, but no digit can be read from it.",
+        422: "The picture is readable, but no digit can be read from it; or the version makes no sets for a coverage.",
         500: "An internal error.",
         503: "Too many requests wait, and the response would be late; `Retry-After` says when to retry.",
         504: f"No response within {seconds}, or within {TIMEOUT}.",

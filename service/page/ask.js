@@ -14,13 +14,16 @@ const KEY = "mnist-api-key"; // its name in the tab's storage
 /** Why there is no prediction: a sentence, and the HTTP status if there is one. */
 export class Trouble extends Error {
   /** @param {string} words @param {number} [status] @param {number} [seconds] until the service accepts another request
-   *  @param {boolean} [locked] whether another API key is needed */
-  constructor(words, status = 0, seconds = 0, locked = false) {
+   *  @param {string} [reason] the service's word */
+  constructor(words, status = 0, seconds = 0, reason = "") {
     super(words);
     this.status = status;
     this.seconds = seconds;
-    this.locked = locked;
+    this.reason = reason;
   }
+
+  /** Whether another API key is needed. */
+  get locked() { return ["unauthorized", "forbidden"].includes(this.reason); }
 
   /** Whether the same request may succeed later. */
   get passing() { return [0, 408, 429, 502, 503, 504].includes(this.status); }
@@ -117,7 +120,7 @@ async function send(source, signal) {
     signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
   });
   const body = await post(sets ? `&coverage=${COVERAGE}` : "").catch((trouble) => {
-    if (trouble.status !== 409) throw trouble;
+    if (trouble.reason !== "not_calibrated") throw trouble;
     return post(""); // another version answers now, or a canary, and makes no sets
   });
   return { model: body.model, prediction: body.predictions[0], ms: performance.now() - start, blob };
@@ -140,9 +143,9 @@ async function fetchJson(path, options) {
     const body = await reply.json().catch((error) => (error.name === "SyntaxError" ? {} : Promise.reject(error)));
     if (reply.ok) return body;
     const words = body.detail || body.title || `the service answered with status ${reply.status}`;
-    const locked = ["unauthorized", "forbidden"].includes(body.reason);
-    const needed = locked && !key ? "This service needs an API key" : words; // its own words are for programs
-    throw new Trouble(sentence(needed), reply.status, Number(reply.headers.get("Retry-After")) || 0, locked);
+    const trouble = new Trouble(sentence(words), reply.status, Number(reply.headers.get("Retry-After")) || 0, body.reason);
+    if (trouble.locked && !key) trouble.message = "This service needs an API key."; // its own words are for programs
+    throw trouble;
   } catch (error) {
     throw error instanceof TypeError ? new Trouble(unreachable()) : late(error);
   }

@@ -41,6 +41,11 @@ GOOD = {
     "a slash and a query": post(SEVEN).replace(b" /predict", b" /predict/?explain=0"),
 }
 ODD = {
+    "a coverage": post(SEVEN).replace(b" /predict", b" /predict?coverage=0.99"),
+    "a coverage of a picture without ink": post(png(np.zeros((28, 28), np.uint8))).replace(
+        b" /predict", b" /predict?coverage=0.99"
+    ),
+    "a coverage that is none": post(SEVEN).replace(b" /predict", b" /predict?coverage=1"),
     "no picture": post(b"x"),
     "too early": post(SEVEN, "X-Request-Timeout-Ms: none"),
     "an id that is none": post(SEVEN, "X-Request-ID: a b"),

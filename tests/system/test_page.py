@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -266,11 +267,12 @@ def test_shows_a_set_of_several_digits(browser: Browser, set_maker: str) -> None
 
 
 def test_asks_again_where_a_canary_makes_no_sets(browser: Browser, set_maker: str) -> None:
-    """The version that answers decides: after its 409 the page asks without a coverage."""
+    """The version that answers decides: after its 422 the page asks without a coverage."""
     visit = Visit(browser, set_maker)
 
     def refuse(route: Route) -> None:
-        route.fulfill(status=409, body='{"status": 409, "detail": "no sets"}', content_type="application/problem+json")
+        problem = {"status": 422, "detail": "no sets", "reason": "not_calibrated"}
+        route.fulfill(status=422, body=json.dumps(problem), content_type="application/problem+json")
 
     visit.page.route("**/predict?*coverage*", refuse)
     choose(visit.page, SEVEN, "seven.png")

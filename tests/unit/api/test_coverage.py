@@ -58,12 +58,13 @@ def ask(client: httpx.Client, images: Pixels, coverage: float) -> list[dict[str,
 
 @pytest.mark.parametrize("coverage", [0.99, 0.995, 0.999])
 def test_sets_hold_the_right_digit_as_often_as_is_asked(client: httpx.Client, digits: Digits, coverage: float) -> None:
-    """Of MNIST's test digits: the coverage less 0.1 point at least, and most sets have one digit."""
+    """Of MNIST's test digits: the coverage less 0.1 point at least; at 99 % most sets have one digit."""
     found: list[list[int]] = []
     for start in range(0, len(digits.images), 64):
         found += [one["set"] for one in ask(client, digits.images[start : start + 64], coverage)]
     assert np.mean([label in one for label, one in zip(digits.labels, found, strict=True)]) >= coverage - 0.001
-    assert np.mean([len(one) == 1 for one in found]) > 0.5
+    if coverage == 0.99:
+        assert np.mean([len(one) == 1 for one in found]) > 0.8
 
 
 def test_a_set_begins_with_the_digit_and_is_in_order(client: httpx.Client, digits: Digits) -> None:
@@ -125,17 +126,18 @@ def test_a_picture_that_cannot_be_read_is_refused_as_ever(client: httpx.Client) 
     assert client.post("/predict?coverage=0.99", content=b"no picture").status_code == 415
 
 
-@pytest.mark.parametrize("body", [SEVEN, png(BLANK)], ids=["seven", "blank"])
-def test_a_version_without_quantiles_says_so(client: httpx.Client, server_url: str, body: bytes) -> None:
-    """Version 2: 409, and the reason; without a coverage it answers."""
-    answer = httpx.post(f"{server_url}/predict?coverage=0.99", content=body)
-    assert (answer.status_code, answer.json()["reason"]) == (409, "not_calibrated")
-    assert answer.json()["detail"].startswith("Version 2 of mnist-mlp makes no sets of digits")
-    assert httpx.post(f"{server_url}/predict", content=body).status_code == 200
+def test_a_version_without_quantiles_says_so() -> None:
+    """Version 2: 422, and the reason, also for a picture without ink; without a coverage it answers."""
+    with running_service(model_version=2) as service, httpx.Client(base_url=service.url) as client:
+        for body in (SEVEN, png(BLANK)):
+            answer = client.post("/predict?coverage=0.99", content=body)
+            assert (answer.status_code, answer.json()["reason"]) == (422, "not_calibrated")
+            assert answer.json()["detail"].startswith("Version 2 of mnist-mlp makes no sets of digits")
+            assert client.post("/predict", content=body).status_code == 200
 
 
 def test_the_version_that_answers_decides(tmp_path: Path, conformal: dict[str, Any]) -> None:
-    """A canary with quantiles beside version 2, which has none: sets from the one, 409 from the other."""
+    """A canary with quantiles beside version 2, which has none: sets from the one, 422 from the other."""
     models = tmp_path / "models"
     models.mkdir()
     publish(models, 2)
@@ -152,6 +154,6 @@ def test_the_version_that_answers_decides(tmp_path: Path, conformal: dict[str, A
             return [answer.json()["model"]["version"] for answer in ask_all("")]
 
         until(lambda: set(versions()) == {"2", "3"}, "the canary does not answer")
-        expected = {"2": 409, "3": 200}
+        expected = {"2": 422, "3": 200}
         answers = ask_all("?coverage=0.99")
         assert [answer.status_code for answer in answers] == [expected[version] for version in versions()]

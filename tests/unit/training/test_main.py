@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.service import MODELS
 from tests.support.training import visible_text
+from training.service_picture import read_quantiles
 
 if TYPE_CHECKING:
     from training.data.mnist import Dataset
@@ -76,6 +77,9 @@ def test_the_card_has_all_that_its_schema_lists(job: Job) -> None:
     assert card["metrics"]["test"]["count"] == card["parity"]["images"] == 10_000
     assert card["metrics"]["test"]["accuracy"] > 0.9
     assert card["parity"]["max_difference"] < 1e-5
+    counts = {name: card["metrics"][name]["count"] for name in ("validation", "rendered")}
+    assert card["conformal"]["counts"] == counts
+    assert read_quantiles(card) is not None
     assert (card["data"]["train"], card["data"]["validation"], card["data"]["test"]) == (55_000, 5_000, 10_000)
     assert card["training"]["knobs"]["batch_size"] == 512
     assert str(folder) not in path.read_text()

@@ -73,6 +73,16 @@ def test_people_read_scores_data_and_knobs() -> None:
     assert "$" not in text.replace("$ python", "").replace("$ curl", "")
 
 
+def test_people_read_the_quantiles_of_sets() -> None:
+    """For three coverages, with the number of pictures of each source; a card without them has no such words."""
+    levels, counts = [0.9, 0.99, 0.995, 0.999], {"validation": 5000, "rendered": 1200}
+    conformal = {"levels": levels, "quantiles": [0, 1.234, 2, None], "counts": counts}
+    text = render_readme(_card("2") | {"conformal": conformal})
+    assert "99.0%: 1.23, 99.5%: 2.00, 99.9%: all ten digits." in text
+    assert "5,000 of MNIST, validation; 1,200 of rendered pictures" in text
+    assert "Sets of digits" not in render_readme(_card("2"))
+
+
 def test_what_the_data_lack_and_odd_names_are_told() -> None:
     """The warnings of a run on few digits stand among the limits; a name that YAML would misread is quoted."""
     card = _card(VERSION)
