@@ -34,21 +34,23 @@ File: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 class Model:
     """One verified model version; several threads may use it."""
 
-    def __init__(self, classifier: Classifier, max_pixels: int) -> None:
+    def __init__(self, classifier: Classifier, settings: Settings) -> None:
         self.name = classifier.name
         self.version = classifier.version
         self._classifier = classifier
-        self._max_pixels = max_pixels
+        self._max_pixels = settings.max_pixels
+        self._formats = settings_module.formats(settings.formats)
 
     def read(self, picture: File) -> Prediction:
-        """Return the digit that a PNG or JPEG picture shows, with its confidence, all ten probabilities and warnings.
+        """Return the digit that a picture shows, with its confidence, all ten probabilities and warnings.
 
         `picture` is the path of a file, the file's bytes, or a binary file that is open for reading.
 
         Raises `OSError` for a file that cannot be read, and the service's errors for a picture that has no answer:
-        `NotAPicture` (another format, or damaged), `TooLarge` (more than MNIST_MAX_PIXELS pixels) or `Unusable`.
+        `NotAPicture` (a format that is not read, or damaged), `TooLarge` (more than MNIST_MAX_PIXELS pixels) or
+        `Unusable`.
         """
-        prepared = prepare.read(_bytes(picture), max_pixels=self._max_pixels)
+        prepared = prepare.read(_bytes(picture), max_pixels=self._max_pixels, read=self._formats)
         probabilities = self._classifier.predict(prepared.pixels[None, None])
         # In the few digits that tell one float32 from the next, as the service writes them.
         row = tuple(float(str(probability)) for probability in probabilities[0])
@@ -73,8 +75,8 @@ def open_model(path: str | os.PathLike[str] | None = None) -> Model:
         settings = settings.model_copy(update={"model_dir": Path(path)})
         if (settings.model_dir / "model.json").exists():
             one = settings.model_dir.resolve()
-            return Model(Classifier.load(one.parent, one.name), settings.max_pixels)
-    return Model(_chosen(settings), settings.max_pixels)
+            return Model(Classifier.load(one.parent, one.name), settings)
+    return Model(_chosen(settings), settings)
 
 
 def _chosen(settings: Settings) -> Classifier:

@@ -17,6 +17,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..picture import others  # noqa: F401 - decoders that all readers share
 from ..system import confinement
 from .jobs import Jobs, Limits
 from .wire import Decoder, Message, encode, receive, send
