@@ -1,8 +1,8 @@
 """Open a HEIC or AVIF picture: check its boxes, and leave the pixels to libheif or libavif.
 
 In: the bytes of an ISO media file (ISO/IEC 14496-12, 23008-12). Out: a Pillow image whose header is read, once it is
-within bounds. Of a sequence, the still picture is read; the film's tables are hidden from the decoders. Their time grows
-faster than the file with the number of items, and a few bytes can have one tile decoded often: both are limited here.
+within bounds. Of a sequence, the still picture is read; the film's tables are hidden from the decoders. Their time
+grows faster than the file with the number of items, and a few bytes can have one tile decoded often: both are limited.
 """
 
 from __future__ import annotations

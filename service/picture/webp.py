@@ -19,12 +19,21 @@ MAX_CHUNKS, BYTES_PER_CHUNK = 4096, 1024
 BYTES_PER_PIXEL = 16
 
 
+class _Still(WebPImageFile):
+    """A WebP that lets go of the decoder, with its canvases, once the first frame is there."""
+
+    def load_end(self) -> None:
+        """Called by Pillow when the pixels are there."""
+        super().load_end()
+        self._decoder = None
+
+
 def open_webp(data: bytes, bounds: Bounds) -> Opened:
     """Open a WebP; raises `TooLarge`, `Expensive`, and `ValueError` or Pillow's errors for damage."""
     _check_chunks(data)
     pixels = bounds.check_pixels(*_size(data))
     bounds.check_memory(pixels * BYTES_PER_PIXEL + len(data))  # of which half is taken when the file is opened
-    return Opened(WebPImageFile(io.BytesIO(data)))
+    return Opened(_Still(io.BytesIO(data)))
 
 
 def _check_chunks(data: bytes) -> None:
