@@ -1,8 +1,9 @@
 """Open a HEIC or AVIF picture: check its boxes, and leave the pixels to libheif or libavif.
 
 In: the bytes of an ISO media file (ISO/IEC 14496-12, 23008-12). Out: a Pillow image whose header is read, once it is
-within bounds. Of a sequence, the still picture is read; the film's tables are hidden from the decoders. Their time
-grows faster than the file with the number of items, and a few bytes can have one tile decoded often: both are limited.
+within bounds. Of a sequence, the still picture is read; the film's tables and all texts are hidden from the
+decoders. Their time grows faster than the file with the number of items, and a few bytes can have one tile decoded
+often: both are limited.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a reader has one core, and little mem
 
 MAX_BOXES = 4096  # a picture of 48 megapixels has some 500
 MAX_ITEMS = 1000  # tiles, thumbnails, depths and texts: 12 megapixels have 48 tiles; libheif's limit too
-MAX_METADATA = 64  # references of texts to pictures: libheif returns a copy of the text for each
 # Tiles together, in pixels of the largest picture: the last ones of a row or column reach beyond the picture.
 MAX_TILED = 2
 # Bytes for each pixel, as measured.
 AVIF_BYTES, HEIC_BYTES = 14, 10
 _FILM = b"moov"
+_TEXTS = {b"Exif", b"mime", b"uri "}  # what they say of the orientation does not count: irot and imir do
 _CODED, _GRID = {b"av01", b"hvc1", b"hev1"}, b"grid"
 
 
@@ -61,7 +62,7 @@ def open_heic(data: bytes, bounds: Bounds) -> Opened:
 
 
 def _check(data: bytes, bounds: Bounds, bytes_per_pixel: int) -> bytes:
-    """Check the boxes; return the file without a film."""
+    """Check the boxes; return the file without a film, and without texts."""
     boxes = list(_boxes(data, 0, len(data)))
     metas = [box for box in boxes if box.kind == b"meta"]
     if not metas:
@@ -72,19 +73,19 @@ def _check(data: bytes, bounds: Bounds, bytes_per_pixel: int) -> bytes:
         if items.kinds.get(item) not in {*_CODED, _GRID}:
             raise NotAPicture("The picture consists of others in a way that is not read here; save it as PNG or JPEG.")
         bounds.check_memory(bounds.check_pixels(*items.size(item)) * bytes_per_pixel)
-    return _without_film(data, boxes)
+    return _hide(data, boxes, items.texts)
 
 
-def _without_film(data: bytes, boxes: list[Box]) -> bytes:
-    """Hide the film's tables, and that there are any."""
-    if all(box.kind != _FILM for box in boxes):
+def _hide(data: bytes, boxes: list[Box], texts: list[int]) -> bytes:
+    """Hide the film's tables, that there are any, and the texts; these are at positions of their items' kinds."""
+    films = [box for box in boxes if box.kind == _FILM]
+    if not films and not texts:
         return data
     hidden = bytearray(data)
+    for at in (*texts, *(data.rindex(_FILM, 0, box.start) for box in films)):
+        hidden[at : at + 4] = b"free"
     for box in boxes:
-        if box.kind == _FILM:
-            at = data.rindex(_FILM, 0, box.start)
-            hidden[at : at + 4] = b"free"
-        elif box.kind == b"ftyp":
+        if box.kind == b"ftyp" and films:
             for film, still in ((b"avis", b"avif"), (b"msf1", b"mif1"), (b"hevc", b"heic"), (b"hevx", b"heix")):
                 hidden[box.start : box.end] = hidden[box.start : box.end].replace(film, still)
     return bytes(hidden)
@@ -120,6 +121,7 @@ class _Items:
         self.primary = -1
         self.kinds: dict[int, bytes] = {}
         self.auxiliaries: list[int] = []
+        self.texts: list[int] = []  # positions of their kinds
         self._tiles: dict[int, list[int]] = {}  # of a derived item
         self._sizes: dict[int, tuple[int, int]] = {}
         for box in _boxes(data, meta.start + 4, meta.end):
@@ -158,7 +160,10 @@ class _Items:
         for count, (_, at, _) in enumerate(_boxes(data, box.start + 4 + wide, box.end), 1):
             _check_items(count)
             wide = 4 if data[at] > 2 else 2
-            self.kinds[_number(data, at + 4, wide)] = data[at + 6 + wide : at + 10 + wide]
+            place = at + 6 + wide
+            kind = self.kinds[_number(data, at + 4, wide)] = data[place : place + 4]
+            if kind in _TEXTS:
+                self.texts.append(place)
 
     def _check_extents(self, box: Box) -> None:
         """Check where the items' bytes are: not more bytes than the file has, but for those that items share."""
@@ -182,7 +187,7 @@ class _Items:
             raise limits.too_many("The picture's items have more than {} bytes", 4 * len(data))
 
     def _read_references(self, box: Box) -> None:
-        data, described = self._data, 0
+        data = self._data
         wide = 4 if data[box.start] else 2
         for kind, at, _ in _boxes(data, box.start + 4, box.end):
             item, count = _number(data, at, wide), _number(data, at + wide, 2)
@@ -195,10 +200,6 @@ class _Items:
                 )
             elif kind == b"auxl":
                 self.auxiliaries.append(item)
-            elif kind == b"cdsc":
-                described += count
-                if described > MAX_METADATA:
-                    raise limits.too_many("The texts of the file belong to more than {} pictures", MAX_METADATA)
 
     def _read_properties(self, box: Box) -> None:
         data, properties = self._data, list[Box]()

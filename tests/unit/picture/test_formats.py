@@ -250,10 +250,6 @@ def tiles(count: int) -> dict[str, Any]:
     return {"kind": b"grid", "references": reference, "items": [(2, b"av01")]}
 
 
-def described(count: int) -> bytes:
-    return files.box(b"cdsc", struct.pack(">HH", 9, count) + struct.pack(">H", 1) * count)
-
-
 def strips(count: int) -> bytes:
     tags = files.grey_tiff(5, count, t278=1, t273=(8,) * count, t279=(5,) * count)
     return files.tiff(tags, bytes(5))
@@ -291,7 +287,6 @@ PARTS: dict[str, tuple[int, Callable[[int], bytes]]] = {
     "AVIF, items": (boxes.MAX_ITEMS - 1, lambda count: files.boxes(40, 30, items=[(2, b"av01")] * count)),
     "AVIF, pieces": (boxes.MAX_BOXES, lambda count: files.boxes(40, 30, extents=count, more=bytes(99_999))),
     "AVIF, tiles": (boxes.MAX_BOXES, lambda count: files.boxes(40, 30, **tiles(count))),
-    "AVIF, texts": (boxes.MAX_METADATA, lambda count: files.boxes(40, 30, references=described(count))),
 }
 
 
@@ -332,6 +327,21 @@ def test_tiles_of_tiles_are_refused(items: list[tuple[int, bytes]]) -> None:
         read(files.boxes(40, 30, kind=b"grid", references=reference, items=items))
     with pytest.raises(NotAPicture, match="consists of others"):
         read(files.boxes(40, 30, kind=b"iovl"))
+
+
+@pytest.mark.parametrize("kind", ["AVIF", HEIC])
+def test_only_the_boxes_turn_a_picture(kind: str) -> None:
+    """EXIF and XMP, which may contradict them (ISO/IEC 23008-12 annex A), are passed over, as is garbage there."""
+    exif = Image.Exif()
+    exif[0x0115] = 3  # the next tag but two: encoders move the orientation to the boxes
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientatiom="6"/></x:xmpmeta>'
+    data = encode(sheet(), kind, exif=exif.tobytes(), xmp=xmp)
+    turned = data.replace(b"Orientatiom", b"Orientation")
+    for before, after in ((b"\x01\x15\0\3", b"\x01\x12\0\3"), (b"\x15\x01\3\0", b"\x12\x01\3\0")):
+        turned = turned.replace(before, after)
+    assert sum(one != other for one, other in zip(data, turned, strict=True)) == 2
+    assert shows_the_sheet(read(turned))
+    assert shows_the_sheet(read(data.replace(b"MM\0*", b"none").replace(b"II*\0", b"none")))
 
 
 def test_a_film_without_a_still_picture_is_told() -> None:
