@@ -57,7 +57,7 @@ def tiff(tags: dict[int, Any], data: bytes = b"", *, order: str = "<", more: int
         place = packed if len(numbers) == 1 else struct.pack(order + "I", at + len(values))
         entries.append(struct.pack(order + "HHI", tag, 4, len(numbers)) + place)
         values += packed if len(numbers) > 1 else b""
-    entries += [struct.pack(order + "HHII", 40_000 + number, 4, 1, 0) for number in range(more)]
+    entries += [struct.pack(order + "HHII", 40_000 + number % 20_000, 4, 1, 0) for number in range(more)]
     magic = struct.pack(("<2sHI" if order == "<" else ">2sHI"), b"II" if order == "<" else b"MM", 42, start)
     directory = struct.pack(order + "H", len(entries)) + b"".join(entries) + bytes(4)
     return magic + data + bytes(len(data) % 2) + directory + values
@@ -85,14 +85,15 @@ def boxes(
     items: Iterable[tuple[int, bytes]] = (),
     extents: int = 1,
     shared: int = 8,
+    tile: int = 64,
 ) -> bytes:
-    """A file with the tables of a picture whose pixels are garbage; `items` are further ones, of 64 x 64.
+    """A file with the tables of a picture whose pixels are garbage; `items` are further ones.
 
-    Each has the file's first `shared` bytes, `extents` times.
+    Each has the file's first `shared` bytes, `extents` times; the further ones have sides of `tile` pixels.
     """
     all_items = [(1, kind), *items]
     infe = b"".join(box(b"infe", struct.pack(">IHH4sB", 2 << 24, item, 0, name, 0)) for item, name in all_items)
-    sizes = box(b"ispe", struct.pack(">III", 0, width, height)) + box(b"ispe", struct.pack(">III", 0, 64, 64))
+    sizes = box(b"ispe", struct.pack(">III", 0, width, height)) + box(b"ispe", struct.pack(">III", 0, tile, tile))
     associated = b"".join(struct.pack(">HBB", item, 1, 1 if item == 1 else 2) for item, _ in all_items)
     extent = struct.pack(">II", 0, shared) * extents
     iloc = b"".join(struct.pack(">HHH", item, 0, extents) + extent for item, _ in all_items)
