@@ -53,9 +53,9 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The service's answer to one picture: `probabilities` of 0 to 9, `warnings` by name."""
+    """The service's answer to one picture: `probabilities` of 0 to 9, `warnings` by name; no digit without ink."""
 
-    digit: int
+    digit: int | None
     confidence: float
     probabilities: tuple[float, ...]
     warnings: tuple[str, ...]
@@ -272,7 +272,8 @@ def _report(client: Client, pictures: dict[str, bytes | Path], *, as_json: bool)
 def _row(name: str, outcome: Outcome) -> str:
     if isinstance(outcome, Refused):
         return f"{name}  {'-':>5}  {'-':>10}  error: {outcome}"
-    return f"{name}  {outcome.digit:>5}  {outcome.confidence:>10.1%}  {' '.join(outcome.warnings)}".rstrip()
+    digit = "none" if outcome.digit is None else outcome.digit
+    return f"{name}  {digit:>5}  {outcome.confidence:>10.1%}  {' '.join(outcome.warnings)}".rstrip()
 
 
 def _json_line(name: str, outcome: Outcome) -> str:

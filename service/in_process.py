@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 from . import settings as settings_module
 from .client import Prediction
 from .errors import ModelError
+from .inference.results import NO_DIGIT_CONFIDENCE, NO_DIGIT_PROBABILITIES
 from .model.classifier import Classifier
 from .model.layout import LATEST
 from .model.uncertainty import warnings_for
@@ -44,6 +45,8 @@ class Model:
     def read(self, picture: File) -> Prediction:
         """Return the digit that a picture shows, with its confidence, all ten probabilities and warnings.
 
+        The digit is None where there is no ink to read.
+
         `picture` is the path of a file, the file's bytes, or a binary file that is open for reading.
 
         Raises `OSError` for a file that cannot be read, and the service's errors for a picture that has no answer:
@@ -51,6 +54,8 @@ class Model:
         `Unusable`.
         """
         prepared = prepare.read(_bytes(picture), max_pixels=self._max_pixels, read=self._formats)
+        if not prepared.has_ink:
+            return Prediction(None, NO_DIGIT_CONFIDENCE, NO_DIGIT_PROBABILITIES, prepared.warnings)
         probabilities = self._classifier.predict(prepared.pixels[None, None])
         # In the few digits that tell one float32 from the next, as the service writes them.
         row = tuple(float(str(probability)) for probability in probabilities[0])

@@ -7,6 +7,7 @@ In: a `Config`. Out: one new version below models/, and the facts of the run in 
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ from .evaluation.onnx_runtime import run_onnx
 from .export import choice, quantise
 from .export.card import describe
 from .export.model_readme import render_readme
-from .export.promotion import judge_and_publish
+from .export.promotion import RenderedSet, judge_and_publish
 from .export.to_onnx import make_golden, prove_parity, require_accuracy, to_onnx
 from .loop import distributed
 from .loop.checkpoint import Checkpointer, remove_checkpoint
@@ -131,6 +132,7 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
         run=run.identify(),
         epochs=epochs,
         metrics=metrics,
+        rendered_sha256=rendered.checksum(),
         parity=parity,
         exports=exports,
         temperature=network.temperature.item(),
@@ -140,13 +142,28 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
     version, notes = None, [f"--resume {run.folder} publishes this version"]
     if config.publish:
         version, notes = judge_and_publish(
-            folder, model, golden, card, render_readme, number=config.version_number, promote=config.promote
+            folder,
+            model,
+            golden,
+            card,
+            render_readme,
+            pictures=RenderedSet(rendered.checksum(), partial(_measure, held_out)),
+            number=config.version_number,
+            promote=config.promote,
         )
 
     # What people read.
     findings.probabilities, findings.version = probabilities, version
     _report(run, tracking, findings, epochs, card=card, notes=notes)
     return version
+
+
+def _measure(digits: data.Digits, model: bytes) -> float:
+    """Return the accuracy of a model.onnx that may be anybody's; raises `ValueError`."""
+    try:
+        return evaluate(run_onnx(model, digits.images), digits.labels).accuracy
+    except Exception as error:  # noqa: BLE001 - the runtime raises a dozen unrelated classes
+        raise ValueError(f"its model does not run: {' '.join(str(error).split())[:200]}") from None
 
 
 def _report(

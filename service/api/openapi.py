@@ -99,7 +99,11 @@ def schemas(settings: Settings) -> dict[str, Schema]:
         "Explanation": record(
             {
                 "image": _PNG | {"description": "PNG, 28×28: the network's input."},
-                "heatmap": _PNG | {"description": "PNG, 28×28, an occlusion map: lighter where the ink matters more."},
+                "heatmap": _PNG
+                | {
+                    "description": "PNG, 28×28, an occlusion map: lighter where the ink matters more, black where "
+                    "there is no digit."
+                },
                 "polarity": choice("light_on_dark", "dark_on_light"),
                 "box": nullable(
                     array({"type": "integer"}, minItems=4, maxItems=4)
@@ -109,7 +113,8 @@ def schemas(settings: Settings) -> dict[str, Schema]:
         ),
         "Prediction": record(
             {
-                "digit": {"type": "integer", "minimum": 0, "maximum": 9},
+                "digit": nullable({"type": "integer", "minimum": 0, "maximum": 9})
+                | {"description": "null where there is no ink to read: then the probabilities are even."},
                 "confidence": {"type": "number", "minimum": 0, "maximum": 1},
                 "probabilities": array({"type": "number"}, minItems=10, maxItems=10),
                 "warnings": array(choice(*_WARNINGS))

@@ -1,7 +1,8 @@
 """`POST /predict`: predict the digits in pictures.
 
 In: a body in any format of `service.codec.body`. Out: JSON with the model and one prediction for each picture. An error
-of a single picture is raised; in a batch it is that item's `error`.
+of a single picture is raised; in a batch it is that item's `error`. A picture without ink has no digit, and does not go
+to the network.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ..drivers import asgi
 from ..errors import NotAPicture, ServiceError
 from ..inference import occlusion
 from ..inference.engine import Prepared
+from ..inference.results import NO_DIGIT_CONFIDENCE, NO_DIGIT_PROBABILITIES
 from ..picture import prepare
 from ..picture.prepare import PreparedImage
 from ..picture.small_png import read_small_grey
@@ -88,7 +90,9 @@ class Predict:
 
         for item, prediction in zip(prepared.request, predictions, strict=True):
             if not isinstance(item, ServiceError):
-                heat = await occlusion.heat_map(item.pixels, prediction["digit"], predict)
+                heat = item.pixels  # blank, as the map is where there is no digit
+                if item.has_ink:
+                    heat = await occlusion.heat_map(item.pixels, prediction["digit"], predict)
                 prediction["explain"] = {
                     "image": occlusion.png(item.pixels),
                     "heatmap": occlusion.png(heat),
@@ -125,7 +129,8 @@ class Predict:
         pixels = []
         for item in items:
             if not isinstance(item, ServiceError):
-                pixels.append(item.rows)
+                if item.has_ink:
+                    pixels.append(item.rows)
             elif several:
                 self._engine.count_rejected(item)
             elif isinstance(item, NotAPicture) and _content_type(headers) == bodies.CURL:
@@ -138,23 +143,38 @@ class Predict:
         images = [item for item in items if isinstance(item, PreparedImage)]
         self._engine.count_images(images)
         self._engine.count_results(results)
+        probabilities = results.probabilities
+        if len(probabilities) < len(images):
+            images = [image for image in images if image.has_ink]
         # The confidence is a float32, so that its decimal digits are those in the list.
         predictions = [
             {"digit": digit, "confidence": row[digit], "probabilities": row, "warnings": image.warnings + warnings}
-            for image, digit, row, warnings in zip(
-                images, results.digits, results.probabilities, results.warnings, strict=True
-            )
+            for image, digit, row, warnings in zip(images, results.digits, probabilities, results.warnings, strict=True)
         ]
-        if len(images) == len(items):
+        if len(predictions) == len(items):
             return predictions
         rest = iter(predictions)
-        return [{"error": item.members()} if isinstance(item, ServiceError) else next(rest) for item in items]
+        return [_without_result(item) or next(rest) for item in items]
 
     def _encode(self, classifier: Classifier, predictions: list[dict[str, Any]], started: float) -> Reply:
         document = {"model": classifier.identity, "predictions": predictions}
         reply = Reply(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
         self._engine.time_encoding(started)
         return reply
+
+
+def _without_result(item: PreparedImage | ServiceError) -> dict[str, Any] | None:
+    """Return the error or prediction of an item that does not go to the network; None for others."""
+    if isinstance(item, ServiceError):
+        return {"error": item.members()}
+    if item.has_ink:
+        return None
+    return {
+        "digit": None,
+        "confidence": NO_DIGIT_CONFIDENCE,
+        "probabilities": NO_DIGIT_PROBABILITIES,
+        "warnings": item.warnings,
+    }
 
 
 def _content_type(headers: Headers) -> str:

@@ -54,6 +54,7 @@ class Request:
     pixels: Pixels | None
     pictures: list[bytes]
     wanted: OutputFormat
+    blank: tuple[int, ...] = ()  # which of the pictures have no ink, ascending
 
 
 def parse(body: bytes, header_length: str | None, *, max_images: int) -> Request:

@@ -7,7 +7,7 @@ work, so they run once for all pictures, and only on demand.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from ..model.uncertainty import warnings_for
 
 if TYPE_CHECKING:
     from ..arrays import Probabilities
+
+# The answer for a picture without ink, which the network does not see: no digit, and even probabilities.
+NO_DIGIT_CONFIDENCE: Final = 0.1
+NO_DIGIT_PROBABILITIES: Final = (NO_DIGIT_CONFIDENCE,) * 10
 
 
 class Run:

@@ -94,14 +94,16 @@ def _compare(served: Classifier, canary: Classifier, images: Pixels, canary_firs
         return None
     if canary_probabilities is None:
         return Comparison([FAILED] * len(images), seconds, canary_seconds)
-    return Comparison(_agreements(probabilities, canary_probabilities), seconds, canary_seconds)
+    return Comparison(_agreements(images, probabilities, canary_probabilities), seconds, canary_seconds)
 
 
-def _agreements(probabilities: Probabilities, canary_probabilities: Probabilities) -> list[str]:
+def _agreements(images: Pixels, probabilities: Probabilities, canary_probabilities: Probabilities) -> list[str]:
+    """Compare the digits; a tensor without ink says nothing about the canary, however sure the served version is."""
     same = probabilities.argmax(1) == canary_probabilities.argmax(1)
+    inked = [image.any() for image in images]
     return [
-        DOUBTED if uncertain else SAME if agrees else DIFFERENT
-        for uncertain, agrees in zip(warnings_for(probabilities), same, strict=True)
+        DOUBTED if uncertain or not ink else SAME if agrees else DIFFERENT
+        for uncertain, ink, agrees in zip(warnings_for(probabilities), inked, same, strict=True)
     ]
 
 

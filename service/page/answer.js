@@ -35,10 +35,9 @@ function row(digit) {
 /** @param {Answer} answer */
 export function show({ prediction, ms, blob }) {
   const { digit, confidence, probabilities, warnings, explain } = prediction;
-  const blank = warnings.includes("no_ink");
-  at("digit").textContent = blank ? "–" : String(digit);
-  at("sure").textContent = blank ? "no ink" : `${percent(confidence)} % sure`;
-  rows.forEach((item, i) => fill(item, probabilities[i], i === digit && !blank));
+  at("digit").textContent = digit === null ? "–" : String(digit);
+  at("sure").textContent = digit === null ? "no digit" : `${percent(confidence)} % sure`;
+  rows.forEach((item, i) => fill(item, probabilities[i], i === digit));
   list(warnings.map((name) => worded(name, prediction)));
   at("took").textContent = `${ms.toFixed(ms < 10 ? 1 : 0)} ms round trip`;
   at("sent").textContent = [size(blob), explain?.polarity.replaceAll("_", " ")].filter(Boolean).join(", ");
@@ -57,7 +56,7 @@ export function forget(why) {
 
 /** Tell screen readers; only when the pen is up, or they would talk all the time while a line grows. @param {Prediction} prediction */
 export function say(prediction) {
-  const answer = prediction.warnings.includes("no_ink") ? "" : `${prediction.digit}, ${percent(prediction.confidence)} % sure. `;
+  const answer = prediction.digit === null ? "No digit. " : `${prediction.digit}, ${percent(prediction.confidence)} % sure. `;
   at("spoken").textContent = answer + prediction.warnings.map((name) => worded(name, prediction)).join(" ");
 }
 

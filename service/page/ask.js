@@ -2,7 +2,7 @@
 // Sends a picture to the service, and returns its prediction, or a Trouble with a sentence. Knows HTTP and retries, not the page.
 
 /** @typedef {{image: string, heatmap: string, polarity: string, box: number[] | null}} Explain */
-/** @typedef {{digit: number, confidence: number, probabilities: number[], warnings: string[], explain?: Explain}} Prediction */
+/** @typedef {{digit: number | null, confidence: number, probabilities: number[], warnings: string[], explain?: Explain}} Prediction */
 /** @typedef {{model: {name: string, version: string}, prediction: Prediction, ms: number, blob: Blob}} Answer */
 /** @typedef {() => Promise<Blob>} Source */
 

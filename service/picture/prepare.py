@@ -44,6 +44,11 @@ class PreparedImage(NamedTuple):
         """The same pixels as uint8[28, 28]."""
         return np.frombuffer(self.rows, np.uint8).reshape(SIDE, SIDE)
 
+    @property
+    def has_ink(self) -> bool:
+        """Whether there is ink to read; if not, the network's prediction for these pixels means nothing."""
+        return "no_ink" not in self.warnings
+
 
 def read(
     data: bytes, *, max_pixels: int, room: int | None = None, read: Collection[str] = frozenset(FORMATS)

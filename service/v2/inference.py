@@ -10,9 +10,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import numpy as np
+
 from ..codec import compression, v2_json
 from ..errors import ServiceError
 from ..inference.engine import Prepared
+from ..inference.results import NO_DIGIT_PROBABILITIES
 from ..inference.router import Chosen
 from ..reply import JSON, Reply
 
@@ -63,19 +66,24 @@ class Inference(Generic[T]):
         """Parse the tensor and prepare its pictures in a reader."""
         classifier = self._classifier()
         reading = await self._engine.readers.read(body, self._form.job, **self._form.about(headers))
-        request = v2_json.Request(reading.end["identity"], None, [], v2_json.OutputFormat(**reading.end["wanted"]))
-        pixels = reading.pixels
+        pixels, blank = reading.pixels, tuple[int, ...]()
         if not pixels:
             images = _images(reading.items)
             self._engine.count_images(images)
-            pixels = b"".join([image.rows for image in images])
+            pixels = b"".join([image.rows for image in images if image.has_ink])
+            blank = tuple(at for at, image in enumerate(images) if not image.has_ink)
+        wanted = v2_json.OutputFormat(**reading.end["wanted"])
+        request = v2_json.Request(reading.end["identity"], None, [], wanted, blank)
         return self._prepared(classifier, headers, request, pixels)
 
     def respond(self, prepared: Prepared, classifier: Classifier, results: Results) -> T:
         """Encode the probabilities in the requested format."""
         started = time.perf_counter()
         self._engine.count_results(results)
-        encoded = self._form.encode(classifier.identity, prepared.request, results.probabilities)
+        probabilities = results.probabilities
+        for at in prepared.request.blank:
+            probabilities = np.insert(probabilities, at, NO_DIGIT_PROBABILITIES, 0)
+        encoded = self._form.encode(classifier.identity, prepared.request, probabilities)
         self._engine.time_encoding(started)
         return encoded
 

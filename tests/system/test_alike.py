@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pytest
 
 from tests.support.hostile_bodies import NO_TARGETS, SMUGGLED, garbled, wrong_framing
 from tests.support.http import OCTETS, post, responses
-from tests.support.pictures import SEVEN
+from tests.support.pictures import SEVEN, png
 from tests.support.service import running_service
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ PREDICT, INFER = b"POST /predict HTTP/1.1", b"POST /v2/models/mnist-mlp/infer HT
 GOOD = {
     "a picture": post(SEVEN),
     "pixels": post(bytes(784), kind=OCTETS),
+    "a picture without ink": post(png(np.full((28, 28), 255, np.uint8))),
     "an inference": post(bytes(784), "Inference-Header-Content-Length: 0", kind=OCTETS).replace(PREDICT, INFER),
     "HTTP/1.0": post(SEVEN, version="1.0"),
     "HTTP/1.0 that asks for HTTP/2": post(SEVEN, "Connection: Upgrade", "Upgrade: h2c", version="1.0"),

@@ -71,6 +71,7 @@ def test_openapi_python_client(server_url: str, tmp_path: Path) -> None:
         "bytes": 7,
         "form": 7,
         "JSON": 7,
+        "no ink": None,
         "polarity": "light_on_dark",
         "batch": ["Prediction", "FailedPrediction"],
         "bad picture": "malformed",
@@ -95,7 +96,7 @@ def test_openapi_typescript(server_url: str, tmp_path: Path) -> None:
     run(NODE / ".bin" / "tsc", *strict, "ask_generated.ts", cwd=tmp_path)
     image = base64.b64encode(SEVEN.read_bytes()).decode()
     assert json.loads(run("node", "ask_generated.js", server_url, image, cwd=tmp_path)) == {
-        "predictions": [7, "malformed"],
+        "predictions": [7, "malformed", None],
         "refused": "no_such_model",
         "health": "ready",
         "shape": [-1, 1, 28, 28],

@@ -332,6 +332,16 @@ def test_says_why_the_larger_network_does_not_answer(visit: LearnVisit, status: 
     expect(visit.page.locator("#ours")).to_have_text("5")
 
 
+def test_the_larger_network_reads_no_digit_where_there_is_none(visit: LearnVisit) -> None:
+    """A line along the sheet's border is no ink to the service, while the page's own network says some digit."""
+    visit.press("Clear")
+    visit.stroke([(0.02, 0.1), (0.02, 0.9)])
+    visit.page.mouse.up()
+    expect(visit.page.locator("#theirs-sure")).to_have_text("no digit")
+    expect(visit.page.locator("#theirs")).to_have_text("\N{EN DASH}")
+    expect(visit.page.locator("#ours")).to_have_text(re.compile(r"\d"))
+
+
 def test_asks_again_when_the_service_is_no_longer_full(visit: LearnVisit) -> None:
     """After a 503 the answer comes by itself, after Retry-After."""
     refused = refuse_once(visit.page)

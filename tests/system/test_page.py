@@ -244,8 +244,9 @@ def test_warns_in_words(visit: Visit) -> None:
     Image.new("L", (100, 100), 255).save(buffer, "PNG")
     choose(visit.page, buffer.getvalue(), "blank.png")
     expect(visit.page.get_by_role("list", name="Warnings")).to_contain_text("There is no ink to read.")
-    expect(visit.page.get_by_role("status")).to_contain_text("There is no ink to read.")
-    expect(visit.page.locator("#sure")).to_have_text("no ink")
+    expect(visit.page.get_by_role("status")).to_have_text("No digit. There is no ink to read.")
+    expect(visit.page.locator("#digit")).to_have_text("\N{EN DASH}")
+    expect(visit.page.locator("#sure")).to_have_text("no digit")
 
 
 def test_recovers_from_being_offline(visit: Visit) -> None:

@@ -191,6 +191,19 @@ def test_table_of_files_and_folders(
     ]
 
 
+def test_table_says_that_there_is_no_digit(server_url: str, tmp_path: Path, capsys: CaptureFixture[str]) -> None:
+    """A blank picture is no failure: its row has `none` and the warning, its line of JSON null."""
+    blank = tmp_path / "blank.png"
+    blank.write_bytes(png(np.full((40, 40), 255, np.uint8)))
+    assert main([str(blank), "--url", server_url]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == [str(blank), "none", "10.0%", "no_ink"]
+    assert main([str(blank), "--url", server_url, "--json"]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line == {
+        "file": str(blank), "digit": None, "confidence": 0.1, "probabilities": [0.1] * 10, "warnings": ["no_ink"]
+    }  # fmt: skip
+
+
 def test_failures_are_in_the_table_and_in_the_exit_code(
     server_url: str, digits: list[tuple[int, bytes]], tmp_path: Path, capsys: CaptureFixture[str]
 ) -> None:

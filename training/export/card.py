@@ -21,7 +21,8 @@ A card of schema "mnist-mlp/1" has all of these keys:
                  one image at a time on one thread; training.knobs.precision says which of them this version is
     temperature  by which the graph divides the logits
     training     {"seconds", "seed", "processes", "knobs": the hyperparameters, "epochs": the facts of each}
-    data         {"source", "warnings", "sha256": of each file uncompressed, "train", "validation", "test": counts}
+    data         {"source", "warnings", "sha256": of each file uncompressed, "train", "validation", "test": counts,
+                 "rendered_sha256": of the mosaic of rendered pictures}
     git          {"commit": or "unknown", "dirty": or null} of the training code
     libraries    versions of Python and of the libraries that took part
     environment  {"platform", "processor", "cores"} of the machine
@@ -62,6 +63,7 @@ def describe(
     run: str,
     epochs: Sequence[Epoch],
     metrics: Mapping[str, Metrics],
+    rendered_sha256: str,
     parity: Parity,
     exports: Mapping[str, Export],
     temperature: float,
@@ -78,7 +80,7 @@ def describe(
         "exports": {name: dataclasses.asdict(export) for name, export in exports.items()},
         "temperature": temperature,
         "training": _training(config, epochs),
-        "data": _data(dataset, metrics),
+        "data": _data(dataset, metrics) | {"rendered_sha256": rendered_sha256},
         **describe_environment(),
     }
 

@@ -2,7 +2,7 @@
 
 In: the model's folder, and what `publish` takes. Out: the version's folder, and lines for people. A version that cannot
 be compared is held too: the other card is damaged, somebody else's, or without a figure. Where services choose no
-version, there is nothing to compare, and nothing is held.
+version, there is nothing to compare, and nothing is held. It knows neither pictures nor ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -30,6 +30,16 @@ ROUNDING: Final = 1e-9  # error of the difference of two figures
 SERVICE_FOLDER: Final = Path("models/mnist-mlp")  # where the service looks by default
 
 
+class RenderedSet(NamedTuple):
+    """The held-out rendered pictures of today: their checksum, and the accuracy on them of the bytes of a model.onnx.
+
+    Other releases drew other pictures, so accuracies compare only where the checksum on the card is this one.
+    """
+
+    sha256: str
+    measure: Callable[[bytes], float]
+
+
 class Figures(NamedTuple):
     """What versions are compared by: accuracies and calibration error from 0 to 1, and the bytes of model.onnx."""
 
@@ -45,8 +55,11 @@ class Figures(NamedTuple):
         return cls(mnist, rendered, _figure(card, "test", "ece"), size)
 
     @classmethod
-    def of_version(cls, version: Path) -> Figures:
-        """Return the figures of a version's folder; raises `ValueError` with a sentence that names the file."""
+    def of_version(cls, version: Path, pictures: RenderedSet) -> Figures:
+        """Return the figures of a version's folder; raises `ValueError` with a sentence that names the file.
+
+        Where its card is of other rendered pictures, its model answers today's now.
+        """
         path = version / "model.json"
         try:
             content = files.read_small(path, CARD_BYTES)
@@ -55,7 +68,11 @@ class Figures(NamedTuple):
             card = json.loads(content)
             if not isinstance(card, dict) or card.get("schema") != SCHEMA:
                 raise ValueError(f"it is not a card of schema {SCHEMA}")
-            return cls.of(card, (version / "model.onnx").lstat().st_size)
+            model = version / "model.onnx"
+            figures = cls.of(card, model.lstat().st_size)
+            if _sha256_of_rendered(card) == pictures.sha256:
+                return figures
+            return figures._replace(rendered=pictures.measure(model.read_bytes()))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} cannot be compared: it is not JSON: {error}") from error
         except (OSError, ValueError, RecursionError) as error:
@@ -84,6 +101,7 @@ def judge_and_publish(
     card: Mapping[str, Any],
     render_readme: Callable[[Mapping[str, Any]], str],
     *,
+    pictures: RenderedSet,
     number: int | None,
     promote: bool,
 ) -> tuple[Path, list[str]]:
@@ -96,22 +114,22 @@ def judge_and_publish(
     folder.mkdir(parents=True, exist_ok=True)
     with files.locking(folder):
         own = find_made_by(card["run"], folder)
-        verdict = judge(folder, figures, ignoring=None if own is None else int(own.name))
+        verdict = judge(folder, figures, pictures, ignoring=None if own is None else int(own.name))
         held = bool(verdict.reasons) and not promote
         version = publish(folder, model, golden, card, render_readme, number=number, held=held)
         if promote:
             choice.promote(folder, int(version.name))
-            return version, _describe_promoted(version, figures)
+            return version, _describe_promoted(version, figures, pictures)
         return version, _describe_held(version, verdict) if int(version.name) in choice.read_held(folder) else []
 
 
-def judge(folder: Path, new: Figures, ignoring: int | None = None) -> Verdict:
+def judge(folder: Path, new: Figures, pictures: RenderedSet, ignoring: int | None = None) -> Verdict:
     """Compare a new version with the one that services choose, without the number `ignoring`; raises `ChoiceError`."""
     served = choice.chosen_version(folder, ignoring)
     if served is None:
         return Verdict()
     try:
-        return Verdict(served, tuple(_compare(new, Figures.of_version(folder / str(served)))))
+        return Verdict(served, tuple(_compare(new, Figures.of_version(folder / str(served), pictures))))
     except ValueError as error:
         return Verdict(served, (str(error),))
 
@@ -125,18 +143,24 @@ def _describe_held(version: Path, verdict: Verdict) -> list[str]:
     ]
 
 
-def _describe_promoted(version: Path, figures: Figures) -> list[str]:
+def _describe_promoted(version: Path, figures: Figures, pictures: RenderedSet) -> list[str]:
     """Return the lines about a version, and about the best of the others by the mean of both accuracies."""
     lines = [f"promoted: version {version.name} reaches {figures}"]
     others = {}
     for number in choice.numbers(version.parent):
         with contextlib.suppress(ValueError):  # it has no figures
-            others[number] = Figures.of_version(version.with_name(str(number)))
+            others[number] = Figures.of_version(version.with_name(str(number)), pictures)
     best = max(others, key=lambda number: others[number].mean, default=None)
     if best is not None and others[best].mean > figures.mean:
         lines.append(f"the best published, version {best}, reaches {others[best]}")
         lines.append(f"{_command(version.with_name(str(best)))} makes that one serve")
     return lines
+
+
+def _sha256_of_rendered(card: Mapping[str, Any]) -> object:
+    """Return the checksum of the rendered pictures that a card names; None where it names none."""
+    data = card.get("data")
+    return data.get("rendered_sha256") if isinstance(data, dict) else None
 
 
 def _figure(card: Mapping[str, Any], data: str, name: str) -> float:

@@ -7,6 +7,7 @@ again after a change to `ink`, to `not_digits` or to the service's picture prepa
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -47,6 +48,11 @@ def load() -> tuple[data.Digits, data.Digits]:
     every = data.Digits(torch.tensor(images), torch.tensor(labels))
     train = torch.arange(len(labels)) < COLUMNS * (ROWS - HELD_OUT_ROWS)
     return every.take(train), every.take(~train)
+
+
+def checksum() -> str:
+    """Return the SHA-256 of the mosaic: figures of different ones do not compare."""
+    return hashlib.sha256(MOSAIC.read_bytes()).hexdigest()
 
 
 def make_row(number: int, digits: data.Digits, fonts: Sequence[Path]) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ const BLANK = new Float64Array(PIXELS);
 const pad = new Pad(at("pad"));
 const diagram = new Diagram(at("net"), () => update());
 const asker = new Asker(({ model, prediction }) => {
-  answer("theirs", prediction.warnings.includes("no_ink") ? null : prediction.digit, `${percent(prediction.confidence)} sure`);
+  answer("theirs", prediction.digit, prediction.digit === null ? "no digit" : `${percent(prediction.confidence)} sure`);
   if (`${model.name} ${model.version}` !== served) introduce();
 }, (trouble) => answer("theirs", null, [401, 403].includes(trouble.status) ? "It asks for an API key: the drawing page takes one." : trouble.message));
 let served = "";

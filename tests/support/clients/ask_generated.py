@@ -30,12 +30,14 @@ def file(data: bytes = png) -> File:
 
 
 pixels = models.PixelsInput(name="images", shape=[1, 1, 28, 28], datatype="UINT8", data=[0] * 784)
+blank = models.OneImage(image=[0] * 784)
 batch = predict.sync(client=client, body=models.SeveralImages(images=[text, "no picture"]))
 explained = predict.sync(client=client, body=models.OneImage(image=text), explain="1")
 found = {
     "bytes": predict.sync(client=client, body=file()).predictions[0].digit,
     "form": predict.sync(client=client, body=models.PredictFilesBody(image=file())).predictions[0].digit,
     "JSON": explained.predictions[0].digit,
+    "no ink": predict.sync(client=client, body=blank).predictions[0].digit,
     "polarity": explained.predictions[0].explain.polarity,
     "batch": [type(one).__name__ for one in batch.predictions],
     "bad picture": predict.sync(client=client, body=file(b"no picture")).reason,

@@ -7,10 +7,10 @@ declare const process: { argv: string[] };
 const [, , baseUrl, image] = process.argv;
 const client = createClient<paths>({ baseUrl });
 
-const digit = (one: components["schemas"]["Predictions"]["predictions"][number]): number | string =>
+const digit = (one: components["schemas"]["Predictions"]["predictions"][number]): number | string | null =>
   "error" in one ? one.error.reason : one.digit;
 
-const { data, error } = await client.POST("/predict", { body: { images: [image, "no picture"] } });
+const { data, error } = await client.POST("/predict", { body: { images: [image, "no picture", Array(784).fill(0)] } });
 const refused = await client.POST("/predictions/{model}", {
   params: { path: { model: "other" } },
   body: { image },

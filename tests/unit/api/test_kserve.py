@@ -122,6 +122,14 @@ def test_among_several_instances_a_bad_one_has_its_error_in_its_place(client: ht
     assert answer[1]["error"]["status"] == 400
 
 
+def test_an_instance_without_ink_has_no_digit(client: httpx.Client, digits: Digits) -> None:
+    """As in /predict: version 1 gives no form to a prediction."""
+    instances = [[0] * 784, digits.images[0].tolist()]
+    blank, digit = client.post(PREDICT, json={"instances": instances}).json()["predictions"]
+    assert blank == {"digit": None, "confidence": 0.1, "probabilities": [0.1] * 10, "warnings": ["no_ink"]}
+    assert digit["digit"] == digits.labels[0]
+
+
 def test_models_are_listed_and_are_ready_or_not(client: httpx.Client) -> None:
     """The name, its readiness, and 503 while no version is loaded."""
     assert client.get("/v1/models").json() == {"models": ["mnist-mlp"]}

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from tests.support.http import post, read_response
+from tests.support.metrics import predictions, samples, value
 from tests.support.pictures import Digits, png
 from tests.support.service import Service, running_service, until
 
@@ -185,7 +186,8 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "form without files": ({"content": b"--b--\r\n", "headers": FORM_B}, 400, "file"),
     "form without boundary": ({"content": b"x", "headers": FORM}, 400, "multipart"),
     "another type": ({"content": b"x", "headers": {"content-type": "text/html"}}, 415, "text/html"),
-    "GIF": ({"content": b"GIF89a" + bytes(20), "headers": {"content-type": "image/gif"}}, 415, "PNG"),
+    "GIF": ({"content": b"GIF89a" + bytes(20), "headers": {"content-type": "image/gif"}}, 415, "damaged"),
+    "Photoshop's": ({"content": b"8BPS" + bytes(20), "headers": {"content-type": "image/psd"}}, 415, "PNG"),
 }  # fmt: skip
 
 
@@ -204,11 +206,61 @@ def test_bad_input_gets_a_problem_that_names_it(client: httpx.Client, case: str)
         assert isinstance(problem["limit"], int)
 
 
-def test_a_blank_picture_is_answered_with_a_warning(client: httpx.Client) -> None:
-    """White, black or transparent: there is no ink, and the answer says so."""
+NO_DIGIT = {"digit": None, "confidence": 0.1, "probabilities": [0.1] * 10, "warnings": ["no_ink"]}
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predictions/mnist-mlp"])
+def test_a_picture_without_ink_has_no_digit(client: httpx.Client, path: str) -> None:
+    """White, black, transparent, large or small: the digit is null, and the probabilities are even."""
     for blank in (np.full((90, 60), 255, np.uint8), np.zeros((28, 28), np.uint8), np.zeros((50, 50, 4), np.uint8)):
-        (prediction,) = client.post("/predict", content=png(blank), headers=PNG).json()["predictions"]
-        assert "no_ink" in prediction["warnings"]
+        assert client.post(path, content=png(blank), headers=PNG).json()["predictions"] == [NO_DIGIT]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("grey", [5, 255])
+def test_a_picture_without_ink_has_no_digit_in_any_form(client: httpx.Client, form: str, grey: int) -> None:
+    """Whatever the body is."""
+    answer = client.post("/predict", **FORMS[form](np.full((28, 28), grey, np.uint8)))
+    assert answer.json()["predictions"] == [NO_DIGIT]
+
+
+def test_pictures_without_ink_keep_their_place_in_a_batch(client: httpx.Client, digits: Digits) -> None:
+    """Among digits and errors, each picture has its own answer; the digits have the one that they have alone."""
+    blank, large = np.zeros((28, 28), np.uint8), np.full((400, 300), 230, np.uint8)
+    images = [blank, digits.images[0], large, b"no picture", digits.images[1], blank]
+    files = [("f", image if isinstance(image, bytes) else png(image)) for image in images]
+    answer = client.post("/predict", files=files).json()["predictions"]
+    alone = client.post("/predict", content=digits.images[:2].tobytes(), headers=RAW).json()["predictions"]
+    assert answer[3].keys() == {"error"}
+    assert answer[:3] + answer[4:] == [NO_DIGIT, alone[0], NO_DIGIT, alone[1], NO_DIGIT]
+
+
+def test_explain_has_a_blank_heat_map_without_ink(client: httpx.Client, digits: Digits) -> None:
+    """Beside a digit, which has its own map."""
+    files = [("f", png(np.full((90, 60), 255, np.uint8))), ("f", png(digits.images[0]))]
+    blank, digit = client.post("/predict?explain=1", files=files).json()["predictions"]
+    explained = blank.pop("explain")
+    assert blank == NO_DIGIT
+    for name in ("image", "heatmap"):
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(explained[name]))))
+        assert pixels.shape == (28, 28)
+        assert not pixels.any()
+    assert (explained["polarity"], explained["box"]) == ("dark_on_light", None)
+    assert digit["digit"] == digits.labels[0]
+    assert digit["explain"]["heatmap"] != explained["heatmap"]
+
+
+def test_pictures_without_ink_count_as_no_digit(client: httpx.Client, digits: Digits) -> None:
+    """Their ink is observed, and neither a digit nor a confidence; the digit beside them counts."""
+    url = str(client.base_url).rstrip("/")
+    before = samples(f"{url}/metrics")
+    blank = png(np.zeros((28, 28), np.uint8))
+    for files in ([("f", blank)], [("f", blank), ("f", png(digits.images[0])), ("f", blank)]):
+        client.post("/predict", files=files).raise_for_status()
+    after = samples(f"{url}/metrics")
+    assert predictions(after) - predictions(before) == 1
+    for name, more in (("prediction_confidence_count", 1), ("input_ink_ratio_count", 4)):
+        assert value(after, f"mnist_{name}") - value(before, f"mnist_{name}") == more
 
 
 @pytest.mark.parametrize("sign", "AKMWHX")

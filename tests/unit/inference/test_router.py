@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from service.inference.batcher import Batcher
 from service.inference.router import Router
 from service.model.artefact import read
+from service.model.uncertainty import warnings_for
 from service.observability.metrics import Metrics
 from service.versions import choice
 from tests.support.graphs import next_digit, not_finite, publish_edited, raises
@@ -185,6 +186,25 @@ def test_answered_requests_are_compared(models: Path, images: Pixels, way: str) 
                     rolled.router.compare(rolled.choose(), images[:1].tobytes())
                 await asyncio.sleep(0.01)
         assert rolled.value("canary_requests_total", result="answered") == 0
+
+    rolled.run(story)
+
+
+def test_tensors_without_ink_say_nothing_of_the_canary(models: Path, images: Pixels, classifier: Classifier) -> None:
+    """A canary that answers otherwise differs on a digit, and not on a blank tensor, of which version 2 is as sure."""
+    publish_edited(models, 3, next_digit)
+    rolled = Rolled(models, 3, 0)
+    both = np.concatenate([images[:1], np.zeros_like(images[:1])])
+    assert warnings_for(classifier.predict(both)) == [(), ()]
+
+    async def story() -> None:
+        async with asyncio.timeout(30):
+            while not rolled.value("shadow_answers_total", agreement="different"):
+                rolled.router.compare(rolled.choose(), both.tobytes())
+                await asyncio.sleep(0.01)
+        found = [rolled.value("shadow_answers_total", agreement=name) for name in ("same", "different", "doubted")]
+        assert found[0] == 0
+        assert found[1] == found[2]
 
     rolled.run(story)
 

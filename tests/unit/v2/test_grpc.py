@@ -164,6 +164,16 @@ def test_abuse_is_an_invalid_argument(channel: Any, case: str) -> None:
     assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == SERVING
 
 
+def test_a_picture_without_ink_has_even_probabilities(channel: Any) -> None:
+    """In its place among others, as over REST."""
+    blank = png(np.full((60, 40), 255, np.uint8))
+    found = probabilities(
+        infer(channel, request(datatype="BYTES", shape=[2], contents={"bytes_contents": [blank, SEVEN]}))
+    )
+    assert found[0].tolist() == [np.float32(0.1)] * 10
+    assert found[1].argmax() == 7
+
+
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
 def test_a_message_over_the_limit_is_refused(channel: Any, compression: Any) -> None:
     """Forty megabytes of zeros, plain or as a bomb, are not taken in."""

@@ -73,6 +73,21 @@ def test_triton_may_send_encoded_pictures(triton: dict[str, Any]) -> None:
     assert np.argmax(triton["encoded"]) == 7
 
 
+def test_a_picture_without_ink_has_even_probabilities(client: httpx.Client) -> None:
+    """In its place in a batch of BYTES; the form and the types are as ever. A tensor of pixels is the network's."""
+    blank = png(np.full((60, 40), 255, np.uint8))
+    files = [base64.b64encode(file).decode() for file in (blank, SEVEN, blank)]
+    tensor = {"name": "images", "datatype": "BYTES", "shape": [3], "data": files}
+    (output,) = client.post(INFER, json={"inputs": [tensor]}).json()["outputs"]
+    rows = np.reshape(output.pop("data"), (3, 10))
+    assert output == {"name": "probabilities", "datatype": "FP32", "shape": [3, 10]}
+    assert rows[[0, 2]].tolist() == [[0.1] * 10] * 2
+    assert rows[1].argmax() == 7
+    tensor |= {"shape": [1], "data": files[:1]}
+    (output,) = client.post(INFER, json={"inputs": [tensor]}).json()["outputs"]
+    assert output["data"] == [0.1] * 10
+
+
 def test_base64_may_be_url_safe_and_without_padding(client: httpx.Client) -> None:
     """A file in either alphabet of base64, padded or not: the same answer."""
     texts = [encode(SEVEN) for encode in (base64.b64encode, base64.urlsafe_b64encode)]

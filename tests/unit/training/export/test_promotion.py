@@ -13,7 +13,7 @@ import pytest
 
 from training import files
 from training.export import choice
-from training.export.promotion import Figures, judge, judge_and_publish
+from training.export.promotion import Figures, RenderedSet, judge, judge_and_publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 PYTHON = Path(sys.executable).relative_to(Path.cwd()) if Path(sys.executable).is_relative_to(Path.cwd()) else "python"
 SERVED = Figures(mnist=0.9941, rendered=0.9775, ece=0.0021, bytes=1000)
 POINT = 0.01
+SAME_SET = "the pictures of today"
+
+
+def measure(model: bytes) -> float:
+    """No test's model can answer pictures."""
+    raise ValueError(f"its model does not run: {len(model)} bytes")
+
+
+PICTURES = RenderedSet(SAME_SET, measure)
 
 
 def card(figures: Figures, run: str = "new") -> dict[str, Any]:
     test = {"accuracy": figures.mnist, "ece": figures.ece}
     metrics = {"test": test, "rendered": {"accuracy": figures.rendered, "ece": 1.0}}
-    return {"schema": "mnist-mlp/1", "run": run, "metrics": metrics}
+    return {"schema": "mnist-mlp/1", "run": run, "metrics": metrics, "data": {"rendered_sha256": SAME_SET}}
 
 
 def put(folder: Path, number: int, figures: Figures) -> Path:
@@ -42,7 +51,7 @@ def put(folder: Path, number: int, figures: Figures) -> Path:
 def publish(folder: Path, figures: Figures, *, run: str = "new", promote: bool = False) -> tuple[str, list[str]]:
     """The number of the version that is published, and the lines about it."""
     version, lines = judge_and_publish(
-        folder, b"x" * figures.bytes, b"", card(figures, run), str, number=None, promote=promote
+        folder, b"x" * figures.bytes, b"", card(figures, run), str, pictures=PICTURES, number=None, promote=promote
     )
     return version.name, lines
 
@@ -186,6 +195,16 @@ def test_a_version_that_cannot_be_compared_is_held(folder: Path, kind: str) -> N
     assert choice.read_held(folder) == {101}
 
 
+def test_a_card_of_other_rendered_pictures_is_not_believed(folder: Path) -> None:
+    """Another release drew other pictures: the model that serves answers today's, and that is what is compared."""
+    today = RenderedSet("drawn again", lambda model: 0.93 if len(model) == SERVED.bytes else 0.99)
+    new = SERVED._replace(rendered=0.931)
+    assert judge(folder, new, PICTURES).reasons == ("rendered pictures: 93.10%, 4.65 points lower (limit 0.1)",)
+    assert judge(folder, new, today).reasons == ()
+    (reason,) = judge(folder, new, RenderedSet("drawn again", measure)).reasons
+    assert reason == f"{folder}/2/model.json cannot be compared: its model does not run: 1000 bytes"
+
+
 def test_a_pin_to_a_missing_version_holds_too(folder: Path) -> None:
     """It is unknown what serves there."""
     (folder / "PINNED").write_text("7")
@@ -247,5 +266,5 @@ def test_one_run_publishes_at_a_time(folder: Path) -> None:
         assert second.is_alive()
         put(folder, 101, better)
     second.join(30)
-    assert judge(folder, SERVED).served == 101
+    assert judge(folder, SERVED, PICTURES).served == 101
     assert choice.read_held(folder) == {102}
