@@ -192,6 +192,33 @@ def test_a_tiled_tiff_is_read() -> None:
     assert (read(data) == np.asarray(NOISE)).all()
 
 
+@pytest.mark.parametrize("kind", ["planes", "white is 0", "one strip without its length"])
+def test_a_tiff_that_pillow_does_not_write_is_read(kind: str) -> None:
+    """Colours in planes of their own; numbers that grow with darkness; and the size of a strip left out."""
+    grey, colours = np.asarray(NOISE), np.random.default_rng(1).integers(0, 256, (30, 40, 3), np.uint8)
+    if kind == "planes":
+        where = {"t273": (8, 1208, 2408), "t279": (1200,) * 3}
+        tags = files.grey_tiff(40, 30, t258=(8, 8, 8), t262=2, t277=3, t284=2, **where)
+        assert (read(files.tiff(tags, colours.transpose(2, 0, 1).tobytes())) == colours).all()
+    elif kind == "white is 0":
+        assert (read(files.tiff(files.grey_tiff(40, 30, t262=0), (255 - grey).tobytes())) == grey).all()
+    else:
+        tags = {tag: value for tag, value in files.grey_tiff(40, 30).items() if tag != 279}
+        assert (read(files.tiff(tags, grey.tobytes())) == grey).all()
+
+
+@pytest.mark.skipif(not WITH_HEIC, reason="the extra `heic` is not installed")
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_heic_of_tiles_is_read(orientation: int) -> None:
+    """As iPhones write it: tiles of one size, which reach beyond the picture, turned as a whole."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = sheet() if orientation == 1 else sheet().transpose(Image.Transpose.ROTATE_90)
+    data = encode(image, "HEIF", tile_size=64, exif=exif.tobytes())
+    assert data.count(b"hvc1") > 28
+    assert shows_the_sheet(read(data))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_limit_of_pixels(kind: str) -> None:
     """As many pixels as may be are read; of more, the header is enough to refuse them."""
