@@ -84,6 +84,7 @@ class ForkServer:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
+            confinement.silence()
             confinement.limit_memory(limits.memory_bytes)
             read_jobs(connection, limits)
         finally:
