@@ -22,7 +22,6 @@ from .opened import Bounds, Opened
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
 try:
     import pillow_heif
 except ImportError:  # it is an extra
@@ -40,6 +39,7 @@ MAX_TILED = 2
 AVIF_BYTES, HEIC_BYTES = 14, 10
 _FILM = b"moov"
 _TEXTS = {b"Exif", b"mime", b"uri "}  # what they say of the orientation does not count: irot and imir do
+_READ = {b"pitm", b"iinf", b"iloc", b"iref", b"iprp"}  # boxes of a meta box
 _CODED, _GRID = {b"av01", b"hvc1", b"hev1"}, b"grid"
 
 
@@ -67,7 +67,9 @@ def _check(data: bytes, bounds: Bounds, bytes_per_pixel: int) -> bytes:
     metas = [box for box in boxes if box.kind == b"meta"]
     if not metas:
         raise NotAPicture("The file is a film without a still picture; send one of its frames as PNG or JPEG.")
-    items = _Items(data, metas[-1])
+    if len(metas) > 1:  # readers differ in which one they take
+        raise EOFError
+    items = _Items(data, metas[0])
     items.check_tiles(bounds.max_pixels)
     for item in (items.primary, *items.auxiliaries):
         if items.kinds.get(item) not in {*_CODED, _GRID}:
@@ -124,11 +126,18 @@ class _Items:
         self.texts: list[int] = []  # positions of their kinds
         self._tiles: dict[int, list[int]] = {}  # of a derived item
         self._sizes: dict[int, tuple[int, int]] = {}
+        readers = {
+            b"pitm": self._read_primary,
+            b"iinf": self._read_kinds,
+            b"iloc": self._check_extents,
+            b"iref": self._read_references,
+            b"iprp": self._read_properties,
+        }
         for box in _boxes(data, meta.start + 4, meta.end):
-            read = {b"pitm": self._read_primary, b"iinf": self._read_kinds, b"iloc": self._check_extents}.get(box.kind)
-            read = {b"iref": self._read_references, b"iprp": self._read_properties}.get(box.kind, read)
-            if read is not None:
-                read(box)
+            if box.kind in _READ:
+                if box.kind not in readers:  # it comes twice
+                    raise EOFError
+                readers.pop(box.kind)(box)
 
     def size(self, item: int) -> tuple[int, int]:
         """Return an item's width and height; raises `EOFError` where it has none."""
@@ -205,6 +214,8 @@ class _Items:
         data, properties = self._data, list[Box]()
         for part in _boxes(data, box.start, box.end):
             if part.kind == b"ipco":
+                if properties:
+                    raise EOFError
                 properties = list(_boxes(data, part.start, part.end))
             elif part.kind == b"ipma":
                 self._read_associations(part, properties)

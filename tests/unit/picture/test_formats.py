@@ -340,6 +340,22 @@ def test_tiles_that_are_decoded_often_are_too_large() -> None:
         decode(data, max_pixels=decode_most - 1)
 
 
+@pytest.mark.parametrize("name", ["meta", "pitm", "iinf", "iloc", "iprp"])
+def test_tables_that_come_twice_are_damaged(name: str) -> None:
+    """Decoders differ in which one they take."""
+    data = encode(sheet(), "AVIF")
+    assert shows_the_sheet(read(data))
+    start = data.index(name.encode()) - 4
+    (size,) = struct.unpack_from(">I", data, start)
+    twice = data[: start + size] + data[start : start + size] + data[start + size :]
+    if name != "meta":
+        at = data.index(b"meta") - 4
+        longer = struct.unpack_from(">I", data, at)[0] + size
+        twice = twice[:at] + struct.pack(">I", longer) + twice[at + 4 :]
+    with pytest.raises(NotAPicture, match="damaged"):
+        read(twice)
+
+
 def test_items_that_share_bytes_are_too_large() -> None:
     """A file of a few bytes whose items have them again and again."""
     with pytest.raises(TooLarge, match="items have more than"):
