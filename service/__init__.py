@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .client import Client, ClientError, Prediction, Refused
-    from .errors import ModelError, NotAPicture, ServiceError, TooLarge, Unusable
+    from .errors import Malformed, ModelError, NotAPicture, NotCalibrated, ServiceError, TooLarge, Unusable
     from .in_process import Model, open_model
 
 __version__ = "0.2.0"
 __all__ = [
     "Client",
     "ClientError",
+    "Malformed",
     "Model",
     "ModelError",
     "NotAPicture",
+    "NotCalibrated",
     "Prediction",
     "Refused",
     "ServiceError",
@@ -32,7 +34,9 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("Client", "ClientError", "Prediction", "Refused"), "client"),
-    **dict.fromkeys(("ModelError", "NotAPicture", "ServiceError", "TooLarge", "Unusable"), "errors"),
+    **dict.fromkeys(
+        ("Malformed", "ModelError", "NotAPicture", "NotCalibrated", "ServiceError", "TooLarge", "Unusable"), "errors"
+    ),
     **dict.fromkeys(("Model", "open_model"), "in_process"),
 }
 

@@ -181,6 +181,7 @@ def _report_served(metrics: Metrics, classifier: Classifier | None) -> None:
         log.warning("serving no model")
     else:
         metrics.model.set_served(__version__, classifier.version, classifier.sha256, classifier.costs.by_size())
+        metrics.drift.follow(classifier.version, classifier.sha256, classifier.card.get("reference"))
         costs = f"milliseconds of a run by its number of pictures: {classifier.costs}"
         log.info("serving model %s version %s; %s", classifier.name, classifier.version, costs)
 

@@ -53,12 +53,16 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The service's answer to one picture: `probabilities` of 0 to 9, `warnings` by name; no digit without ink."""
+    """The service's answer to one picture: `probabilities` of 0 to 9, `warnings` by name; no digit without ink.
+
+    `set` has the digits that hold the right one with the wanted coverage, most probable first; empty without one.
+    """
 
     digit: int | None
     confidence: float
     probabilities: tuple[float, ...]
     warnings: tuple[str, ...]
+    set: tuple[int, ...] = ()
 
 
 Outcome: TypeAlias = "Prediction | Refused"
@@ -66,15 +70,25 @@ Reply: TypeAlias = "tuple[http.client.HTTPResponse, bytes]"  # its status and he
 
 
 class Client:
-    """One service at one URL, over one connection that is kept; not for several threads at once."""
+    """One service at one URL, over one connection that is kept; not for several threads at once.
 
-    def __init__(self, url: str = DEFAULT_URL, *, key: str | None = None, timeout: float = 30.0) -> None:
+    With a `coverage` of 0.9 to 0.9999, each prediction has the set of digits that holds the right one so often.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        key: str | None = None,
+        timeout: float = 30.0,
+        coverage: float | None = None,
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"expected a URL such as {DEFAULT_URL}, found {url!r}")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.url = url
-        self._path = parts.path.rstrip("/") + "/predict"
+        self._path = parts.path.rstrip("/") + ("/predict" if coverage is None else f"/predict?coverage={coverage}")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._connection = kind(parts.hostname, parts.port, timeout=timeout)
 
@@ -186,7 +200,8 @@ def _form(pictures: list[bytes]) -> tuple[str, bytes]:
 def _outcome(item: dict[str, Any]) -> Outcome:
     if "error" in item:
         return _refused(item["error"])
-    return Prediction(item["digit"], item["confidence"], tuple(item["probabilities"]), tuple(item["warnings"]))
+    probabilities, warnings = tuple(item["probabilities"]), tuple(item["warnings"])
+    return Prediction(item["digit"], item["confidence"], probabilities, warnings, tuple(item.get("set", ())))
 
 
 def _refused(problem: dict[str, Any]) -> Refused:
@@ -235,10 +250,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder of them, or - for stdin")
     parser.add_argument("--url", default=DEFAULT_URL, help="where the service is (default: %(default)s)")
     parser.add_argument("--key", help="API key, where the service wants one")
+    parser.add_argument(
+        "--coverage",
+        type=float,
+        metavar="SHARE",
+        help="0.9 to 0.9999: also the digits of which one is right in this share of pictures, where there are several",
+    )
     parser.add_argument("--json", action="store_true", help="a line of JSON for each picture instead of the table")
     options = parser.parse_args(arguments)
     try:
-        with Client(options.url, key=options.key) as client:
+        with Client(options.url, key=options.key, coverage=options.coverage) as client:
             return _report(client, dict(_find(options.pictures)), as_json=options.json)
     except ValueError as error:
         parser.error(str(error))
@@ -273,13 +294,15 @@ def _row(name: str, outcome: Outcome) -> str:
     if isinstance(outcome, Refused):
         return f"{name}  {'-':>5}  {'-':>10}  error: {outcome}"
     digit = "none" if outcome.digit is None else outcome.digit
-    return f"{name}  {digit:>5}  {outcome.confidence:>10.1%}  {' '.join(outcome.warnings)}".rstrip()
+    several = [f"one of {', '.join(map(str, outcome.set))}"] if len(outcome.set) > 1 else []
+    return f"{name}  {digit:>5}  {outcome.confidence:>10.1%}  {' '.join([*outcome.warnings, *several])}".rstrip()
 
 
 def _json_line(name: str, outcome: Outcome) -> str:
     if isinstance(outcome, Refused):
         return json.dumps({"file": name, "error": {"status": outcome.status, "detail": str(outcome)}})
-    return json.dumps({"file": name, **asdict(outcome)})
+    facts = asdict(outcome)
+    return json.dumps({"file": name, **{key: value for key, value in facts.items() if key != "set" or value}})
 
 
 def _progress(done: int, total: int) -> None:

@@ -6,7 +6,7 @@
     receive     TooLarge 413 · Malformed 400 · UnknownMediaType 415 · SlowRequest 408
     decode      NotAPicture 415 · TooLarge 413 · Unusable 422
     admission   Overloaded 503 · DeadlineExceeded 504
-    infer       DeadlineExceeded 504
+    infer       DeadlineExceeded 504 · NotCalibrated 409
     start       SettingsError exit code 2 · ModelError exit code 3 (later, the version is refused)
 
 An error raised anywhere goes to one handler (`service.connection.problems`), which responds `application/problem+json`
@@ -77,6 +77,13 @@ class NoModel(ServiceError):
 
     status = 503
     reason = "no_model"
+
+
+class NotCalibrated(ServiceError):
+    """The version that answers makes no sets of digits: its card has no quantiles."""
+
+    status = 409
+    reason = "not_calibrated"
 
 
 class Malformed(ServiceError):

@@ -20,6 +20,7 @@ from .client import Prediction
 from .errors import ModelError
 from .inference.results import NO_DIGIT_CONFIDENCE, NO_DIGIT_PROBABILITIES
 from .model.classifier import Classifier
+from .model.conformal import ALL_DIGITS, make_sets, parse_coverage
 from .model.layout import LATEST
 from .model.uncertainty import warnings_for
 from .picture import prepare
@@ -42,25 +43,31 @@ class Model:
         self._max_pixels = settings.max_pixels
         self._formats = settings_module.formats(settings.formats)
 
-    def read(self, picture: File) -> Prediction:
+    def read(self, picture: File, *, coverage: float | None = None) -> Prediction:
         """Return the digit that a picture shows, with its confidence, all ten probabilities and warnings.
 
         The digit is None where there is no ink to read.
 
-        `picture` is the path of a file, the file's bytes, or a binary file that is open for reading.
+        `picture` is the path of a file, the file's bytes, or a binary file that is open for reading. With a `coverage`
+        of 0.9 to 0.9999 the prediction has the `set` of digits that holds the right one in this share of pictures.
 
         Raises `OSError` for a file that cannot be read, and the service's errors for a picture that has no answer:
         `NotAPicture` (a format that is not read, or damaged), `TooLarge` (more than MNIST_MAX_PIXELS pixels) or
-        `Unusable`.
+        `Unusable`; and for a coverage that has none: `Malformed`, or `NotCalibrated` if the version's card has no
+        quantiles.
         """
+        quantile = None if coverage is None else self._classifier.quantile(parse_coverage(coverage))
         prepared = prepare.read(_bytes(picture), max_pixels=self._max_pixels, read=self._formats)
         if not prepared.has_ink:
-            return Prediction(None, NO_DIGIT_CONFIDENCE, NO_DIGIT_PROBABILITIES, prepared.warnings)
+            every = () if quantile is None else ALL_DIGITS
+            return Prediction(None, NO_DIGIT_CONFIDENCE, NO_DIGIT_PROBABILITIES, prepared.warnings, every)
         probabilities = self._classifier.predict(prepared.pixels[None, None])
         # In the few digits that tell one float32 from the next, as the service writes them.
         row = tuple(float(str(probability)) for probability in probabilities[0])
         confidence = max(row)
-        return Prediction(row.index(confidence), confidence, row, prepared.warnings + warnings_for(probabilities)[0])
+        digits = () if quantile is None else tuple(make_sets(probabilities, quantile)[0])
+        warnings = prepared.warnings + warnings_for(probabilities)[0]
+        return Prediction(row.index(confidence), confidence, row, warnings, digits)
 
 
 def open_model(path: str | os.PathLike[str] | None = None) -> Model:

@@ -1,4 +1,4 @@
-"""The only import of the service: its picture preparation and its warnings, so that training measures what it serves.
+"""The only import of the service, so that training measures what it serves: preparation, warnings, sets and bins.
 
 In the checkout the two packages are side by side; the wheel installs both below `mnist_mlp`.
 """
@@ -6,10 +6,24 @@ In the checkout the two packages are side by side; the wheel installs both below
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__ == "training":
+    from service.model.conformal import Quantiles, make_sets, read_quantiles, scores_of
     from service.model.uncertainty import warnings_for
+    from service.observability.signals import BINS, NO_INK
     from service.picture.prepare import prepare, read
 else:
+    from ..service.model.conformal import Quantiles, make_sets, read_quantiles, scores_of
     from ..service.model.uncertainty import warnings_for
+    from ..service.observability.signals import BINS, NO_INK
     from ..service.picture.prepare import prepare, read
 
-__all__ = ["prepare", "read", "warnings_for"]
+__all__ = [
+    "BINS",
+    "NO_INK",
+    "Quantiles",
+    "make_sets",
+    "prepare",
+    "read",
+    "read_quantiles",
+    "scores_of",
+    "warnings_for",
+]

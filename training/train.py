@@ -15,8 +15,10 @@ import torch
 from . import data
 from .config import add_flags, from_flags
 from .data.digits import NOT_A_DIGIT
+from .evaluation.conformal import calibrate
 from .evaluation.metrics import evaluate, fit_temperature, outputs
 from .evaluation.onnx_runtime import run_onnx
+from .evaluation.reference import describe_reference
 from .export import choice, quantise
 from .export.card import describe
 from .export.model_readme import render_readme
@@ -132,6 +134,8 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
         run=run.identify(),
         epochs=epochs,
         metrics=metrics,
+        reference=describe_reference(model, validation, held_out, rendered.load_held_out_facts()),
+        conformal=calibrate(model, {"validation": validation, "rendered": held_out}),
         rendered_sha256=rendered.checksum(),
         parity=parity,
         exports=exports,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..headers import TIMEOUT
+from ..model.conformal import HIGHEST, LOWEST
 from ..openapi import (
     ANYTHING,
     BINARY,
@@ -119,6 +120,8 @@ def schemas(settings: Settings) -> dict[str, Schema]:
                 "probabilities": array({"type": "number"}, minItems=10, maxItems=10),
                 "warnings": array(choice(*_WARNINGS))
                 | {"description": "; ".join(f"{name}: {meaning}" for name, meaning in _WARNINGS.items())},
+                "set": array({"type": "integer", "minimum": 0, "maximum": 9}, minItems=1, maxItems=10)
+                | {"description": "With `coverage`: digits that hold the right one so often, most probable first."},
                 "explain": ref("Explanation"),
             },
             required=["digit", "confidence", "probabilities", "warnings"],
@@ -151,7 +154,7 @@ def predict_extra(settings: Settings, *names: str) -> dict[str, Any]:
     """Return the parameters and the request body of `/predict`; `names` are further path parameters."""
     text = example_base64()
     return {
-        "parameters": [*map(path_parameter, names), _explain_parameter(), timeout_parameter()],
+        "parameters": [*map(path_parameter, names), _explain_parameter(), _coverage_parameter(), timeout_parameter()],
         "requestBody": {
             "required": True,
             "description": f"At most {settings.max_body_bytes:,} bytes and {settings.max_images} pictures.",
@@ -212,12 +215,22 @@ def _explain_parameter() -> dict[str, Any]:
     }
 
 
+def _coverage_parameter() -> dict[str, Any]:
+    return {
+        "name": "coverage",
+        "in": "query",
+        "description": "Add a set of digits that holds the right one in this share of pictures (conformal prediction).",
+        "schema": {"type": "number", "minimum": LOWEST, "maximum": HIGHEST, "examples": [0.999]},
+    }
+
+
 def predict_responses(settings: Settings) -> Responses:
     """Return every response of `/predict`, by status code."""
     seconds = f"{settings.timeout_seconds:g} s"
     problems = {
-        400: "Malformed: an empty body, not JSON, not base64, or of another shape.",
+        400: "Malformed: an empty body, not JSON, not base64, or of another shape; or another coverage.",
         408: f"The body did not arrive within {seconds}.",
+        409: "A coverage is asked for, and the card of the version that answers has no quantiles.",
         413: f"Over {settings.max_body_bytes:,} bytes, {settings.max_pixels:,} pixels or {settings.max_images} files.",
         415: "An unsupported picture format or Content-Type.",
         422: "The picture is readable, but no digit can be read from it.",

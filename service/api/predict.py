@@ -7,6 +7,7 @@ to the network.
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from ..errors import NotAPicture, ServiceError
 from ..inference import occlusion
 from ..inference.engine import Prepared
 from ..inference.results import NO_DIGIT_CONFIDENCE, NO_DIGIT_PROBABILITIES
+from ..model import conformal
 from ..picture import prepare
 from ..picture.prepare import PreparedImage
 from ..picture.small_png import read_small_grey
@@ -76,12 +78,26 @@ class Predict:
         started = time.perf_counter()
         return self._encode(classifier, self._predictions(prepared.request, results), started)
 
-    async def explain(self, headers: Headers, body: Spool) -> Reply:
-        """Return the reply with an explanation of each prediction: the network's input and an occlusion map."""
+    async def answer_in_detail(self, headers: Headers, body: Spool, *, explain: bool, coverage: float | None) -> Reply:
+        """Return the reply with a set of digits and an explanation for each prediction, where they are wanted.
+
+        Raises `NotCalibrated` where the version that answers makes no sets.
+        """
         prepared = await self._engine.prepare_any(self, headers, body)
         classifier, results = await self._engine.run(prepared)
+        quantile = None if coverage is None else classifier.quantile(coverage)
         started = time.perf_counter()
         predictions = self._predictions(prepared.request, results)
+        if quantile is not None:
+            _add_sets(predictions, results, quantile)
+        if explain:
+            await self._explain(prepared, classifier, predictions)
+        reply = self._encode(classifier, predictions, started)
+        self._engine.compare(prepared)
+        return reply
+
+    async def _explain(self, prepared: Prepared, classifier: Classifier, predictions: list[dict[str, Any]]) -> None:
+        """Add an explanation to each prediction: the network's input and an occlusion map."""
 
         async def predict(images: Pixels) -> Probabilities:
             chosen = prepared.chosen._replace(classifier=classifier)
@@ -99,9 +115,6 @@ class Predict:
                     "polarity": item.polarity,
                     "box": item.box,
                 }
-        reply = self._encode(classifier, predictions, started)
-        self._engine.compare(prepared)
-        return reply
 
     def _read_quickly(self, items: Sequence[Picture]) -> list[PreparedImage | ServiceError] | None:
         """Prepare all pictures; None if one of them would take long."""
@@ -177,6 +190,14 @@ def _without_result(item: PreparedImage | ServiceError) -> dict[str, Any] | None
     }
 
 
+def _add_sets(predictions: list[dict[str, Any]], results: Results, quantile: float) -> None:
+    """Add a set of digits to each prediction; where there is no digit, it holds all."""
+    sets = iter(conformal.make_sets(results.probabilities, quantile))
+    for prediction in predictions:
+        if "error" not in prediction:
+            prediction["set"] = conformal.ALL_DIGITS if prediction["digit"] is None else next(sets)
+
+
 def _content_type(headers: Headers) -> str:
     return headers.get(b"content-type", b"").decode("latin-1")
 
@@ -205,9 +226,13 @@ def add_routes(routes: APIRouter, route: Predict, engine: Engine, models: Versio
         response_model=None,
     )
     async def predict(request: Request) -> Response:
-        if request.query_params.get("explain", "0") not in {"", "0", "false"}:
-            return await asgi.answer_by(request, engine.admission, settings, route.explain)
-        return await asgi.answer(request, engine, route, settings)
+        explain = request.query_params.get("explain", "0") not in {"", "0", "false"}
+        text = request.query_params.get("coverage")
+        coverage = None if text is None else conformal.parse_coverage(text)
+        if not explain and coverage is None:
+            return await asgi.answer(request, engine, route, settings)
+        handle = functools.partial(route.answer_in_detail, explain=explain, coverage=coverage)
+        return await asgi.answer_by(request, engine.admission, settings, handle)
 
     async def predictions(request: Request) -> Response:
         """Responds as `/predict` does, if the path names the model."""

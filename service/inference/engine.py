@@ -160,18 +160,22 @@ class Engine:
             self._metrics.predictions.rejected[type(error).reason].inc()
 
     def count_images(self, images: Iterable[PreparedImage]) -> None:
-        """Observe ink ratio and polarity of a request's pictures."""
-        ink_ratio, polarities = self._metrics.predictions.ink_ratio, self._metrics.predictions.polarities
+        """Count ink ratio, polarity and warnings of a request's pictures."""
+        predictions = self._metrics.predictions
         for image in images:
-            ink_ratio.observe(image.ink_ratio)
-            polarities[image.polarity].inc()
+            predictions.ink_ratio.observe(image.ink_ratio)
+            predictions.polarities[image.polarity].inc()
+            for warning in image.warnings:
+                predictions.warnings[warning].inc()
 
     def count_results(self, results: Results) -> None:
-        """Count digits and confidences."""
-        digits, confidences = self._metrics.predictions.digits, self._metrics.predictions.confidence
-        for digit, confidence in zip(results.digits, results.confidences, strict=True):
-            digits[digit].inc()
-            confidences.observe(confidence)
+        """Count digits, confidences and the warnings that come of them."""
+        predictions = self._metrics.predictions
+        for digit, confidence, warnings in zip(results.digits, results.confidences, results.warnings, strict=True):
+            predictions.digits[digit].inc()
+            predictions.confidence.observe(confidence)
+            for warning in warnings:
+                predictions.warnings[warning].inc()
 
     def time_encoding(self, started: float) -> None:
         """Observe the seconds since `started` (perf_counter) as a response's encoding time."""

@@ -15,8 +15,8 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy as np
 import onnxruntime as ort
 
-from ..errors import ModelError
-from . import artefact, cost_curve
+from ..errors import ModelError, NotCalibrated
+from . import artefact, conformal, cost_curve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +37,7 @@ class Classifier:
         self.sha256 = verified.sha256
         self.card = verified.card
         self.identity = {"name": self.name, "version": self.version}  # as responses name it
+        self._quantiles = conformal.read_quantiles(verified.card)
         self._session = _session(verified)
         self._check_golden(verified)
         self.costs = cost_curve.measure(self.predict)
@@ -50,6 +51,15 @@ class Classifier:
         """Return probabilities float32[N,10] of images uint8[N,1,28,28], light ink on dark."""
         (probabilities,) = self._session.run(None, {"images": images})
         return probabilities  # type: ignore[no-any-return]
+
+    def quantile(self, coverage: float) -> float:
+        """Return the quantile for sets of digits of this coverage; raises `NotCalibrated` if the card has none."""
+        if self._quantiles is None:
+            raise NotCalibrated(
+                f"Version {self.version} of {self.name} makes no sets of digits: its card has no quantiles. "
+                "Ask without coverage, or serve a version that has them."
+            )
+        return self._quantiles.at(coverage)
 
     def _check_golden(self, verified: Artefact) -> None:
         found = self.predict(verified.golden_images)

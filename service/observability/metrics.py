@@ -20,6 +20,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from . import shared_metrics
 from .buffered_metrics import BufferedMetrics
 from .declarations import Declarations
+from .drift import METRIC as DRIFT
+from .drift import Drift
 from .model_metrics import CanaryMetrics, ModelMetrics
 from .prediction_metrics import PredictionMetrics
 from .request_metrics import KeyMetrics, RequestMetrics
@@ -46,7 +48,8 @@ class Metrics:
         self.model = ModelMetrics(declare)
         self.canary = CanaryMetrics(declare)
         self.worker = WorkerMetrics(declare)
-        self._scrapes = Scrapes(functools.partial(_collect, registry))
+        self.drift = Drift()
+        self._scrapes = Scrapes(functools.partial(_collect, registry, self.drift))
 
     async def scrape(self, make: Callable[[Iterable[Metric]], Result]) -> Result:
         """Return what `make` makes of all workers' metrics; raises `Overloaded` where too many scrape."""
@@ -64,15 +67,21 @@ def registry() -> CollectorRegistry:
     return collectors
 
 
-def _collect(own: CollectorRegistry) -> list[Metric]:
-    """Return the metrics of all workers, without versions that serve no more: shared files keep those as zeros."""
+def _collect(own: CollectorRegistry, drift: Drift) -> list[Metric]:
+    """Return the metrics of all workers and the drift of all their pictures.
+
+    Versions that serve no more are left out: shared files keep those as zeros.
+    """
     folder = shared_metrics.joined()
     if folder is None:
         found = list(own.collect())
     else:
         shared_metrics.fold(folder)
         found = shared_metrics.collect(folder)
+    indices = drift.measure(found, folder)
     for metric in found:
         if metric.name == "mnist_build_info":
             metric.samples = [sample for sample in metric.samples if sample.value]
+        elif metric.name == DRIFT:
+            metric.samples = [sample._replace(value=indices[sample.labels["signal"]]) for sample in metric.samples]
     return found

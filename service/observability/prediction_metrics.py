@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from .labels import STAGES
+from .signals import BINS, CONFIDENCES, DIGITS, INK_RATIOS, POLARITIES, WARNINGS
 
 if TYPE_CHECKING:
     from .declarations import Declarations
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
-INK_RATIOS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1)
-POLARITIES = ("light_on_dark", "dark_on_light")
 REJECTIONS = ("malformed", "not_a_picture", "too_large", "unusable")
 
 
@@ -31,7 +30,7 @@ class PredictionMetrics:
             "last_inference_timestamp_seconds", "When the model last ran, Unix time; 0: never.", over_workers="max"
         )
         self.queue_depth = declare.gauge("queue_depth", "Pictures that wait for the model.", over_workers="livesum")
-        digits = declare.counters("predictions_total", "Digits answered.", "digit", map(str, range(10)))
+        digits = declare.counters("predictions_total", "Digits answered.", "digit", DIGITS)
         self.digits = list(digits.values())
         self.confidence = declare.histogram(
             "prediction_confidence", "Probability of the answered digit.", buckets=CONFIDENCES
@@ -42,4 +41,14 @@ class PredictionMetrics:
         self.polarities = declare.counters(
             "input_polarity_total", "Pictures with light ink on dark, or dark ink on light.", "polarity", POLARITIES
         )
+        self.warnings = declare.counters("warnings_total", "Warnings of answered pictures.", "warning", WARNINGS)
+        # Computed at each scrape: `service.observability.drift`.
+        drift = declare.plain_gauge(
+            "drift",
+            "Population stability index of the last 400 pictures, or more, by the model's reference; NaN: unknown.",
+            "signal",
+            over_workers="livemax",
+        )
+        for signal in BINS:
+            drift.labels(signal).set(math.nan)
         self.rejected = declare.counters("rejected_images_total", "Pictures refused.", "reason", REJECTIONS)

@@ -71,6 +71,13 @@ def _own_folder(folder: Path) -> Path:
     return made.rename(folder / made.name.removeprefix("."))
 
 
+def replace(folder: Path, name: str, data: bytes) -> None:
+    """Replace a file beside the workers' folders, whole; raises `OSError`."""
+    written = Path(os.environ.get(ENVIRONMENT, folder)) / name  # in this worker's own, which does not outlive it
+    written.write_bytes(data)
+    written.replace(folder / name)
+
+
 def collect(folder: Path) -> list[Metric]:
     """Return the sum of all workers' metrics, those of ended workers included."""
     while True:

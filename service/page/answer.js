@@ -1,7 +1,8 @@
 // @ts-check
 // Shows a prediction on the page, and says it to screen readers. Knows the elements of the page, not HTTP or the drawing pad.
 
-import { blank, brush } from "./canvas.js";
+import { COVERAGE } from "./ask.js";
+import { brush } from "./canvas.js";
 
 /** @typedef {import("./ask.js").Answer} Answer */
 /** @typedef {import("./ask.js").Prediction} Prediction */
@@ -18,8 +19,7 @@ const WORDS = {
   low_confidence: (prediction) => `The network is unsure: it may also be a ${runnerUp(prediction)}.`,
 };
 
-const RAMP = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
-
+const ALTERNATIVES = new Intl.ListFormat("en", { type: "disjunction" });
 const rows = Array.from({ length: 10 }, (_, digit) => row(digit));
 at("bars").append(...rows);
 
@@ -38,10 +38,10 @@ export function show({ prediction, ms, blob }) {
   at("digit").textContent = digit === null ? "–" : String(digit);
   at("sure").textContent = digit === null ? "no digit" : `${percent(confidence)} % sure`;
   rows.forEach((item, i) => fill(item, probabilities[i], i === digit));
-  list(warnings.map((name) => worded(name, prediction)));
+  list([...warnings.map((name) => worded(name, prediction)), ...several(prediction)]);
   at("took").textContent = `${ms.toFixed(ms < 10 ? 1 : 0)} ms round trip`;
   at("sent").textContent = [size(blob), explain?.polarity.replaceAll("_", " ")].filter(Boolean).join(", ");
-  if (explain) picture(explain.image, explain.heatmap);
+  if (explain) picture(explain);
 }
 
 /** @param {string} why there is no answer */
@@ -51,13 +51,13 @@ export function forget(why) {
   for (const id of ["took", "sent", "spoken"]) at(id).textContent = "\u00a0";
   rows.forEach((item) => fill(item));
   list([]);
-  for (const id of ["saw", "heat"]) clean(at(id));
+  clean();
 }
 
 /** Tell screen readers; only when the pen is up, or they would talk all the time while a line grows. @param {Prediction} prediction */
 export function say(prediction) {
   const answer = prediction.digit === null ? "No digit. " : `${prediction.digit}, ${percent(prediction.confidence)} % sure. `;
-  at("spoken").textContent = answer + prediction.warnings.map((name) => worded(name, prediction)).join(" ");
+  at("spoken").textContent = answer + [...prediction.warnings.map((name) => worded(name, prediction)), ...several(prediction)].join(" ");
 }
 
 /** @param {any} card */
@@ -83,6 +83,12 @@ function list(sentences) {
 /** @param {string} name @param {Prediction} prediction */
 const worded = (name, prediction) => WORDS[name]?.(prediction) ?? `${name.replaceAll("_", " ")}.`;
 
+/** The set of digits in words, where the answer is one of several. @param {Prediction} prediction @returns {string[]} */
+function several({ digit, set = [] }) {
+  if (digit === null || set.length < 2) return [];
+  return [`It is ${ALTERNATIVES.format(set.map(String))}, at a coverage of ${100 * COVERAGE} %.`];
+}
+
 /** @param {Prediction} prediction */
 function runnerUp({ probabilities, digit }) {
   const others = probabilities.map((probability, i) => (i === digit ? -1 : probability));
@@ -98,42 +104,14 @@ const size = ({ size: bytes, type }) =>
 
 let newest = 0;
 
-/** @param {string} saw @param {string} heat both base64 PNG, 28×28 grey */
-async function picture(saw, heat) {
+/** @param {import("./ask.js").Explain} explain */
+async function picture(explain) {
   const turn = ++newest;
-  const [ink, heated] = await Promise.all([grey(saw), grey(heat)]);
-  if (turn !== newest) return;
-  paint(at("saw"), (i) => [ink[i], ink[i], ink[i]]);
-  paint(at("heat"), (i) => warm(heated[i], ink[i]));
+  const drawing = await import("./explanation.js").catch(() => null); // the connection may be gone
+  drawing?.draw(at("saw"), at("heat"), explain, () => turn === newest);
 }
 
-/** @param {HTMLCanvasElement} canvas */
-function clean(canvas) {
+function clean() {
   newest++;
-  brush(canvas).clearRect(0, 0, 28, 28);
-}
-
-/** The grey values of a PNG. @param {string} base64 */
-async function grey(base64) {
-  const image = new Image();
-  image.src = `data:image/png;base64,${base64}`;
-  await image.decode();
-  const context = blank(28, 28);
-  context.drawImage(image, 0, 0);
-  return context.getImageData(0, 0, 28, 28).data.filter((_, i) => i % 4 === 0);
-}
-
-/** @param {HTMLCanvasElement} canvas @param {(pixel: number) => number[]} colour */
-function paint(canvas, colour) {
-  const pixels = new ImageData(28, 28);
-  for (let i = 0; i < 784; i++) pixels.data.set([...colour(i), 255], i * 4);
-  brush(canvas).putImageData(pixels, 0, 0);
-}
-
-/** Black, violet, red, amber, near white with growing heat (the colour map "inferno"), over a faint copy of the ink.
- *  @param {number} heat @param {number} ink */
-function warm(heat, ink) {
-  const at = (heat / 255) * 4;
-  const low = Math.min(3, Math.floor(at));
-  return RAMP[low].map((from, i) => Math.max(ink * 0.25, from + (RAMP[low + 1][i] - from) * (at - low)));
+  for (const id of ["saw", "heat"]) brush(at(id)).clearRect(0, 0, 28, 28);
 }

@@ -2,12 +2,13 @@
 // Sends a picture to the service, and returns its prediction, or a Trouble with a sentence. Knows HTTP and retries, not the page.
 
 /** @typedef {{image: string, heatmap: string, polarity: string, box: number[] | null}} Explain */
-/** @typedef {{digit: number | null, confidence: number, probabilities: number[], warnings: string[], explain?: Explain}} Prediction */
+/** @typedef {{digit: number | null, confidence: number, probabilities: number[], warnings: string[], set?: number[], explain?: Explain}} Prediction */
 /** @typedef {{model: {name: string, version: string}, prediction: Prediction, ms: number, blob: Blob}} Answer */
 /** @typedef {() => Promise<Blob>} Source */
 
 const MIN_INTERVAL_MS = 50; // between two requests while a line grows
 const TIMEOUT_MS = 10_000;
+export const COVERAGE = 0.99; // of the sets of digits
 const KEY = "mnist-api-key"; // its name in the tab's storage
 
 /** Why there is no prediction: a sentence, and the HTTP status if there is one. */
@@ -100,14 +101,24 @@ export class Asker {
   }
 }
 
+let sets = false;
+
+/** Ask for sets of digits from now on, or not: only a version whose card has quantiles makes them. @param {boolean} wanted */
+export const askForSets = (wanted) => { sets = wanted; };
+
 /** @param {Source} source @param {AbortSignal} signal @returns {Promise<Answer>} */
 async function send(source, signal) {
   const blob = await source();
   const start = performance.now();
-  const body = await fetchJson("predict?explain=1", {
+  /** @param {string} more */
+  const post = (more) => fetchJson(`predict?explain=1${more}`, {
     method: "POST",
     body: blob,
     signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+  });
+  const body = await post(sets ? `&coverage=${COVERAGE}` : "").catch((trouble) => {
+    if (trouble.status !== 409) throw trouble;
+    return post(""); // another version answers now, or a canary, and makes no sets
   });
   return { model: body.model, prediction: body.predictions[0], ms: performance.now() - start, blob };
 }

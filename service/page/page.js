@@ -2,7 +2,7 @@
 // Connects the parts of the page: pen and pictures → drawing pad → requests → predictions.
 
 import { at, forget, introduce, say, show } from "./answer.js";
-import { Asker, card, storeKey } from "./ask.js";
+import { Asker, askForSets, card, storeKey } from "./ask.js";
 import { Pad } from "./pad.js";
 import { camera, chooser, welcome } from "./inputs.js";
 
@@ -80,6 +80,7 @@ async function meet() {
   const model = await card().catch((trouble) => { if (trouble.locked) troubled(trouble); });
   if (!model) return;
   version = model.version;
+  askForSets(Boolean(model.conformal));
   introduce(model);
 }
 

@@ -24,7 +24,7 @@ _ERRORS = {
     for kind in (errors.Malformed, errors.NotAPicture, errors.TooLarge, errors.UnknownMediaType, errors.Unusable)
 }
 _POLARITIES = ("light_on_dark", "dark_on_light")
-_WARNINGS = frozenset({"no_ink", "too_faint", "several_shapes"})
+_WARNINGS = frozenset({"no_ink", "too_faint", "several_shapes", "cut_off"})
 
 
 def describe_error(error: ServiceError) -> dict[str, Any]:

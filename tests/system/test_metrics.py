@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import httpx
+import numpy as np
 import pytest
 
+from service.picture.prepare import prepare
 from tests.support.metrics import ask, samples, settled, value
 from tests.support.pictures import Digits, png
 from tests.support.processes import worker_pids
 from tests.support.service import running_service, until
+
+if TYPE_CHECKING:
+    from tests.support.service import Service
+
+COUNTED = "mnist_warnings_total"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -73,3 +83,39 @@ def test_metrics_can_have_a_port_of_their_own(digits: Digits, workers: int) -> N
         found = settled(f"http://127.0.0.1:{port}", 3)
         assert value(found, "mnist_batch_size_sum") == 3
         assert httpx.get(f"{service.url}/metrics").status_code == 404
+
+
+def test_each_warning_is_counted_on_every_route(server: Service, digits: Digits) -> None:
+    """Digits on their side, by /predict, with explanations, and as V2's pixels and pictures: each counts the same."""
+    images = np.rot90(digits.images[:25], axes=(1, 2))
+    files = [("images", ("digit.png", png(image))) for image in images]
+    pixels = np.stack([prepare(image).pixels for image in images])
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [25, 1, 28, 28], "data": pixels.ravel().tolist()}
+    texts = [base64.b64encode(png(image)).decode() for image in images]
+    encoded = {"name": "images", "datatype": "BYTES", "shape": [25], "data": texts}
+    url = server.url
+
+    def warned(**request: Any) -> Counter[str]:
+        """What a request adds to the counters."""
+        before = warnings(url)
+        httpx.post(**request).raise_for_status()
+        until(lambda: warnings(url) != before, "no warning is counted")
+        return warnings(url) - before
+
+    schema = httpx.get(f"{url}/openapi.json").json()["components"]["schemas"]["Prediction"]
+    assert set(schema["properties"]["warnings"]["items"]["enum"]) <= set(warnings(url))
+    said = httpx.post(f"{url}/predict", files=files).json()["predictions"]
+    expected = Counter(name for prediction in said for name in prediction["warnings"])
+    assert expected["unlike_a_digit"] > 5
+    assert expected["low_confidence"] > 0
+    for path in ("/predict", "/predict?explain=1", "/predictions/mnist-mlp"):
+        assert warned(url=url + path, files=files) == expected, path
+    for inputs in (tensor, encoded):
+        assert warned(url=f"{url}/v2/models/mnist-mlp/infer", json={"inputs": [inputs]}) == expected
+    assert warned(url=f"{url}/predict", content=png(np.zeros((40, 40), np.uint8))) == {"no_ink": 1}
+
+
+def warnings(url: str) -> Counter[str]:
+    """How often each warning was counted."""
+    found = samples(f"{url}/metrics")
+    return Counter({dict(labels)["warning"]: round(n) for (name, labels), n in found.items() if name == COUNTED})

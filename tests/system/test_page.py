@@ -15,8 +15,10 @@ from playwright.sync_api import expect
 
 from service.access import keys
 from tests.support.browser import GLYPHS, PHONE, Visit, needs_chromium, refuse_once, running_chromium
+from tests.support.pictures import SEVEN
 from tests.support.proxies import running_proxy
 from tests.support.service import running_service, service_with_key, until
+from tests.support.versions import publish_with_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,6 +249,46 @@ def test_warns_in_words(visit: Visit) -> None:
     expect(visit.page.get_by_role("status")).to_have_text("No digit. There is no ink to read.")
     expect(visit.page.locator("#digit")).to_have_text("\N{EN DASH}")
     expect(visit.page.locator("#sure")).to_have_text("no digit")
+
+
+@pytest.fixture(scope="module")
+def set_maker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service whose version has quantiles, by which the page's seven is a 7 or a 1."""
+    models = tmp_path_factory.mktemp("models")
+    publish_with_card(models, 3, conformal={"levels": [0.99], "quantiles": [13.5]})
+    with running_service(model_dir=models, model_version="latest") as service:
+        yield service.url
+
+
+def test_shows_a_set_of_several_digits(browser: Browser, set_maker: str) -> None:
+    """For eyes and ears, beside the answer; a picture without ink has no digit, and so no set."""
+    visit = Visit(browser, set_maker)
+    choose(visit.page, SEVEN, "seven.png")
+    visit.expect_digit(7)
+    words = "It is 7 or 1, at a coverage of 99 %."
+    expect(visit.page.get_by_role("list", name="Warnings")).to_have_text(words)
+    expect(visit.page.get_by_role("status")).to_contain_text(words)
+    buffer = io.BytesIO()
+    Image.new("L", (100, 100), 255).save(buffer, "PNG")
+    choose(visit.page, buffer.getvalue(), "blank.png")
+    expect(visit.page.get_by_role("list", name="Warnings")).to_have_text("There is no ink to read.")
+    visit.close()
+
+
+def test_asks_again_where_a_canary_makes_no_sets(browser: Browser, set_maker: str) -> None:
+    """The version that answers decides: after its 409 the page asks without a coverage."""
+    visit = Visit(browser, set_maker)
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=409, body='{"status": 409, "detail": "no sets"}', content_type="application/problem+json")
+
+    visit.page.route("**/predict?*coverage*", refuse)
+    choose(visit.page, SEVEN, "seven.png")
+    visit.expect_digit(7)
+    expect(visit.page.get_by_role("list", name="Warnings")).to_be_empty()
+    assert all(FAILED_REQUEST in text for text in visit.complaints)
+    visit.complaints.clear()
+    visit.close()
 
 
 def test_recovers_from_being_offline(visit: Visit) -> None:

@@ -126,6 +126,7 @@ def test_every_series_that_an_alert_reads_exists(service: Service, prometheus: P
     assert len(series) == 5
     predict(service, 1)
     until(lambda: all(prometheus.ask(f"count({selector})") for selector in series), "Prometheus does not come to it")
+    assert prometheus.ask("count(mnist_drift)") == 5
 
 
 def test_counters_never_go_back_when_a_worker_is_killed(service: Service, prometheus: Prometheus) -> None:

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from service.client import Client, ClientError, Prediction, Refused, main
-from tests.support.service import MODELS, VERSION
+from tests.support.service import MODELS, VERSION, running_service
+from tests.support.versions import publish_with_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,6 +203,35 @@ def test_table_says_that_there_is_no_digit(server_url: str, tmp_path: Path, caps
     assert line == {
         "file": str(blank), "digit": None, "confidence": 0.1, "probabilities": [0.1] * 10, "warnings": ["no_ink"]
     }  # fmt: skip
+
+
+def test_table_has_the_digits_of_a_set(
+    digits: list[tuple[int, bytes]], tmp_path: Path, capsys: CaptureFixture[str]
+) -> None:
+    """With --coverage: the set is behind a digit where it has several, and in each line of JSON."""
+    (tmp_path / "digit.png").write_bytes(digits[0][1])
+    label = digits[0][0]
+    for quantile, several in ((0, False), (None, True)):
+        models = tmp_path / f"models{quantile}"
+        models.mkdir()
+        publish_with_card(models, 3, conformal={"levels": [0.99], "quantiles": [quantile]})
+        with running_service(model_dir=models, model_version="latest") as service:
+            words = [str(tmp_path / "digit.png"), "--url", service.url, "--coverage", "0.99"]
+            assert main(words) == 0
+            row = capsys.readouterr().out.splitlines()[1]
+            assert (f"one of {label}, " in row) is several
+            assert main([*words, "--json"]) == 0
+            found = json.loads(capsys.readouterr().out)["set"]
+            assert (found[0], len(found)) == (label, 10 if several else 1)
+
+
+def test_coverage_that_the_service_refuses_is_told(
+    server_url: str, digits: list[tuple[int, bytes]], tmp_path: Path, capsys: CaptureFixture[str]
+) -> None:
+    """In the picture's row, in the service's words."""
+    (tmp_path / "digit.png").write_bytes(digits[0][1])
+    assert main([str(tmp_path / "digit.png"), "--url", server_url, "--coverage", "0.5"]) == 1
+    assert "error: coverage must be a number from 0.9 to 0.9999; found '0.5'." in capsys.readouterr().out
 
 
 def test_failures_are_in_the_table_and_in_the_exit_code(

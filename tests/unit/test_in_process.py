@@ -5,18 +5,31 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import service
-from service import Client, ModelError, NotAPicture, Prediction, Refused, ServiceError, TooLarge, Unusable, open_model
+from service import (
+    Client,
+    Malformed,
+    ModelError,
+    NotAPicture,
+    NotCalibrated,
+    Prediction,
+    Refused,
+    ServiceError,
+    TooLarge,
+    Unusable,
+    open_model,
+)
 from service.settings import load
 from service.versions import bundled, choice
 from tests.support.pictures import Digits, png
-from tests.support.service import MODELS, ROOT, VERSION, publish
+from tests.support.service import MODELS, ROOT, VERSION, publish, running_service
+from tests.support.versions import publish_with_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +86,31 @@ def huge() -> bytes:
 
 def chunk(kind: bytes, data: bytes = b"") -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_sets_are_the_services(tmp_path: Path, digits: Digits) -> None:
+    """With a coverage: the same set of digits as over HTTP; all ten without ink."""
+    folder = publish_with_card(tmp_path, 3, conformal={"levels": [0.99], "quantiles": [9]})
+    pictures = [png(image) for image in [*digits.images[:40], np.zeros((40, 40), np.uint8)]]
+    model = open_model(folder)
+    found = [model.read(picture, coverage=0.95) for picture in pictures]
+    settings: dict[str, Any] = {"model_dir": tmp_path, "model_version": "latest"}
+    with running_service(**settings) as service, Client(service.url, coverage=0.95) as client:
+        assert [one.set for one in found] == [
+            one.set for one in client.predict_many(pictures) if isinstance(one, Prediction)
+        ]
+    assert found[-1].set == tuple(range(10))
+    assert len({len(one.set) for one in found[:-1]}) > 1
+    assert all(one.set[0] == one.digit for one in found[:-1])
+    assert model.read(pictures[0]).set == ()
+
+
+def test_a_coverage_that_has_no_set_is_refused(model: Model) -> None:
+    """Outside its limits, and where the version's card has no quantiles."""
+    with pytest.raises(Malformed, match=r"from 0\.9 to 0\.9999; found '2'"):
+        model.read(SEVEN, coverage=2)
+    with pytest.raises(NotCalibrated, match="Version 2 of mnist-mlp makes no sets"):
+        open_model(MODELS / "2").read(SEVEN, coverage=0.99)
 
 
 @pytest.mark.parametrize(

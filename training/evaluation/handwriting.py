@@ -1,7 +1,8 @@
 """A published version measured on handwriting: accuracy, calibration and warnings.
 
-In: a version's folder, and folders of pictures. Out: a table, one row for each set of pictures. Every picture goes
-through the service's picture preparation, as an upload does. The family `board` and the letters' fonts are held out:
+In: a version's folder, and folders of pictures. Out: a table, one row for each set of pictures; and one of the sets of
+digits for some coverages, if the version's card has quantiles. Every picture goes through the service's picture
+preparation, as an upload does. The family `board` and the letters' fonts are held out:
 nothing is trained or tuned on them.
 
     python -m training evaluate models/mnist-mlp/2 --ink DIR --rendered 300
@@ -12,6 +13,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -22,9 +24,9 @@ from PIL import Image
 
 from .. import data
 from ..config import default_data_dir
-from ..data.digits import NOT_A_DIGIT
+from ..data.digits import CLASSES, NOT_A_DIGIT
 from ..errors import DataError
-from ..service_picture import prepare, read, warnings_for
+from ..service_picture import Quantiles, make_sets, prepare, read, read_quantiles, warnings_for
 from ..synthesis import ink, not_digits
 from .metrics import evaluate
 from .onnx_runtime import run_onnx
@@ -41,6 +43,8 @@ WARNINGS: Final = ("no_ink", "too_faint", "several_shapes", "unlike_a_digit", "l
 HEADINGS: Final = ("right %", "NLL", "ECE %", "warned %", *WARNINGS)  # the warnings in % too
 WIDTHS: Final = [max(10, len(heading) + 2) for heading in HEADINGS]
 ENLARGED: Final = 10  # times: MNIST's digits as screenshots
+COVERAGES: Final = (0.99, 0.995, 0.999)  # of the sets of digits
+SET_HEADINGS: Final = ("covered %", "mean size", "single %")  # for each of them
 
 
 class Sent(NamedTuple):
@@ -48,6 +52,15 @@ class Sent(NamedTuple):
 
     picture: bytes | NDArray[np.uint8]
     label: int
+
+
+class Measured(NamedTuple):
+    """One row of the table: probabilities float32[N,10] of digits, their labels int64[N], and which have no ink."""
+
+    name: str
+    probabilities: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    blank: NDArray[np.bool_]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,44 +80,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: dict[str, Any]) -> None:
     """Print the table. Raises `TrainingError`."""
     model = _read(given["version"] / "model.onnx")
+    quantiles = _read_quantiles(given["version"] / "model.json")
     test = data.load(given["data_dir"] or default_data_dir()).test
 
     print(
         f"{'pictures':<34}{'n':>7}" + "".join(f"{name:>{width}}" for name, width in zip(HEADINGS, WIDTHS, strict=True))
     )
-    _print_row(model, "MNIST test", _as_sent(test))
+    rows = [_print_row(model, name, pictures) for name, pictures in _sets_of_pictures(given, test)]
+    if quantiles is not None:
+        _print_sets(quantiles, [row for row in rows if NOT_A_DIGIT not in row.labels])
+
+
+def _sets_of_pictures(given: dict[str, Any], test: data.Digits) -> Iterator[tuple[str, Iterable[Sent]]]:
+    """Yield the name and the pictures of each row."""
+    yield "MNIST test", _as_sent(test)
     if given["rendered"]:
-        _print_row(model, "MNIST test, inverted", _as_sent(data.Digits(255 - test.images, test.labels)))
-        _print_row(model, "MNIST test, 280 x 280 PNG", _enlarged(test.take(torch.arange(0, len(test.labels), 5))))
+        yield "MNIST test, inverted", _as_sent(data.Digits(255 - test.images, test.labels))
+        yield "MNIST test, 280 x 280 PNG", _enlarged(test.take(torch.arange(0, len(test.labels), 5)))
         every = []
         for number, family in enumerate(ink.FAMILIES):
             rng = np.random.default_rng([given["seed"], number])
             pictures = _rendered(family, test, given["rendered"], rng)
-            _print_row(model, f"{family} (held out)" if family == ink.HELD_OUT else family, pictures)
+            yield f"{family} (held out)" if family == ink.HELD_OUT else family, pictures
             every += pictures
-        _print_row(model, "these five families", every)
+        yield "these five families", every
         fonts = not_digits.find_fonts(held_out=True)
         for number, kind in enumerate(not_digits.KINDS):
             rng = np.random.default_rng([given["seed"], 100 + number])
             pictures = [Sent(not_digits.render(kind, rng, fonts), NOT_A_DIGIT) for _ in range(given["rendered"])]
-            _print_row(model, f"no digit: {kind}", pictures)
+            yield f"no digit: {kind}", pictures
     for folder in given["ink"]:
-        _print_row(model, folder.name, _labelled(folder))
+        yield folder.name, _labelled(folder)
     for path in given["none"]:
-        _print_row(model, f"no digit: {path.name}", _unlabelled(path))
+        yield f"no digit: {path.name}", _unlabelled(path)
 
 
-def _print_row(model: bytes, name: str, sent: Iterable[Sent]) -> None:
+def _print_row(model: bytes, name: str, sent: Iterable[Sent]) -> Measured:
     """Prepare and classify pictures as the service does, and print their row."""
-    pixels, labels, geometry = [], [], []
+    prepared, labels = [], []
     for picture, label in sent:
-        prepared = read(picture, max_pixels=MAX_PIXELS) if isinstance(picture, bytes) else prepare(picture)
-        pixels.append(prepared.pixels)
+        prepared.append(read(picture, max_pixels=MAX_PIXELS) if isinstance(picture, bytes) else prepare(picture))
         labels.append(label)
-        geometry.append(prepared.warnings)
-    probabilities = run_onnx(model, torch.from_numpy(np.stack(pixels)[:, None]))
+    probabilities = run_onnx(model, torch.from_numpy(np.stack([image.pixels for image in prepared])[:, None]))
     warnings = [
-        of_picture + more for of_picture, more in zip(geometry, warnings_for(probabilities.numpy()), strict=True)
+        image.warnings + more * image.has_ink
+        for image, more in zip(prepared, warnings_for(probabilities.numpy()), strict=True)
     ]
     counts = Counter(name for names in warnings for name in names)
     shares = [sum(map(bool, warnings)), *(counts[name] for name in WARNINGS)]
@@ -114,6 +134,31 @@ def _print_row(model: bytes, name: str, sent: Iterable[Sent]) -> None:
         quality = f"{metrics.accuracy * 100:>10.2f}{metrics.nll:>10.4f}{metrics.ece * 100:>10.2f}"
     cells = (f"{share / len(labels) * 100:>{width}.2f}" for share, width in zip(shares, WIDTHS[3:], strict=True))
     print(f"{name:<34}{len(labels):>7}{quality}" + "".join(cells))
+    blank = np.array([not image.has_ink for image in prepared])
+    return Measured(name, probabilities.numpy(), np.array(labels), blank)
+
+
+def _read_quantiles(path: Path) -> Quantiles | None:
+    """Return the quantiles on a card; None where there are none, or no card."""
+    try:
+        card = json.loads(_read(path))
+    except (DataError, ValueError, RecursionError):
+        return None
+    return read_quantiles(card) if isinstance(card, dict) else None
+
+
+def _print_sets(quantiles: Quantiles, rows: Iterable[Measured]) -> None:
+    """Print for each row and coverage how many sets hold the right digit, how large they are, and how many have one."""
+    print(f"\n{'sets of digits, at a coverage of':<41}" + "".join(f"{f'{share:.1%}':>33}" for share in COVERAGES))
+    print(f"{'pictures':<34}{'n':>7}" + (f"{'':>3}" + "".join(f"{name:>10}" for name in SET_HEADINGS)) * len(COVERAGES))
+    for name, probabilities, labels, blank in rows:
+        cells = ""
+        for share in COVERAGES:
+            sets = make_sets(probabilities, quantiles.at(share))
+            sizes = np.where(blank, CLASSES, [len(each) for each in sets])  # without ink, all digits
+            covered = blank | [label in each for label, each in zip(labels.tolist(), sets, strict=True)]
+            cells += f"{covered.mean() * 100:>13.2f}{sizes.mean():>10.3f}{(sizes == 1).mean() * 100:>10.2f}"
+        print(f"{name:<34}{len(labels):>7}{cells}")
 
 
 def _as_sent(digits: data.Digits) -> Iterator[Sent]:

@@ -32,6 +32,7 @@ HUB: Final = {  # the data set of a result, as the Hub names it; validation serv
     "test": {"type": "ylecun/mnist", "name": "MNIST", "split": "test"},
     "rendered": {"type": "rendered", "name": "Rendered pictures of digits as the service sees them"},
 }
+COVERAGES: Final = (0.99, 0.995, 0.999)  # of which the quantiles are listed
 MORE_DATA: Final = {  # by the hyperparameter with their number
     "seen": "rendered pictures as the service sees them, of many pens, papers and lights; two of seven show no digit",
     "written": "digits in our own handwriting",  # of version 1
@@ -72,6 +73,7 @@ def render_readme(card: Mapping[str, Any]) -> str:
         temperature=f"{card['temperature']:.3f}",
         compared=f"{card['parity']['images']:,}",
         difference=f"{card['parity']['max_difference']:.1e}",
+        sets=_sets(card["conformal"]) if "conformal" in card else "",
         train=f"{data['train']:,}",
         validation=f"{data['validation']:,}",
         source=data["source"],
@@ -122,6 +124,21 @@ def _exports(exports: Mapping[str, Mapping[str, Any]], precision: str) -> list[s
     )
     head = "| variant | file | test accuracy | NLL | one image, one thread |\n| --- | --- | --- | --- | --- |"
     return [head, _rows(rows)]
+
+
+def _sets(conformal: Mapping[str, Any]) -> str:
+    """Return the paragraph about sets of digits."""
+    counts = "; ".join(f"{count:,} of {NAMES[on]}" for on, count in conformal["counts"].items())
+    scores = dict(zip(conformal["levels"], conformal["quantiles"], strict=True))
+    within = ", ".join(
+        f"{level:.1%}: all ten digits" if scores[level] is None else f"{level:.1%}: {scores[level]:.2f}"
+        for level in COVERAGES
+    )
+    return (
+        "\nSets of digits hold the right one with a wanted coverage, by split conformal prediction (Papadopoulos et al."
+        "\n2002): all digits whose log-probability is within so many nats of the highest. For a coverage of "
+        f"{within}.\nEach source of these digits is covered: {counts}.\n"
+    )
 
 
 def _rows(rows: Iterable[Iterable[str]]) -> str:

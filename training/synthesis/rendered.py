@@ -1,17 +1,19 @@
 """A fixed set of rendered pictures, prepared by the service, to train on and to measure with.
 
-In: nothing; rendered.png holds them, a mosaic to look at, because it takes minutes to make. Out: `Digits`, of which two
-of seven show no digit. `python -m training render` makes the mosaic again, from MNIST and this machine's fonts. Make it
-again after a change to `ink`, to `not_digits` or to the service's picture preparation.
+In: nothing; rendered.png holds them, a mosaic to look at, because it takes minutes to make, and held_out.csv has what
+the service found out about the held-out digits. Out: `Digits`, of which two of seven show no digit, and `Facts`.
+`python -m training render` makes both files again, from MNIST and this machine's fonts. Make them again after a change
+to `ink`, to `not_digits` or to the service's picture preparation.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 HELP: Final = "draw the rendered pictures again (minutes)"
 MOSAIC: Final = Path(__file__).with_name("rendered.png")
+FACTS: Final = Path(__file__).with_name("held_out.csv")
 COLUMNS: Final = 112  # pictures in a row of the mosaic
 ROWS: Final = 150
 HELD_OUT_ROWS: Final = 15  # the last rows; nothing trains on them
@@ -38,6 +41,23 @@ CYCLE: Final = 14  # a column's label is its number modulo this; from 10 on, the
 _LABELS: Final = np.minimum(np.arange(COLUMNS) % CYCLE, NOT_A_DIGIT)
 MAX_PIXELS: Final = 10**6
 KINDS: Final = ("letter", "letter", *not_digits.KINDS)
+
+
+class Facts(NamedTuple):
+    """A rendered digit, and what the service's picture preparation found out about the picture that was sent."""
+
+    label: int
+    family: str  # of `ink.FAMILIES`
+    polarity: str  # "light_on_dark" | "dark_on_light"
+    ink_ratio: float  # share of the picture's pixels that are ink, 0..1, to four digits
+    warnings: tuple[str, ...]  # of the picture preparation, not of the network
+
+
+class Row(NamedTuple):
+    """A row of the mosaic, uint8[28,28 · COLUMNS], and the facts of its digits from left to right."""
+
+    pixels: NDArray[np.uint8]
+    facts: list[Facts]
 
 
 def load() -> tuple[data.Digits, data.Digits]:
@@ -55,23 +75,41 @@ def checksum() -> str:
     return hashlib.sha256(MOSAIC.read_bytes()).hexdigest()
 
 
-def make_row(number: int, digits: data.Digits, fonts: Sequence[Path]) -> NDArray[np.uint8]:
-    """Return one row of the mosaic, uint8[28,28 · COLUMNS]; its number determines the pictures."""
+def load_held_out_facts() -> list[Facts]:
+    """Return the facts of the held-out pictures that show a digit, in their order."""
+    with FACTS.open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    return [
+        Facts(int(label), family, polarity, float(ink_ratio), tuple(warnings.split()))
+        for label, family, polarity, ink_ratio, warnings in rows
+    ]
+
+
+def make_row(number: int, digits: data.Digits, fonts: Sequence[Path]) -> Row:
+    """Return one row of the mosaic; its number determines the pictures."""
     rng = np.random.default_rng(number)
     kinds = [KINDS[i] for i in rng.permutation(len(KINDS))] * COLUMNS
     pictures: list[NDArray[np.uint8]] = []
+    facts: list[Facts] = []
     while len(pictures) < COLUMNS:
         label = int(_LABELS[len(pictures)])
-        sent = not_digits.render(kinds.pop(), rng, fonts) if label == NOT_A_DIGIT else _digit(label, digits, rng)
+        family = ""
+        if label == NOT_A_DIGIT:
+            sent = not_digits.render(kinds.pop(), rng, fonts)
+        else:
+            family = not_digits.DRAWN[rng.integers(len(not_digits.DRAWN))]
+            sent = _digit(family, label, digits, rng)
         prepared = read(sent, max_pixels=MAX_PIXELS)
-        if prepared.box is not None:  # the service itself warns of pictures without ink
-            pictures.append(prepared.pixels)
-    return np.concatenate(pictures, axis=1)
+        if prepared.box is None:  # the service itself warns of pictures without ink
+            continue
+        pictures.append(prepared.pixels)
+        if family:
+            facts.append(Facts(label, family, prepared.polarity, round(prepared.ink_ratio, 4), prepared.warnings))
+    return Row(np.concatenate(pictures, axis=1), facts)
 
 
-def _digit(label: int, digits: data.Digits, rng: np.random.Generator) -> bytes:
-    """Render a digit in a tuned family, half of the time along an MNIST digit, else in a shape of our own."""
-    family = not_digits.DRAWN[rng.integers(len(not_digits.DRAWN))]
+def _digit(family: str, label: int, digits: data.Digits, rng: np.random.Generator) -> bytes:
+    """Render a digit, half of the time along an MNIST digit, else in a shape of our own."""
     if rng.random() < 0.5:
         return ink.render(family, None, label, rng)
     same = np.flatnonzero(digits.labels.numpy() == label)
@@ -83,10 +121,19 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 
 def run(_: dict[str, Any]) -> None:
-    """Make the mosaic."""
+    """Make the mosaic, and the facts of its held-out digits."""
     digits, _held_out = data.split(data.load(default_data_dir()).train, Config().validation_share)
     fonts = not_digits.find_fonts(held_out=False)
     print(f"{ROWS} rows of {COLUMNS} pictures, letters in {len(fonts)} fonts", file=sys.stderr)
     with ProcessPoolExecutor() as processes:
         rows = list(processes.map(make_row, range(ROWS), [digits] * ROWS, [fonts] * ROWS))
-    Image.fromarray(np.concatenate(rows)).save(MOSAIC, optimize=True)
+    Image.fromarray(np.concatenate([row.pixels for row in rows])).save(MOSAIC, optimize=True)
+    save_facts([facts for row in rows[-HELD_OUT_ROWS:] for facts in row.facts])
+
+
+def save_facts(facts: Sequence[Facts]) -> None:
+    """Write the facts of the held-out digits for `load_held_out_facts`."""
+    with FACTS.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Facts._fields)
+        writer.writerows((*each[:-1], " ".join(each.warnings)) for each in facts)

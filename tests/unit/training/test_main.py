@@ -22,8 +22,8 @@ PYTHON = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(
 FAST = "--hidden 32 --epochs 1 --batch-size 512 --rotation 0 --elastic 0 --seen 140".split()
 
 KEYS = set(
-    "schema name version run created sha256 golden_sha256 opset inputs outputs pixels labels metrics parity exports "
-    "temperature training data git libraries environment".split()
+    "schema name version run created sha256 golden_sha256 opset inputs outputs pixels labels metrics conformal parity "
+    "exports temperature reference training data git libraries environment".split()
 )
 
 

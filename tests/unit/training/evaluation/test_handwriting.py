@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tests.support.pictures import png
+from tests.support.pictures import SEVEN_FILE, png
 from tests.support.service import MODELS, ROOT, VERSION
 from tests.support.training import run_command
+from tests.support.versions import publish_with_card
 from training.errors import DataError
 from training.synthesis import ink, not_digits
 
@@ -28,7 +30,7 @@ FOLDER = str(MODELS / VERSION)
 
 def table(text: str) -> dict[str, list[float]]:
     """The numbers of each row: count, and where they are digits: right %, NLL, ECE %; then warned % and by warning."""
-    rows = text.splitlines()[1:]
+    rows = text.partition("\n\n")[0].splitlines()[1:]  # the table of sets follows
     return {row[:34].strip(): [float(word) for word in row[34:].split()] for row in rows}
 
 
@@ -83,6 +85,25 @@ def test_what_is_no_digit_may_be_a_folder_or_an_idx_file(tmp_path: Path, capsys:
     rows = table(capsys.readouterr().out)
     assert rows["no digit: folder"] == rows["no digit: images.gz"]
     assert rows["no digit: folder"][2] == pytest.approx(200 / 3, abs=0.1)  # two of three are blank
+
+
+def test_sets_of_digits_are_measured_where_the_card_has_quantiles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a quantile of 0 each set has the answered digit alone, with an infinite one all ten, as without ink."""
+    quantiles = {"levels": [0.99, 0.995], "quantiles": [0, None]}
+    version = publish_with_card(tmp_path, 3, conformal=quantiles)
+    (tmp_path / "ink").mkdir()
+    for number, pixels in enumerate((np.zeros((40, 40), np.uint8), np.asarray(Image.open(SEVEN_FILE)))):
+        (tmp_path / "ink" / f"{number}.png").write_bytes(png(pixels))
+    (tmp_path / "ink" / "labels.csv").write_text("file,label\n0.png,3\n1.png,7\n1.png,8\n")
+    run_command("evaluate", str(version), "--ink", str(tmp_path / "ink"))
+    warnings, _, sets = capsys.readouterr().out.partition("\n\n")
+    right = table(warnings)["MNIST test"][1]
+    rows = table(sets.partition("\n")[2])  # the first of two lines of headings has the coverages
+    assert rows["MNIST test"] == [10_000, right, 1, 100, 100, 10, 0, 100, 10, 0]
+    assert rows["ink"] == [3, 66.67, 4, 66.67, 100, 10, 0, 100, 10, 0]
+    assert list(rows) == ["MNIST test", "ink"]
 
 
 @pytest.mark.parametrize("labels", ["file,label\n1.png,x\n", "name,digit\n1.png,1\n"])
