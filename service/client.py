@@ -5,7 +5,7 @@
     with Client("http://127.0.0.1:8000") as client:
         client.predict(Path("digit.png")).digit
 
-In: PNG or JPEG bytes, or paths of them. Out: a `Prediction` each, or the `Refused` that says why not. Many pictures go
+In: bytes of pictures, or paths of them. Out: a `Prediction` each, or the `Refused` that says why not. Many pictures go
 in few requests, over one connection. It knows HTTP and the service's JSON; it uses the standard library alone and
 nothing else of this package, so this one file can be copied.
 """
@@ -35,7 +35,8 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 BATCH_FILES, BATCH_BYTES = 32, 16 * 2**20
 BUSY = {http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.SERVICE_UNAVAILABLE}
 TRIES = 5
-SUFFIXES = {".png", ".jpg", ".jpeg"}
+# Of the pictures in a folder. The service tells the format by the bytes.
+SUFFIXES = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 class ClientError(Exception):

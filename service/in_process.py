@@ -36,14 +36,15 @@ File: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 class Model:
     """One verified model version; several threads may use it."""
 
-    def __init__(self, classifier: Classifier, max_pixels: int) -> None:
+    def __init__(self, classifier: Classifier, settings: Settings) -> None:
         self.name = classifier.name
         self.version = classifier.version
         self._classifier = classifier
-        self._max_pixels = max_pixels
+        self._max_pixels = settings.max_pixels
+        self._formats = settings_module.formats(settings.formats)
 
     def read(self, picture: File, *, coverage: float | None = None) -> Prediction:
-        """Return the digit that a PNG or JPEG picture shows, with its confidence, all ten probabilities and warnings.
+        """Return the digit that a picture shows, with its confidence, all ten probabilities and warnings.
 
         The digit is None where there is no ink to read.
 
@@ -51,11 +52,12 @@ class Model:
         of 0.9 to 0.9999 the prediction has the `set` of digits that holds the right one in this share of pictures.
 
         Raises `OSError` for a file that cannot be read, and the service's errors for a picture that has no answer:
-        `NotAPicture` (another format, or damaged), `TooLarge` (more than MNIST_MAX_PIXELS pixels) or `Unusable`; and
-        for a coverage that has none: `Malformed`, or `NotCalibrated` if the version's card has no quantiles.
+        `NotAPicture` (a format that is not read, or damaged), `TooLarge` (more than MNIST_MAX_PIXELS pixels) or
+        `Unusable`; and for a coverage that has none: `Malformed`, or `NotCalibrated` if the version's card has no
+        quantiles.
         """
         quantile = None if coverage is None else self._classifier.quantile(parse_coverage(coverage))
-        prepared = prepare.read(_bytes(picture), max_pixels=self._max_pixels)
+        prepared = prepare.read(_bytes(picture), max_pixels=self._max_pixels, read=self._formats)
         if not prepared.has_ink:
             every = () if quantile is None else ALL_DIGITS
             return Prediction(None, NO_DIGIT_CONFIDENCE, NO_DIGIT_PROBABILITIES, prepared.warnings, every)
@@ -85,8 +87,8 @@ def open_model(path: str | os.PathLike[str] | None = None) -> Model:
         settings = settings.model_copy(update={"model_dir": Path(path)})
         if (settings.model_dir / "model.json").exists():
             one = settings.model_dir.resolve()
-            return Model(Classifier.load(one.parent, one.name), settings.max_pixels)
-    return Model(_chosen(settings), settings.max_pixels)
+            return Model(Classifier.load(one.parent, one.name), settings)
+    return Model(_chosen(settings), settings)
 
 
 def _chosen(settings: Settings) -> Classifier:

@@ -35,6 +35,7 @@ OF_TRAINING = ("MNIST_DATA_DIR",)  # variables of the training job, which a shar
 HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+FORMATS = ("png", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "heic")
 ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")  # no segment begins with a dot, as .. does
 MAX_ROOT_PATH = 100  # characters
 
@@ -86,9 +87,23 @@ def _origins(text: str) -> str:
     return ",".join(origins(text))
 
 
+def formats(text: str) -> tuple[str, ...]:
+    """Parse names of pictures' formats, separated by commas; raises `ValueError`."""
+    found = tuple(part.strip().lower() for part in text.split(","))
+    for name in found:
+        if name not in FORMATS:
+            raise ValueError(f"{name!r} is not one of {', '.join(FORMATS)}")
+    return found
+
+
+def _formats(text: str) -> str:
+    return ",".join(formats(text))
+
+
 Networks = Annotated[str, AfterValidator(_networks)]
 Hosts = Annotated[str, AfterValidator(_hosts)]
 Origins = Annotated[str, AfterValidator(_origins)]
+Formats = Annotated[str, AfterValidator(_formats)]
 RootPath = Annotated[str, AfterValidator(root_path)]
 
 
@@ -186,6 +201,10 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body, in bytes.")
     max_pixels: int = Field(
         50_000_000, ge=784, description="Largest picture, in pixels, read from its header before decoding."
+    )
+    formats: Formats = Field(
+        ",".join(FORMATS),
+        description="Formats of pictures that are read, with commas; heic needs the extra `heic`.",
     )
     max_images: int = Field(64, ge=1, le=4096, description="Most pictures in one request.")
     max_wait_seconds: float = Field(

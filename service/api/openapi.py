@@ -27,6 +27,8 @@ from ..openapi import (
     ref,
     timeout_parameter,
 )
+from ..picture.formats import FORMATS, readable
+from ..settings import formats
 
 if TYPE_CHECKING:
     from ..openapi import Schema
@@ -82,7 +84,7 @@ def schemas(settings: Settings) -> dict[str, Schema]:
         TEXT
         | {
             "pattern": _BASE64,
-            "description": "A PNG or JPEG file in base64 or URL-safe base64, padded or not; or a data URL of one.",
+            "description": "A picture's file in base64 or URL-safe base64, padded or not; or a data URL of one.",
         },
         numbers | {"minItems": 784, "maxItems": 784},
         array(numbers | {"minItems": 28, "maxItems": 28}, minItems=28, maxItems=28),
@@ -158,8 +160,7 @@ def predict_extra(settings: Settings, *names: str) -> dict[str, Any]:
             "required": True,
             "description": f"At most {settings.max_body_bytes:,} bytes and {settings.max_images} pictures.",
             "content": {
-                "image/png": {"schema": BINARY},
-                "image/jpeg": {"schema": BINARY},
+                **{FORMATS[name].media_type: {"schema": BINARY} for name in readable(formats(settings.formats))},
                 "multipart/form-data": {
                     "schema": record({"image": BINARY})
                     | {

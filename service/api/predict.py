@@ -28,6 +28,7 @@ from ..picture import prepare
 from ..picture.prepare import PreparedImage
 from ..picture.small_png import read_small_grey
 from ..reply import Reply
+from ..settings import formats
 from . import openapi
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class Predict:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
+        # A PNG that is not to be read is left to a reader, as every other format.
+        self._reads_png = "png" in formats(settings.formats)
+        self._rows = _rows if self._reads_png else _rows_of_numbers
 
     def prepare(self, headers: Headers, body: bytes) -> Prepared | None:
         """Prepare pictures that are decoded faster than they could be sent to a reader; None for others."""
@@ -117,7 +121,7 @@ class Predict:
         first = items[0]
         if len(items) == 1 and not isinstance(first, ServiceError):  # most requests
             return self._read_one_quickly(first)
-        all_rows = [_rows(item) for item in items if not isinstance(item, ServiceError)]
+        all_rows = [self._rows(item) for item in items if not isinstance(item, ServiceError)]
         images = None if None in all_rows else prepare.pass_all_through(all_rows)  # type: ignore[arg-type]  # none is None
         if images is None:
             return None
@@ -125,10 +129,10 @@ class Predict:
         return [item if isinstance(item, ServiceError) else next(rest) for item in items]
 
     def _read_one_quickly(self, picture: bytes | Numbers) -> list[PreparedImage | ServiceError] | None:
-        rows = _rows(picture)
+        rows = self._rows(picture)
         if rows is not None and (image := prepare.pass_through(rows)) is not None:
             return [image]
-        if isinstance(picture, bytes) and prepare.is_quick(picture):
+        if isinstance(picture, bytes) and self._reads_png and prepare.is_quick(picture):
             return [prepare.read(picture, max_pixels=self._settings.max_pixels)]
         return None
 
@@ -201,6 +205,10 @@ def _content_type(headers: Headers) -> str:
 def _rows(picture: bytes | Numbers) -> bytes | None:
     """Return the 784 pixels of numbers, or of a 28 x 28 grey PNG; None for others."""
     return picture.rows if isinstance(picture, Numbers) else read_small_grey(picture)
+
+
+def _rows_of_numbers(picture: bytes | Numbers) -> bytes | None:
+    return picture.rows if isinstance(picture, Numbers) else None
 
 
 def add_routes(routes: APIRouter, route: Predict, engine: Engine, models: VersionManager, settings: Settings) -> None:

@@ -18,9 +18,9 @@ from ..picture import formats
 from ..quoting import quoted
 from . import json_text, multipart
 
-Picture: TypeAlias = "bytes | Numbers | ServiceError"  # PNG or JPEG; pixels; or why it is neither
+Picture: TypeAlias = "bytes | Numbers | ServiceError"  # a file; pixels; or why it is neither
 
-ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
+ACCEPTED = "a picture (such as image/png), multipart/form-data, application/json or application/octet-stream"
 MULTIPART = "multipart/form-data"
 CURL = "application/x-www-form-urlencoded"  # the Content-Type that curl gives to -d and --data-binary
 USE_DATA_BINARY = "curl -d removes line ends from a file; --data-binary @FILE sends it as it is."
@@ -55,7 +55,7 @@ def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
     if media_type == "application/json" or media_type.endswith("+json") or (media_type == CURL and body[:1] == b"{"):
         return _parse_json(body, max_images)
     # curl's --data-binary does not name a picture's type: the bytes themselves say it.
-    if media_type.startswith("image/") or formats.is_supported(body):
+    if media_type.startswith("image/") or formats.is_picture(body):
         return Pictures([body], several=False)
     if media_type == "application/octet-stream":
         return _split_octets(body, max_images)

@@ -118,5 +118,5 @@ class _FileCollector:
             raise Malformed(f"A Content-Disposition has more than {MAX_PARAMETERS} parameters, which is the limit.")
         _, options = parse_options_header(self._disposition)
         # A file need not have a name (RFC 7578 section 4.2): Triton's perf_analyzer gives none.
-        if b"filename" in options or formats.is_supported(self._content):
+        if b"filename" in options or formats.is_picture(self._content):
             self.files.append(bytes(self._content))

@@ -56,7 +56,7 @@ def _flatten(data: list[Any], count: int) -> bytes:
 
 
 def read_pictures(shape: list[int], content: bytes | list[Any]) -> list[bytes]:
-    """Read PNG or JPEG files, one for each element of the shape."""
+    """Read files of pictures, one for each element of the shape."""
     if any(side != 1 for side in shape[1:]):
         raise Malformed(f"input {INPUT!r} has shape {shape}; expected [N] for BYTES, one picture an element.")
     count = shape[0]

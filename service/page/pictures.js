@@ -6,23 +6,31 @@ import { blank, encode } from "./canvas.js";
 
 /** @typedef {import("./pad.js").Picture} Picture */
 
+const SENT = new Set(["image/png", "image/jpeg"]);
+/** @type {[string, RegExp][]} */
+const TYPES = [
+  ["image/png", /^\x89P/],
+  ["image/jpeg", /^\xff\xd8\xff/],
+  ["image/tiff", /^(II\*\0|MM\0\*)/],
+  ["image/heic", /^.{4}ftyp(hei|hev|mif1|msf1)/s],
+];
 const LONGEST = 2048; // pixels of a picture that has to be encoded again
 
-/** PNG and JPEG are sent as they are, whatever their name is; other formats that the browser reads become PNG.
+/** PNG and JPEG are sent as they are, whatever their name is; other formats that the browser reads become PNG; HEIC and TIFF,
+ *  which most browsers do not read, are sent as they are, because the service may read them.
  *  @param {Blob} file @returns {Promise<Picture>} */
 export async function read(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
   const type = await kind(file);
-  if (type) return { blob: new Blob([file], { type }), bitmap };
+  if (type && (SENT.has(type) || !bitmap)) return { blob: new Blob([file], { type }), bitmap };
   if (!bitmap) throw new Error("That file isn’t a picture that this browser can read.");
   return { blob: await encode(cut(bitmap, 0, 0, bitmap.width, bitmap.height), "image/png"), bitmap };
 }
 
 /** The type by the first bytes. @param {Blob} file */
 async function kind(file) {
-  const [a, b, c] = new Uint8Array(await file.slice(0, 3).arrayBuffer());
-  if (a === 0x89 && b === 0x50) return "image/png";
-  return a === 0xff && b === 0xd8 && c === 0xff ? "image/jpeg" : "";
+  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  return TYPES.find(([, pattern]) => pattern.test(start))?.[0] ?? "";
 }
 
 /** Part of a picture, at most `LONGEST` wide and high. @param {CanvasImageSource} source @param {number} x @param {number} y @param {number} width @param {number} height */

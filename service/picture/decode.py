@@ -1,7 +1,7 @@
-"""Decode a PNG or JPEG to upright pixels: `uint8[H, W]` grey, or `uint8[H, W, 3]` RGB where it has colours.
+"""Decode a picture to upright pixels: `uint8[H, W]` grey, or `uint8[H, W, 3]` RGB where it has colours.
 
 In: bytes that a client sent. Out: a `Picture`. It knows formats, modes, transparency and orientation; it does not know
-ink, digits or networks.
+ink, digits or networks. `others` opens what is neither PNG nor JPEG.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from PIL.PngImagePlugin import PngImageFile
 
 from ..errors import NotAPicture
 from . import formats, limits
+from .opened import Bounds, Expensive, Opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ..arrays import Pixels
 
@@ -41,15 +42,12 @@ _TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = {_TRANSPOSES[value] for value in (5, 6, 7, 8)}
-# All errors of Pillow's two openers for damaged bytes; it asserts that a picture in palette colours has a palette.
+# All errors of Pillow's openers for damaged bytes; it asserts that a picture in palette colours has a palette.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AssertionError, struct.error,
-    zlib.error,
+    zlib.error, RuntimeError,
 )  # fmt: skip
-
-
-class Expensive(Exception):
-    """Decoding a picture takes more memory than is allowed here."""
+_MAX_PIXELS = 178_956_970  # of formats other than PNG and JPEG, which Pillow itself refuses beyond that
 
 
 class Picture(NamedTuple):
@@ -60,45 +58,64 @@ class Picture(NamedTuple):
     height: int
 
 
-def decode(data: bytes, *, max_pixels: int, room: int | None = None) -> Picture:
-    """Decode a PNG or JPEG (the first frame of a phone's MPO) of at most `max_pixels`.
+def decode(
+    data: bytes, *, max_pixels: int, room: int | None = None, read: Collection[str] = frozenset(formats.FORMATS)
+) -> Picture:
+    """Decode a picture of at most `max_pixels`, in one of the formats to `read`; of several frames or pages, the first.
 
     Raises `NotAPicture` for other formats and damage, `TooLarge` for too many pixels or parts, `Unusable` for too few
     pixels, and `Expensive` where decoding takes more than `room` bytes of memory.
     """
-    image = _open(data)
-    limits.check_pixels(*image.size, max_pixels)
+    name = formats.name_of(data)
+    if name is None or not formats.is_readable(name, read):
+        raise formats.refusal(data, read)
+    openers = {"png": _open_png, "jpeg": _open_jpeg}
+    image, orientation = openers.get(name, _open_other)(data, Bounds(max_pixels, room))
     limits.check_size(*image.size)
-    if room is not None and limits.decoder_memory(image, data) > room:
-        raise Expensive
     try:
-        return _load(image, data)
+        return _load(image, data, orientation)
     except _DAMAGE as error:
-        raise NotAPicture(
-            "The picture is damaged or was cut off on its way; export it again, and send the whole file."
-        ) from error
+        raise _damaged() from error
 
 
-def _open(data: bytes) -> ImageFile.ImageFile:
+def _open_png(data: bytes, bounds: Bounds) -> Opened:
+    limits.check_chunks(data)
+    return _open(PngImageFile, data, bounds)
+
+
+def _open_jpeg(data: bytes, bounds: Bounds) -> Opened:
+    limits.check_segments(data)
+    return _open(JpegImageFile, data, bounds)  # reads the first frame of an MPO and ignores the others
+
+
+def _open(opener: Callable[[io.BytesIO], ImageFile.ImageFile], data: bytes, bounds: Bounds) -> Opened:
     """Read the header with Pillow's openers themselves, because `Image.open` warns of bombs through global state."""
-    opener: Callable[[io.BytesIO], ImageFile.ImageFile]
-    if data.startswith(formats.PNG):
-        limits.check_chunks(data)
-        opener = PngImageFile
-    elif data.startswith(formats.JPEG):
-        limits.check_segments(data)
-        opener = JpegImageFile  # reads the first frame of an MPO and ignores the others
-    else:
-        raise formats.unsupported(data) or NotAPicture(
-            "The bytes are neither a PNG nor a JPEG; convert the picture to one of these."
-        )
     try:
-        return opener(io.BytesIO(data))
+        image = opener(io.BytesIO(data))
     except _DAMAGE as error:
         raise NotAPicture("The picture's header is damaged; export it again as PNG or JPEG.") from error
+    bounds.check_pixels(*image.size)
+    if bounds.room is not None and limits.decoder_memory(image, data) > bounds.room:
+        raise Expensive
+    return Opened(image)
 
 
-def _load(image: ImageFile.ImageFile, data: bytes) -> Picture:
+def _open_other(data: bytes, bounds: Bounds) -> Opened:
+    from .others import OPENERS  # noqa: PLC0415 - its decoders are loaded in readers, and not in workers
+
+    try:
+        return OPENERS[str(formats.name_of(data))](
+            data, bounds._replace(max_pixels=min(bounds.max_pixels, _MAX_PIXELS))
+        )
+    except _DAMAGE as error:
+        raise _damaged() from error
+
+
+def _damaged() -> NotAPicture:
+    return NotAPicture("The picture is damaged or was cut off on its way; export it again, and send the whole file.")
+
+
+def _load(image: ImageFile.ImageFile, data: bytes, orientation: int | None) -> Picture:
     width, height = image.size
     if isinstance(image, JpegImageFile):
         limits.check_scans(image, data)
@@ -107,11 +124,11 @@ def _load(image: ImageFile.ImageFile, data: bytes) -> Picture:
         # The decoder itself halves the picture up to three times, as long as it stays larger than the size asked for.
         shrink = max(width, height) // (WORK_SIDE // 2) or 1
         image.draft(image.mode, (width // shrink or 1, height // shrink or 1))
-    elif b"IEND" not in data[-64:] and b"IEND" not in data:
+    elif isinstance(image, PngImageFile) and b"IEND" not in data[-64:] and b"IEND" not in data:
         raise NotAPicture("The PNG was cut off before its end; send the whole file.")
     image.load()
     plain = _convert(image)
-    transpose = _orientation(image)
+    transpose = _orientation(image) if orientation is None else _TRANSPOSES.get(orientation)
     if transpose is not None:
         plain = plain.transpose(transpose)
     if transpose in _SIDEWAYS:
@@ -121,8 +138,11 @@ def _load(image: ImageFile.ImageFile, data: bytes) -> Picture:
 
 def _convert(image: Image.Image) -> Image.Image:
     """Convert any mode to L or RGB, and reduce what is larger than needed."""
+    if image.mode == "F":
+        unit = _unit(image)
+        return _reduce(image, lambda band: Image.fromarray((np.asarray(band) * (255 / unit)).astype(np.uint8)))
     if image.mode.startswith("I"):
-        unused = max(0, int(image.getextrema()[1]).bit_length() - 8)  # type: ignore[arg-type]  # one band has a number
+        unused = max(0, int(_extremes(image)[1]).bit_length() - 8)
         return _reduce(image, lambda band: _to_8_bits(band, unused))
     if image.has_transparency_data:
         return _composite(_reduce(image, lambda band: band.convert("RGBA")))
@@ -147,9 +167,34 @@ def _reduce(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -
 
 
 def _to_8_bits(image: Image.Image, unused: int) -> Image.Image:
-    """Keep the highest 8 bits of 16-bit grey, or of the bits in use, where a camera leaves the highest ones 0."""
-    deep = np.asarray(image)  # uint16[H, W]
+    """Keep the highest 8 bits of deep grey, or of the bits in use, where a camera leaves the highest ones 0."""
+    deep = np.asarray(image)  # uint16[H, W] or int32[H, W]
     return Image.fromarray((deep >> unused).astype(np.uint8))
+
+
+def _unit(image: Image.Image) -> float:
+    """Return the number that stands for white in a picture of floats, which its file does not say."""
+    highest = _extremes(image)[1]
+    for unit in (1, 255, 65_535):
+        if highest <= unit:
+            return unit
+    raise NotAPicture(f"The picture's numbers go up to {highest:g}; scale them to 0 to 1, or to 0 to 255.")
+
+
+def _extremes(image: Image.Image) -> tuple[float, float]:
+    """Return the lowest and the highest number; raises `NotAPicture` for negative ones, and for what is no number."""
+    if image.mode == "I;16":
+        return image.getextrema()  # type: ignore[return-value]  # one band has two numbers
+    width, height = image.size
+    extremes = [
+        (band.min(), band.max())
+        for top in range(0, height, BAND_ROWS)
+        for band in [np.asarray(image.crop((0, top, width, min(height, top + BAND_ROWS))))]
+    ]
+    lowest, highest = (float(number) for number in (np.min(extremes), np.max(extremes)))
+    if not 0 <= lowest <= highest:
+        raise NotAPicture(f"The picture has numbers such as {lowest:g}; they are from 0 to 1, or from 0 to 255.")
+    return lowest, highest
 
 
 def _composite(image: Image.Image) -> Image.Image:
@@ -161,7 +206,9 @@ def _composite(image: Image.Image) -> Image.Image:
     if alpha.min() == 255 or alpha.max() == 0:
         return image.convert("RGB")
     opaque = float(alpha.mean()) / 255
-    visible = float(np.average(np.asarray(image.convert("L")), weights=alpha))
+    # Whole numbers, summed without copies of eight bytes a pixel.
+    weighted = np.einsum("ij,ij->", np.asarray(image.convert("L")), alpha, dtype=np.int64)
+    visible = float(weighted / alpha.sum(dtype=np.int64))
     dark = visible < 128 if opaque > 0.5 else visible >= 128
     background = Image.new("RGBA", image.size, "black" if dark else "white")
     return Image.alpha_composite(background, image).convert("RGB")

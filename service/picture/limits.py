@@ -32,6 +32,7 @@ _WITHOUT_LENGTH = frozenset(marker & 0xFF for marker, (_, _, handler) in MARKER.
 MAX_SCANS = 100  # of a JPEG: a progressive one has about ten, and each goes through the whole picture
 MAX_SCANNED = 1_000_000_000  # pixels of all scans together, which take some seconds
 LARGE = 8_000_000  # pixels: a larger picture takes much memory, unless it is decoded piece by piece
+LARGE_BYTES = 4 * LARGE  # of a picture that is neither PNG nor JPEG
 BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # as Pillow holds these modes; 4 in other modes
 COEFFICIENT_BYTES = 2  # for each pixel of a component, which libjpeg holds until the last scan
 
@@ -46,8 +47,8 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def check_pixels(width: int, height: int, max_pixels: int) -> None:
-    """Raise `TooLarge` for a picture of too many pixels."""
+def check_pixels(width: int, height: int, max_pixels: int) -> int:
+    """Return the number of pixels; raises `TooLarge` for too many."""
     if width * height > max_pixels:
         raise TooLarge(
             f"The picture has {width} x {height} = {width * height} pixels; at most {max_pixels} are read. "
@@ -55,6 +56,7 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
             reason="too_many_pixels",
             limit=max_pixels,
         )
+    return width * height
 
 
 def check_chunks(data: bytes) -> None:
@@ -69,9 +71,9 @@ def check_chunks(data: bytes) -> None:
         if kind in MAX_COMPRESSED_CHUNKS:
             compressed[kind] += 1
             if compressed[kind] > MAX_COMPRESSED_CHUNKS[kind]:
-                raise _too_many(f"The PNG has more than {{}} chunks {kind.decode()}", MAX_COMPRESSED_CHUNKS[kind])
+                raise too_many(f"The PNG has more than {{}} chunks {kind.decode()}", MAX_COMPRESSED_CHUNKS[kind])
         position += 12 + int.from_bytes(data[position : position + 4])
-    raise _too_many("The PNG has more than {} chunks", limit)
+    raise too_many("The PNG has more than {} chunks", limit)
 
 
 def check_segments(data: bytes) -> None:
@@ -82,16 +84,16 @@ def check_segments(data: bytes) -> None:
         marker, position, passed = _next_marker(data, position)
         skipped += passed
         if skipped > MAX_SKIPPED:
-            raise _too_many("The JPEG has more than {} bytes between its segments", MAX_SKIPPED)
+            raise too_many("The JPEG has more than {} bytes between its segments", MAX_SKIPPED)
         if marker in {None, START_OF_SCAN}:
             return
         if marker in {EXIF, PHOTOSHOP}:
             parsed[marker] += 1
             if parsed[marker] > MAX_PARSED_SEGMENTS:
-                raise _too_many(f"The JPEG has more than {{}} segments APP{marker & 15}", MAX_PARSED_SEGMENTS)
+                raise too_many(f"The JPEG has more than {{}} segments APP{marker & 15}", MAX_PARSED_SEGMENTS)
         if marker not in _WITHOUT_LENGTH:
             position += max(2, int.from_bytes(data[position : position + 2]))
-    raise _too_many("The JPEG has more than {} segments before its first scan", MAX_SEGMENTS)
+    raise too_many("The JPEG has more than {} segments before its first scan", MAX_SEGMENTS)
 
 
 def _next_marker(data: bytes, position: int) -> tuple[int | None, int, int]:
@@ -106,7 +108,8 @@ def _next_marker(data: bytes, position: int) -> tuple[int | None, int, int]:
     return (data[end] if end < len(data) else None), end + 1, passed
 
 
-def _too_many(sentence: str, limit: int) -> TooLarge:
+def too_many(sentence: str, limit: int) -> TooLarge:
+    """Return the error for more parts than a limit, which the sentence has in braces."""
     return TooLarge(f"{sentence.format(f'{limit:,}')}, which is the limit.", limit=limit)
 
 

@@ -1,6 +1,6 @@
 """Prepare a picture of a digit for the network: `uint8[28, 28]`, light ink on dark, as MNIST stores it.
 
-In: PNG or JPEG bytes, or grey pixels. Out: a `PreparedImage`. `decode` reads the bytes, `segment` finds the digit, and
+In: a picture's bytes, or grey pixels. Out: a `PreparedImage`. `decode` reads the bytes, `segment` finds the digit, and
 `mnist_format` brings it into MNIST's format. An image that is in MNIST's format already, or in its negative, keeps its
 pixels.
 """
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .decode import Picture, decode
-from .formats import PNG
+from .formats import FORMATS, PNG
 from .limits import check_size
 from .mnist_format import SIDE, are_centred, is_centred, may_be_mnist_format, to_mnist_format
 from .segment.digit import find_digit
 from .small_png import read_small_grey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ..arrays import Pixels
     from .geometry import Box
@@ -50,12 +50,15 @@ class PreparedImage(NamedTuple):
         return "no_ink" not in self.warnings
 
 
-def read(data: bytes, *, max_pixels: int, room: int | None = None) -> PreparedImage:
-    """Prepare a PNG or JPEG of at most `max_pixels`.
+def read(
+    data: bytes, *, max_pixels: int, room: int | None = None, read: Collection[str] = frozenset(FORMATS)
+) -> PreparedImage:
+    """Prepare a picture of at most `max_pixels`, in one of the formats to `read`.
 
     Raises `NotAPicture`, `TooLarge` or `Unusable`, and `Expensive` where decoding takes more than `room` bytes.
     """
-    return read_small(data) or _prepare(decode(data, max_pixels=max_pixels, room=room))
+    ready = read_small(data) if "png" in read else None
+    return ready or _prepare(decode(data, max_pixels=max_pixels, room=room, read=read))
 
 
 def read_small(data: bytes) -> PreparedImage | None:

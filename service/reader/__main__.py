@@ -17,6 +17,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..picture import others  # noqa: F401 - decoders that all readers share
 from ..system import confinement
 from .jobs import Jobs, Limits
 from .wire import Decoder, Message, encode, receive, send
@@ -83,6 +84,7 @@ class ForkServer:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
+            confinement.silence()
             confinement.limit_memory(limits.memory_bytes)
             read_jobs(connection, limits)
         finally:

@@ -19,7 +19,7 @@ from ..codec.body import Numbers
 from ..codec.compression import decompress
 from ..errors import NotAPicture, ServiceError, TooLarge
 from ..picture import prepare as image
-from ..picture.decode import Expensive
+from ..picture.opened import Expensive
 from .results import describe_error, describe_item
 from .wire import Message
 
@@ -41,6 +41,7 @@ class Limits(NamedTuple):
     max_body_bytes: int
     max_pixels: int
     max_images: int
+    formats: tuple[str, ...]  # that are read
     memory_bytes: int
     seconds: float
     large: bool  # whether expensive jobs are read here, and not passed on
@@ -122,10 +123,11 @@ class Jobs:
     def _prepare(self, picture: Picture) -> PreparedImage | ServiceError:
         if isinstance(picture, ServiceError):
             return picture
+        limits = self._limits
         try:
             if isinstance(picture, Numbers):
                 return image.prepare(np.frombuffer(picture.rows, np.uint8).reshape(28, 28))
-            return image.read(picture, max_pixels=self._limits.max_pixels, room=self._limits.room)
+            return image.read(picture, max_pixels=limits.max_pixels, room=limits.room, read=limits.formats)
         except ServiceError as error:
             return error
 

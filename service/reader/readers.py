@@ -17,6 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Overloaded
+from ..settings import formats
 from . import jobs, results
 from .handle import Job
 from .jobs import Limits
@@ -66,7 +67,7 @@ class Readers:
     """The processes, and the jobs that wait for them."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        common = (settings.max_body_bytes, settings.max_pixels, settings.max_images)
+        common = (settings.max_body_bytes, settings.max_pixels, settings.max_images, formats(settings.formats))
         limits = Limits(*common, MEMORY, SECONDS, large=False)
         self._large_limits = Limits(*common, large_memory(settings), LARGE_SECONDS, large=True)
         self._count = min(AT_ONCE, max(1, len(os.sched_getaffinity(0)) // settings.workers))

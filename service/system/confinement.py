@@ -31,6 +31,12 @@ def end_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
             os.kill(os.getpid(), number)
 
 
+def silence() -> None:
+    """Let nothing that a library prints, such as libtiff's errors, reach the log or wait for somebody to read it."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+
+
 def limit_memory(size: int) -> None:
     """Let this process map at most `size` bytes beyond what it has mapped now, and write no core file."""
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -193,7 +193,7 @@ def inference_extra() -> dict[str, Any]:
                 "application/json": {
                     "schema": ref("InferenceRequest"),
                     "examples": {
-                        "a PNG or JPEG file in base64": {"value": {"inputs": [picture]}},
+                        "a picture's file in base64": {"value": {"inputs": [picture]}},
                         "pixels": {"value": {"inputs": [pixels]}},
                     },
                 },

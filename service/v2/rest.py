@@ -59,7 +59,7 @@ def add_routes(
         **openapi.inference_extra(),
     )
     async def infer(request: Request) -> Response:
-        """One input `images`: UINT8 [N,1,28,28] in MNIST's format, or BYTES [N] of PNG or JPEG files."""
+        """One input `images`: UINT8 [N,1,28,28] in MNIST's format, or BYTES [N] of files that `/predict` reads."""
         classifier = _resolve(models, request)
         encoding(dict(request.scope["headers"]))
         named = "version" in request.path_params

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from tests.support import formats
 from tests.support.processes import forget_memory, most_memory
 
 if TYPE_CHECKING:
@@ -70,6 +71,31 @@ def nested(depth: int) -> bytes:
     return b"[" * depth + b"]" * depth
 
 
+def bombs_in_other_formats() -> dict[str, bytes]:
+    """By name: files that are neither PNG nor JPEG."""
+    rows = {"t278": 1, "t273": (8,) * 1_000_000, "t279": (5,) * 1_000_000}
+    tile = formats.box(b"dimg", struct.pack(">HH", 1, 4000) + struct.pack(">H", 2) * 4000)
+    return {
+        "WebP of 16,384 × 16,384": b"RIFF\x7f\0\0\0WEBPVP8L\x0a\0\0\0\x2f" + b"\xff" * 4 + bytes(99),
+        "WebP of 1,000,000 chunks": formats.encode(Image.new("L", (28, 28)), "WEBP", exif=b"x")
+        + b"JUNK\0\0\0\0" * 1_000_000,
+        "GIF of 65,535 × 65,535": formats.gif(screen=(65_535, 65_535)),
+        "GIF of 5,000,000 blocks": formats.gif(b"!\xfe" + b"\1x" * 5_000_000 + b"\0"),
+        "BMP of 65,536 × 32,768 in run lengths": formats.bmp_in_run_lengths(65_536, 32_768, b"\0\0"),
+        "BMP of 3,000,000 run lengths": formats.bmp_in_run_lengths(7000, 7000, b"\0\0" * 3_000_000),
+        "TIFF of 65,000 tags": formats.tiff(formats.grey_tiff(40, 30), bytes(1200), more=65_000),
+        "TIFF of 1,000,000 strips": formats.tiff(formats.grey_tiff(5, 1_000_000, **rows), bytes(5)),
+        "TIFF in tiles of 60,000 × 60,000": formats.tiff(
+            {256: 40, 257: 30, 258: 8, 259: 5, 262: 1, 277: 1, 322: 60_000, 323: 60_000, 324: 8, 325: 9}, bytes(9)
+        ),
+        "AVIF of 50,000 × 50,000": formats.boxes(50_000, 50_000),
+        "AVIF of 60,000 items": formats.boxes(40, 30, items=[(item, b"av01") for item in range(2, 60_000)]),
+        "AVIF of 4,000 times the same tile": formats.boxes(
+            8000, 8000, kind=b"grid", references=tile, items=[(2, b"av01")], tile=8000
+        ),
+    }
+
+
 def bombs() -> dict[str, Body]:
     """By name: each must be refused by a 4xx, at no great cost."""
     zeros = zlib.compress(bytes(200 * MEBIBYTE), 9)
@@ -83,6 +109,7 @@ def bombs() -> dict[str, Body]:
         "PNG with 60 texts of 1 MiB": Body(PREDICT, png(*[(b"zTXt", b"a\0\0" + text)] * 60)),
         "PNG with a colour profile of 200 MiB": Body(PREDICT, png((b"iCCP", b"a\0\0" + zeros))),
         "JPEG of 5,000 scans": Body(PREDICT, jpeg_of_scans(5000, 5000)),
+        **{name: Body(PREDICT, content) for name, content in bombs_in_other_formats().items()},
         "form of 100,000 parts": Body(PREDICT, part * 100_000 + b"--b--\r\n", form),
         "JSON 1,000 deep": Body(PREDICT, nested(1000), json_type),
         "JSON of 5,000,000 lists": Body(PREDICT, b'{"image":[' + b"[]," * 5_000_000 + b"[]]}", json_type),

@@ -84,9 +84,8 @@ def check(
 def _processes() -> ProcessPoolExecutor:
     """One process at a time, each for one reading, forked from one that knows the service."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["tests.support.scaling", "service.codec.body", "service.picture.prepare", "service.codec.v2_json"]
-    )
+    readers = ("picture.prepare", "picture.others", "codec.body", "codec.v2_json")
+    context.set_forkserver_preload(["tests.support.scaling", *(f"service.{reader}" for reader in readers)])
     return ProcessPoolExecutor(1, context, max_tasks_per_child=1)
 
 

@@ -208,11 +208,21 @@ def test_reads_a_picture_as_it_is(visit: Visit, way: str) -> None:
     assert (headers["content-type"], headers["content-length"]) == ("image/jpeg", str(len(data)))
 
 
-def test_converts_what_only_the_browser_reads(visit: Visit) -> None:
-    """A WebP picture, which the service does not read, is sent as PNG."""
+def test_converts_what_the_browser_reads(visit: Visit) -> None:
+    """A WebP picture is sent as PNG, at most 2,048 pixels wide, also where the service's settings leave WebP out."""
     choose(visit.page, picture("WEBP"), "digit.webp")
     visit.expect_digit(7)
     expect(visit.page.locator("#sent")).to_contain_text("PNG")
+
+
+def test_sends_what_only_the_service_reads(visit: Visit) -> None:
+    """A TIFF is sent byte for byte and answered, though the browser cannot show it."""
+    data = picture("TIFF")
+    with visit.page.expect_request("**/predict*") as asked:
+        choose(visit.page, data, "digit.tif")
+    visit.expect_digit(7)
+    headers = asked.value.all_headers()
+    assert (headers["content-type"], headers["content-length"]) == ("image/tiff", str(len(data)))
 
 
 def test_says_what_is_wrong_with_a_file(visit: Visit) -> None:

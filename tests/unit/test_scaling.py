@@ -22,6 +22,7 @@ from service.codec import body, json_text, v2_json
 from service.codec.compression import decompress
 from service.connection import framing
 from service.picture import prepare
+from tests.support import formats as files
 from tests.support import scaling
 from tests.support.scaling import Repeated
 
@@ -229,6 +230,61 @@ CHUNKS = {
     "empty data": chunk(b"IDAT"),
     "frames": chunk(b"fdAT", bytes(8)),
 }
+
+
+def strips(size: int) -> bytes:
+    """A TIFF of many strips, each of a row."""
+    count = size // 1032
+    where = {"t273": tuple(range(8, 8 + 1024 * count, 1024)), "t279": (1024,) * count}
+    return files.tiff(files.grey_tiff(1024, count, t278=1, **where), bytes(1024 * count))
+
+
+def items(size: int) -> bytes:
+    """A HEIF of many items."""
+    return files.boxes(40, 30, items=[(item, b"av01") for item in range(2, min(65_535, size // 80))])
+
+
+def pieces(size: int) -> bytes:
+    """A HEIF whose only item is in many pieces."""
+    return files.boxes(40, 30, extents=min(65_535, size // 8), more=bytes(size // 2))
+
+
+def one_text(kind: str, size: int) -> bytes:
+    """A small picture with large EXIF."""
+    exif = Image.Exif()
+    exif[270] = "x" * size
+    return one_frame(kind, exif=exif.tobytes())
+
+
+def one_frame(kind: str, **options: object) -> bytes:
+    """A small picture in another format."""
+    return files.encode(Image.new("RGB", (60, 60), "white"), kind, **options)
+
+
+FRAMES = {
+    "GIF": one_frame("GIF"),
+    "BMP": one_frame("BMP"),
+    "TIFF": one_frame("TIFF", compression="tiff_lzw"),
+    "WebP": one_frame("WEBP", exif=b"x"),
+    "AVIF": one_frame("AVIF"),
+} | ({"HEIC": one_frame("HEIF")} if files.WITH_HEIC else {})
+BEHIND = {
+    "junk": b"x",
+    "zeros": b"\0",
+    "RIFF chunks": b"JUNK\0\0\0\0",
+    "boxes": files.box(b"free", b""),
+    "blocks": b"!\xfe\1x\0",
+}
+BLOCKS = {"junk": b"x", "comments": b"!\xfe\1x\0", "application data": b"!\xff\1x\0", "controls": b"!\xf9\4\0\0\0\0\0"}
+RUNS = {"runs": b"\1\1", "ends of rows": b"\0\0", "steps": b"\0\2\0\0", "steps up": b"\0\2\0\1", "pixels": b"\0\4abcd"}
+OTHERS: dict[str, Callable[[int], bytes]] = (
+    {f"{kind}, {name} behind": Repeated(unit, data) for kind, data in FRAMES.items() for name, unit in BEHIND.items()}
+    | {f"GIF, {name}": Repeated(unit, FRAMES["GIF"][:13], files.gif()[13:]) for name, unit in BLOCKS.items()}
+    | {"GIF, one comment": Repeated(b"\xff" + b"x" * 255, FRAMES["GIF"][:13] + b"!\xfe", b"\0" + files.gif()[13:])}
+    | {f"BMP, {name}": Repeated(unit, files.bmp_in_run_lengths(1000, 1000, b"")) for name, unit in RUNS.items()}
+    | {f"{kind}, one text": functools.partial(one_text, kind) for kind in ("WEBP", "AVIF")}
+    | {"TIFF, strips": strips, "AVIF, items": items, "AVIF, pieces": pieces}
+)  # fmt: skip
 read_picture = functools.partial(prepare.read, max_pixels=50_000_000)
 PICTURES: dict[str, Reading] = (
     {f"JPEG, {name}": (read_picture, Repeated(unit, *picture("JPEG"))) for name, unit in SEGMENTS.items()}
@@ -239,6 +295,7 @@ PICTURES: dict[str, Reading] = (
        for name, unit in CHUNKS.items()}
     | {f"PNG, one chunk {kind.decode()}": (read_picture, functools.partial(one_chunk, kind))
        for kind in (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"abCd", b"tRNS", b"PLTE", b"IDAT")}
+    | {name: (read_picture, make) for name, make in OTHERS.items()}
     | {
         "gzip": (functools.partial(decompress, encoding="gzip", limit=64 * scaling.MEBIBYTE), gzipped),
         "gzip in pieces": (functools.partial(decompress, encoding="gzip", limit=64 * scaling.MEBIBYTE), stored),

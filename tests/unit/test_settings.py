@@ -58,6 +58,8 @@ def test_plain_port_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("MNIST_PORT", "eighty", "'eighty'"),
         ("MNIST_PORT", "70000", "'70000'"),
+        ("MNIST_FORMATS", "png,psd", "'psd' is not one of png, jpeg, webp, gif, bmp, tiff, avif, heic"),
+        ("MNIST_FORMATS", "", "'' is not one of png"),
         ("PORT", "x", "'x'"),
         ("MNIST_WORKERS", "0", "'0'"),
         ("MNIST_MODEL_VERSION", "newest", "'newest'"),

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.support.formats import WITH_HEIC
 from tests.support.pictures import png
 from tests.support.service import MODELS, ROOT, VERSION, running_service
 
@@ -60,12 +61,12 @@ def test_openapi_declares_what_predict_takes_and_answers(client: httpx.Client, d
     """Every input form has an entry, JSON has examples that work as given, and every status code is declared."""
     operation = client.get("/openapi.json").json()["paths"]["/predict"]["post"]
     content = operation["requestBody"]["content"]
-    assert set(content) == {
-        "image/png", "image/jpeg", "multipart/form-data", "application/octet-stream", "application/json",
-    }  # fmt: skip
+    kinds = "png jpeg webp gif bmp tiff avif" + " heic" * WITH_HEIC
+    pictures = {f"image/{kind}" for kind in kinds.split()}
+    assert set(content) == {*pictures, "multipart/form-data", "application/octet-stream", "application/json"}
     for name, example in content["application/json"]["examples"].items():
         assert client.post("/predict", json=example["value"]).status_code == 200, name
-    assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "422", "500", "503", "504"}
+    assert set(operation["responses"]) == {"200", "400", "408", "409", "413", "415", "422", "500", "503", "504"}
 
 
 def test_docs_need_nothing_from_elsewhere(client: httpx.Client) -> None:

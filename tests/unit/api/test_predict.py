@@ -186,7 +186,8 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "form without files": ({"content": b"--b--\r\n", "headers": FORM_B}, 400, "file"),
     "form without boundary": ({"content": b"x", "headers": FORM}, 400, "multipart"),
     "another type": ({"content": b"x", "headers": {"content-type": "text/html"}}, 415, "text/html"),
-    "GIF": ({"content": b"GIF89a" + bytes(20), "headers": {"content-type": "image/gif"}}, 415, "PNG"),
+    "GIF": ({"content": b"GIF89a" + bytes(20), "headers": {"content-type": "image/gif"}}, 415, "damaged"),
+    "Photoshop's": ({"content": b"8BPS" + bytes(20), "headers": {"content-type": "image/psd"}}, 415, "PNG"),
 }  # fmt: skip
 
 

@@ -19,11 +19,11 @@ CURL = "application/x-www-form-urlencoded"
 PIXELS = np.arange(784, dtype=np.uint8).reshape(28, 28)
 FILE, JPEG = png(PIXELS), b"\xff\xd8\xff and so on"
 HEIC = b"\0\0\0\x24ftypheic" + bytes(24)
-NO_HEIC = "This is a HEIC picture, as iPhones keep them, which is not read here; convert it to PNG or JPEG."
+NO_PDF = NotAPicture("This is a PDF, which is not read here; convert it to PNG or JPEG.")
 BASE64 = base64.b64encode(FILE).decode()
 # Bytes whose base64 has both signs of each alphabet, and needs both signs of padding.
 SIGNS = b"\x89PNG\r\n\x1a\n\xfb\xff\xbf\xfe"
-ACCEPTED = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
+ACCEPTED = "a picture (such as image/png), multipart/form-data, application/json or application/octet-stream"
 MANY_VALUES = TooLarge("The JSON has more than 4,000 values, which is the limit.", limit=4000)
 FORMS_OF_JSON = 'Expected {"image": …}, {"images": […, …]} or {"instances": […, …]} with at least one picture.'
 OUTSIDE, SCALED = "Pixels are numbers from 0 to 255; ", "these look scaled to 0..1: multiply them by 255."
@@ -87,6 +87,9 @@ READ: dict[str, tuple[str, bytes, list[Any], bool]] = {
     ),
     "JSON of curl -d": (CURL, image(BASE64), [FILE], False),
     "a picture of curl --data-binary": (CURL, FILE, [FILE], False),
+    "a phone's HEIC, named as curl names files": (CURL, HEIC, [HEIC], False),
+    "a phone's HEIC, named as no picture": (RAW, HEIC, [HEIC], False),
+    "a phone's HEIC in a form, without a name": (FORM, parts(("", HEIC)), [HEIC], False),
     "a data URL": (JSON, image(f"data:image/png;a=b;base64,{BASE64}"), [FILE], False),
     "rows": (JSON, image(PIXELS.tolist(), more=[]), [PIXELS], False),
     "numbers": (JSON, image(PIXELS.ravel().tolist()), [PIXELS], False),
@@ -136,8 +139,8 @@ REFUSED: dict[str, tuple[str, bytes, ServiceError]] = {
             "curl -d removes line ends from a file; --data-binary @FILE sends it as it is."
         ),
     ),
-    "a phone's HEIC, named as curl names files": (CURL, HEIC, NotAPicture(NO_HEIC)),
-    "a phone's HEIC, named as no picture": (RAW, HEIC, NotAPicture(NO_HEIC)),
+    "a PDF, named as curl names files": (CURL, b"%PDF-1.7", NO_PDF),
+    "a PDF, named as no picture": (RAW, b"%PDF-1.7", NO_PDF),
     "float32 from 0 to 1": (
         RAW,
         (PIXELS / 255).astype("<f4").tobytes(),

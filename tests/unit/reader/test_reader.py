@@ -24,6 +24,7 @@ from service.reader import readers
 from service.reader.readers import Readers, Reading
 from service.settings import Settings
 from service.system.spool import Spool
+from tests.support import formats
 from tests.support.pictures import drawn, png
 from tests.support.processes import children, command, parent, readers_of, warm_reader
 from tests.support.service import running_service, until
@@ -175,6 +176,15 @@ def test_a_picture_that_ends_its_reader_each_time_is_given_up(monkeypatch: pytes
 
     (item,) = asyncio.run(story()).items
     assert isinstance(item, NotAPicture)
+
+
+def test_a_library_prints_nothing_to_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    """Of a TIFF whose strip breaks off, libtiff prints an error, which would be a stranger's line in the log."""
+    strip = formats.tiff(formats.grey_tiff(40, 30, t259=32_773, t279=5), bytes(5))
+    (error,) = read(strip, content_type="image/tiff")
+    assert isinstance(error, Reading)
+    assert isinstance(error.items[0], NotAPicture)
+    assert capfd.readouterr().err == ""
 
 
 def test_in_a_batch_the_worst_picture_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
