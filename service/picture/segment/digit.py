@@ -186,7 +186,7 @@ def segment(pixels: Pixels) -> Segmentation | None:
 
 
 def _is_on_canvas(found: Segmentation) -> bool:
-    """Whether ink that fills its box is on a background of one colour: a program's thick brush, and no photo's sheet."""
+    """Whether ink that fills its box is on one colour: a program's thick brush, and no sheet."""
     plain = np.count_nonzero(found.foreground.strength) < MOSTLY * found.digit.size
     return bool(plain and fills_its_box(crop(found.digit)) and not _reaches_border(found.digit))
 

@@ -75,9 +75,9 @@ def _may_be_ruled(mask: Mask) -> bool:
         near = round(BORDER * width) + 1
         if runs[:, :near].any() or runs[:, -near:].any():
             return True
-        counts.append([len(bands(_straight_runs(runs, int(side * width) // 2).any(1))) for side in SIDES])
+        counts.append([len(bands(np.any(_straight_runs(runs, int(side * width) // 2), 1))) for side in SIDES])
     shorter, longer = zip(*counts, strict=True)
-    return min(shorter) > 1 and max(longer) > 1
+    return bool(min(shorter) > 1 and max(longer) > 1)
 
 
 def _anchored(across: list[Line], down: list[Line], size: tuple[int, ...]) -> tuple[list[Line], list[Line]]:

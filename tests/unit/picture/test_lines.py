@@ -118,7 +118,7 @@ def test_the_lower_part_of_a_digit_above_is_no_ink() -> None:
 
 @pytest.mark.parametrize("turns", range(4))
 def test_a_digit_that_is_cut_through_is_told(turns: int) -> None:
-    """Where the picture cuts through two strokes at one border, `cut_off` warns of it; where it is whole, nothing does."""
+    """Where the picture cuts through two strokes at one border, `cut_off` warns; a whole one has no warning."""
     whole = np.rot90(photo([EIGHT], []), turns)
     cut = np.rot90(photo([EIGHT], [])[:CUT_EIGHT], turns)
     assert "cut_off" not in see(np.ascontiguousarray(whole)).warnings
