@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..geometry import bounding_box, crop
+from ..geometry import bounding_box, crop, thickness
 from .lines import SHORTEST, find_lines, straighten
 from .morphology import dilate, erode, label
 
@@ -25,6 +25,7 @@ CONTACT = 3  # pixels beside a line in which a stroke meets it
 ALIKE = 2.5  # pixels: lines that make a corner are as thick as each other but for this
 FOLLOWED = 0.5  # of the digit's size: a stroke follows a line no longer
 MEET = 4  # pixels: lines that come so near to each other meet
+SAME_WIDTH, SAME_INK = 0.65, 0.75  # times that of the other strokes, or as much less: of the same pen
 STRONGER = 1.25  # times a line's own strength: a stroke that covers the line
 BORDER = 0.04  # of the picture's side: a line comes this near to the border at both its ends
 # Boxes.
@@ -53,6 +54,9 @@ def remove_rulings(mask: Mask, faint: Mask, strength: Field) -> Mask:
     size = mask.shape
     ruled = _cover(across, size), _cover(down, size[::-1]).T
     rest = _largest_component(mask & ~ruled[0] & ~ruled[1])
+    alone = len(across) + len(down) == 1 and rest.any()
+    if alone and _is_stroke((across or down)[0].thick, ruled[0] | ruled[1], rest, strength):
+        return mask
     across = [line for line in across if not _belongs(line, rest)]
     down = [line for line in down if not _belongs(line, rest.T)]
     across, down = _anchored(across, down, size)
@@ -140,6 +144,13 @@ def _belongs(line: Line, rest: Mask) -> bool:
     row = int(line.middle[(line.first + line.last) // 2])
     near_top, near_bottom = row <= 0.1 * height, row >= 0.9 * height
     return last if near_top else first if near_bottom else first and last
+
+
+def _is_stroke(thick: float, line: Mask, rest: Mask, strength: Field) -> bool:
+    """Whether the only line is of the same pen as the rest: the stem of a digit that is cropped above and below."""
+    own, other = (float(np.median(strength[ink & (strength > 0)])) for ink in (line, rest))
+    wide, strong = thick / thickness(rest), own / other
+    return SAME_WIDTH < wide < 1 / SAME_WIDTH and SAME_INK < strong < 1 / SAME_INK
 
 
 def _erase(cleared: Mask, rest: Mask, line: Line, strength: Field, digit: tuple[int, float]) -> None:

