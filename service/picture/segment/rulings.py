@@ -54,8 +54,9 @@ def remove_rulings(mask: Mask, faint: Mask, strength: Field) -> Mask:
     size = mask.shape
     ruled = _cover(across, size), _cover(down, size[::-1]).T
     rest = _largest_component(mask & ~ruled[0] & ~ruled[1])
-    alone = len(across) + len(down) == 1 and rest.any()
-    if alone and _is_stroke((across or down)[0].thick, ruled[0] | ruled[1], rest, strength):
+    lines = mask & (ruled[0] | ruled[1])
+    alone = len(across) + len(down) == 1 and lines.any() and rest.any()
+    if alone and _is_stroke((across or down)[0].thick, lines, rest, strength):
         return mask
     across = [line for line in across if not _belongs(line, rest)]
     down = [line for line in down if not _belongs(line, rest.T)]
@@ -148,7 +149,7 @@ def _belongs(line: Line, rest: Mask) -> bool:
 
 def _is_stroke(thick: float, line: Mask, rest: Mask, strength: Field) -> bool:
     """Whether the only line is of the same pen as the rest: the stem of a digit that is cropped above and below."""
-    own, other = (float(np.median(strength[ink & (strength > 0)])) for ink in (line, rest))
+    own, other = (float(np.median(strength[ink])) for ink in (line, rest))
     wide, strong = thick / thickness(rest), own / other
     return SAME_WIDTH < wide < 1 / SAME_WIDTH and SAME_INK < strong < 1 / SAME_INK
 
