@@ -26,6 +26,7 @@ ALIKE = 2.5  # pixels: lines that make a corner are as thick as each other but f
 FOLLOWED = 0.5  # of the digit's size: a stroke follows a line no longer
 MEET = 4  # pixels: lines that come so near to each other meet
 SAME_WIDTH, SAME_INK = 0.65, 0.75  # times that of the other strokes, or as much less: of the same pen
+CROPPED = 0.12  # of the picture's side: the rest comes so near to the border at one of the line's ends
 STRONGER = 1.25  # times a line's own strength: a stroke that covers the line
 BORDER = 0.04  # of the picture's side: a line comes this near to the border at both its ends
 # Boxes.
@@ -56,7 +57,7 @@ def remove_rulings(mask: Mask, faint: Mask, strength: Field) -> Mask:
     rest = _largest_component(mask & ~ruled[0] & ~ruled[1])
     lines = mask & (ruled[0] | ruled[1])
     alone = len(across) + len(down) == 1 and lines.any() and rest.any()
-    if alone and _is_stroke((across or down)[0].thick, lines, rest, strength):
+    if alone and _is_stroke((across or down)[0], lines, rest, strength, along=1 if across else 0):
         return mask
     across = [line for line in across if not _belongs(line, rest)]
     down = [line for line in down if not _belongs(line, rest.T)]
@@ -147,11 +148,17 @@ def _belongs(line: Line, rest: Mask) -> bool:
     return last if near_top else first if near_bottom else first and last
 
 
-def _is_stroke(thick: float, line: Mask, rest: Mask, strength: Field) -> bool:
-    """Whether the only line is of the same pen as the rest: the stem of a digit that is cropped above and below."""
-    own, other = (float(np.median(strength[ink])) for ink in (line, rest))
-    wide, strong = thick / thickness(rest), own / other
-    return SAME_WIDTH < wide < 1 / SAME_WIDTH and SAME_INK < strong < 1 / SAME_INK
+def _is_stroke(line: Line, ink: Mask, rest: Mask, strength: Field, *, along: int) -> bool:
+    """Whether the only line is a stroke of the rest, which is cropped at the line's ends: of the same pen, and as long.
+
+    `ink` is the line's, and `along` the axis that it runs along.
+    """
+    own, other = (float(np.median(strength[pixels])) for pixels in (ink, rest))
+    wide, strong = line.thick / thickness(rest), own / other
+    reached = np.flatnonzero(rest.any(1 - along))
+    near = CROPPED * rest.shape[along]
+    cropped = reached[0] < near or reached[-1] >= rest.shape[along] - near
+    return bool(cropped and SAME_WIDTH < wide < 1 / SAME_WIDTH and SAME_INK < strong < 1 / SAME_INK)
 
 
 def _erase(cleared: Mask, rest: Mask, line: Line, strength: Field, digit: tuple[int, float]) -> None:
