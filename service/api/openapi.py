@@ -53,7 +53,7 @@ _WARNINGS = {
     "several_shapes": "other shapes as large as the digit lie beside it",
     "cut_off": "the digit's strokes run out of the picture at its border",
     "unlike_a_digit": "the ink looks like no digit",
-    "low_confidence": "the prediction is more likely wrong than right",
+    "low_confidence": "the prediction is wrong nearly as often as right",
 }
 _DATA_URL = r"(data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*;base64,)?"
 _STANDARD, _URL_SAFE = (
