@@ -162,7 +162,14 @@ RECIPES = {
     ),
     "quick": Config(),
     "good": Config(
-        recipe="good", hidden=(256, 192), epochs=45, rotation=8.0, scale=0.12, shear=0.08, shift=0.6, elastic=0.8
+        recipe="good",
+        deslant=False,
+        hidden=(384, 256, 128),
+        epochs=60,
+        rotation=8,
+        shear=0.1,
+        shift=1,
+        elastic=0.8,
     ),
     "tiny": Config(recipe="tiny", hidden=(50,), shifts=True, epochs=100, seen=0, precision="int8"),
     "best": Config(

@@ -39,8 +39,8 @@ HELP: Final = "draw the rendered pictures again (minutes)"
 MOSAIC: Final = Path(__file__).with_name("rendered.png")
 FACTS: Final = Path(__file__).with_name("held_out.csv")
 COLUMNS: Final = 112  # pictures in a row of the mosaic
-ROWS: Final = 225
-HELD_OUT_ROWS: Final = 25  # the last rows; nothing trains on them
+ROWS: Final = 260
+HELD_OUT_ROWS: Final = 60  # the last rows; nothing trains on them
 CYCLE: Final = 14  # a column's label is its number modulo this; from 10 on, the picture shows no digit
 _LABELS: Final = np.minimum(np.arange(COLUMNS) % CYCLE, NOT_A_DIGIT)
 MAX_PIXELS: Final = 10**6
@@ -95,6 +95,7 @@ def load_held_out_facts() -> list[Facts]:
 def make_row(number: int, digits: data.Digits, fonts: Sequence[Path]) -> Row:
     """Return one row of the mosaic; its number determines the pictures."""
     rng = np.random.default_rng(number)
+    held_out = number >= ROWS - HELD_OUT_ROWS
     kinds = [KINDS[i] for i in rng.permutation(len(KINDS))] * COLUMNS
     pictures: list[NDArray[np.uint8]] = []
     facts: list[Facts] = []
@@ -105,7 +106,7 @@ def make_row(number: int, digits: data.Digits, fonts: Sequence[Path]) -> Row:
         else:
             pixels = None
             family = not_digits.DRAWN[rng.integers(len(not_digits.DRAWN))]
-            drawn = _draw(label, digits, rng, held_out=number >= ROWS - HELD_OUT_ROWS)
+            drawn = _draw(label, digits, rng, held_out=held_out)
             prepared = read(ink.FAMILIES[family](drawn, rng), max_pixels=MAX_PIXELS)
             if prepared.box is not None and legible.shows(prepared.pixels, drawn):
                 pixels = prepared.pixels
