@@ -18,7 +18,8 @@ def probabilities(*strongest: float) -> np.ndarray[tuple[int], np.dtype[np.float
     ("given", "expected"),
     [
         (probabilities(0.99999), ()),
-        (probabilities(0.4799, 0.52), ()),
+        (probabilities(0.3399, 0.66), ()),
+        (probabilities(0.4799, 0.52), ("low_confidence",)),  # one of two digits
         (probabilities(0.1, 0.41, 0.4899), ("low_confidence",)),  # one of three digits
         (probabilities(0.9), ("unlike_a_digit",)),  # a tenth of the answer is spread over all
         (probabilities(0.1), ("unlike_a_digit", "low_confidence")),
