@@ -43,7 +43,7 @@ ENTRYPOINT ["python", "-m", "training", "--models-dir", "/models"]
 FROM base AS service
 COPY --from=serving-build /opt/venv /opt/venv
 COPY --from=serving-build /app/service service
-# The committed version, so that the image answers by itself; a folder of versions mounted on /models takes its place.
+# The committed versions, so that the image answers by itself; a folder of versions mounted on /models takes its place.
 COPY --from=serving-build /models /models
 # One worker in a container: replicas scale it, and then each has its own limits, health and /metrics. It drains for as
 # long as an orchestrator may need to tell everyone that it ends.

@@ -115,7 +115,7 @@ def requests() -> Iterator[tuple[str, bytes]]:
     yield "PUT a file", post("/predictions/mnist-mlp", seven).replace(b"POST", b"PUT", 1)
     for path in [
         "/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/v2/models/mnist-mlp",
-        "/v1/models", "/v1/models/mnist-mlp", "/v1/models/other", "/v2/models/mnist-mlp/versions/2",
+        "/v1/models", "/v1/models/mnist-mlp", "/v1/models/other", "/v2/models/mnist-mlp/versions/50",
         "/v2/models/mnist-mlp/versions/1", "/v2/models/other", "/v2/models/mnist-mlp/ready",
         "/v2/models/mnist-mlp/config",
         "/v2/models/stats", "/livez", "/readyz", "/healthz", "/model", "/", "/docs", "/nothing", "/predict",
@@ -123,7 +123,7 @@ def requests() -> Iterator[tuple[str, bytes]]:
         "/v2/repository/index", "/LIVEZ", "/livez/", "/%6civez", "/favicon.ico",
     ]:  # fmt: skip
         yield f"GET {path}", f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    for model in ("mnist-mlp", "mnist-mlp/versions/2", "mnist-mlp/versions/9", "x"):
+    for model in ("mnist-mlp", "mnist-mlp/versions/50", "mnist-mlp/versions/9", "x"):
         path = f"/v2/models/{model}/infer"
         yield f"{path} raw", post(path, pixels, "Inference-Header-Content-Length: 0")
         yield f"{path} raw wrong", post(path, pixels[:-1], "Inference-Header-Content-Length: 0")
@@ -215,7 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m qa.corpus", description=__doc__)
     parser.add_argument("--folder", type=Path, default=ROOT, help="the checkout whose service is asked")
     options, flags = parser.parse_known_args()
-    settings = {"PORT": "0", "WORKERS": "1", "MODEL_DIR": str(MODELS), "MODEL_VERSION": "2", "ADMIN": "true"}
+    settings = {"PORT": "0", "WORKERS": "1", "MODEL_DIR": str(MODELS), "MODEL_VERSION": "50", "ADMIN": "true"}
     environment = os.environ | {f"MNIST_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "service", *flags]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}

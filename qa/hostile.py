@@ -32,7 +32,7 @@ from tests.support.processes import forget_memory, most_memory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VERSION = Path("models/mnist-mlp/2")
+VERSION = Path("models/mnist-mlp/50")
 CHANGES = 1000
 GARBLED = 20_000
 

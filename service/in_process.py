@@ -73,7 +73,7 @@ class Model:
 def open_model(path: str | os.PathLike[str] | None = None) -> Model:
     """Load and verify a model version.
 
-    `path` is the folder of one version (`models/mnist-mlp/2`), or the folder of a model's versions
+    `path` is the folder of one version (`models/mnist-mlp/50`), or the folder of a model's versions
     (`models/mnist-mlp`). Without it, the settings name the folder (MNIST_MODEL_DIR) as they do for the service. Of
     several versions this is the one that the service would serve: MNIST_MODEL_VERSION, or the pinned one, or the
     newest.

@@ -24,7 +24,7 @@ LEFT_OUT = {
     "make dev": "it installs what is here",
     "make extras EXTRAS=grpc": "it installs what is here",
     "MNIST_GRPC_PORT=8001 make serve": "the tests of gRPC start such services",
-    ".venv/bin/python -m training evaluate models/mnist-mlp/2 --rendered 20": "other tests run it",
+    ".venv/bin/python -m training evaluate models/mnist-mlp/50 --rendered 20": "other tests run it",
     "docker compose up": "there is no Docker here; tests/test_containers.py checks the files",
     "make docs": "tests/docs/test_site.py builds the site",
     "make lint": "`make test` runs it",

@@ -1,44 +1,21 @@
-"""A version with a reference, and the drift that a service measures by it."""
+"""The drift that a service measures by the reference of its version."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import httpx
 
 from tests.support.metrics import samples
-from tests.support.service import MODELS, VERSION, until
-from training import data
-from training.config import Config
-from training.data.digits import NOT_A_DIGIT
-from training.evaluation.reference import describe_reference
-from training.synthesis import rendered
+from tests.support.service import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from tests.support.service import Service
-    from training.data.mnist import Dataset
 
 IN_REQUEST = 25  # pictures
-
-
-def publish_with_reference(models: Path, dataset: Dataset) -> None:
-    """The served version, with a reference on its card, which older versions have not."""
-    folder = models / VERSION
-    shutil.copytree(MODELS / VERSION, folder)
-    card = json.loads((folder / "model.json").read_text())
-    if "reference" not in card:
-        _, validation = data.split(dataset.train, Config().validation_share)
-        _, held_out = rendered.load()
-        digits = held_out.take(held_out.labels < NOT_A_DIGIT)
-        model = (folder / "model.onnx").read_bytes()
-        card["reference"] = describe_reference(model, validation, digits, rendered.load_held_out_facts())
-    (folder / "model.json").write_text(json.dumps(card))
 
 
 def send(service: Service, pictures: Sequence[bytes]) -> None:

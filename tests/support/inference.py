@@ -18,7 +18,7 @@ from service.system.spool import Spool
 from service.versions.manager import VersionManager
 from service.versions.shared_state import SharedState
 from tests.support.pictures import png
-from tests.support.service import MODELS
+from tests.support.service import MODELS, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -53,7 +53,7 @@ class Door:
     """What decides, with the committed model behind it."""
 
     def __init__(self, classifier: Classifier, *, serving: bool = True, **settings: float) -> None:
-        chosen = Settings.model_validate({"model_dir": MODELS, "model_version": "2", **settings})
+        chosen = Settings.model_validate({"model_dir": MODELS, "model_version": VERSION, **settings})
         models = VersionManager(chosen, SharedState(shared=False))
         if serving:
             models.start()

@@ -93,11 +93,11 @@ def compared(found: Samples, agreement: str) -> float:
 
 @pytest.mark.parametrize("fast_path", [True, False])
 def test_a_shadow_is_compared_and_answers_nobody(
-    both: Path, digits: Digits, classifier: Classifier, fast_path: bool
+    both: Path, digits: Digits, version_2: Classifier, fast_path: bool
 ) -> None:
     """The same pictures again and again: each comparison counts as many that agree as there are offline."""
-    other = type(classifier).load(MODELS, "1")
-    one, two = (version.predict(digits.images[:, None]) for version in (other, classifier))
+    other = type(version_2).load(MODELS, "1")
+    one, two = (version.predict(digits.images[:, None]) for version in (other, version_2))
     agree = one.argmax(axis=1) == two.argmax(axis=1)
     chosen = np.argsort(agree, kind="stable")[:64]  # those that differ come first
     images = digits.images[chosen]
@@ -123,12 +123,12 @@ def test_a_shadow_is_compared_and_answers_nobody(
         until(lambda: states(service) == {"2"}, "the shadow is still there")
 
 
-def test_an_id_stays_on_its_side(both: Path, digits: Digits, classifier: Classifier) -> None:
+def test_an_id_stays_on_its_side(both: Path, digits: Digits, version_2: Classifier) -> None:
     """Over two workers, both protocols and a restart; more percent keep who was there; without ids it is a share."""
     ids = [f"client-{number}" for number in range(40)]
 
     def expected(percent: float) -> list[str]:
-        canary = CanaryTrial(type(classifier).load(MODELS, "1"), choice.CanarySpec(1, percent, 0))
+        canary = CanaryTrial(type(version_2).load(MODELS, "1"), choice.CanarySpec(1, percent, 0))
         return ["1" if canary.answers(name) else "2" for name in ids]
 
     def sides() -> list[str]:
@@ -208,7 +208,7 @@ def test_one_that_says_other_digits_is_rolled_back(
 
 @pytest.mark.parametrize(("fault", "fast_path"), [(raises, True), (not_finite, False)])
 def test_what_a_canary_fails_on_is_answered_by_the_other(
-    both: Path, digits: Digits, classifier: Classifier, fault: Callable[[Graph, int, int], None], fast_path: bool
+    both: Path, digits: Digits, version_2: Classifier, fault: Callable[[Graph, int, int], None], fast_path: bool
 ) -> None:
     """Nothing is lost: such a request gets the served version's answer, and after the third no more are tried."""
     which, row, column = inked(digits)
@@ -223,7 +223,7 @@ def test_what_a_canary_fails_on_is_answered_by_the_other(
         answer = httpx.post(f"{service.url}{INFER}", **raw)
         header = int(answer.headers["Inference-Header-Content-Length"])
         assert json.loads(answer.content[:header])["model_version"] == "2"
-        offline = classifier.predict(bad[None, None])
+        offline = version_2.predict(bad[None, None])
         assert np.abs(np.frombuffer(answer.content[header:], np.float32) - offline).max() < 1e-5
         assert predict(service, good) == "3"
         assert predict(service, bad) == "2"

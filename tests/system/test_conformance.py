@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.conformance import PROTOCOL, explored
 from tests.support.pictures import SEVEN, SEVEN_FILE, Digits, png
-from tests.support.service import running_service
+from tests.support.service import VERSION, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def test_every_example_in_openapi_is_answered(client: httpx.Client) -> None:
     """Whoever copies an example from /docs gets a digit."""
     paths = client.get("/openapi.json").json()["paths"]
     bodies = [
-        (path.format(model=MODEL, version="2"), example["value"])
+        (path.format(model=MODEL, version=VERSION), example["value"])
         for path, operations in paths.items()
         for content in operations.get("post", {}).get("requestBody", {}).get("content", {}).values()
         for example in content.get("examples", {}).values()

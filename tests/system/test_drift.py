@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.support.drift import drift, publish_with_reference, send
+from tests.support.drift import drift, send
 from tests.support.pictures import SEVEN, png
 from tests.support.service import ROOT, running_service
 from tests.support.versions import publish_with_card
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tests.support.pictures import Digits
     from tests.support.service import Service
-    from training.data.mnist import Dataset
 
     Stream = Callable[[Digits], Iterable[bytes]]
 
@@ -33,19 +32,9 @@ WITHIN = 500  # pictures
 
 
 @pytest.fixture(scope="module")
-def dataset() -> Dataset:
-    """MNIST, also the digits for training."""
-    from training import data
-
-    return data.load(None)
-
-
-@pytest.fixture(scope="module")
-def service(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Two workers that serve a version with a reference."""
-    models = tmp_path_factory.mktemp("models")
-    publish_with_reference(models, dataset)
-    with running_service(workers=2, model_dir=models, max_wait_seconds=60, timeout_seconds=60) as service:
+def service() -> Iterator[Service]:
+    """Two workers that serve the newest committed version, whose card has a reference."""
+    with running_service(workers=2, max_wait_seconds=60, timeout_seconds=60) as service:
         yield service
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.service import ROOT
+from tests.support.service import ROOT, VERSION
 
 if TYPE_CHECKING:
     import httpx
@@ -81,7 +81,7 @@ def test_openapi_python_client(server_url: str, tmp_path: Path) -> None:
         "metrics": True,
         "inputs": [[-1, 1, 28, 28]],
         "outputs": [1, 10],
-        "no model": "unknown model: other is not found; mnist-mlp 2 is served",
+        "no model": f"unknown model: other is not found; mnist-mlp {VERSION} is served",
     }
 
 

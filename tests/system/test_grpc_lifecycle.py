@@ -21,7 +21,7 @@ from service.v2.grpc.calls import SERVICE
 from service.versions.canary import CanaryTrial
 from service.versions.choice import CanarySpec
 from tests.support.processes import worker_pids
-from tests.support.service import MODELS, Service, publish, running_service, until
+from tests.support.service import MODELS, VERSION, Service, publish, running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,7 +210,10 @@ def test_a_canary_answers_its_share_of_the_ids(models: Path, digits: Digits) -> 
     publish(models, 2)
     assert run_alone("canary", ["1", "--percent", "50", "--model-dir", str(models)]) == 0
     canary = CanaryTrial(Classifier.load(MODELS, "1"), CanarySpec(1, 50, 0))
-    with running_service(model_dir=models, grpc_port=0) as service, connected(service.grpc) as channel:
+    with (
+        running_service(model_dir=models, model_version="2", grpc_port=0) as service,
+        connected(service.grpc) as channel,
+    ):
 
         def answered(name: str, version: str = "") -> str:
             return infer(channel, digits.images[0], id=name, model_version=version).model_version
@@ -229,7 +232,7 @@ def test_sigterm_under_calls_loses_none(expected: Expected, workers: int) -> Non
         running_service(workers=workers, grpc_port=0) as service,
         Callers(service.grpc, expected) as callers,
     ):
-        until(lambda: callers.answered["2"] > 50, "nothing is answered")
+        until(lambda: callers.answered[VERSION] > 50, "nothing is answered")
         service.process.send_signal(signal.SIGTERM)
         callers.wait_until_refused()
         assert service.process.wait(60) == 0
@@ -247,7 +250,7 @@ def test_it_is_not_ready_before_it_stops_answering(digits: Digits) -> None:
         assert health(channel) == NOT_SERVING
         assert not ask(channel, "ServerReady").ready
         assert not ask(channel, "ModelReady", name=MODEL).ready
-        assert infer(channel, digits.images[0]).model_version == "2"
+        assert infer(channel, digits.images[0]).model_version == VERSION
         assert list(watched) == []
         assert service.process.wait(60) == 0
 

@@ -14,7 +14,7 @@ from service.v2.grpc.health import MAX_WATCHERS
 from service.v2.grpc.limits import STREAMS
 from tests.support.grpc import WatchedMemory, infer, method, request
 from tests.support.http2 import Connection
-from tests.support.service import running_service, until
+from tests.support.service import VERSION, running_service, until
 
 if TYPE_CHECKING:
     from tests.support.pictures import Digits
@@ -93,7 +93,7 @@ def test_silent_connections_leave_descriptors_for_others(digits: Digits) -> None
             def answered() -> bool:
                 with grpc.insecure_channel(service.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:
                     try:
-                        return infer(channel, request(digits.images[:3].tobytes())).model_version == "2"
+                        return infer(channel, request(digits.images[:3].tobytes())).model_version == VERSION
                     except grpc.RpcError:
                         return False
 

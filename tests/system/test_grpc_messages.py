@@ -15,7 +15,7 @@ from service.codec import inference_pb2 as pb
 from tests.support.grpc import INFER, WatchedMemory, at_once, infer, pss, request
 from tests.support.http2 import Connection
 from tests.support.pictures import Digits, png
-from tests.support.service import Service, running_service, until
+from tests.support.service import VERSION, Service, running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -164,10 +164,10 @@ def test_a_large_message_is_asked_for_as_a_small_one(channel: Any, digits: Digit
     """Names and id are read from it wherever they stand, and the last of several counts, as in unpacking."""
     asked = request(digits.images[:3].tobytes())
     asked.model_name, asked.id = "other", "first"
-    last = pb.ModelInferRequest(model_name="mnist-mlp", model_version="2", id="last").SerializeToString()
+    last = pb.ModelInferRequest(model_name="mnist-mlp", model_version=VERSION, id="last").SerializeToString()
     data = asked.SerializeToString() + part(15, bytes(100_000)) + last
     answer = pb.ModelInferResponse.FromString(channel.unary_unary(INFER)(data, timeout=60))
-    assert (answer.id, answer.model_version, answer.outputs[0].shape) == ("last", "2", [3, 10])
+    assert (answer.id, answer.model_version, answer.outputs[0].shape) == ("last", VERSION, [3, 10])
 
 
 def test_photographs_over_grpc_are_answered(channel: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from service.api.pages import HEADERS
 from tests.support.metrics import samples
-from tests.support.service import running_service
+from tests.support.service import VERSION, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def test_every_route_is_answered_with_and_without_a_slash(service: Service, clie
     pages = ("/", "/docs", "/card", "/openapi.json", "/page/page.js", "/page")
     paths = [*client.get("/openapi.json").json()["paths"], *pages]
     for template in paths:
-        path = template.replace("{model}", "mnist-mlp").replace("{version}", "2")
+        path = template.replace("{model}", "mnist-mlp").replace("{version}", VERSION)
         if path in {"/metrics", "/v2/models/stats"} or path.endswith("/stats"):  # these count the requests themselves
             assert ask(service, "GET", f"{path}/")[0] == 200
             continue

@@ -16,7 +16,7 @@ from tests.support.hostile_bodies import SMUGGLED, wrong_framing
 from tests.support.metrics import predictions, samples
 from tests.support.pictures import Digits, png
 from tests.support.proxies import PROXIES, running_proxy
-from tests.support.service import Service, running_service, until
+from tests.support.service import VERSION, Service, running_service, until
 from tests.support.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -84,4 +84,4 @@ def test_a_service_that_ends_behind_nginx_loses_nothing(service: Service, expect
                 assert ending.stop() == 0
         traffic.stop()
     assert traffic.failures == []
-    assert traffic.answered["2"] > 100
+    assert traffic.answered[VERSION] > 100

@@ -17,7 +17,7 @@ from tests.support.http import connect, post, read_response
 from tests.support.metrics import successful_loads
 from tests.support.pictures import Digits, png
 from tests.support.processes import BLOCKING, worker_pids
-from tests.support.service import Service, running_service, until
+from tests.support.service import VERSION, Service, running_service, until
 from tests.support.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def test_sigterm_under_load_loses_nothing(expected: Expected, workers: int) -> N
     """Clients that keep connections and clients that make them: each request that was sent is answered."""
     for _ in range(2):
         with running_service(workers=workers) as service, Traffic(service.url, expected) as traffic:
-            until(lambda: traffic.answered["2"] > 50, "nothing is answered")
+            until(lambda: traffic.answered[VERSION] > 50, "nothing is answered")
             service.process.send_signal(signal.SIGTERM)
             traffic.wait_until_refused()
             assert service.process.wait(60) == 0
@@ -128,7 +128,7 @@ def test_a_killed_worker_is_replaced(expected: Expected) -> None:
         until(lambda: len(set(worker_pids(service)) - {first}) == 2, "it is not replaced")
         assert second in worker_pids(service)
         with Traffic(service.url, expected) as traffic:
-            until(lambda: traffic.answered["2"] > 50, "nothing is answered")
+            until(lambda: traffic.answered[VERSION] > 50, "nothing is answered")
     assert traffic.failures == []
 
 

@@ -5,7 +5,7 @@ digits for some coverages, if the version's card has quantiles. Every picture go
 preparation, as an upload does. The family `board` and the letters' fonts are held out:
 nothing is trained or tuned on them.
 
-    python -m training evaluate models/mnist-mlp/2 --ink DIR --rendered 300
+    python -m training evaluate models/mnist-mlp/50 --ink DIR --rendered 300
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ In: the bytes of model.onnx and golden.npz, the card, and a function that render
 folder. An existing version is never touched.
 
 Versions are numbered from 101 on, so that a user's own never meet those of the project, which come with a `git pull`
-and are numbered 1, 2, … with `--version-number`. The service serves the highest number by default.
+and are numbered 1, 2 and 50 with `--version-number`: an earlier release numbered a user's versions 3, 4, …. The service
+serves the highest number by default.
 """
 
 from __future__ import annotations

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from .service import (
         Client,
         ClientError,
+        Malformed,
         Model,
         ModelError,
         NotAPicture,
+        NotCalibrated,
         Prediction,
         Refused,
         ServiceError,
@@ -32,9 +34,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "ClientError",
+    "Malformed",
     "Model",
     "ModelError",
     "NotAPicture",
+    "NotCalibrated",
     "Prediction",
     "Refused",
     "ServiceError",

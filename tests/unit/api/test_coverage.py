@@ -10,41 +10,22 @@ import pytest
 
 from service.commands.cli import run_alone
 from tests.support.pictures import SEVEN, Digits, png
-from tests.support.service import MODELS, publish, running_service, until
-from tests.support.versions import publish_with_card
-from training import data
-from training.evaluation.conformal import calibrate
-from training.synthesis import rendered
+from tests.support.service import VERSION, publish, running_service, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from service.arrays import Pixels
-    from service.model.classifier import Classifier
 
 RAW = {"content-type": "application/octet-stream"}
 BLANK = np.full((60, 40), 255, np.uint8)
 
 
-@pytest.fixture(scope="module")
-def conformal(classifier: Classifier) -> dict[str, Any]:
-    """The quantiles of version 2, as training puts them on a card."""
-    _, validation = data.split(data.load(None).train, 1 / 12)
-    pictures = rendered.load()[1]
-    model = (MODELS / "2" / "model.onnx").read_bytes()
-    return calibrate(model, {"validation": validation, "rendered": pictures.take(pictures.labels < 10)})
-
-
 @pytest.fixture(scope="module", params=[True, False], ids=["fast path", "app alone"])
-def client(
-    request: pytest.FixtureRequest, conformal: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[httpx.Client]:
-    """A client of a service with version 3, which is version 2 with quantiles on its card."""
-    models = tmp_path_factory.mktemp("models")
-    publish_with_card(models, 3, conformal=conformal)
-    settings: dict[str, Any] = {"model_dir": models, "model_version": "latest", "fast_path": request.param}
-    with running_service(**settings) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    """A client of a service with the newest committed version, which has quantiles on its card."""
+    with running_service(fast_path=request.param) as service, httpx.Client(base_url=service.url, timeout=60) as client:
         yield client
 
 
@@ -136,13 +117,11 @@ def test_a_version_without_quantiles_says_so() -> None:
             assert client.post("/predict", content=body).status_code == 200
 
 
-def test_the_version_that_answers_decides(tmp_path: Path, conformal: dict[str, Any]) -> None:
+def test_the_version_that_answers_decides(models: Path) -> None:
     """A canary with quantiles beside version 2, which has none: sets from the one, 422 from the other."""
-    models = tmp_path / "models"
-    models.mkdir()
     publish(models, 2)
-    publish_with_card(models, 3, conformal=conformal)
-    assert run_alone("canary", ["3", "--percent", "50", "--model-dir", str(models)]) == 0
+    publish(models, int(VERSION))
+    assert run_alone("canary", [VERSION, "--percent", "50", "--model-dir", str(models)]) == 0
     with running_service(model_dir=models, model_version="latest") as service, httpx.Client() as client:
         ids = [f"client-{number}" for number in range(20)]
 
@@ -153,7 +132,7 @@ def test_the_version_that_answers_decides(tmp_path: Path, conformal: dict[str, A
         def versions() -> list[str]:
             return [answer.json()["model"]["version"] for answer in ask_all("")]
 
-        until(lambda: set(versions()) == {"2", "3"}, "the canary does not answer")
-        expected = {"2": 422, "3": 200}
+        until(lambda: set(versions()) == {"2", VERSION}, "the canary does not answer")
+        expected = {"2": 422, VERSION: 200}
         answers = ask_all("?coverage=0.99")
         assert [answer.status_code for answer in answers] == [expected[version] for version in versions()]

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def images(classifier: Classifier) -> Pixels:
+def images(version_2: Classifier) -> Pixels:
     """The golden digits of version 2."""
-    return read(MODELS, classifier.version).golden_images
+    return read(MODELS, version_2.version).golden_images
 
 
 class Rolled:
@@ -84,7 +84,7 @@ class Rolled:
         return self.registry.get_sample_value(f"mnist_{name}", labels)
 
 
-def test_without_a_trial_what_serves_answers(models: Path, images: Pixels, classifier: Classifier) -> None:
+def test_without_a_trial_what_serves_answers(models: Path, images: Pixels, version_2: Classifier) -> None:
     """On both ways, and nothing is compared."""
     rolled = Rolled(models, 1, 100)
 
@@ -96,7 +96,7 @@ def test_without_a_trial_what_serves_answers(models: Path, images: Pixels, class
         for ask in (rolled.predict, rolled.submit):
             version, found = await ask(images[:5])
             assert version == "2"
-            assert np.abs(found - classifier.predict(images[:5])).max() < 1e-6
+            assert np.abs(found - version_2.predict(images[:5])).max() < 1e-6
         rolled.router.compare(rolled.choose(), images[:5].tobytes())
         assert rolled.value("canary_requests_total", result="answered") == 0
 
@@ -126,10 +126,10 @@ def test_an_id_chooses_the_headers_first(models: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["predict", "submit"])
-def test_the_canary_answers_its_share(models: Path, images: Pixels, classifier: Classifier, way: str) -> None:
+def test_the_canary_answers_its_share(models: Path, images: Pixels, version_2: Classifier, way: str) -> None:
     """Its own probabilities under its own name, and each answer is counted."""
     rolled = Rolled(models, 1, 100)
-    older = type(classifier).load(MODELS, "1")
+    older = type(version_2).load(MODELS, "1")
 
     async def story() -> None:
         version, found = await getattr(rolled, way)(images[:5])
@@ -142,7 +142,7 @@ def test_the_canary_answers_its_share(models: Path, images: Pixels, classifier: 
 
 @pytest.mark.parametrize("fault", [raises, not_finite])
 def test_what_it_fails_on_is_answered_and_the_third_time_ends_it(
-    models: Path, images: Pixels, classifier: Classifier, caplog: pytest.LogCaptureFixture, fault: Any
+    models: Path, images: Pixels, version_2: Classifier, caplog: pytest.LogCaptureFixture, fault: Any
 ) -> None:
     """On both ways by the version that serves; the log says once which version was rolled back, and why."""
     row, column = np.argwhere(images.max(axis=(0, 1)) == 0)[0]  # where no golden digit has ink
@@ -156,7 +156,7 @@ def test_what_it_fails_on_is_answered_and_the_third_time_ends_it(
         for number, ask in enumerate((rolled.predict, rolled.submit) * 2, 1):
             version, found = await ask(bad, chosen)
             assert version == "2"
-            assert np.abs(found - classifier.predict(bad)).max() < 1e-5
+            assert np.abs(found - version_2.predict(bad)).max() < 1e-5
             assert rolled.value("canary_requests_total", result="failed") == number
             assert rolled.value("canary_rollbacks_total", reason="errors") == (number > 2)
         assert await rolled.following.next_canary() is None
@@ -190,12 +190,12 @@ def test_answered_requests_are_compared(models: Path, images: Pixels, way: str) 
     rolled.run(story)
 
 
-def test_tensors_without_ink_say_nothing_of_the_canary(models: Path, images: Pixels, classifier: Classifier) -> None:
+def test_tensors_without_ink_say_nothing_of_the_canary(models: Path, images: Pixels, version_2: Classifier) -> None:
     """A canary that answers otherwise differs on a digit, and not on a blank tensor, of which version 2 is as sure."""
     publish_edited(models, 3, next_digit)
     rolled = Rolled(models, 3, 0)
     both = np.concatenate([images[:1], np.zeros_like(images[:1])])
-    assert warnings_for(classifier.predict(both)) == [(), ()]
+    assert warnings_for(version_2.predict(both)) == [(), ()]
 
     async def story() -> None:
         async with asyncio.timeout(30):

@@ -171,7 +171,7 @@ def test_a_picture_that_ends_its_reader_each_time_is_given_up(monkeypatch: pytes
             while not job.done():
                 for reader in readers_of(os.getpid()):
                     os.kill(reader, signal.SIGSEGV)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.2)  # it has begun with the picture, and takes a second or more for it
             return await job
 
     (item,) = asyncio.run(story()).items
