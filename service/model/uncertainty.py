@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 # An image that is not a digit gets even probabilities (Hendrycks et al. 2019, arXiv 1812.04606), and one between gets a
 # mixture: ten times the lowest probability is the share of "not a digit". A clear digit's is below a millionth.
-MAX_LOWEST = 0.01
+MAX_LOWEST = 0.006
 # Below this, the digit is wrong nearly as often as right.
-LOW_CONFIDENCE = 0.65
+LOW_CONFIDENCE = 0.6
 
 
 def warnings_for(probabilities: Probabilities) -> list[tuple[str, ...]]:
