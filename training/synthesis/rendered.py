@@ -5,7 +5,8 @@ the service found out about the held-out digits. Out: `Digits`, of which two of 
 `python -m training render` makes both files again, from MNIST and this machine's fonts. Make them again after a change
 to `ink`, to `not_digits`, to `strokes` or to the service's picture preparation.
 
-A picture is drawn again where the service's preparation does not show what was drawn.
+A picture to train on is drawn again where the service's preparation does not show what was drawn. Held-out digits are as
+the service sees them, lost ones too, so that figures and quantiles are of what people send.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def make_row(number: int, digits: data.Digits, fonts: Sequence[Path]) -> Row:
             family = not_digits.DRAWN[rng.integers(len(not_digits.DRAWN))]
             drawn = _draw(label, digits, rng, held_out=held_out)
             prepared = read(ink.FAMILIES[family](drawn, rng), max_pixels=MAX_PIXELS)
-            if prepared.box is not None and legible.shows(prepared.pixels, drawn):
+            if prepared.box is not None and (held_out or legible.shows(prepared.pixels, drawn)):
                 pixels = prepared.pixels
                 facts.append(Facts(label, family, prepared.polarity, round(prepared.ink_ratio, 4), prepared.warnings))
         if pixels is not None:
