@@ -30,6 +30,16 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
+def as_held(image: Image.Image, orientation: int) -> tuple[Image.Image, bytes]:
+    """An upright picture as a phone keeps it that was held otherwise, and the EXIF that says so."""
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation → PIL's Transpose
+    inverse = {0: 0, 1: 1, 2: 4, 3: 3, 4: 2, 5: 5, 6: 6}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    kept = image if orientation == 1 else image.transpose(Image.Transpose(inverse[undo[orientation]]))
+    return kept, exif.tobytes()
+
+
 def gif(blocks: bytes = b"", *, screen: tuple[int, int] = (40, 20), frame: tuple[int, int] = (40, 20)) -> bytes:
     """A GIF of grey noise with more blocks before its frame, whose size need not be the screen's."""
     plain = encode(Image.effect_noise(frame, 50), "GIF")

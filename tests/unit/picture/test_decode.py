@@ -20,6 +20,7 @@ from service.errors import NotAPicture, ServiceError, TooLarge, Unusable
 from service.picture import formats
 from service.picture.decode import decode
 from service.picture.small_png import read_small_grey
+from tests.support.formats import as_held
 from tests.support.hostile_bodies import jpeg_of_scans, with_changed_bytes
 from tests.support.service import ROOT
 
@@ -103,14 +104,8 @@ def test_jpeg_of_every_mode_shows_the_same_picture(mode: str) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_of_a_phone_is_undone(orientation: int) -> None:
     """However the phone was held, the picture comes out upright, with its upright size."""
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation → PIL's Transpose
-    inverse = {0: 0, 1: 1, 2: 4, 3: 3, 4: 2, 5: 5, 6: 6}
-    image = corner()
-    if orientation > 1:
-        image = image.transpose(Image.Transpose(inverse[undo[orientation]]))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    picture = decode(encode(image, "JPEG", quality=95, exif=exif.tobytes()), max_pixels=LIMIT)
+    image, exif = as_held(corner(), orientation)
+    picture = decode(encode(image, "JPEG", quality=95, exif=exif), max_pixels=LIMIT)
     assert (picture.width, picture.height) == (40, 20)
     assert picture.pixels[1:4, 1:8].max() <= 40
     assert picture.pixels[8:, 16:].min() >= 240

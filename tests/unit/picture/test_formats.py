@@ -19,7 +19,7 @@ from service.picture import bmp, boxes, formats, gif, prepare, tiff, webp
 from service.picture.decode import decode
 from service.picture.opened import Expensive
 from tests.support import formats as files
-from tests.support.formats import HEIC, KINDS, WITH_HEIC, encode
+from tests.support.formats import HEIC, KINDS, WITH_HEIC, as_held, encode
 from tests.support.hostile_bodies import with_changed_bytes
 from tests.support.pictures import SEVEN_FILE
 from tests.support.service import MODELS, ROOT
@@ -148,14 +148,8 @@ def test_a_transparent_ground_contrasts_with_the_strokes(kind: str, stroke: str,
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_orientation_is_undone(kind: str, orientation: int) -> None:
     """However the phone was held, and whether the format or EXIF says it, the picture comes out upright."""
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation → PIL's Transpose
-    inverse = {0: 0, 1: 1, 2: 4, 3: 3, 4: 2, 5: 5, 6: 6}
-    image = sheet()
-    if orientation > 1:
-        image = image.transpose(Image.Transpose(inverse[undo[orientation]]))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    picture = decode(encode(image, kind, exif=exif.tobytes()), max_pixels=LIMIT)
+    image, exif = as_held(sheet(), orientation)
+    picture = decode(encode(image, kind, exif=exif), max_pixels=LIMIT)
     assert (picture.width, picture.height) == (400, 200)
     assert shows_the_sheet(picture.pixels)
 
