@@ -116,6 +116,7 @@ def test_connections_that_are_kept_open_make_room(digits: Digits) -> None:
         for connection in kept:
             connection.sendall(request)
             assert read_response(connection.makefile("rb"))[0] == 200
+            time.sleep(0.05)  # idle since the response is complete in the service too: their order is certain
         for number in range(2):
             time.sleep(PROTECTED_SECONDS)  # for so long, idle connections make no room
             new = opened.enter_context(connect(service))
