@@ -152,8 +152,9 @@ def test_in_a_thread_every_answer_belongs_to_its_request(large: Path, slow: Serv
 
 
 def test_overload_is_refused_and_passes(slow: Service, digits: Digits) -> None:
-    """A burst of many times what may wait: some get 503 and a time to come back, all others the right answer; health and
-    metrics answer meanwhile, and afterwards all is as before.
+    """A burst of many times what may wait: some get 503 and a time to come back, all others the right answer.
+
+    Health and metrics answer meanwhile, and afterwards all is as before.
     """
     before = shed(slow, "overloaded")
     parts = [digits.images[number : number + 64] for number in range(150)]

@@ -5,8 +5,8 @@ the service found out about the held-out digits. Out: `Digits`, of which two of 
 `python -m training render` makes both files again, from MNIST and this machine's fonts. Make them again after a change
 to `ink`, to `not_digits`, to `strokes` or to the service's picture preparation.
 
-A picture to train on is drawn again where the service's preparation does not show what was drawn. Held-out digits are as
-the service sees them, lost ones too, so that figures and quantiles are of what people send.
+A picture to train on is drawn again where the service's preparation does not show what was drawn. Held-out digits are
+as the service sees them, lost ones too, so that figures and quantiles are of what people send.
 """
 
 from __future__ import annotations
