@@ -15,7 +15,7 @@ import numpy as np
 from ..codec import compression, v2_json
 from ..errors import ServiceError
 from ..inference.engine import Prepared
-from ..inference.results import NO_DIGIT_PROBABILITIES
+from ..inference.results import NO_DIGIT_CONFIDENCE
 from ..inference.router import Chosen
 from ..reply import JSON, Reply
 
@@ -80,9 +80,7 @@ class Inference(Generic[T]):
         """Encode the probabilities in the requested format."""
         started = time.perf_counter()
         self._engine.count_results(results)
-        probabilities = results.probabilities
-        for at in prepared.request.blank:
-            probabilities = np.insert(probabilities, at, NO_DIGIT_PROBABILITIES, 0)
+        probabilities = _with_blanks(results.probabilities, prepared.request.blank)
         encoded = self._form.encode(classifier.identity, prepared.request, probabilities)
         self._engine.time_encoding(started)
         return encoded
@@ -141,3 +139,14 @@ def _encode(model: dict[str, str], request: v2_json.Request, probabilities: Prob
         return Reply(content, JSON)
     binary = ((b"content-type", b"application/octet-stream"), (HEADER_LENGTH, b"%d" % length))
     return Reply(content, binary)
+
+
+def _with_blanks(probabilities: Probabilities, blank: tuple[int, ...]) -> Probabilities:
+    """Return the rows of all pictures: those without ink, at these places, are even."""
+    if not blank:
+        return probabilities
+    every = np.full((len(probabilities) + len(blank), 10), NO_DIGIT_CONFIDENCE, np.float32)
+    inked = np.ones(len(every), np.bool_)
+    inked[list(blank)] = False
+    every[inked] = probabilities
+    return every
