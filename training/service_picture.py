@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING or __package__ == "training":
     from service.model.conformal import Quantiles, make_sets, read_quantiles, scores_of
     from service.model.uncertainty import warnings_for
-    from service.observability.signals import BINS, NO_INK
+    from service.observability.signals import BINS, NO_INK, WARNINGS
     from service.picture.prepare import prepare, read
 else:
     from ..service.model.conformal import Quantiles, make_sets, read_quantiles, scores_of
     from ..service.model.uncertainty import warnings_for
-    from ..service.observability.signals import BINS, NO_INK
+    from ..service.observability.signals import BINS, NO_INK, WARNINGS
     from ..service.picture.prepare import prepare, read
 
 __all__ = [
     "BINS",
     "NO_INK",
+    "WARNINGS",
     "Quantiles",
     "make_sets",
     "prepare",

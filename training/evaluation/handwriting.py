@@ -26,7 +26,7 @@ from .. import data
 from ..config import default_data_dir
 from ..data.digits import CLASSES, NOT_A_DIGIT
 from ..errors import DataError
-from ..service_picture import Quantiles, make_sets, prepare, read, read_quantiles, warnings_for
+from ..service_picture import WARNINGS, Quantiles, make_sets, prepare, read, read_quantiles, warnings_for
 from ..synthesis import ink, not_digits
 from .metrics import evaluate
 from .onnx_runtime import run_onnx
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 HELP: Final = "measure a published version on MNIST, handwriting and pictures of no digit"
 MAX_PIXELS: Final = 50_000_000
-WARNINGS: Final = ("no_ink", "too_faint", "several_shapes", "cut_off", "unlike_a_digit", "low_confidence")
 HEADINGS: Final = ("right %", "NLL", "ECE %", "warned %", *WARNINGS)  # the warnings in % too
 WIDTHS: Final = [max(10, len(heading) + 2) for heading in HEADINGS]
 ENLARGED: Final = 10  # times: MNIST's digits as screenshots

@@ -14,7 +14,7 @@ from service.picture.prepare import PreparedImage, read
 from training import data
 from training.config import Config
 from training.data.digits import NOT_A_DIGIT
-from training.evaluation.handwriting import WARNINGS
+from training.service_picture import WARNINGS
 from training.synthesis import legible, not_digits, rendered, strokes
 
 if TYPE_CHECKING:
