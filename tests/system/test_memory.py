@@ -103,7 +103,7 @@ def test_the_service_keeps_within_its_limit() -> None:
 def test_the_documents_name_the_limit() -> None:
     """One figure, in each of them; the compose file's is of one worker, and leaves some room."""
     told = f"{limit(2):.0f} MiB"
-    assert told in (ROOT / "docs" / "operations.md").read_text()
+    assert told in (ROOT / "docs" / "operations" / "limits.md").read_text()
     assert told in (ROOT / "SECURITY.md").read_text()
     container = re.findall(r"memory: (\d+)m", (ROOT / "docker-compose.yml").read_text())[0]  # of the service
     assert limit(1) < int(container) < 2 * limit(1)
