@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from service.settings import Settings
+from tests.docs import rules
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:
@@ -166,6 +167,17 @@ def test_an_autoscaler_owns_the_number_of_pods() -> None:
     """Applying the manifests again does not set the number back."""
     for name in ("autoscale-on-cpu", "autoscale-on-wait"):
         assert "replicas" not in only(rendered(FOLDER / "overlays" / name), "Deployment")["spec"]
+
+
+def test_the_rules_are_those_of_prometheus() -> None:
+    """`python -m tests.docs.rules` writes them again. The monitor gives each pod the job that they look for."""
+    assert rules.RULE.read_text() == rules.rule()
+    manifests = rendered(FOLDER / "overlays" / "monitoring")
+    groups = [group for source in rules.SOURCES for group in yaml.safe_load(source.read_text())["groups"]]
+    assert only(manifests, "PrometheusRule")["spec"]["groups"] == groups
+    (endpoint,) = only(manifests, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] in {port["name"] for port in container(manifests)["ports"]}
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "mnist"}]
 
 
 def test_memory_limits_are_those_of_compose() -> None:
