@@ -95,6 +95,7 @@ def create_app(
             stack.enter_context(signals.on_hangup(asyncio.get_running_loop(), models.poll_now))
             for part in (
                 engine.reading(),
+                engine.predicting_wait(),
                 models.following(
                     on_served_changed,
                     functools.partial(_report_refused, metrics),

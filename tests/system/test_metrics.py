@@ -112,7 +112,7 @@ def test_processes_are_measured_over_all_workers(workers: int) -> None:
             assert descriptors[f"worker {number}"] == pytest.approx(len(os.listdir(f"/proc/{pid}/fd")), abs=3)  # noqa: PTH208
         before = of_processes(service, "mnist_process_cpu_seconds_total")
         assert set(before) == {name for name in memory if "large" not in name}
-        assert all(seconds > 0 for seconds in before.values())
+        assert all(seconds > 0 for name, seconds in before.items() if "worker" in name)  # others: less than a tick
         for _ in range(20):
             warm_reader(service)
         after = of_processes(service, "mnist_process_cpu_seconds_total")
