@@ -1,5 +1,5 @@
 """`python -m deploy.grafana`: write the dashboards."""
 
-from .dashboards import write
+from .build import write
 
 write()

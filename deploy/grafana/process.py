@@ -189,7 +189,7 @@ def _ends() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
-            "Log lines lost",
+            "Log lines lost by instance",
             "Log lines a second that nobody read in time.",
             "cps",
             Query(total(rate("log_lines_dropped_total"), "instance"), "{{instance}}"),

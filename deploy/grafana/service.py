@@ -219,6 +219,13 @@ def _load() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
+            "Predicted wait",
+            "How long a small picture that comes now would wait for the model, in the worker where it is longest.",
+            "s",
+            Query(f"max by (instance) ({series('predicted_wait_seconds')})", "{{instance}}"),
+            span=THIRD,
+        ),
+        lines(
             "Requests being answered",
             "Requests between their first byte and the last byte of their response.",
             "short",
@@ -226,11 +233,10 @@ def _load() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
-            "Workers",
+            "Workers by instance",
             "Worker processes that live. One that dies is replaced within a second.",
             "short",
             Query(total(series("workers"), "instance"), "{{instance}}"),
-            span=THIRD,
         ),
         lines(
             "Shed",
@@ -238,7 +244,6 @@ def _load() -> list[Builder[Panel]]:
             "deadline_exceeded: no time, 503 or 504.",
             "reqps",
             Query(total(rate("shed_requests_total"), "reason"), "{{reason}}"),
-            span=THIRD,
             steps=[(None, GREY), (1, YELLOW)],
         ),
         lines(
@@ -246,13 +251,11 @@ def _load() -> list[Builder[Panel]]:
             "Open HTTP connections.",
             "short",
             Query(total(series("connections"), "instance"), "{{instance}}"),
-            span=THIRD,
         ),
         lines(
             "Connections cut",
             "Connections that the service closed: slow clients, and idle ones that made room at the limit (full).",
             "cps",
             Query(total(rate("connections_cut_total"), "reason"), "{{reason}}"),
-            span=THIRD,
         ),
     ]
