@@ -131,8 +131,9 @@ def lines(
     stacked: bool = False,
     most: float | None = None,
     steps: Steps = (),
+    exemplars: bool = False,
 ) -> Builder[Panel]:
-    """Return a panel with lines over time; `steps` are drawn as dashed lines."""
+    """Return a panel with lines over time; `steps` are drawn as dashed lines, and exemplars as points."""
     legend = (
         common.VizLegendOptions()
         .display_mode(LegendDisplayMode.TABLE)
@@ -162,7 +163,7 @@ def lines(
     if steps:
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphTresholdsStyleMode.DASHED))
     for query in queries:
-        panel.with_target(_target(query))
+        panel.with_target(_target(query).exemplar(exemplars))
     return panel
 
 

@@ -139,10 +139,12 @@ def _latency() -> list[Builder[Panel]]:
     return [
         lines(
             "Latency of predictions",
-            "From the request line to the last byte of the response. The dashed line is the objective for 99 %.",
+            "From the request line to the last byte of the response. The dashed line is the objective for 99 %. "
+            "A point is a request with a trace, where one worker serves and traces.",
             "s",
             *(Query(quantile(share, DURATION, labels=PREDICTIONS), f"p{share * 100:g}") for share in (0.5, 0.95, 0.99)),
             steps=[(None, GREEN), (0.05, RED)],
+            exemplars=True,
         ),
         heat(
             "Latency of predictions, all of them",
