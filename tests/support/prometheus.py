@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -35,25 +35,41 @@ class Prometheus:
 
     def ask(self, query: str) -> float | None:
         """The value of a query with one result; None without a result."""
-        answer = self._client.get("/api/v1/query", params={"query": query}).raise_for_status().json()
-        values = [float(result["value"][1]) for result in answer["data"]["result"]]
+        values = [value for _, value in self.vector(query)]
         assert len(values) < 2, f"{query} has {len(values)} results"
         return values[0] if values else None
 
+    def vector(self, query: str) -> list[tuple[dict[str, str], float]]:
+        """The labels and the value of each result."""
+        answer = self._client.get("/api/v1/query", params={"query": query})
+        assert answer.is_success, f"{query}: {answer.text}"
+        return [(result["metric"], float(result["value"][1])) for result in answer.json()["data"]["result"]]
+
+    def rules(self) -> list[dict[str, Any]]:
+        """The rules that it evaluates, each with its state."""
+        groups = self._client.get("/api/v1/rules").raise_for_status().json()["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
 
 @contextlib.contextmanager
-def running_prometheus(folder: Path, service: Service, *, alertmanager: str = "") -> Iterator[Prometheus]:
+def running_prometheus(
+    folder: Path, service: Service, *, alertmanager: str = "", each_second: bool = False
+) -> Iterator[Prometheus]:
     """Starts Prometheus on a free port, which scrapes `service`, and ends it.
 
-    With the address of an Alertmanager, it evaluates each second, and alerts fire in the second evaluation.
+    With the address of an Alertmanager, it evaluates each second, and alerts fire in the second evaluation. With
+    `each_second`, all rules are evaluated each second.
     """
     config = folder / "config"
     shutil.copytree(COMMITTED, config)
     (config / "targets" / "test.yml").write_text(f'- targets: ["{httpx.URL(service.metrics).netloc.decode()}"]\n')
     if alertmanager:
         (config / "alertmanagers" / "test.yml").write_text(f'- targets: ["{alertmanager}"]\n')
-        replace(config / "prometheus.yml", r"_interval: 5s", "_interval: 1s")
         replace(config / "alerts.yml", r"for: \d+m", "for: 1s")
+    if alertmanager or each_second:
+        replace(config / "prometheus.yml", r"_interval: 5s", "_interval: 1s")
+    if each_second:
+        replace(config / "slo.yml", r"interval: 30s", "interval: 1s")
     port = free_port()
     command = [
         "prometheus",
