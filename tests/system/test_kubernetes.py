@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import shutil
-import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jsonschema
 import kubernetes_validate
@@ -15,10 +13,13 @@ import yaml
 
 from service.settings import Settings
 from tests.docs import rules
+from tests.support.manifests import only, rendered
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.manifests import Manifest
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 SCHEMAS = ROOT / "tests" / "support" / "kubernetes"  # of custom resources, as their projects publish them
@@ -26,21 +27,7 @@ KUSTOMIZATIONS = sorted(path.parent for path in FOLDER.rglob("kustomization.yaml
 VERSIONS = ("1.35", "1.36", "1.37")
 OPERATORS = {"ScaledObject", "PodMonitor", "PrometheusRule"}
 
-Manifest = dict[str, Any]
-
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-
-
-@functools.cache
-def rendered(folder: Path) -> tuple[Manifest, ...]:
-    """What `kubectl apply -k` would send."""
-    run = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
-    return tuple(yaml.safe_load_all(run.stdout))
-
-
-def only(manifests: tuple[Manifest, ...], kind: str) -> Manifest:
-    (found,) = (manifest for manifest in manifests if manifest["kind"] == kind)
-    return found
 
 
 def pod(manifests: tuple[Manifest, ...]) -> Manifest:
