@@ -69,6 +69,8 @@ def _closed(schema: Manifest) -> Manifest:
         key: {name: _closed(value) for name, value in part.items()} if key == "properties" else part
         for key, part in schema.items()
     }
+    if "pattern" in closed:  # Go allows flags anywhere, Python at the beginning
+        closed["pattern"] = re.sub(r"^\^\(\?i\)", "(?i)^", closed["pattern"])
     if isinstance(items := closed.get("items"), dict):
         closed["items"] = _closed(items)
     if "properties" in closed and not closed.get("x-kubernetes-preserve-unknown-fields"):
