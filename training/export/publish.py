@@ -121,8 +121,8 @@ def _claim_number(
             temporary.rename(version)
         except OSError:
             write_held(folder, listed)
+            _write_signature(version, None)
             if not version.exists():
-                _write_signature(version, None)
                 raise
             continue  # another run was first
         files.flush(folder)

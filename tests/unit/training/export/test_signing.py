@@ -174,6 +174,14 @@ def test_a_signature_without_a_version_means_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "102.sig").read_bytes() == b"102"
 
 
+def test_a_publication_that_fails_leaves_no_signature(tmp_path: Path) -> None:
+    """Here a file has the place of the version's folder."""
+    (tmp_path / "101").touch()
+    with pytest.raises(UsageError, match="--version-number 101 exists"):
+        publish(tmp_path, b"model", b"golden", {"run": "a"}, str, number=101, sign=lambda *_: b"signature")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["101"]
+
+
 def test_a_version_that_is_there_is_not_signed_by_its_run(tmp_path: Path) -> None:
     """Anybody may write the run's name on a card: the job signs only what it has made itself."""
     version = publish(tmp_path, b"model", b"golden", {"run": "a"}, str)
