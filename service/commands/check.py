@@ -17,6 +17,7 @@ from .. import settings as settings_module
 from ..access import keys
 from ..connection import certificate
 from ..errors import ModelError, SettingsError
+from ..model import signature
 from ..process.exit_codes import run_command
 from ..quoting import quoted
 from ..versions.bundled import or_bundled
@@ -75,3 +76,4 @@ def check_settings(settings: Settings) -> None:
         keys.read(settings.api_keys_file)
     if settings.grpc_port is not None and not (find_spec("grpc") and find_spec("grpc_health")):
         raise SettingsError("MNIST_GRPC_PORT: gRPC is not installed; pip install '.[grpc]'")
+    signature.read_keys(settings)
