@@ -133,6 +133,9 @@ def test_panels_explain_themselves(name: str) -> None:
         assert panel["description"].endswith("."), panel["title"]
         assert panel["type"] in ("heatmap", "table") or panel["fieldConfig"]["defaults"]["unit"], panel["title"]
         assert panel["datasource"]["uid"] == "${datasource}"
+        names = [target["refId"] for target in panel["targets"]]
+        assert all(names)
+        assert len(set(names)) == len(names)
     right = 0
     for position in (panel["gridPos"] for panel in dashboard(name)["panels"]):
         assert position["x"] == right % 24
