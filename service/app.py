@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
@@ -33,6 +34,7 @@ from .inference.engine import Engine
 from .observability import logs
 from .observability.metrics import Metrics
 from .observability.requests import Observer, ObserverMiddleware
+from .observability.sampling import Sampler, asking
 from .system import orphans, signals
 from .v2 import inference, rest
 from .v2 import openapi as v2_openapi
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
     from .connection.drain import Drain
     from .model.classifier import Classifier
+    from .observability.spans import Spans
     from .settings import Settings
     from .versions.canary import CanaryTrial
     from .versions.manager import VersionManager
@@ -132,6 +135,8 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
             }
         engine.close()
         batcher.close()
+        if spans is not None:
+            await spans.close(drain.seconds_left(settings.shutdown_seconds))
         metrics.buffered.flush()
 
     app = FastAPI(
@@ -141,6 +146,8 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # `service.connection.framing` drops the slash
+        # Its own would miss the fast path and gRPC, and would double the spans of `service.observability.spans`.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         dependencies=[] if access is None else [Depends(access.guard())],
         lifespan=lifespan,
     )
@@ -152,12 +159,23 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
     rest.add_routes(app.router, engine, models, settings, metrics=metrics, unready=unready)
     add_pages(app)
     operation.add_document(app, openapi.schemas(settings) | v2_openapi.schemas(settings))
-    observer = Observer(metrics, _templates(app), settings.access_log, proxies.client)
+    spans = _spans(settings, metrics)
+    observer = Observer(metrics, _templates(app), settings.access_log, proxies.client, spans)
     if cross_origin is not None:
         app.add_middleware(PreflightMiddleware, cross_origin=cross_origin)
     app.add_middleware(problems.RefusalMiddleware, metrics=metrics)
     app.add_middleware(ObserverMiddleware, observer=observer)
     return app
+
+
+def _spans(settings: Settings, metrics: Metrics) -> Spans | None:
+    """Return what exports this process's spans; None where no variable of OpenTelemetry asks for them."""
+    if asking(os.environ) is None:
+        return None
+    from .observability.spans import Spans  # noqa: PLC0415 - OpenTelemetry is an extra
+
+    scheme = "http" if settings.tls_cert_file is None else "https"
+    return Spans(Sampler(os.environ), metrics.worker.spans_lost.inc, scheme=scheme, version=__version__)
 
 
 def _root_path(settings: Settings, proxies: TrustedProxies) -> RootPath | None:

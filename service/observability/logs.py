@@ -134,8 +134,14 @@ def start(level: str) -> Lines:
     root.handlers = [lines]
     root.setLevel(level.upper())
     logging.getLogger("service.access").setLevel(logging.INFO)  # it has a setting of its own
+    logging.getLogger("uvicorn.error").addFilter(_is_new)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that it cannot parse
     return lines
+
+
+def _is_new(record: logging.LogRecord) -> bool:
+    """Return whether no line has told of a record's error; uvicorn tells of each again, without the request's id."""
+    return not (record.exc_info and getattr(record.exc_info[1], "is_logged", False))
 
 
 def count_dropped(count: Callable[[int], object]) -> None:
