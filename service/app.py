@@ -10,8 +10,10 @@ import contextlib
 import functools
 import logging
 import os
+import platform
 from typing import TYPE_CHECKING
 
+import onnxruntime
 from fastapi import Depends, FastAPI
 
 from . import __version__
@@ -200,8 +202,16 @@ def _report_served(metrics: Metrics, classifier: Classifier | None) -> None:
     else:
         metrics.model.set_served(__version__, classifier.version, classifier.sha256, classifier.costs.by_size())
         metrics.drift.follow(classifier.version, classifier.sha256, classifier.card.get("reference"))
-        costs = f"milliseconds of a run by its number of pictures: {classifier.costs}"
-        log.info("serving model %s version %s; %s", classifier.name, classifier.version, costs)
+        facts = {
+            "model": classifier.name,
+            "version": classifier.version,
+            "sha256": classifier.sha256,
+            "run_ms": {str(size): round(seconds * 1e3, 4) for size, seconds in classifier.costs.by_size().items()},
+            "service": __version__,
+            "python": platform.python_version(),
+            "onnxruntime": onnxruntime.__version__,
+        }
+        log.info("serving model %s version %s", classifier.name, classifier.version, extra={"fields": facts})
 
 
 def _report_refused(metrics: Metrics, reason: str) -> None:
