@@ -12,7 +12,7 @@ from service.observability.log_format import TextFormatter
 def line(message: str, *, exception: str = "", **fields: object) -> str:
     record = logging.LogRecord("service", logging.WARNING, "", 0, message, None, None)
     record.created, record.exc_text = 1795934232.7, exception
-    record.fields = fields  # type: ignore[attr-defined]
+    record.fields = fields
     return TextFormatter().format(record)
 
 
