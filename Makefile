@@ -159,7 +159,7 @@ $(VENV)/peers/%/.installed: benchmarks/serving/requirements/%.txt | $(PY)
 
 # torch stays out of the hashed locks: its build (CPU, CUDA, ROCm) is the machine's choice, its version is ours.
 COMPILE = $(PY) -m piptools compile --quiet --strip-extras --generate-hashes --unsafe-package torch \
-	--no-emit-index-url --no-emit-find-links --no-header
+	--no-emit-index-url --no-emit-find-links --no-header --constraint requirements/held-back.in
 
 wheel: ## The package mnist_mlp as a wheel in dist/, with a trained version in it
 	@rm -rf build/lib
@@ -169,8 +169,7 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
-	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt \
-		--extra grpc --extra heic --extra training --extra sweep --extra tensorboard --extra mlflow --extra dev
+	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --all-extras
 	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
 

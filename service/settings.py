@@ -290,6 +290,8 @@ def unknown_variables() -> list[str]:
 
     Raises `SettingsError` for one that is almost the name of a setting, and for a `.env` that cannot be read.
     """
+    if Path(".env").is_fifo():  # reading it would wait for ever
+        raise SettingsError(".env: expected a readable file, found a FIFO")
     try:
         found = {**DotEnvSettingsSource(Settings).env_vars, **os.environ}
     except (OSError, UnicodeDecodeError) as error:

@@ -34,6 +34,10 @@ class Admission:
         self._timeout = settings.timeout_seconds
         self._max_wait = settings.max_wait_seconds
 
+    def wait(self, *, large: bool) -> float:
+        """Return the predicted seconds until a request that comes now would run."""
+        return self._batcher.wait() + (self._readers.wait() if large else 0.0)
+
     def admit(self, timeout: str | None, began: float, *, large: bool) -> float:
         """Return the seconds that are left for a request that began at `began` (perf_counter).
 
@@ -46,9 +50,7 @@ class Admission:
             seconds = min(seconds, began + limit - time.perf_counter())
             if seconds <= 0:
                 raise DeadlineExceeded(f"The deadline of {limit:g} s in {TIMEOUT} had passed already.", limit=limit)
-        wait = self._batcher.wait()
-        if large:
-            wait += self._readers.wait()
+        wait = self.wait(large=large)
         current = self._models.current
         run = current.costs.seconds(1) if current else 0.0
         limit = min(self._max_wait, seconds - run)

@@ -7,6 +7,7 @@ path calls `prepare`, and passes a callback to `submit`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -21,7 +22,7 @@ from .results import Results, Run
 from .router import Router
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from ..model.classifier import Classifier
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+WAIT_SECONDS = 0.5  # between two values of the predicted wait
 NO_RESULTS = Results(Run(np.empty((0, 10), np.float32)), 0, 0)
 
 
@@ -77,6 +79,18 @@ class Engine:
     def reading(self) -> AbstractAsyncContextManager[None]:
         """Run the reader processes while the context is open."""
         return self.readers.running()
+
+    @contextlib.asynccontextmanager
+    async def predicting_wait(self) -> AsyncIterator[None]:
+        """Export the predicted wait while the context is open: with requests or without, it is never stale."""
+        task = asyncio.create_task(self._predict_wait())
+        yield
+        task.cancel()
+
+    async def _predict_wait(self) -> None:
+        while True:
+            self._metrics.predictions.predicted_wait.set(self.admission.wait(large=False))
+            await asyncio.sleep(WAIT_SECONDS)
 
     def close(self) -> None:
         """End the shadow's thread after its current comparison."""

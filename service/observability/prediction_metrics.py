@@ -30,6 +30,11 @@ class PredictionMetrics:
             "last_inference_timestamp_seconds", "When the model last ran, Unix time; 0: never.", over_workers="max"
         )
         self.queue_depth = declare.gauge("queue_depth", "Pictures that wait for the model.", over_workers="livesum")
+        self.predicted_wait = declare.gauge(
+            "predicted_wait_seconds",
+            "Predicted wait for the model of a small picture that comes now, in the worker that has the longest.",
+            over_workers="livemax",
+        )
         digits = declare.counters("predictions_total", "Digits answered.", "digit", DIGITS)
         self.digits = list(digits.values())
         self.confidence = declare.histogram(

@@ -170,7 +170,7 @@ function file({ sha256, opset, parity, exports = {}, training, git, libraries })
     ["Speed", made && `${made.microseconds.toFixed(0)} µs a picture, one at a time on one thread of the machine that trained it`],
     ["Proof", parity && `PyTorch and ONNX Runtime differ by ${parity.max_difference.toExponential(1)} at most, over ${whole(parity.images)} digits`],
     ["SHA-256", sha256],
-    ["Code", git && `commit ${git.commit.slice(0, 12)}${git.dirty ? ", with changes" : ""}`],
+    ["Code", git?.commit && `commit ${String(git.commit).slice(0, 12)}${git.dirty ? ", with changes" : ""}`],
     ["Made with", libraries && Object.entries(libraries).map((pair) => pair.join(" ")).join(", ")],
   ].filter(([, value]) => value));
 }

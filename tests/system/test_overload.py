@@ -186,6 +186,32 @@ def test_overload_is_refused_and_passes(slow: Service, digits: Digits) -> None:
     assert shed(slow, "overloaded") == before + len(refused)
 
 
+def predicted_wait(metrics: str) -> float:
+    return float(metrics.partition("\nmnist_predicted_wait_seconds ")[2].partition("\n")[0])
+
+
+def test_the_predicted_wait_is_exported_while_requests_wait_and_no_longer(slow: Service, digits: Digits) -> None:
+    """An autoscaler sees more than 50 ms while more comes than can be answered, and 0 once nothing waits."""
+    body = digits.images[:64].tobytes()
+
+    async def one_after_another(client: httpx.AsyncClient, enough: asyncio.Event) -> None:
+        while not enough.is_set():
+            await post(client, body)
+
+    async def overload() -> None:
+        async with connect(slow) as client, connect(slow) as other:
+            enough = asyncio.Event()
+            clients = [asyncio.ensure_future(one_after_another(client, enough)) for _ in range(40)]
+            while predicted_wait((await other.get("/metrics")).text) < 0.05:
+                pass
+            enough.set()
+            await asyncio.gather(*clients)
+            while predicted_wait((await other.get("/metrics")).text) != 0:
+                pass
+
+    asyncio.run(asyncio.wait_for(overload(), 60))
+
+
 def post_again(url: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
     """The answer, asked for again where a busy machine took longer than the time given to read the request."""
     while (answer := httpx.post(url, content=content, headers=headers, timeout=60)).status_code == 504:

@@ -45,6 +45,13 @@ def test_an_env_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         load([])
 
 
+def test_an_env_file_that_never_ends_is_not_read(tmp_path: Path) -> None:
+    """Reading a FIFO would wait until somebody writes into it."""
+    os.mkfifo(tmp_path / ".env")
+    with pytest.raises(SettingsError, match=r"^\.env: expected a readable file, found a FIFO$"):
+        load([])
+
+
 def test_plain_port_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     """PORT, as platforms set it, is the default port; MNIST_PORT wins."""
     monkeypatch.setenv("PORT", "9000")
