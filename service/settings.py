@@ -253,9 +253,14 @@ class Settings(BaseSettings):
         description="true: small requests are answered inside the HTTP protocol; false: the same responses, slower.",
     )
     access_log: float = Field(
-        0.0, ge=0, le=1, description="Share of requests written to the JSON access log (stderr): 0 none, 1 all."
+        0.0, ge=0, le=1, description="Share of requests written to the access log (stderr): 0 none, 1 all."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
+    log_format: Literal["json", "text"] | None = Field(
+        None,
+        description="Format of all output: json, an object a line; text, for people; unset: the log is JSON, and what "
+        "is for people, such as the addresses and why a start fails, is text.",
+    )
 
 
 def load(arguments: list[str] | None = None) -> Settings:

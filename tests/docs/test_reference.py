@@ -68,7 +68,7 @@ def test_every_error_and_warning_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["X-Request-ID", "X-Request-Timeout-Ms", "Retry-After", "Authorization", "X-API-Key"]
+    "header", ["X-Request-ID", "X-Request-Timeout-Ms", "Retry-After", "Authorization", "X-API-Key", "traceparent"]
 )
 def test_every_header_is_documented(header: str) -> None:
     """docs/api.md has the headers that clients send and get."""
