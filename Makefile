@@ -165,11 +165,16 @@ wheel: ## The package mnist_mlp as a wheel in dist/, with a trained version in i
 	@rm -rf build/lib
 	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
+# What `docker build --build-arg EXTRAS=…` may add: the extras of serving but HEIC, for its license.
+IMAGE_EXTRAS := grpc otel signing s3 gs hf oci https
+
 lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
 	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --all-extras
+	for extra in $(IMAGE_EXTRAS); do $(COMPILE) pyproject.toml --output-file requirements/extras/$$extra.txt \
+		--constraint requirements/dev.txt --extra $$extra || exit; done
 	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
 
