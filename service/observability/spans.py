@@ -118,7 +118,7 @@ class Spans:
             parent = SpanContext(span.trace_id, span.parent.span_id, True, flags, state)
         name, attributes = _describe(record, request, dict(headers), self._scheme)
         status = Status(StatusCode.ERROR if request.status >= 500 else StatusCode.UNSET)
-        times = zero + _nanoseconds(request.ended - request.seconds), zero + _nanoseconds(request.ended)
+        times = zero + _nanoseconds(record.started), zero + _nanoseconds(record.started + request.seconds)
         self._export(name, context, parent, attributes, times, kind=SpanKind.SERVER, status=status)
         for stage, (started, ended) in record.stages.items():
             child = SpanContext(span.trace_id, random.getrandbits(64) or 1, False, SAMPLED, state)
