@@ -18,6 +18,7 @@ from .. import settings as settings_module
 from ..access import keys
 from ..connection import certificate
 from ..errors import ModelError, SettingsError
+from ..model import signature
 from ..observability import tracing
 from ..process.exit_codes import run_command
 from ..quoting import quoted
@@ -77,6 +78,7 @@ def check_settings(settings: Settings) -> None:
         keys.read(settings.api_keys_file)
     if settings.grpc_port is not None and not (find_spec("grpc") and find_spec("grpc_health")):
         raise SettingsError("MNIST_GRPC_PORT: gRPC is not installed; pip install '.[grpc]'")
+    signature.read_keys(settings)
     variable = tracing.asking(os.environ)
     if variable is not None and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
         raise SettingsError(f"{variable}: OpenTelemetry is not installed; pip install '.[otel]'")

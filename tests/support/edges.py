@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 DEPLOY = ROOT / "deploy"
 ENVOY = Path(sys.prefix) / "envoy" / "envoy" / "_bin" / "envoy"  # `make scale` installs it
 PROGRAMS = {"nginx": shutil.which("nginx"), "haproxy": shutil.which("haproxy"), "envoy": shutil.which(ENVOY)}
+MAIN = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "envoy": "envoy.yaml"}
 CERTIFICATE = "/run/secrets/edge.pem"
 
 
@@ -39,6 +41,11 @@ class Edge:
     log: Path
     process: subprocess.Popen[bytes]
 
+    def reload(self, urls: Sequence[str]) -> None:
+        """Let nginx have other services, without waiting for it: its old workers end what they have begun."""
+        _write_upstreams(self.log.parent, _addresses(urls))
+        self.process.send_signal(signal.SIGHUP)
+
 
 each_program = pytest.mark.parametrize(
     "name",
@@ -50,13 +57,17 @@ each_program = pytest.mark.parametrize(
 
 
 @contextlib.contextmanager
-def running_edge(name: str, urls: Sequence[str], grpc: Sequence[str] = ()) -> Iterator[Edge]:
-    """The proxy of this name, which is installed, before these services."""
+def running_edge(
+    name: str, urls: Sequence[str], grpc: Sequence[str] = (), changes: Mapping[str, str] | None = None
+) -> Iterator[Edge]:
+    """The proxy of this name, which is installed, before these services; `changes` are those of its configuration."""
     port = free_port()
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         folder.chmod(0o755)  # nginx's workers are another user where it is started as root
         command = configure(name, folder, port, urls, grpc)
+        main = folder / MAIN[name]
+        main.write_text(_with(main.read_text(), changes or {}))
         log = folder / "log"
         with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
             try:
@@ -74,8 +85,7 @@ def configure(name: str, folder: Path, port: int, urls: Sequence[str], grpc: Seq
     """
     chain, key = certificate(folder)
     (folder / "edge.pem").write_text(chain.read_text() + key.read_text())
-    addresses = Addresses([url.removeprefix("http://") for url in urls], list(grpc or ["127.0.0.1:1"] * len(urls)))
-    return WRITERS[name](folder, port, addresses)
+    return WRITERS[name](folder, port, _addresses(urls, grpc))
 
 
 class Addresses(NamedTuple):
@@ -85,16 +95,24 @@ class Addresses(NamedTuple):
     grpc: list[str]
 
 
+def _addresses(urls: Sequence[str], grpc: Sequence[str] = ()) -> Addresses:
+    return Addresses([url.removeprefix("http://") for url in urls], list(grpc or ["127.0.0.1:1"] * len(urls)))
+
+
 def _nginx(folder: Path, port: int, addresses: Addresses) -> list[str]:
     text = (DEPLOY / "nginx" / "nginx.conf").read_text()
     text = _with(text, {"listen 8443": f"listen 127.0.0.1:{port}", " /tmp/": f" {folder}/"})
     text = _with(text, {"/dev/stdout": f"{folder}/log", CERTIFICATE: f"{folder}/edge.pem"})
     (folder / "nginx.conf").write_text(text)
+    _write_upstreams(folder, addresses)
+    return ["nginx", "-c", f"{folder}/nginx.conf"]
+
+
+def _write_upstreams(folder: Path, addresses: Addresses) -> None:
     text = (DEPLOY / "nginx" / "upstreams.conf").read_text()
     for port_there, known in ((8000, addresses.web), (9000, addresses.grpc)):
         text = _repeated(text, f"service:{port_there}", [{f"service:{port_there}": each} for each in known])
     (folder / "upstreams.conf").write_text(text)
-    return ["nginx", "-c", f"{folder}/nginx.conf"]
 
 
 def _haproxy(folder: Path, port: int, addresses: Addresses) -> list[str]:

@@ -107,11 +107,11 @@ def test_grpc_passes(behind: Behind, digits: Digits) -> None:
 
 def test_http_2_passes(behind: Behind) -> None:
     """A client that can speak HTTP/2 does."""
-    command: list[str | Path] = [
+    command = [
         "curl",
         "--silent",
         "--cacert",
-        behind.edge.certificate,
+        str(behind.edge.certificate),
         "--write-out",
         "%{http_version} %{http_code}",
     ]
