@@ -37,7 +37,7 @@ from .observability import logs
 from .observability.metrics import Metrics
 from .observability.process_metrics import ALONE
 from .observability.requests import Observer, ObserverMiddleware
-from .observability.sampling import Sampler, asking
+from .observability.tracing import Sampler, asking
 from .system import orphans, signals
 from .v2 import inference, rest
 from .v2 import openapi as v2_openapi

@@ -258,8 +258,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
     log_format: Literal["json", "text"] | None = Field(
         None,
-        description="Format of all output: json, an object a line; text, for people; unset: the log is JSON, and what "
-        "is for people, such as the addresses and why a start fails, is text.",
+        description="Format of all output: json, an object a line; text, for people; unset: the log is JSON, but "
+        "text at a terminal, and what is for people, such as the addresses and why a start fails, is text.",
     )
 
 

@@ -19,7 +19,7 @@ from ..access import keys
 from ..connection import certificate
 from ..errors import ModelError, SettingsError
 from ..model import signature
-from ..observability import sampling
+from ..observability import tracing
 from ..process.exit_codes import run_command
 from ..quoting import quoted
 from ..versions.bundled import or_bundled
@@ -79,7 +79,7 @@ def check_settings(settings: Settings) -> None:
     if settings.grpc_port is not None and not (find_spec("grpc") and find_spec("grpc_health")):
         raise SettingsError("MNIST_GRPC_PORT: gRPC is not installed; pip install '.[grpc]'")
     signature.read_keys(settings)
-    variable = sampling.asking(os.environ)
+    variable = tracing.asking(os.environ)
     if variable is not None and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
         raise SettingsError(f"{variable}: OpenTelemetry is not installed; pip install '.[otel]'")
 

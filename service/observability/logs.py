@@ -4,7 +4,8 @@ In: records of every logger, the access log included; warnings and faults that n
 Out: lines in one format, or the number of lines that were dropped because nobody reads stderr. Whoever logs never
 waits, neither for stderr nor for a lock.
 
-Without a format, the lines are JSON, and sentences for people are text. With one, all output has it.
+Without a format, the lines are JSON, or text at a terminal, and sentences for people are text. With one, all output has
+it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from ..system import signals
-from .log_format import FORMATTERS, JSON
+from .log_format import FORMATTERS, JSON, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +116,7 @@ def start(level: str, log_format: LogFormat | None) -> None:
     """Write the lines of all loggers to stderr from now on; lines that wait are written when the process ends."""
     choose_format(log_format)
     try:
-        lines = Lines(2, log_format or JSON)
+        lines = Lines(2, format_of_lines(log_format))
     except RuntimeError as error:  # raised by Python where the system has no more threads
         raise OSError(f"{error}") from None
     signals.at_end.callback(lines.flush_within, signals.LAST_SECONDS)
@@ -128,6 +129,11 @@ def start(level: str, log_format: LogFormat | None) -> None:
     logging.captureWarnings(capture=True)
     threading.excepthook = lambda raised: _log_unhandled(raised.exc_value)
     sys.unraisablehook = lambda raised: _log_unhandled(raised.exc_value)
+
+
+def format_of_lines(log_format: LogFormat | None) -> LogFormat:
+    """Return the format of the log's lines for a setting."""
+    return log_format or (TEXT if os.isatty(2) else JSON)
 
 
 class _Output:

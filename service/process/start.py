@@ -121,14 +121,13 @@ def _run_one(settings: Settings, listeners: list[socket.socket], models: Version
     with worker.uncollected():
         from .. import app
         from ..connection.drain import Drain
-        from ..observability import metrics
-        from ..observability.log_format import JSON
+        from ..observability import logs, metrics
         from .connection_counts import ConnectionCounts
         from .server import Server
         from .watchdog import OuterWatchdog, Watchdog
 
         seconds = settings.stall_seconds
-        start_heart = functools.partial(OuterWatchdog, seconds, settings.log_format or JSON)
+        start_heart = functools.partial(OuterWatchdog, seconds, logs.format_of_lines(settings.log_format))
         watchdog = Watchdog(seconds, settings.shutdown_seconds, start_heart)
         drain = Drain(settings.drain_seconds, listeners[0], watchdog.end_in_time)
         served = app.create_app(settings, models, metrics.registry(), drain)
