@@ -44,7 +44,6 @@ class Lines(logging.Handler):
 
     def __init__(self, descriptor: int, log_format: LogFormat = JSON) -> None:
         super().__init__()
-        self.lock = None  # the queue needs none; a signal handler that logs must not wait for one
         self.dropped = 0
         self.on_dropped: Callable[[int], object] = lambda _: None  # is called with the number of newly dropped lines
         self._counted = self._logged = 0  # dropped lines that `on_dropped` and the log know of
@@ -53,6 +52,11 @@ class Lines(logging.Handler):
         self._idle = True
         self.setFormatter(FORMATTERS[log_format]())
         threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit a record without a lock: the queue needs none, and a signal handler that logs must not wait."""
+        self.emit(record)
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record, or drop it where too many wait."""
