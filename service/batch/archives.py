@@ -130,6 +130,12 @@ def _zipped(file: File, reading: Reading) -> Iterator[Entry]:
             yield Entry(names.add(member.filename), _Inflation(archive, member, reading.max_bytes))
 
 
+def count_zipped(file: File) -> int:
+    """Return the number of pictures in a zip archive, as its directory has them; raises an error of `DAMAGE`."""
+    with file.open() as raw, zipfile.ZipFile(raw) as archive:
+        return sum(has_suffix(name) for name in archive.namelist())
+
+
 class _Inflation:
     """Reads one member, as long as the archive is open."""
 

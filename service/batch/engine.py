@@ -73,9 +73,13 @@ class Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in (self._feeder, *self._idle, *self._starting, *self._busy):
+        for worker in self._idle:
+            worker.connection.close()  # it ends by itself, and its readers with it
+        for child in (self._feeder, *self._starting, *self._busy):
             if child is not None:
                 child.kill()
+        for worker in self._idle:
+            worker.end()
         for block in (*self._blocks, *self._busy.values()):
             os.close(block.descriptor)
         self._selector.close()
@@ -133,11 +137,11 @@ class Engine:
         if heard is None:
             self._lose(child)
         elif child is self._feeder:
-            self._hear_feeder(*heard)
+            self._hear_feeder(*heard, progress)
         else:
             self._hear_worker(child, heard[0], progress)
 
-    def _hear_feeder(self, message: Message, descriptor: int | None) -> None:
+    def _hear_feeder(self, message: Message, descriptor: int | None, progress: Progress) -> None:
         self._asked = False
         header = message.header
         if "failed" in header:
@@ -147,7 +151,7 @@ class Engine:
             self._forget_feeder()
             return
         assert descriptor is not None
-        self._last = header["names"][-1]
+        self._last, progress.total = header["names"][-1], header["total"]
         self._blocks.append(_Block(self._read, header, descriptor))
         self._read += 1
 

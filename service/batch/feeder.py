@@ -10,6 +10,7 @@ buckets are there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -23,11 +24,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..codec.body import Numbers
 from ..errors import NotAPicture, ServiceError, SettingsError, TooLarge
 from ..quoting import quoted
-from ..reader.wire import Decoder, Message, receive, send
+from ..reader.wire import Decoder, Message
 from ..system import confinement, memory
-from .children import MAX_ORDER_BYTES, receive_order
+from .children import MAX_ORDER_BYTES, hear, receive_order, tell
 from .entries import DAMAGE, Content, Entry, InputError, Reading
-from .inputs import entries
+from .inputs import count, entries
 from .parts import read_names
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> int:
     with socket.socket(fileno=descriptor) as connection:
         requests = _Requests(connection)
         if requests.order is not None and (last := _feed(connection, requests)) is not None and requests.wait():
-            send(connection, last)
+            tell(connection, last)
     return 0
 
 
@@ -68,11 +69,18 @@ class _Requests:
     def __init__(self, connection: socket.socket) -> None:
         self._connection, self._decoder = connection, Decoder(MAX_ORDER_BYTES)
         self.order = receive_order(connection, self._decoder)
+        self.total: int | None = None  # pictures in all inputs, once they are counted
         self._waiting = False
+
+    def count(self) -> None:
+        """Count the pictures; a failure is one of their reading, too."""
+        assert self.order is not None
+        with contextlib.suppress(Exception):
+            self.total = count(self.order["paths"])
 
     def wait(self) -> bool:
         """Wait until a block is asked for; False where the parent has ended."""
-        if self._waiting and receive(self._connection, self._decoder) is None:
+        if self._waiting and hear(self._connection, self._decoder) is None:
             return False
         self._waiting = True
         return True
@@ -82,6 +90,8 @@ def _feed(connection: socket.socket, requests: _Requests) -> Message | None:
     """Send a block for each request; return the last message, or None where the parent has ended."""
     order = requests.order
     assert order is not None
+    counter = threading.Thread(target=requests.count, daemon=True)
+    counter.start()
     reading = Reading(order["max_bytes"], order["column"], order["name_column"])
     try:
         found = entries(order["paths"], reading)
@@ -89,7 +99,7 @@ def _feed(connection: socket.socket, requests: _Requests) -> Message | None:
         for block in _blocks(_contents(found)):
             if not requests.wait():
                 return None
-            _send(connection, block)
+            _send(connection, block, requests.total)
     except (SettingsError, InputError) as error:
         return Message({"failed": str(error), "bad_setting": isinstance(error, SettingsError)})
     except MemoryError:
@@ -156,13 +166,14 @@ def _bytes(content: Content) -> bytes:
     return b"" if isinstance(content, ServiceError) else content
 
 
-def _send(connection: socket.socket, block: Block) -> None:
+def _send(connection: socket.socket, block: Block, total: int | None) -> None:
     """Send a block: its bytes as a descriptor, so that the parent hands them on without a copy."""
     found = list(enumerate(block.contents))
     header = {
         "names": block.names,
         "sizes": [len(_bytes(content)) for content in block.contents],
         "numbers": [at for at, content in found if isinstance(content, Numbers)],
+        "total": total,
         "errors": [[at, error.detail, error.reason] for at, error in found if isinstance(error, ServiceError)],
     }
     descriptor = memory.anonymous_file("block")
@@ -171,7 +182,7 @@ def _send(connection: socket.socket, block: Block) -> None:
             view = memoryview(_bytes(content))
             while view:
                 view = view[os.write(descriptor, view) :]
-        send(connection, Message(header), descriptor)
+        tell(connection, Message(header), descriptor)
     finally:
         os.close(descriptor)
 

@@ -36,7 +36,7 @@ def files(url: str, limit: int) -> Iterator[File]:
     with _answering(url):
         store, path = _store(url)
         if scheme(url) in {"http", "https"}:  # which have no folders
-            yield _file(store, url, path, store.info(path).get("size"), limit)
+            yield _file(store, url, path, _size(store, url, path), limit)
             return
         yield from _listed(store, url, path, limit)
 
@@ -66,6 +66,14 @@ def _walk(store: Any, start: str, folder: str, limit: int) -> Iterator[File]:
             yield from _walk(store, start, name, limit)
         elif name != folder.rstrip("/"):  # some stores list a marker of the folder
             yield _file(store, start + name, name, size, limit)
+
+
+def _size(store: Any, url: str, path: str) -> int | None:
+    """Return the size of a web server's file, where it says it; raises `InputError`."""
+    try:
+        return store.info(path).get("size")  # type: ignore[no-any-return]
+    except FileNotFoundError:  # also where no server answers
+        raise InputError(f"{url}: there is no such file, or its server does not answer") from None
 
 
 def _store(url: str) -> tuple[Any, str]:

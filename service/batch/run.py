@@ -59,10 +59,11 @@ def run_batch(job: Job) -> int:
             engine.run(progress, stopping)
         progress.clear()
         if stopping.stopped or not _report(job, model, parts, stopping):
-            print(f"batch: stopped; {parts.rows:,} pictures are in {job.out}, and the same command goes on")
+            print(f"batch: stopped; {job.out} has the first {parts.rows:,} pictures, and the same command goes on")
         elif engine.passed_over:
-            print(f"batch: {engine.passed_over:,} other files were passed over: their names end as no picture's do")
-        print(f"batch: {progress.pictures:,} pictures in {progress.seconds:,.1f} s, {progress.rate:,.0f} pictures/s")
+            print(f"batch: files that are no picture by their names, passed over: {engine.passed_over:,}")
+        seconds, rate = f"{progress.seconds:,.1f}", f"{progress.rate:,.0f}"
+        print(f"batch: this run: pictures {progress.pictures:,}, seconds {seconds}, a second {rate}")
         return stopping.exit_code
 
 
@@ -102,8 +103,8 @@ def _report(job: Job, model: Artefact, parts: Parts, stopping: Stopping) -> bool
     if job.merge is not None and not parts.merge(job.merge, lambda: stopping.stopped):
         return False
     print(
-        f"batch: {counts.rows:,} pictures in {job.out}: {counts.digits:,} digits, {counts.no_ink:,} without ink, "
-        f"{counts.errors:,} errors; {counts.warned:,} with warnings\n"
+        f"batch: {job.out}: pictures {counts.rows:,}, digits {counts.digits:,}, without ink {counts.no_ink:,}, "
+        f"errors {counts.errors:,}, with warnings {counts.warned:,}\n"
         f"batch: {job.out / REPORT}: {drift.verdict}"
     )
     return True

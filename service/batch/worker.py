@@ -21,11 +21,11 @@ from ..codec.body import Numbers
 from ..errors import ModelError, ServiceError
 from ..model import artefact
 from ..model.classifier import Classifier
-from ..reader.wire import Decoder, Message, receive, send
+from ..reader.wire import Decoder, Message
 from ..settings import Settings
 from ..system import confinement
 from .block import SCHEMA, Item, predict_block
-from .children import MAX_ORDER_BYTES, receive_order
+from .children import MAX_ORDER_BYTES, hear, receive_order, tell
 from .preparing import Preparing
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ def main(arguments: list[str]) -> int:
         try:
             classifier = Classifier(artefact.parse(artefact.read_files(settings.model_dir, order["version"])))
         except ModelError as error:
-            send(connection, Message({"failed": str(error)}))
+            tell(connection, Message({"failed": str(error)}))
             return 0
-        send(connection, Message({"ready": classifier.sha256}))
+        tell(connection, Message({"ready": classifier.sha256}))
         with Preparing(settings) as preparing:
-            while (received := receive(connection, decoder)) is not None:
-                send(connection, Message({}, _predict(classifier, preparing, received[0].header, received[1])))
+            while (received := hear(connection, decoder)) is not None:
+                tell(connection, Message({}, _predict(classifier, preparing, received[0].header, received[1])))
     return 0
 
 

@@ -47,7 +47,7 @@ def done(folder: Path) -> Path:
     out = folder.parent / "out"
     ended = batch(folder, "--out", out, "--merge", folder.parent / "all.parquet", "--part-rows", 10, workers=2)
     assert ended.returncode == 0, ended.stderr
-    assert "batch: 1 other files were passed over" in ended.stdout
+    assert "batch: files that are no picture by their names, passed over: 1\n" in ended.stdout
     return out
 
 
@@ -94,7 +94,7 @@ def test_a_batch_that_is_done_goes_on_with_what_is_new(done: Path, folder: Path)
     before = rows(done)
     again = batch(folder, "--out", done, "--part-rows", 10)
     assert again.returncode == 0
-    assert "batch: 0 pictures in" in again.stdout
+    assert "batch: this run: pictures 0," in again.stdout
     (folder / "zz.png").write_bytes(SEVEN)
     try:
         assert batch(folder, "--out", done).returncode == 0
@@ -153,7 +153,7 @@ def test_signals_end_a_batch_and_keep_what_is_done(tmp_path: Path, number: signa
         os.killpg(process.pid, number)
         said, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, errors
-    assert f"batch: stopped; {len(rows(out)):,} pictures are in {out}, and the same command goes on" in said
+    assert f"batch: stopped; {out} has the first {len(rows(out)):,} pictures, and the same command goes on" in said
     assert "Traceback" not in errors
     assert 0 < len(rows(out)) < 900
     assert batch(inputs, "--out", out, "--part-rows", 128).returncode == 0
