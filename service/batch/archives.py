@@ -45,7 +45,7 @@ def _tar(file: File, reading: Reading) -> Iterator[Entry]:
     packed = file.name.lower().endswith(TAR_GZ)
     with file.open() as raw:
         stream = gzip.GzipFile(fileobj=raw, mode="rb") if packed else raw
-        counted = _Counted(stream, max(SMALL, MAX_RATIO * file.size) if packed else None)
+        counted = _Counted(stream, max(SMALL, MAX_RATIO * file.size()) if packed else None)
         with tarfile.open(fileobj=counted, mode="r|", bufsize=READ_BYTES, tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # which would grow with each
@@ -117,7 +117,7 @@ class _Counted(io.RawIOBase):
 
 def _zipped(file: File, reading: Reading) -> Iterator[Entry]:
     names = Names(file.name)
-    budget = limit = max(SMALL, MAX_RATIO * file.size)
+    budget = limit = max(SMALL, MAX_RATIO * file.size())
     with file.open() as raw, zipfile.ZipFile(raw) as archive:
         for member in archive.infolist():
             if member.is_dir() or not has_suffix(member.filename):

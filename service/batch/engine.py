@@ -12,11 +12,13 @@ import os
 import selectors
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pyarrow as pa
 
 from ..errors import ModelError, SettingsError
+from ..quoting import quoted
 from ..reader.wire import Message
 from .children import FEEDER, WORKER, Child
 
@@ -90,6 +92,7 @@ class Engine:
         Raises `SettingsError` for bad inputs, `ModelError`, and `OSError` for all that ends the batch before its end.
         """
         order = self._inputs._asdict() | {
+            "folder": str(Path.cwd()),
             "max_bytes": self._settings.max_body_bytes,
             "parts": [str(path.absolute()) for path in self._parts.paths],
         }
@@ -119,7 +122,8 @@ class Engine:
         if ahead and self._feeder is not None and not self._asked:
             self._asked = True
             self._feeder.tell(Message({}))
-        order = {"settings": self._settings.model_dump(mode="json"), "version": self._version}
+        here = self._settings.model_copy(update={"model_dir": self._settings.model_dir.absolute()})
+        order = {"settings": here.model_dump(mode="json"), "version": self._version}
         while len(self._blocks) > len(self._idle) + len(self._starting) and self._workers < self._settings.workers:
             self._starting.add(self._start(WORKER, order))
         while self._blocks and self._idle:
@@ -186,7 +190,7 @@ class Engine:
     def _lose(self, child: Child) -> None:
         """Give the block of a worker that has ended to another one; raises `OSError` where that does not help."""
         if child is self._feeder:
-            behind = f", behind {self._last}" if self._last else ""
+            behind = f", behind {quoted(self._last)}" if self._last else ""
             how = self._forget_feeder()
             raise OSError(f"the process that reads the inputs has ended with {how}{behind}: an input may be hostile")
         self._selector.unregister(child.connection)

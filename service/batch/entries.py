@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
     name: str
     read: Callable[[], Content]
-    size: int = 0  # bytes, where it is known
+    size: int = 0  # bytes, of a remote one
     remote: bool = False  # whether reading waits for a network
 
 
@@ -47,7 +47,7 @@ class File(NamedTuple):
     name: str
     open: Callable[[], IO[bytes]]
     read: Callable[[], Content]
-    size: int  # bytes
+    size: Callable[[], int]  # bytes; 0 where it is not known
     remote: bool = False
 
 

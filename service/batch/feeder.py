@@ -38,6 +38,7 @@ MEMORY = 3 * 2**30  # bytes: the names of ten million files in one folder take s
 # Of a block: as many as one run of the model takes well, and no more bytes than a worker's share of memory.
 BLOCK_ITEMS, BLOCK_BYTES = 128, 2 * 2**20
 AHEAD, AHEAD_BYTES = 64, 64 * 2**20  # files of a store that are read at once
+MAX_SENTENCE = 500  # characters
 THREAD_BYTES = 2**19  # of a thread's stack
 
 
@@ -90,6 +91,7 @@ def _feed(connection: socket.socket, requests: _Requests) -> Message | None:
     """Send a block for each request; return the last message, or None where the parent has ended."""
     order = requests.order
     assert order is not None
+    os.chdir(order["folder"])  # inputs may be relative to where the batch was started
     counter = threading.Thread(target=requests.count, daemon=True)
     counter.start()
     reading = Reading(order["max_bytes"], order["column"], order["name_column"])
@@ -101,10 +103,15 @@ def _feed(connection: socket.socket, requests: _Requests) -> Message | None:
                 return None
             _send(connection, block, requests.total)
     except (SettingsError, InputError) as error:
-        return Message({"failed": str(error), "bad_setting": isinstance(error, SettingsError)})
+        return Message({"failed": _plain(str(error)), "bad_setting": isinstance(error, SettingsError)})
     except MemoryError:
         return Message({"failed": f"the inputs take more than {MEMORY >> 20} MiB to list", "bad_setting": False})
     return Message({"end": True, "passed_over": reading.passed_over})
+
+
+def _plain(text: str) -> str:
+    """Return one line, cut, for a terminal: names may be strangers'."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text[:MAX_SENTENCE])
 
 
 def _pass_done(found: Iterator[Entry], parts: list[str]) -> None:

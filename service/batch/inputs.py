@@ -106,6 +106,6 @@ def _pictures(file: File, reading: Reading, *, named: bool) -> Iterator[Entry]:
     elif name.endswith(tables.PARQUET):
         yield from tables.rows(file, reading)
     elif named or has_suffix(name):
-        yield Entry(tidy(file.name), file.read, file.size, file.remote)
+        yield Entry(tidy(file.name), file.read, file.size() if file.remote else 0, file.remote)
     else:
         reading.passed_over += 1

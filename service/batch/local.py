@@ -24,11 +24,7 @@ OWN_ERRORS = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ELOOP
 
 def file(path: str, limit: int) -> File:
     """Return a file of this machine."""
-    try:
-        size = Path(path).stat().st_size
-    except OSError:
-        size = 0  # its reading says why
-    return File(path, lambda: _open(path), lambda: _read(path, limit), size)
+    return File(path, lambda: _open(path), lambda: _read(path, limit), lambda: Path(path).stat().st_size)
 
 
 def walk(folder: str, limit: int) -> Iterator[File | Entry]:

@@ -9,6 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from ..observability import logs
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -23,7 +25,7 @@ class Progress:
         self.pictures = self.errors = 0
         self.total: int | None = None  # of all runs; None: not known
         self._before = before
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._began = self._shown = time.monotonic()
 
     @property
@@ -49,7 +51,7 @@ class Progress:
         if self._terminal:
             print(f"\r{self._bar()}{self._line()}\033[K", end="", file=sys.stderr, flush=True)
         else:
-            print(self._line(), file=sys.stderr, flush=True)
+            logs.print_for_people(self._line(), sys.stderr)
 
     def _bar(self) -> str:
         """Return a bar and the time left; empty where the total is not known."""

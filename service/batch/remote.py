@@ -93,7 +93,8 @@ def _store(url: str) -> tuple[Any, str]:
 
 def _file(store: Any, name: str, path: str, size: int | None, limit: int) -> File:
     opening = functools.partial(store.open, path, "rb", block_size=BLOCK_BYTES)
-    return File(name, opening, functools.partial(_read, store, name, path, size, limit), size or 0, remote=True)
+    reading = functools.partial(_read, store, name, path, size, limit)
+    return File(name, opening, reading, lambda: size or 0, remote=True)
 
 
 def _read(store: Any, name: str, path: str, size: int | None, limit: int) -> Content:

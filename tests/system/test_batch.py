@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from tests.support import batch as support
 from tests.support.batch import batch, by_name, parts, rows, starting, write
 from tests.support.pictures import SEVEN, drawn, png
 from tests.support.processes import children, command, processes_of_session
-from tests.support.service import PATIENCE, publish, until
+from tests.support.service import PATIENCE, ROOT, publish, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,6 +110,17 @@ def test_a_batch_that_is_done_goes_on_with_what_is_new(done: Path, folder: Path)
         for name in ("aa.png", "zz.png"):
             (folder / name).unlink(missing_ok=True)
     assert rows(done) == before
+
+
+def test_words_are_relative_to_where_the_batch_is_started(tmp_path: Path) -> None:
+    """Also where that is not the folder of the program: inputs, output, and the model's folder."""
+    write(tmp_path / "in", {"a.png": SEVEN})
+    (tmp_path / "models").mkdir()
+    publish(tmp_path / "models", 50)
+    words = support.command("in", "--out", "out", "--merge", "all.parquet", "--model-dir", "models")
+    subprocess.run(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    assert [(row["name"], row["digit"]) for row in rows(tmp_path / "out")] == [("in/a.png", 7)]
+    assert pq.read_table(tmp_path / "all.parquet").num_rows == 1
 
 
 def many(folder: Path, count: int) -> Path:
