@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from ..model.artefact import Files
     from ..settings import Settings
     from .parts import Parts
     from .progress import Progress
@@ -55,9 +56,10 @@ class _Block:
 class Engine:
     """A context manager with the processes of a batch."""
 
-    def __init__(self, settings: Settings, version: str, sha256: str, inputs: Inputs, parts: Parts) -> None:
+    def __init__(self, settings: Settings, files: Files, inputs: Inputs, parts: Parts) -> None:
+        """`files` are those of the version, which have been checked."""
         self.passed_over = 0  # files that are no picture by their name
-        self._settings, self._version, self._sha256 = settings, version, sha256
+        self._settings, self._files = settings, files
         self._inputs, self._parts = inputs, parts
         self._feeder: Child | None = None
         self._asked = self._ended = False
@@ -123,7 +125,7 @@ class Engine:
             self._asked = True
             self._feeder.tell(Message({}))
         here = self._settings.model_copy(update={"model_dir": self._settings.model_dir.absolute()})
-        order = {"settings": here.model_dump(mode="json"), "version": self._version}
+        order = {"settings": here.model_dump(mode="json"), "version": self._files.folder.name}
         while len(self._blocks) > len(self._idle) + len(self._starting) and self._workers < self._settings.workers:
             self._starting.add(self._start(WORKER, order))
         while self._blocks and self._idle:
@@ -170,8 +172,8 @@ class Engine:
         if "failed" in message.header:
             raise ModelError(message.header["failed"])
         if worker in self._starting:
-            if message.header["ready"] != self._sha256:
-                raise ModelError(f"{self._settings.model_dir}: version {self._version} has changed")
+            if message.header["ready"] != self._files.digest.hex():
+                raise ModelError(f"{self._files.folder}: its files have changed since the batch began")
             self._starting.remove(worker)
             self._failed_starts = 0
         else:

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import __version__
-from ..errors import SettingsError
+from ..errors import ModelError, SettingsError
 from ..model import artefact
 from ..versions.manager import VersionManager
 from ..versions.shared_state import SharedState
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ..model.artefact import Artefact
+    from ..model.artefact import Artefact, Files
     from ..settings import Settings
 
 REPORT = "report.html"
@@ -51,11 +51,11 @@ def run_batch(job: Job) -> int:
     inputs = Inputs(expand(job.inputs), job.column, job.name_column)
     if job.merge is not None:
         _check_merged(job.merge, job.out)
-    version = VersionManager(job.settings, SharedState(shared=False)).check(lambda: None)
-    model = artefact.parse(artefact.read_files(job.settings.model_dir, version))
+    files = _checked_files(job.settings)
+    model = artefact.parse(files)
     with Parts(job.out, facts(job, model), job.part_rows) as parts, Stopping() as stopping:
         progress = Progress(parts.rows)
-        with Engine(job.settings, version, model.sha256, inputs, parts) as engine:
+        with Engine(job.settings, files, inputs, parts) as engine:
             engine.run(progress, stopping)
         progress.clear()
         if stopping.stopped or not _report(job, model, parts, stopping):
@@ -65,6 +65,16 @@ def run_batch(job: Job) -> int:
         seconds, rate = f"{progress.seconds:,.1f}", f"{progress.rate:,.0f}"
         print(f"batch: this run: pictures {progress.pictures:,}, seconds {seconds}, a second {rate}")
         return stopping.exit_code
+
+
+def _checked_files(settings: Settings) -> Files:
+    """Return the files of the version that a start would serve, checked as a start checks them; raises `ModelError`."""
+    state = SharedState(shared=False)
+    version = VersionManager(settings, state).check(lambda: None)
+    files = artefact.read_files(settings.model_dir, version)
+    if files.digest not in state.checked_files:
+        raise ModelError(f"{files.folder}: its files have changed while they were checked")
+    return files
 
 
 def facts(job: Job, model: Artefact) -> dict[str, str]:

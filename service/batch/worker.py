@@ -44,11 +44,12 @@ def main(arguments: list[str]) -> int:
             return 0
         settings = Settings.model_validate(order["settings"])
         try:
-            classifier = Classifier(artefact.parse(artefact.read_files(settings.model_dir, order["version"])))
+            files = artefact.read_files(settings.model_dir, order["version"])
+            classifier = Classifier(artefact.parse(files))
         except ModelError as error:
             tell(connection, Message({"failed": str(error)}))
             return 0
-        tell(connection, Message({"ready": classifier.sha256}))
+        tell(connection, Message({"ready": files.digest.hex()}))
         with Preparing(settings) as preparing:
             while (received := hear(connection, decoder)) is not None:
                 tell(connection, Message({}, _predict(classifier, preparing, received[0].header, received[1])))

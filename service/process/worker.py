@@ -36,24 +36,27 @@ def spawn_main() -> None:
 
 def _serve(job: dict[str, Any]) -> int:
     # Imported here: a signal must end the process before these slow imports too.
+    from ..observability import logs
     from ..settings import Settings
 
     settings = Settings(**job["settings"])
+    logs.start(settings.log_level, settings.log_format)
     with uncollected():
         from ..app import create_app
         from ..connection.drain import Drain
         from ..errors import ModelError
-        from ..observability import logs, metrics
+        from ..observability import metrics
+        from ..observability.process_metrics import Workers
         from ..versions.manager import VersionManager
         from ..versions.shared_state import SharedState
         from .connection_counts import ConnectionCounts
         from .heartbeat import Heart
+        from .restarts import Restarts
         from .server import Server
         from .watchdog import Watchdog
 
         for descriptor in (*job["listeners"], job["heart"]):
             os.set_inheritable(descriptor, False)
-        logs.start(settings.log_level)
         shared_state = SharedState(shared=True, descriptor=job["shared_state"], checked_files=job["checked_files"])
         models = VersionManager(settings, shared_state)
         if not shared_state.unloaded:
@@ -61,8 +64,10 @@ def _serve(job: dict[str, Any]) -> int:
                 models.start()
         watchdog = Watchdog(settings.stall_seconds, settings.shutdown_seconds, lambda: Heart(job["heart"]))
         drain = Drain(settings.drain_seconds, on_begin=watchdog.end_in_time)
-        app = create_app(settings, models, metrics.registry(), drain)
-        server = Server(settings, app, ConnectionCounts(settings.workers, job["connection_counts"]), watchdog)
+        counts = ConnectionCounts(settings.workers, job["connection_counts"])
+        workers = Workers(counts.pids, Restarts(job["restarts"]).by_reason)
+        app = create_app(settings, models, metrics.registry(), drain, workers)
+        server = Server(settings, app, counts, watchdog)
     return server.run_to_end([socket.socket(fileno=listener) for listener in job["listeners"]])
 
 

@@ -33,6 +33,7 @@ class Job(NamedTuple):
     shared_state: int
     checked_files: int
     connection_counts: int
+    restarts: int
 
 
 class WorkerProcess:
@@ -53,7 +54,14 @@ class WorkerProcess:
                 self._process = subprocess.Popen(  # noqa: S603 - our own words
                     COMMAND,
                     stdin=subprocess.PIPE,
-                    pass_fds=[*job.listeners, job.shared_state, job.checked_files, job.connection_counts, theirs],
+                    pass_fds=[
+                        *job.listeners,
+                        job.shared_state,
+                        job.checked_files,
+                        job.connection_counts,
+                        job.restarts,
+                        theirs,
+                    ],
                 )
         except BaseException:
             os.close(self.heart)
@@ -106,10 +114,11 @@ class WorkerProcess:
         self.killed = True
         self._process.kill()
 
-    def kill_with_stacks(self) -> None:
-        """Have it write the stacks of its threads, then kill it."""
-        heartbeat.dump_stacks(self.pid)
+    def kill_with_stacks(self) -> list[str]:
+        """Have it write the stacks of its threads, then kill it; return the lines."""
+        stacks = heartbeat.stacks_of(self.pid)
         self.kill()
+        return stacks
 
     def has_ended(self) -> bool:
         """Return whether it has ended, and clean up then."""
@@ -125,6 +134,13 @@ class WorkerProcess:
     def exit_code(self) -> int | None:
         """The exit code; negative for a signal."""
         return self._process.returncode
+
+    @property
+    def restart_reason(self) -> str:
+        """How it has ended, for the metrics."""
+        if self.killed:
+            return "hang"
+        return "exit" if self._process.returncode >= 0 else "signal"
 
     @property
     def reason(self) -> str:

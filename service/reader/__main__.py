@@ -18,8 +18,9 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..observability.labels import LARGE_READER_NAME, READER_NAME
 from ..picture import others  # noqa: F401 - decoders that all readers share
-from ..system import confinement
+from ..system import confinement, processes
 from .jobs import Jobs, Limits
 from .wire import Decoder, Message, encode, receive, send
 
@@ -60,7 +61,7 @@ class ForkServer:
         """Obey the commands that have arrived; return False when the worker has ended."""
         try:
             data, descriptors, _, _ = socket.recv_fds(self._control, 65_536, 1)
-        except ConnectionResetError:  # it was killed
+        except ConnectionError:  # it was killed
             return False
         for command in self._decoder.feed(data):
             if "limits" in command.header:  # each message brings one descriptor at most
@@ -88,6 +89,7 @@ class ForkServer:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
+            processes.set_name(LARGE_READER_NAME if limits.large else READER_NAME)
             confinement.silence()
             confinement.limit_memory(limits.memory_bytes)
             read_jobs(connection, limits)
@@ -139,6 +141,7 @@ def main(arguments: list[str]) -> int:
     """Run the fork server; returns the exit code."""
     descriptor, parent = map(int, arguments)
     confinement.end_with(parent)
+    processes.set_name(READER_NAME)
     for number in (
         signal.SIGINT,
         signal.SIGTERM,
