@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..reader.wire import Decoder, Message, receive, send
-from ..system import confinement, modules
+from ..system import confinement, modules, signals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ class Child:
         self.connection, theirs = socket.socketpair()
         self._decoder = Decoder(MAX_ROWS_BYTES)
         environment = dict(os.environ) if module == FEEDER else confinement.environment()
-        with theirs:
+        with theirs, signals.blocking():  # for all of its life: a terminal sends its signals to all processes
             self._process = subprocess.Popen(  # noqa: S603 - this program's own module
                 modules.command(module, str(theirs.fileno()), str(os.getpid())),
                 cwd=modules.FOLDER,

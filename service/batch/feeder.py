@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import sys
 import threading
@@ -53,8 +52,6 @@ def main(arguments: list[str]) -> int:
     """Read inputs until the parent has ended; return the exit code."""
     descriptor, parent = map(int, arguments)
     confinement.end_with(parent)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal sends them to all processes
-        signal.signal(number, signal.SIG_IGN)
     threading.stack_size(THREAD_BYTES)
     confinement.limit_memory(MEMORY)
     with socket.socket(fileno=descriptor) as connection:

@@ -9,7 +9,6 @@ Arrow's stream format. Its reader processes decode what is not tiny. It has no e
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 from itertools import accumulate, pairwise
@@ -36,8 +35,6 @@ def main(arguments: list[str]) -> int:
     """Predict blocks until the parent has ended; return the exit code."""
     descriptor, parent = map(int, arguments)
     confinement.end_with(parent)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal sends them to all processes
-        signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as connection:
         decoder = Decoder(MAX_ORDER_BYTES)
         if (order := receive_order(connection, decoder)) is None:

@@ -172,6 +172,18 @@ def test_signals_end_a_batch_and_keep_what_is_done(tmp_path: Path, number: signa
     assert [row["name"] for row in rows(out)] == sorted(f"{inputs}/{n % 7}/{n:04}.png" for n in range(900))
 
 
+@pytest.mark.parametrize("delay", [0.2, 0.9, 1.8])
+def test_a_signal_during_the_start(tmp_path: Path, delay: float) -> None:
+    """It ends the batch without a word of Python's, and never with the exit code of a batch that is done."""
+    inputs = many(tmp_path / "in", 2000)
+    with starting(inputs, "--out", tmp_path / "out") as process:
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode in {128 + signal.SIGTERM, -signal.SIGTERM}  # the latter before Python runs our code
+    assert "Traceback" not in errors
+
+
 def test_a_batch_outlives_its_workers_and_readers(tmp_path: Path) -> None:
     """Workers, readers and the processes that fork these are killed one after the other: no row is lost or twice."""
     inputs, out = many(tmp_path / "in", 900), tmp_path / "out"
