@@ -102,7 +102,7 @@ class _Extraction:
 class _Counted(io.RawIOBase):
     """A stream of which at most `limit` bytes are read."""
 
-    def __init__(self, stream: IO[bytes] | gzip.GzipFile, limit: int | None) -> None:
+    def __init__(self, stream: IO[bytes] | io.RawIOBase | gzip.GzipFile, limit: int | None) -> None:
         self._stream, self._limit = stream, limit
         self._read = 0
 

@@ -26,7 +26,7 @@ from ..quoting import quoted
 from ..reader.wire import Decoder, Message
 from ..system import confinement, memory
 from .children import MAX_ORDER_BYTES, hear, receive_order, tell
-from .entries import DAMAGE, Content, Entry, InputError, Reading
+from .entries import DAMAGE, OUTAGES, Content, Entry, InputError, Reading
 from .inputs import count, entries
 from .parts import read_names
 
@@ -147,7 +147,9 @@ def _read(entry: Entry) -> Content:
         return entry.read()
     except MemoryError:
         return TooLarge("The picture takes more memory to read than there is for it.")
-    except DAMAGE:
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in OUTAGES:
+            raise InputError(f"{entry.name}: {error.strerror}") from error
         return NotAPicture("The picture is damaged in its archive, or cut off.")
 
 

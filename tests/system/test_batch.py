@@ -247,9 +247,9 @@ def test_settings_of_the_command_line(folder: Path, tmp_path: Path) -> None:
 def test_two_batches_do_not_write_to_one_folder(tmp_path: Path) -> None:
     """The second one ends with one line, and exit code 4."""
     inputs, out = many(tmp_path / "in", 2000), tmp_path / "out"
-    with starting(inputs, "--out", out, workers=1):
-        until(lambda: out.exists() and list(out.iterdir()) is not None, "no folder")
-        time.sleep(0.2)
+    with starting(inputs, "--out", out, "--part-rows", 128, workers=1) as process:
+        until(lambda: parts(out), "no part")
+        process.send_signal(signal.SIGSTOP)
         second = batch(inputs, "--out", out)
     assert second.returncode == 4
     assert second.stderr == f"batch: {out}: another batch is writing there\n"

@@ -7,7 +7,7 @@ import functools
 import http.server
 import subprocess
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -118,21 +118,36 @@ def test_a_store_that_refuses_ends_the_batch(tmp_path: Path, monkeypatch: pytest
     assert ended.stderr.count("\n") == 1
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Sends files, and knows no ranges."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Breaking(Quiet):
+    """Breaks off in the middle of a file."""
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        outputfile.write(source.read(5_000_000))
+
+
 @contextlib.contextmanager
-def web(folder: Path) -> Iterator[str]:
-    """A web server of a folder, which knows no ranges."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+def web(folder: Path, kind: type[Quiet] = Quiet) -> Iterator[http.server.ThreadingHTTPServer]:
+    """A web server of a folder."""
+    handler = functools.partial(kind, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield server
         server.shutdown()
 
 
 def test_files_of_a_web_server(tmp_path: Path) -> None:
-    """A picture, an archive, and a file that is not there."""
+    """A picture, an archive that is larger than a block, and a file that is not there."""
     folder = write(tmp_path / "in", {"a.png": SEVEN})
-    support.tar(folder / "b.tar", {"x.png": ONE, "y.png": SEVEN})
-    with web(folder) as url:
+    support.tar(folder / "b.tar", {"x.png": ONE, "notes.txt": bytes(9_000_000), "y.png": SEVEN})
+    with web(folder) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
         assert batch(f"{url}/a.png", f"{url}/b.tar", "--out", tmp_path / "out").returncode == 0
         missing = batch(f"{url}/none.png", "--out", tmp_path / "none")
     assert [(row["name"], row["digit"]) for row in rows(tmp_path / "out")] == [
@@ -142,3 +157,22 @@ def test_files_of_a_web_server(tmp_path: Path) -> None:
     ]
     assert missing.returncode == 4
     assert missing.stderr == f"batch: {url}/none.png: there is no such file, or its server does not answer\n"
+
+
+@pytest.mark.parametrize("name", ["in.tar", "in.zip"])
+def test_an_outage_within_an_archive_is_no_damage(tmp_path: Path, name: str) -> None:
+    """The batch ends with exit code 4 and no row of the archive's own; the same command goes on when it is over."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    files = {"x.png": SEVEN, "big.png": np.random.default_rng(0).bytes(7_000_000), "y.png": ONE}
+    (support.tar if name == "in.tar" else support.zipped)(folder / name, files)
+    with web(folder, Breaking) as server:
+        url = f"http://127.0.0.1:{server.server_port}/{name}"
+        ended = batch(url, "--out", out)
+        assert ended.returncode == 4, ended.stderr
+        assert ended.stderr.startswith(f"batch: {url}: ")
+        assert not [row for row in rows(out) if row["error"]]
+        server.RequestHandlerClass = functools.partial(Quiet, directory=str(folder))
+        if name == "in.tar":  # this server sends no parts of files, which a zip archive needs
+            assert batch(url, "--out", out).returncode == 0
+            assert [row["digit"] for row in rows(out)] == [7, None, 1]
