@@ -65,9 +65,11 @@ sbom: $(VENV)/sbom/.installed ## The locked dependencies, as CycloneDX files in 
 
 dev: $(VENV)/.dev ## The environment for development, without a run of the tests
 
-# The versions are those of the lock.
+# The versions of the lock as constraints, which have no hashes, and no extras in brackets.
+PINS = sed -n 's/ \\$$//; s/\[.*\]==/==/; /==/p' requirements/dev.txt > $(VENV)/pins.txt
+
 extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,heic,sweep,tensorboard,mlflow
-	@sed -n 's/ \\$$//p' requirements/dev.txt | grep == > $(VENV)/pins.txt
+	@$(PINS)
 	@$(INSTALL) --constraint $(VENV)/pins.txt $$($(PY) -c "import sys, tomllib; \
 		extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; \
 		print(*(line for name in sys.argv[1].split(',') for line in extras[name]))" "$(EXTRAS)")
@@ -172,9 +174,10 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
-	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --all-extras
+	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --all-extras --no-strip-extras
+	$(PINS)
 	for extra in $(IMAGE_EXTRAS); do $(COMPILE) pyproject.toml --output-file requirements/extras/$$extra.txt \
-		--constraint requirements/dev.txt --extra $$extra || exit; done
+		--constraint $(VENV)/pins.txt --extra $$extra --no-strip-extras --no-annotate || exit; done
 	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
 

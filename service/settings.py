@@ -281,21 +281,22 @@ def of_flags(options: argparse.Namespace) -> Settings:
     return _load(_cli_settings_source=options.settings_source(parsed_args=options))
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the model, its pin file and its keys; `of_model_flags` takes what the parser finds."""
+def add_model_flags(parser: argparse.ArgumentParser, *more: str) -> None:
+    """Add the flags of the model, its pin file and its keys, and of `more` settings.
+
+    `of_model_flags` takes what the parser finds.
+    """
+    text = "as for `python -m service`; default: what the environment says"
     for setting in ("model-dir", "pin-file", "model-public-key"):
-        text = "as for `python -m service`; default: what the environment says"
         parser.add_argument(f"--{setting}", metavar="PATH", help=text)
+    for setting in more:
+        parser.add_argument(f"--{setting}", metavar="VALUE", help=text)
 
 
 def of_model_flags(options: argparse.Namespace) -> Settings:
     """As `load`, with the flags of `add_model_flags`; raises `SettingsError`."""
-    flags = {
-        "--model-dir": options.model_dir,
-        "--pin-file": options.pin_file,
-        "--model-public-key": options.model_public_key,
-    }
-    return load([part for flag in flags.items() if flag[1] for part in flag])
+    flags = {name: value for name in Settings.model_fields if (value := getattr(options, name, None)) is not None}
+    return load([part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", value)])
 
 
 def unknown_variables() -> list[str]:

@@ -16,7 +16,7 @@ from .. import __version__
 from ..client import Parser
 from ..observability import logs
 from ..observability.log_format import FORMATTERS
-from . import canary, check, keys, promote, rollback, serve, status
+from . import batch, canary, check, keys, promote, rollback, serve, status
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -31,6 +31,7 @@ COMMANDS = {
     "canary": canary,
     "rollback": rollback,
     "keys": keys,
+    "batch": batch,
 }
 PROGRAM = "python -m service"
 SCRIPT = "mnist-mlp-serve"  # what the wheel installs

@@ -9,6 +9,7 @@ It ends with its parent, and its readers end with it. It reads no untrusted byte
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import selectors
@@ -110,7 +111,8 @@ class ForkServer:
             self._report(number, signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "ended")
 
     def _report(self, number: int, ended: str) -> None:
-        send(self._control, Message({"reader": number, "ended": ended}))
+        with contextlib.suppress(BrokenPipeError):  # the worker was killed
+            send(self._control, Message({"reader": number, "ended": ended}))
 
 
 def read_jobs(connection: socket.socket, limits: Limits) -> None:

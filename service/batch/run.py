@@ -1,0 +1,120 @@
+"""A batch from its first word to its summary.
+
+In: a `Job`. Out: the parts and the report in its folder, perhaps the merged file, lines on stdout, and an exit code.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import __version__
+from ..errors import ModelError, SettingsError
+from ..model import artefact
+from ..versions.manager import VersionManager
+from ..versions.shared_state import SharedState
+from .counts import count
+from .engine import Engine, Inputs
+from .inputs import expand
+from .parts import Parts, write_file
+from .progress import Progress
+from .report import measure, render
+from .stopping import Stopping
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ..model.artefact import Artefact, Files
+    from ..settings import Settings
+
+REPORT = "report.html"
+
+
+class Job(NamedTuple):
+    """What to read, how, and where the rows go."""
+
+    settings: Settings
+    inputs: Sequence[str]  # as the command line has them
+    column: str | None  # of Parquet files
+    name_column: str | None
+    out: Path
+    merge: Path | None
+    part_rows: int
+
+
+def run_batch(job: Job) -> int:
+    """Run a batch, or go on with it; return the exit code.
+
+    Raises `SettingsError`, `ModelError`, and `OSError` for what ends it before its end.
+    """
+    inputs = Inputs(expand(job.inputs), job.column, job.name_column)
+    if job.merge is not None:
+        _check_merged(job.merge, job.out)
+    files = _checked_files(job.settings)
+    model = artefact.parse(files)
+    with Parts(job.out, facts(job, model), job.part_rows) as parts, Stopping() as stopping:
+        progress = Progress(parts.rows)
+        with Engine(job.settings, files, inputs, parts) as engine:
+            engine.run(progress, stopping)
+        progress.clear()
+        if stopping.stopped or not _report(job, model, parts, stopping):
+            print(f"batch: stopped; {job.out} has the first {parts.rows:,} pictures, and the same command goes on")
+        elif engine.passed_over:
+            print(f"batch: files that are no picture by their names, passed over: {engine.passed_over:,}")
+        seconds, rate = f"{progress.seconds:,.1f}", f"{progress.rate:,.0f}"
+        print(f"batch: this run: pictures {progress.pictures:,}, seconds {seconds}, a second {rate}")
+        return stopping.exit_code
+
+
+def _checked_files(settings: Settings) -> Files:
+    """Return the files of the version that a start would serve, checked as a start checks them; raises `ModelError`."""
+    state = SharedState(shared=False)
+    version = VersionManager(settings, state).check(lambda: None)
+    files = artefact.read_files(settings.model_dir, version)
+    if files.digest not in state.checked_files:
+        raise ModelError(f"{files.folder}: its files have changed while they were checked")
+    return files
+
+
+def facts(job: Job, model: Artefact) -> dict[str, str]:
+    """Return what makes the rows: parts that something else has made do not belong to the same batch."""
+    settings = job.settings
+    read = {
+        "max_pixels": settings.max_pixels,
+        "max_body_bytes": settings.max_body_bytes,
+        "formats": settings.formats,
+        "column": job.column,
+        "name_column": job.name_column,
+    }
+    return {
+        "service_version": __version__,
+        "model": model.name,
+        "model_version": model.version,
+        "model_sha256": model.sha256,
+        "settings": json.dumps(read),
+    }
+
+
+def _check_merged(path: Path, out: Path) -> None:
+    if not path.parent.is_dir() or path.is_dir():
+        raise SettingsError(f"--merge: expected a file in a folder that exists, found {path}")
+    if path.parent.resolve() == out.resolve():  # a reader of the folder would find all rows twice
+        raise SettingsError(f"--merge: expected a file outside of {out}, found {path}")
+
+
+def _report(job: Job, model: Artefact, parts: Parts, stopping: Stopping) -> bool:
+    """Write the report and the merged file, and print what is in the parts; False where it was stopped before."""
+    counts = count(parts.paths)
+    if not counts.rows:
+        raise SettingsError(f"there is no picture in {', '.join(job.inputs)[:200]}")
+    drift = measure(counts, model.card)
+    write_file(job.out / REPORT, render(drift, counts, facts(job, model)).encode())
+    if job.merge is not None and not parts.merge(job.merge, lambda: stopping.stopped):
+        return False
+    print(
+        f"batch: {job.out}: pictures {counts.rows:,}, digits {counts.digits:,}, without ink {counts.no_ink:,}, "
+        f"errors {counts.errors:,}, with warnings {counts.warned:,}\n"
+        f"batch: {job.out / REPORT}: {drift.verdict}"
+    )
+    return True
