@@ -4,6 +4,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 PY := $(VENV)/bin/python
+PIP := 26.1
 # pip installs into the environment from outside, so that no venv package beyond Python's own is needed.
 INSTALL = $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-check
 MODELS := models/mnist-mlp
@@ -65,11 +66,9 @@ sbom: $(VENV)/sbom/.installed ## The locked dependencies, as CycloneDX files in 
 
 dev: $(VENV)/.dev ## The environment for development, without a run of the tests
 
-# The versions of the lock as constraints, which have no hashes, and no extras in brackets.
-PINS = sed -n 's/ \\$$//; s/\[.*\]==/==/; /==/p' requirements/dev.txt > $(VENV)/pins.txt
-
+# The versions are those of the lock.
 extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,heic,sweep,tensorboard,mlflow
-	@$(PINS)
+	@sed -n 's/ \\$$//p' requirements/dev.txt | grep == > $(VENV)/pins.txt
 	@$(INSTALL) --constraint $(VENV)/pins.txt $$($(PY) -c "import sys, tomllib; \
 		extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; \
 		print(*(line for name in sys.argv[1].split(',') for line in extras[name]))" "$(EXTRAS)")
@@ -113,8 +112,10 @@ $(VENV)/.training: requirements/torch.txt requirements/training.txt | $(PY)
 	@$(INSTALL) -r requirements/training.txt
 	@touch $@ $(VENV)/.serving
 
+# A pip of its own: older ones look for a hash of pydantic[email] beside that of pydantic.
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed $(VENV)/docs/.installed
-	@$(INSTALL) -r requirements/dev.txt
+	@$(INSTALL) pip==$(PIP)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	@touch $@
 
 # The clients that the tests ask with, in an environment of their own: their pins are older than ours.
@@ -174,10 +175,9 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
-	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --all-extras --no-strip-extras
-	$(PINS)
+	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --all-extras
 	for extra in $(IMAGE_EXTRAS); do $(COMPILE) pyproject.toml --output-file requirements/extras/$$extra.txt \
-		--constraint $(VENV)/pins.txt --extra $$extra --no-strip-extras --no-annotate || exit; done
+		--constraint requirements/dev.txt --extra $$extra --no-annotate || exit; done
 	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
 
