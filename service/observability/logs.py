@@ -159,7 +159,8 @@ def _print_fault(_: object, error: BaseException, __: object) -> None:
 
 
 def _log_unhandled(error: BaseException | None) -> None:
-    log.error("an error that nothing handles", exc_info=error)
+    if not isinstance(error, SystemExit):  # a thread may end itself so
+        log.error("an error that nothing handles", exc_info=error)
 
 
 def _is_new(record: logging.LogRecord) -> bool:
