@@ -49,6 +49,8 @@ def _tar(file: File, reading: Reading) -> Iterator[Entry]:
         with tarfile.open(fileobj=counted, mode="r|", bufsize=READ_BYTES, tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # which would grow with each
+                if member.issparse():
+                    raise tarfile.ReadError("a file with holes")
                 if not (member.isreg() and has_suffix(member.name)):
                     reading.passed_over += member.isreg()
                     continue
@@ -91,12 +93,13 @@ class _Extraction:
         """Return its bytes; raises an error of `DAMAGE`."""
         if self._member.size > self._limit:
             return too_large(self._member.size, self._limit)
-        file = self._archive.extractfile(self._member)
-        assert file is not None
-        data = file.read(self._limit + 1)
+        stream = self._archive.fileobj  # extractfile() would make two objects, for half of a small picture's time
+        assert stream is not None
+        stream.seek(self._member.offset_data)
+        data: bytes = stream.read(self._member.size)
         if len(data) < self._member.size:
             raise tarfile.ReadError("it is cut off")
-        return bounded(data, self._limit)
+        return data
 
 
 class _Counted(io.RawIOBase):

@@ -184,10 +184,9 @@ def _send(connection: socket.socket, block: Block, total: int | None) -> None:
     }
     descriptor = memory.anonymous_file("block")
     try:
-        for content in block.contents:
-            view = memoryview(_bytes(content))
-            while view:
-                view = view[os.write(descriptor, view) :]
+        view = memoryview(b"".join(map(_bytes, block.contents)))
+        while view:
+            view = view[os.write(descriptor, view) :]
         tell(connection, Message(header), descriptor)
     finally:
         os.close(descriptor)
