@@ -78,12 +78,21 @@ class Model:
             time.sleep(1)
         self.windows.append(Window(name, times, began, time.perf_counter(), kills))
 
+    def read_errors(self) -> None:
+        """Keep what the edge's log says of 5xx: the log ends with the edge."""
+        self.errors = [line for line in self.edge.log.read_text(errors="replace").splitlines() if FAILED.search(line)]
+
+    def outcome(self, name: str) -> Outcome:
+        """What became of the requests of a disturbance, once the load has ended."""
+        (window,) = (window for window in self.windows if window.name == name)
+        return Outcome([each for each in self.load.asked if window.began <= each.due < window.ended])
+
     def report(self) -> int:
         """Print what became of the requests of each disturbance; return how many were lost that need not be."""
         print(HEAD)
         lost = 0
         for window in self.windows:
-            found = Outcome([each for each in self.load.asked if window.began <= each.due < window.ended])
+            found = self.outcome(window.name)
             lost += 0 if window.kills else found.lost + found.other
             print(
                 f"{window.name:40} {window.times:3} {found.requests:9,} {found.lost:5} "
@@ -139,7 +148,7 @@ def running_model(options: argparse.Namespace, replicas: int, per_second: float)
                 model = Model(deployment, edge, load, [])
                 time.sleep(2)  # the load's process starts
                 yield model
-            model.errors = [line for line in edge.log.read_text(errors="replace").splitlines() if FAILED.search(line)]
+            model.read_errors()
 
 
 def disturbances(options: argparse.Namespace) -> Model:
@@ -166,7 +175,7 @@ def autoscaling(options: argparse.Namespace) -> Model:
             ("low", [1], 1),
             ("rises", rising, 1),
             ("high", [options.peak], 3),
-            ("low", [1], 8),
+            ("falls", [1], 8),
         ):
             began = time.perf_counter()
             pods = [len(model.deployment.pods)]

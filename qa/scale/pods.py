@@ -127,12 +127,17 @@ class Deployment:
             pod.probe_at = time.monotonic() + (self.times.readiness if pod.ready else self.times.startup)
 
     def start(self) -> Pod:
-        """Start a pod at a free address, without waiting for it."""
-        self.ending = [pod for pod in self.ending if pod.process.poll() is None]
-        taken = {pod.port for pod in (*self.pods, *self.ending)}
-        pod = self._start(next(each for each in self.addresses if each[0] not in taken))
+        """Start a pod, when an address is free, without waiting until it is ready."""
+        while not (free := self._free_addresses()):
+            time.sleep(LOOK_SECONDS)
+        pod = self._start(free[0])
         self.pods.append(pod)
         return pod
+
+    def _free_addresses(self) -> list[tuple[int, int]]:
+        self.ending = [pod for pod in self.ending if pod.process.poll() is None]
+        taken = {pod.port for pod in (*self.pods, *self.ending)}
+        return [address for address in self.addresses if address[0] not in taken]
 
     def _start(self, address: tuple[int, int]) -> Pod:
         port, metrics_port = address

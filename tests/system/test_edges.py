@@ -83,7 +83,9 @@ def test_the_configuration_has_neither_errors_nor_warnings(name: str, tmp_path: 
     command = configure(name, tmp_path, free_port(), ["http://127.0.0.1:1", "http://127.0.0.1:2"])
     run = subprocess.run([*command, *CHECKS[name]], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert not re.search("warn|deprecat", run.stdout + run.stderr, re.IGNORECASE)
+    said = [line for line in (run.stdout + run.stderr).splitlines() if re.search("warn|deprecat", line, re.IGNORECASE)]
+    # nginx 1.25 on has another word for it, which Debian 12's does not know.
+    assert [line for line in said if '"listen ... http2" directive is deprecated' not in line] == []
 
 
 def test_every_request_is_answered_although_an_address_is_dead(behind: Behind, digits: Digits) -> None:
