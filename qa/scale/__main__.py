@@ -17,7 +17,6 @@ import os
 import re
 import statistics
 import sys
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 SCALED_OBJECT = KUBERNETES / "overlays" / "autoscale-on-wait" / "scaledobject.yaml"
 FAILED = re.compile(r'"status":5| 5\d\d \d+ - - |" 5\d\d ')  # in the logs of nginx, HAProxy and Envoy
-FOLLOW_SECONDS = 0.1  # until nginx hears of a pod
 SCRAPES = 12  # in a window of the query: one in 5 s, as deploy/prometheus has it
 WAIT, USED = "mnist_predicted_wait_seconds", "process_cpu_seconds_total"
 HEAD = (
@@ -114,34 +112,11 @@ def request_of(pictures: int) -> tuple[Body, bytes]:
 
 
 @contextlib.contextmanager
-def following(deployment: Deployment, edge: Edge, options: argparse.Namespace) -> Iterator[None]:
-    """Let nginx have the pods that are ready, and no other; HAProxy and Envoy ask the pods themselves."""
-    over = threading.Event()
-
-    def follow() -> None:
-        known: list[str] = []
-        while not over.wait(FOLLOW_SECONDS):
-            if (now := sorted(deployment.endpoints)) not in ([], known):
-                edge.reload(now)
-                known = now
-
-    thread = threading.Thread(target=follow)
-    if options.edge == "nginx" and not options.fixed:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        if thread.ident:
-            thread.join()
-
-
-@contextlib.contextmanager
 def running_model(options: argparse.Namespace, replicas: int, per_second: float) -> Iterator[Model]:
     """Pods, the edge and the load; the load ends first, and then its outcome is known."""
     with running_deployment(replicas, options.most, speed=options.speed, cores=options.cores) as deployment:
         changes = RESEND if options.resend else {}
-        with running_edge(options.edge, deployment.urls, changes=changes) as edge, following(deployment, edge, options):
+        with running_edge(options.edge, deployment.urls, changes=changes) as edge:
             time.sleep(2)  # HAProxy and Envoy have asked for health
             _, request = request_of(options.pictures)
             with running_load(edge.url, edge.certificate, request, per_second) as load:
@@ -237,11 +212,8 @@ def throughput(options: argparse.Namespace) -> list[str]:
         first = 0.0
         for pods in range(1, options.most + 1):
             deployment.scale(pods)
-            with running_edge(options.edge, deployment.urls) as edge:
+            with running_edge(options.edge, deployment.endpoints) as edge:
                 time.sleep(2)
-                if options.edge == "nginx":
-                    edge.reload(deployment.endpoints)
-                    time.sleep(1)
                 done = drive(f"{edge.url}/predict", body, Connections(64), options.seconds)
             first = first or done.per_second
             lines.append(
@@ -280,7 +252,6 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--times", type=int, default=6, help="each disturbance")
     parser.add_argument("--seconds", type=int, default=4, help="of load for each number of pods")
     parser.add_argument("--resend", action="store_true", help="nginx: send a request that was sent to another service")
-    parser.add_argument("--fixed", action="store_true", help="nginx: every address is in its list, ready or not")
     parser.add_argument("--only", type=lambda text: text.split(","), default=["disturb", "autoscale", "throughput"])
     options = parser.parse_args(arguments)
     if options.speed > 1 and options.edge != "nginx":
