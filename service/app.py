@@ -32,6 +32,7 @@ from .inference.batcher import Batcher
 from .inference.engine import Engine
 from .observability import logs
 from .observability.metrics import Metrics
+from .observability.process_metrics import ALONE
 from .observability.requests import Observer, ObserverMiddleware
 from .system import orphans, signals
 from .v2 import inference, rest
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from .connection.drain import Drain
     from .model.classifier import Classifier
+    from .observability.process_metrics import Workers
     from .settings import Settings
     from .versions.canary import CanaryTrial
     from .versions.manager import VersionManager
@@ -55,9 +57,15 @@ PRIORITY_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/he
 log = logging.getLogger("service")
 
 
-def create_app(settings: Settings, models: VersionManager, registry: CollectorRegistry, drain: Drain) -> FastAPI:
-    """Build the service's app; `registry` collects its metrics."""
-    metrics = Metrics(registry)
+def create_app(
+    settings: Settings,
+    models: VersionManager,
+    registry: CollectorRegistry,
+    drain: Drain,
+    workers: Workers = ALONE,
+) -> FastAPI:
+    """Build the service's app; `registry` collects its metrics, and `workers` are those that serve together."""
+    metrics = Metrics(registry, workers)
     access = None if settings.api_keys_file is None else Access(settings.api_keys_file, metrics)
     batcher = Batcher(metrics, max_batch=settings.max_images)
     engine = Engine(models, batcher, metrics, settings)
@@ -79,7 +87,7 @@ def create_app(settings: Settings, models: VersionManager, registry: CollectorRe
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         logs.count_dropped(metrics.worker.log_lines_dropped.inc)
         drain.install()
-        certificate = Certificate(settings)
+        certificate = Certificate(settings, metrics)
         budget = Budget()
         connections = Connections(settings, metrics, budget)
         bodies = BodyBudget(budget, settings.max_body_bytes)

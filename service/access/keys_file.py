@@ -81,9 +81,16 @@ class KeysFile:
         else:
             self._state, self._missing_since, self._logged, self.failure = state, math.inf, -math.inf, None
             self._metrics.keys.file_unreadable.set(0)
-            self._changed(entries)
+            self._use(entries)
             self._entries, self._warned = entries, None
             log.info("%d API keys are known", len(entries))
+
+    def _use(self, entries: list[Entry]) -> None:
+        self._changed(entries)
+        ends: dict[str, float] = {}
+        for entry in entries:  # with two lines of one name, a client has until the later one
+            ends[entry.name] = max(entry.ends(), ends.get(entry.name, 0.0))
+        self._metrics.keys.set_expiries({name: seconds for name, seconds in ends.items() if seconds < math.inf})
 
     def _warn(self) -> None:
         today = datetime.now(UTC).date()
@@ -103,7 +110,7 @@ class KeysFile:
         if now - self._missing_since >= MAX_MISSING_SECONDS and self.failure is None:
             self.failure = "the file of API keys is missing"
             self._logged = -math.inf
-            self._changed([])
+            self._use([])
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
             log.error("%s; %s", error, "the keys from before stay" if self.failure is None else "no key is accepted")

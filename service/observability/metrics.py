@@ -24,6 +24,7 @@ from .drift import METRIC as DRIFT
 from .drift import Drift
 from .model_metrics import CanaryMetrics, ModelMetrics
 from .prediction_metrics import PredictionMetrics
+from .process_metrics import ALONE, ProcessMetrics, Workers
 from .request_metrics import KeyMetrics, RequestMetrics
 from .scrapes import Scrapes
 from .worker_metrics import WorkerMetrics
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 class Metrics:
     """The service's metrics, by what they measure."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, workers: Workers = ALONE) -> None:
         self.buffered = BufferedMetrics()
         declare = Declarations(registry, self.buffered)
         self.requests = RequestMetrics(declare)
@@ -49,7 +50,8 @@ class Metrics:
         self.canary = CanaryMetrics(declare)
         self.worker = WorkerMetrics(declare)
         self.drift = Drift()
-        self._scrapes = Scrapes(functools.partial(_collect, registry, self.drift))
+        processes = ProcessMetrics(declare, workers)
+        self._scrapes = Scrapes(functools.partial(_collect, registry, self.drift, processes))
 
     async def scrape(self, make: Callable[[Iterable[Metric]], Result]) -> Result:
         """Return what `make` makes of all workers' metrics; raises `Overloaded` where too many scrape."""
@@ -67,10 +69,10 @@ def registry() -> CollectorRegistry:
     return collectors
 
 
-def _collect(own: CollectorRegistry, drift: Drift) -> list[Metric]:
-    """Return the metrics of all workers and the drift of all their pictures.
+def _collect(own: CollectorRegistry, drift: Drift, processes: ProcessMetrics) -> list[Metric]:
+    """Return the metrics of all workers, the drift of all their pictures, and what their processes use.
 
-    Versions that serve no more are left out: shared files keep those as zeros.
+    Versions that serve no more and keys that are gone are left out: shared files keep those as zeros.
     """
     folder = shared_metrics.joined()
     if folder is None:
@@ -79,8 +81,11 @@ def _collect(own: CollectorRegistry, drift: Drift) -> list[Metric]:
         shared_metrics.fold(folder)
         found = shared_metrics.collect(folder)
     indices = drift.measure(found, folder)
+    computed = processes.measure(folder)
     for metric in found:
-        if metric.name == "mnist_build_info":
+        if metric.name in computed:
+            metric.samples = computed[metric.name]
+        elif metric.name in ("mnist_build_info", "mnist_api_key_expiry_timestamp_seconds"):
             metric.samples = [sample for sample in metric.samples if sample.value]
         elif metric.name == DRIFT:
             metric.samples = [sample._replace(value=indices[sample.labels["signal"]]) for sample in metric.samples]

@@ -10,6 +10,8 @@ from .exposition import result_of
 from .labels import INFERENCE_ROUTES, RESULTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..errors import ServiceError
     from .declarations import Declarations
 
@@ -69,10 +71,25 @@ class KeyMetrics:
         self._requests = declare.plain_counter(
             "key_requests_total", "Requests by the name of their API key and by result.", "key", "result"
         )
+        self._expiry = declare.plain_gauge(
+            "api_key_expiry_timestamp_seconds",
+            "When an API key with a last day expires, Unix time.",
+            "key",
+            over_workers="livemax",
+        )
+        self._expiring: set[str] = set()  # names of keys
         self.refusals = {result: self._counter(NO_KEY, result) for result in ("missing", "unknown")}
         self.file_unreadable = declare.gauge(
             "api_keys_unreadable", "1 while the file of API keys cannot be read.", over_workers="livemax"
         )
+
+    def set_expiries(self, expiries: Mapping[str, float]) -> None:
+        """These keys expire, by their names: at these times, Unix time; no others do."""
+        for name in self._expiring - expiries.keys():
+            self._expiry.labels(name).set(0)  # left out of a scrape
+        for name, seconds in expiries.items():
+            self._expiry.labels(name).set(seconds)
+        self._expiring = set(expiries)
 
     def of_key(self, name: str) -> dict[str, BufferedCounter]:
         """Return the counters of requests with the key of this name, by result."""

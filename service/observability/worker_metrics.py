@@ -1,7 +1,8 @@
-"""The metrics of a worker beside its requests: connections, reader processes, log lines."""
+"""The metrics of a worker beside its requests: connections, their certificate, reader processes, log lines."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ class WorkerMetrics:
         self.connections_cut = declare.counters(
             "connections_cut_total", "Connections that the service closed.", "reason", ("slow", "full")
         )
+        self.certificate_expiry = declare.plain_gauge(
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate of new connections expires, Unix time; NaN: there is none.",
+            over_workers="livemin",
+        )
+        self.certificate_expiry.set(math.nan)
         self.reader_ends = declare.counters(
             "reader_ends_total", "Reader processes that ended during a job.", "reason", ("time", "lost")
         )

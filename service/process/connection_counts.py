@@ -42,6 +42,10 @@ class ConnectionCounts:
                 self._counts[slot] = _NONE
                 self._pids[slot] = coming.pop() if coming else 0
 
+    def pids(self) -> list[int]:
+        """Return the workers' process ids by their slots; 0 where there is none for a while."""
+        return list(self._pids)
+
     def publish(self, count: int) -> None:
         """Publish the number of this worker's connections."""
         own = getpid()

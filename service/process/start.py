@@ -137,13 +137,21 @@ def _run_one(settings: Settings, listeners: list[socket.socket], models: Version
 def _run_several(settings: Settings, listeners: list[socket.socket], shared_state: SharedState) -> int:
     from ..reader import token
     from .connection_counts import ConnectionCounts
+    from .restarts import Restarts
     from .supervisor import Supervisor
     from .worker_process import Job
 
     os.environ[token.NAME] = secrets.token_hex(8)
-    counts = ConnectionCounts(settings.workers)
+    counts, restarts = ConnectionCounts(settings.workers), Restarts()
     assert shared_state.descriptor is not None
     assert counts.descriptor is not None
     ports = [listener.fileno() for listener in listeners]
-    job = Job(settings, ports, shared_state.descriptor, shared_state.checked_files.descriptor, counts.descriptor)
-    return Supervisor(settings, job, listeners[0], counts).run()
+    job = Job(
+        settings,
+        ports,
+        shared_state.descriptor,
+        shared_state.checked_files.descriptor,
+        counts.descriptor,
+        restarts.descriptor,
+    )
+    return Supervisor(settings, job, listeners[0], counts, restarts).run()

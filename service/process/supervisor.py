@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..settings import Settings
     from .connection_counts import ConnectionCounts
+    from .restarts import Restarts
     from .worker_process import Job
 
 START_SECONDS = 60  # for a new worker to be ready
@@ -44,10 +45,13 @@ class _Replacement(NamedTuple):
 class Supervisor:
     """The parent of workers that share a socket."""
 
-    def __init__(self, settings: Settings, job: Job, listener: socket.socket, counts: ConnectionCounts) -> None:
+    def __init__(
+        self, settings: Settings, job: Job, listener: socket.socket, counts: ConnectionCounts, restarts: Restarts
+    ) -> None:
         self._settings = settings
         self._listener = listener
         self._counts = counts
+        self._restarts = restarts
         self._clock = Clock()
         self._orphans = Orphans()
         self._signals: deque[int] = deque()
@@ -126,6 +130,7 @@ class Supervisor:
             self._served = self._served or worker.ready
             if worker.has_ended():
                 slot.on_ended()
+                self._restarts.count(worker.restart_reason)
                 if worker.exit_code == STARTUP_FAILURE and not self._served:  # every other worker would fail too
                     self._failed = True
                     log.error("no worker can start: the service ends")

@@ -44,10 +44,12 @@ def _serve(job: dict[str, Any]) -> int:
         from ..connection.drain import Drain
         from ..errors import ModelError
         from ..observability import logs, metrics
+        from ..observability.process_metrics import Workers
         from ..versions.manager import VersionManager
         from ..versions.shared_state import SharedState
         from .connection_counts import ConnectionCounts
         from .heartbeat import Heart
+        from .restarts import Restarts
         from .server import Server
         from .watchdog import Watchdog
 
@@ -61,8 +63,10 @@ def _serve(job: dict[str, Any]) -> int:
                 models.start()
         watchdog = Watchdog(settings.stall_seconds, settings.shutdown_seconds, lambda: Heart(job["heart"]))
         drain = Drain(settings.drain_seconds, on_begin=watchdog.end_in_time)
-        app = create_app(settings, models, metrics.registry(), drain)
-        server = Server(settings, app, ConnectionCounts(settings.workers, job["connection_counts"]), watchdog)
+        counts = ConnectionCounts(settings.workers, job["connection_counts"])
+        workers = Workers(counts.pids, Restarts(job["restarts"]).by_reason)
+        app = create_app(settings, models, metrics.registry(), drain, workers)
+        server = Server(settings, app, counts, watchdog)
     return server.run_to_end([socket.socket(fileno=listener) for listener in job["listeners"]])
 
 

@@ -33,6 +33,7 @@ class Job(NamedTuple):
     shared_state: int
     checked_files: int
     connection_counts: int
+    restarts: int
 
 
 class WorkerProcess:
@@ -53,7 +54,14 @@ class WorkerProcess:
                 self._process = subprocess.Popen(  # noqa: S603 - our own words
                     COMMAND,
                     stdin=subprocess.PIPE,
-                    pass_fds=[*job.listeners, job.shared_state, job.checked_files, job.connection_counts, theirs],
+                    pass_fds=[
+                        *job.listeners,
+                        job.shared_state,
+                        job.checked_files,
+                        job.connection_counts,
+                        job.restarts,
+                        theirs,
+                    ],
                 )
         except BaseException:
             os.close(self.heart)
@@ -125,6 +133,13 @@ class WorkerProcess:
     def exit_code(self) -> int | None:
         """The exit code; negative for a signal."""
         return self._process.returncode
+
+    @property
+    def restart_reason(self) -> str:
+        """How it has ended, for the metrics."""
+        if self.killed:
+            return "hang"
+        return "exit" if self._process.returncode >= 0 else "signal"
 
     @property
     def reason(self) -> str:

@@ -17,8 +17,9 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..observability.labels import LARGE_READER_NAME, READER_NAME
 from ..picture import others  # noqa: F401 - decoders that all readers share
-from ..system import confinement
+from ..system import confinement, processes
 from .jobs import Jobs, Limits
 from .wire import Decoder, Message, encode, receive, send
 
@@ -84,6 +85,7 @@ class ForkServer:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
+            processes.set_name(LARGE_READER_NAME if limits.large else READER_NAME)
             confinement.silence()
             confinement.limit_memory(limits.memory_bytes)
             read_jobs(connection, limits)
@@ -134,6 +136,7 @@ def main(arguments: list[str]) -> int:
     """Run the fork server; returns the exit code."""
     descriptor, parent = map(int, arguments)
     confinement.end_with(parent)
+    processes.set_name(READER_NAME)
     for number in (
         signal.SIGINT,
         signal.SIGTERM,

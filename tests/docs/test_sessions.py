@@ -45,7 +45,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 def replay(terminal: Terminal, block: Block) -> None:
     """Run a block: a terminal session, whose outputs are compared, or a Python program."""
     if block.language == "python":
-        clients = "tritonclient" in block.text
+        clients = re.search("tritonclient|kserve", block.text) is not None
         terminal.python(block.text, Path(sys.prefix, *["clients"] * clients, "bin", "python"))
     elif block.language == "console":
         for command, output in steps(block.text):

@@ -114,6 +114,12 @@ def most_memory(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
+def resident(pid: int) -> int:
+    """The bytes of memory that a process holds."""
+    (line,) = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS")]
+    return int(line.split()[1]) * 1024
+
+
 def forget_memory(pid: int) -> None:
     """Lets the count begin anew (Linux, proc(5))."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")

@@ -117,9 +117,9 @@ def publish(models: Path, version: int) -> None:
     (models / ".unfinished").rename(models / str(version))
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
+def certificate(folder: Path, days: int = 2) -> tuple[Path, Path]:
     """A certificate for 127.0.0.1 that vouches for itself, and its key."""
     chain, key = folder / "chain.pem", folder / "key.pem"
-    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    words = f"req -x509 -newkey rsa:2048 -nodes -days {days} -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
     subprocess.run(["openssl", *words.split(), "-out", chain, "-keyout", key], capture_output=True, check=True)
     return chain, key

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -301,6 +302,30 @@ def test_keys_are_changed_without_a_restart(tmp_path: Path, capfd: pytest.Captur
             assert status(new) == 200
             logged += capfd.readouterr().err
     assert "by-mistake" not in logged
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_metrics_have_the_last_day_of_keys(tmp_path: Path, workers: int) -> None:
+    """Of keys that have one, and the later of two lines with one name; a name without a last day, or gone, has none."""
+    key, scraper = keys.new("prometheus", "metrics", None)
+    lines = [keys.new("shop", "infer", None, day)[1] for day in ("2027-01-31", "2999-12-31")]
+    lines += [keys.new("bank", "infer", None, "2030-01-01")[1]]
+    half = [keys.new("mixed", "infer", None, "2030-01-01")[1], keys.new("mixed", "infer", None)[1]]
+    file = tmp_path / "keys.txt"
+    file.write_text("\n".join([scraper, *lines, *half]))
+
+    def expiries() -> dict[str, float]:
+        text = httpx.get(f"{service.url}/metrics", headers=bearer(key)).raise_for_status().text
+        found = re.findall(r'^mnist_api_key_expiry_timestamp_seconds{key="(.*)"} (.*)$', text, re.MULTILINE)
+        return {name: float(seconds) for name, seconds in found}
+
+    def last_moment(year: int, month: int, day: int) -> float:
+        return datetime(year, month, day, 23, 59, 59, 999_999, UTC).timestamp()
+
+    with running_service(api_keys_file=file, workers=workers) as service:
+        until(lambda: expiries() == {"shop": last_moment(2999, 12, 31), "bank": last_moment(2030, 1, 1)})
+        file.write_text("\n".join([scraper, lines[0]]))
+        until(lambda: expiries() == {"shop": last_moment(2027, 1, 31)})
 
 
 def test_a_swapped_secret_is_followed(tmp_path: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import shutil
-import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jsonschema
 import kubernetes_validate
@@ -14,10 +12,14 @@ import pytest
 import yaml
 
 from service.settings import Settings
+from tests.docs import rules
+from tests.support.manifests import only, rendered
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.manifests import Manifest
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 SCHEMAS = ROOT / "tests" / "support" / "kubernetes"  # of custom resources, as their projects publish them
@@ -25,21 +27,7 @@ KUSTOMIZATIONS = sorted(path.parent for path in FOLDER.rglob("kustomization.yaml
 VERSIONS = ("1.35", "1.36", "1.37")
 OPERATORS = {"ScaledObject", "PodMonitor", "PrometheusRule"}
 
-Manifest = dict[str, Any]
-
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-
-
-@functools.cache
-def rendered(folder: Path) -> tuple[Manifest, ...]:
-    """What `kubectl apply -k` would send."""
-    run = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
-    return tuple(yaml.safe_load_all(run.stdout))
-
-
-def only(manifests: tuple[Manifest, ...], kind: str) -> Manifest:
-    (found,) = (manifest for manifest in manifests if manifest["kind"] == kind)
-    return found
 
 
 def pod(manifests: tuple[Manifest, ...]) -> Manifest:
@@ -81,6 +69,8 @@ def _closed(schema: Manifest) -> Manifest:
         key: {name: _closed(value) for name, value in part.items()} if key == "properties" else part
         for key, part in schema.items()
     }
+    if "pattern" in closed:  # Go allows flags anywhere, Python at the beginning
+        closed["pattern"] = re.sub(r"^\^\(\?i\)", "(?i)^", closed["pattern"])
     if isinstance(items := closed.get("items"), dict):
         closed["items"] = _closed(items)
     if "properties" in closed and not closed.get("x-kubernetes-preserve-unknown-fields"):
@@ -166,6 +156,17 @@ def test_an_autoscaler_owns_the_number_of_pods() -> None:
     """Applying the manifests again does not set the number back."""
     for name in ("autoscale-on-cpu", "autoscale-on-wait"):
         assert "replicas" not in only(rendered(FOLDER / "overlays" / name), "Deployment")["spec"]
+
+
+def test_the_rules_are_those_of_prometheus() -> None:
+    """`python -m tests.docs.rules` writes them again. The monitor gives each pod the job that they look for."""
+    assert rules.RULE.read_text() == rules.rule()
+    manifests = rendered(FOLDER / "overlays" / "monitoring")
+    groups = [group for source in rules.SOURCES for group in yaml.safe_load(source.read_text())["groups"]]
+    assert only(manifests, "PrometheusRule")["spec"]["groups"] == groups
+    (endpoint,) = only(manifests, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] in {port["name"] for port in container(manifests)["ports"]}
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "mnist"}]
 
 
 def test_memory_limits_are_those_of_compose() -> None:

@@ -15,7 +15,7 @@ import pytest
 from service.picture.prepare import prepare
 from tests.support.metrics import ask, samples, settled, value
 from tests.support.pictures import Digits, png
-from tests.support.processes import worker_pids
+from tests.support.processes import children, command, resident, warm_reader, worker_pids
 from tests.support.service import running_service, until
 
 if TYPE_CHECKING:
@@ -83,6 +83,57 @@ def test_metrics_can_have_a_port_of_their_own(digits: Digits, workers: int) -> N
         found = settled(f"http://127.0.0.1:{port}", 3)
         assert value(found, "mnist_batch_size_sum") == 3
         assert httpx.get(f"{service.url}/metrics").status_code == 404
+
+
+def of_processes(service: Service, name: str) -> dict[str, float]:
+    """A metric of the processes, by kind and worker: `worker 0`."""
+    found = samples(f"{service.url}/metrics").items()
+    return {" ".join(dict(labels).values()).strip(): value for (metric, labels), value in found if metric == name}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processes_are_measured_over_all_workers(workers: int) -> None:
+    """Memory and descriptors are those that the system has; readers and the supervisor have theirs; CPU time grows."""
+    with running_service(workers=workers) as service:
+        for _ in range(4):  # each on a connection of its own, so that all workers read pictures
+            warm_reader(service)
+        memory = of_processes(service, "mnist_process_resident_memory_bytes")
+        kinds = {f"{kind} {number}" for kind in ("worker", "reader", "large_reader") for number in range(workers)}
+        assert set(memory) == kinds | ({"supervisor"} if workers == 2 else set())
+        assert memory["large_reader 0"] == 0
+        pids = worker_pids(service) if workers == 2 else [service.process.pid]
+        for number, pid in enumerate(pids):
+            assert memory[f"worker {number}"] == pytest.approx(resident(pid), rel=0.05)
+            readers = [child for child in children(pid) if b"service.reader" in command(child)]
+            assert memory[f"reader {number}"] == pytest.approx(sum(map(resident, readers)), rel=0.05)
+        descriptors = of_processes(service, "mnist_process_open_fds")
+        assert set(descriptors) == set(memory)
+        for number, pid in enumerate(pids):
+            assert descriptors[f"worker {number}"] == pytest.approx(len(os.listdir(f"/proc/{pid}/fd")), abs=3)  # noqa: PTH208
+        before = of_processes(service, "mnist_process_cpu_seconds_total")
+        assert set(before) == {name for name in memory if "large" not in name}
+        assert all(seconds > 0 for name, seconds in before.items() if "worker" in name)  # others: less than a tick
+        for _ in range(20):
+            warm_reader(service)
+        after = of_processes(service, "mnist_process_cpu_seconds_total")
+        assert all(after[name] >= before[name] for name in before)
+        assert sum(after.values()) > sum(before.values())
+        assert of_processes(service, "mnist_workers") == {"": workers}
+        assert of_processes(service, "mnist_worker_restarts_total") == {"exit": 0, "signal": 0, "hang": 0}
+
+
+def test_a_killed_worker_is_a_restart_and_keeps_its_cpu_time() -> None:
+    """The restart is counted by its reason, the number of workers is whole again, and no CPU time decreases."""
+    with running_service(workers=2) as service:
+        before = of_processes(service, "mnist_process_cpu_seconds_total")
+        killed, kept = worker_pids(service)
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: of_processes(service, "mnist_worker_restarts_total")["signal"] == 1, "it is not counted")
+        until(lambda: of_processes(service, "mnist_workers") == {"": 2}, "it is not replaced")
+        assert kept in worker_pids(service)
+        after = of_processes(service, "mnist_process_cpu_seconds_total")
+        assert all(after[name] >= before[name] for name in before)
+        assert of_processes(service, "mnist_worker_restarts_total") == {"exit": 0, "signal": 1, "hang": 0}
 
 
 def test_each_warning_is_counted_on_every_route(server: Service, digits: Digits) -> None:

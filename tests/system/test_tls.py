@@ -16,7 +16,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support.metrics import connections_cut
+from tests.support.metrics import connections_cut, samples, value
 from tests.support.pictures import SEVEN
 from tests.support.processes import descriptors
 from tests.support.service import ROOT, certificate, running_service, until
@@ -101,16 +101,20 @@ def test_a_renewed_certificate_is_used(
     """Without a restart, by every worker; open connections go on; a bad one leaves the last, and is told once."""
     (tmp_path / "new").mkdir()
     chain, key = certificate(tmp_path)
-    new_chain, new_key = certificate(tmp_path / "new")
+    new_chain, new_key = certificate(tmp_path / "new", days=90)
     new = new_chain.read_text()
     monkeypatch.setenv("SSL_CERT_FILE", str(chain))
-    with running_service(tls_cert_file=chain, tls_key_file=key, workers=workers, keep_alive_seconds=60) as service:
+    with running_service(
+        tls_cert_file=chain, tls_key_file=key, workers=workers, keep_alive_seconds=60, metrics_port=0
+    ) as service:
         assert served(service) == chain.read_text()
+        assert expiry(service) == expiry_of(chain)
         with httpx.Client(base_url=service.url, limits=httpx.Limits(keepalive_expiry=None)) as open_before:
             open_before.get("/livez").raise_for_status()
             new_key.rename(key)
             new_chain.rename(chain)
             until(lambda: {served(service) for _ in range(20)} == {new}, "the old one is used still")
+            until(lambda: expiry(service) == expiry_of(chain), "the metrics have the old one's expiry")
             chain.write_text("no certificate")
             told: list[str] = []
 
@@ -123,6 +127,17 @@ def test_a_renewed_certificate_is_used(
             assert all_tell()
             assert served(service) == new
             open_before.get("/livez").raise_for_status()
+
+
+def expiry(service: Service) -> float:
+    return value(samples(service.metrics), "mnist_certificate_expiry_timestamp_seconds")
+
+
+def expiry_of(chain: Path) -> float:
+    """When it expires, as openssl tells."""
+    words = ["openssl", "x509", "-enddate", "-noout", "-in", str(chain)]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return ssl.cert_time_to_seconds(told.strip().removeprefix("notAfter="))
 
 
 def _made_room(service: Service) -> float:

@@ -242,7 +242,7 @@ def test_totals_never_go_backwards_while_workers_are_killed(expected: Expected) 
         samples(f"{service.url}/metrics")
         folder = folder_of(worker_pids(service)[0])
         assert folder is not None
-        assert parts(folder) == ["drift", "total", "worker", "worker"]
+        assert parts(folder) == ["drift", "processes", "total", "worker", "worker"]
         assert predictions(samples(f"{service.url}/metrics")) >= last > 0
 
 
