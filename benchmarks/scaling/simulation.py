@@ -8,6 +8,7 @@ It knows no network and no machine.
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -123,6 +124,8 @@ def simulate(turn: Turn, pods: int, load: float, *, proxies: int, requests: int)
         pod = _least(open_requests[proxy], number) if proxies else choice
         open_requests[proxy, pod] += 1
         state.add(now, pod, proxy)
+    busy = state.busy / times[-1] / pods
+    state.advance(math.inf, on_end)
     counted = state.taken[int(requests * WARM_UP) :]
     p50, p99 = map(float, np.percentile(counted, [50, 99]))
-    return Waits(p50, p99, state.busy / times[-1] / pods)
+    return Waits(p50, p99, busy)

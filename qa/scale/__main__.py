@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from tests.support.edges import Edge
 
 SCALED_OBJECT = KUBERNETES / "overlays" / "autoscale-on-wait" / "scaledobject.yaml"
-FAILED = re.compile(r'"status":5| 5\d\d \d+ - - |" 5\d\d ')  # in the logs of nginx, HAProxy and Envoy
+FAILED = re.compile(r'"status":5| (?:-1|5\d\d) \d+ - - |" 5\d\d ')  # in the logs of nginx, HAProxy and Envoy
 SCRAPES = 12  # in a window of the query: one in 5 s, as deploy/prometheus has it
-WAIT, USED = "mnist_predicted_wait_seconds", "process_cpu_seconds_total"
+WAIT, USED = "mnist_predicted_wait_seconds", "mnist_process_cpu_seconds_total"
 HEAD = (
     "disturbance                            times  requests  lost                     4xx   p50 ms   p99 ms   slowest"
 )

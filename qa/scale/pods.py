@@ -83,11 +83,11 @@ class Pod:
         return False
 
     def metric(self, name: str) -> float:
-        """The value of a metric without labels."""
+        """The value of a metric: the sum over its labels."""
         text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
-        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        found = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
         assert found, name
-        return float(found[1])
+        return sum(map(float, found))
 
     def signal(self, number: int) -> None:
         """Signal the container's processes; SIGTERM goes to the first alone."""

@@ -69,7 +69,7 @@ def running_edge(
         main = folder / MAIN[name]
         main.write_text(_with(main.read_text(), changes or {}))
         log = folder / "log"
-        with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
             try:
                 until(lambda: process.poll() is not None or _listens(port), f"{name} does not start")
                 assert process.poll() is None, log.read_text()

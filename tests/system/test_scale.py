@@ -49,6 +49,7 @@ def _scale(model: Model) -> None:
     rule = Rule.read(SCALED_OBJECT, SPEED)
     targets = {**rule.targets, "cpu": 0.01}
     assert Scaler(model, dataclasses.replace(rule, targets=targets), 3).follow(2 * rule.poll)[-1] == 3
+    model.deployment.wait_until_ready(model.deployment.pods[-1])  # nginx asks it already
     model.deployment.scale(2)
 
 
