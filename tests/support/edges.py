@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 DEPLOY = ROOT / "deploy"
 ENVOY = Path(sys.prefix) / "envoy" / "envoy" / "_bin" / "envoy"  # `make scale` installs it
-PROGRAMS = {"nginx": shutil.which("nginx"), "haproxy": shutil.which("haproxy"), "envoy": shutil.which(ENVOY)}
+PROGRAMS = {
+    name: shutil.which(path) if shutil.which("openssl") else None  # which makes the certificate
+    for name, path in (("nginx", "nginx"), ("haproxy", "haproxy"), ("envoy", ENVOY))
+}
 MAIN = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "envoy": "envoy.yaml"}
 CERTIFICATE = "/run/secrets/edge.pem"
 
