@@ -54,6 +54,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     MNIST_HOST=0.0.0.0 \
     MNIST_MODEL_DIR=/models/mnist-mlp \
     MNIST_WORKERS=1 \
+    MNIST_LOG_FORMAT=json \
     MNIST_DRAIN_SECONDS=5
 EXPOSE 8000
 # A number, so that an orchestrator can see without a passwd file that it isn't root.

@@ -8,8 +8,9 @@ the same, so that a difference is a change.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -22,7 +23,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from . import pictures, process, service
-from .panels import DATASOURCE, SELECTED, series
+from .panels import DATASOURCE, series
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.cog.builder import Builder
@@ -43,6 +44,31 @@ class Content(Protocol):
         """Return the panels by the titles of their rows."""
 
 
+class Mark(NamedTuple):
+    """What is marked in all panels: its name, when it is there, its title and its colour."""
+
+    name: str
+    expr: str
+    title: str
+    color: str
+
+
+MARKS = (
+    # Many alerts are about all instances together.
+    Mark("Alerts", 'ALERTS{alertstate="firing", alertname=~"Mnist.+", job="$job"}', "{{alertname}}", "red"),
+    Mark(
+        "Version loaded",
+        f"changes({series('model_load_timestamp_seconds')}[$__rate_interval]) > 0",
+        "{{instance}} loaded a version",
+        "blue",
+    ),
+    Mark(
+        "Worker restarted",
+        f"increase({series('worker_restarts_total')}[$__rate_interval]) > 0",
+        "{{instance}} restarted a worker: {{reason}}",
+        "orange",
+    ),
+)
 DASHBOARDS: tuple[Content, ...] = (service, pictures, process)
 
 
@@ -70,8 +96,15 @@ def build(content: Content) -> str:
             .current(VariableOption(text=["All"], value=["$__all"]))
         )
     )
-    for mark in _marks():
-        board.annotation(mark)
+    for mark in MARKS:
+        board.annotation(
+            builders.AnnotationQuery()
+            .name(mark.name)
+            .datasource(DATASOURCE)
+            .enable(True)
+            .icon_color(mark.color)
+            .expr(mark.expr)
+        )
     for title, panels in content.panels().items():
         board.with_row(builders.Row(title))
         for panel in panels:
@@ -79,7 +112,11 @@ def build(content: Content) -> str:
     built = board.build()
     for number, placed in enumerate(built.panels or [], 1):
         placed.id_val = number
-    return JSONEncoder(sort_keys=True, indent=2).encode(built) + "\n"
+    text = JSONEncoder(sort_keys=True, indent=2).encode(built)
+    fields = json.loads(text)
+    for mark, found in zip(MARKS, fields["annotations"]["list"], strict=True):
+        found["titleFormat"] = mark.title  # the SDK does not have it
+    return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 
 
 def _link() -> builders.DashboardLink:
@@ -101,19 +138,6 @@ def _variable(name: str, label: str, of: str) -> builders.QueryVariable:
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(VariableSort.ALPHABETICAL_ASC)
     )
-
-
-def _marks() -> list[builders.AnnotationQuery]:
-    """Return what is marked in all panels: alerts, loads of a version and restarts."""
-    return [
-        _mark("Alerts", f'ALERTS{{alertstate="firing", alertname=~"Mnist.+", {SELECTED}}}', "red"),
-        _mark("Version loaded", f"changes({series('model_load_timestamp_seconds')}[$__rate_interval]) > 0", "blue"),
-        _mark("Worker restarted", f"increase({series('worker_restarts_total')}[$__rate_interval]) > 0", "orange"),
-    ]
-
-
-def _mark(name: str, expr: str, color: str) -> builders.AnnotationQuery:
-    return builders.AnnotationQuery().name(name).datasource(DATASOURCE).enable(True).icon_color(color).expr(expr)
 
 
 def write() -> None:

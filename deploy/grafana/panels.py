@@ -7,6 +7,7 @@ Every query is limited to the variables `job` and `instance` of its dashboard: o
 
 from __future__ import annotations
 
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, NamedTuple
 
 from grafana_foundation_sdk.builders import bargauge, common, heatmap, prometheus, stat, table, timeseries
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 SELECTED = 'job="$job", instance=~"$instance"'
+RANGE = "$__range"  # that the dashboard shows
 WIDE, HALF, THIRD, QUARTER, SMALL = 24, 12, 8, 6, 4  # of 24 columns
 # Requests that take pictures, over HTTP and gRPC: the two objectives are for them.
 PREDICTIONS = 'route=~".*([/:]predict|/predictions/{model}|/infer|Infer)"'
@@ -67,7 +69,7 @@ def rate(name: str, labels: str = "", window: str = "$__rate_interval") -> str:
 
 def increase(name: str, labels: str = "") -> str:
     """Return what a counter grew by in the range that the dashboard shows."""
-    return f"increase({series(name, labels)}[$__range])"
+    return f"increase({series(name, labels)}[{RANGE}])"
 
 
 def total(expr: str, by: str = "") -> str:
@@ -103,7 +105,12 @@ def number(
     span: int = SMALL,
     height: int = 4,
 ) -> Builder[Panel]:
-    """Return a panel with the newest value; `none` is the text where the query has no result, or no number."""
+    """Return a panel with the newest value; `none` is the text where the query has no result, or no number.
+
+    A value that is about the whole range is asked for once, and has no line behind it.
+    """
+    query = _target(Query(f"({expr}) >= 0" if none else expr, title))
+    of_range = RANGE in expr
     panel = (
         stat.Panel()
         .title(title)
@@ -112,10 +119,10 @@ def number(
         .unit(unit)
         .span(span)
         .height(height)
-        .graph_mode(BigValueGraphMode.AREA)
+        .graph_mode(BigValueGraphMode.NONE if of_range else BigValueGraphMode.AREA)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(_thresholds(steps or [(None, GREY)]))
-        .with_target(_target(Query(f"({expr}) >= 0" if none else expr, title)))
+        .with_target(query.instant() if of_range else query)
     )
     if decimals is not None:
         panel.decimals(decimals)
@@ -162,8 +169,8 @@ def lines(
         panel.max(most)
     if steps:
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphTresholdsStyleMode.DASHED))
-    for query in queries:
-        panel.with_target(_target(query).exemplar(exemplars))
+    for name, query in zip(ascii_uppercase, queries, strict=False):
+        panel.with_target(_target(query, name).exemplar(exemplars))
     return panel
 
 
@@ -181,6 +188,7 @@ def heat(title: str, description: str, unit: str, expr: str, *, span: int = HALF
         .color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(64))
         .y_axis(heatmap.YAxisConfig().unit(unit))
         .show_legend()
+        .show_tooltip()
         .with_target(query)
     )
 
@@ -218,14 +226,15 @@ def rows(title: str, description: str, expr: str, columns: Mapping[str, str]) ->
         .datasource(DATASOURCE)
         .span(HALF)
         .height(6)
+        .show_header(True)
         .with_target(_target(Query(expr, "")).instant().format(PromQueryFormat.TABLE))
         .with_transformation(DataTransformerConfig(id_val="filterFieldsByName", options=chosen))
         .with_transformation(DataTransformerConfig(id_val="organize", options=order))
     )
 
 
-def _target(query: Query) -> prometheus.Dataquery:
-    return prometheus.Dataquery().expr(query.expr).legend_format(query.legend).datasource(DATASOURCE)
+def _target(query: Query, name: str = "A") -> prometheus.Dataquery:
+    return prometheus.Dataquery().ref_id(name).expr(query.expr).legend_format(query.legend).datasource(DATASOURCE)
 
 
 def _thresholds(steps: Steps) -> builders.ThresholdsConfig:

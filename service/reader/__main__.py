@@ -58,7 +58,10 @@ class ForkServer:
 
     def _read_commands(self) -> bool:
         """Obey the commands that have arrived; return False when the worker has ended."""
-        data, descriptors, _, _ = socket.recv_fds(self._control, 65_536, 1)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, 65_536, 1)
+        except ConnectionError:  # it was killed
+            return False
         for command in self._decoder.feed(data):
             if "limits" in command.header:  # each message brings one descriptor at most
                 self._fork(command.header, descriptors.pop())

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import json
 import math
 import re
 import shutil
@@ -23,9 +22,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from deploy.grafana.build import DASHBOARDS, FOLDER, build
+from deploy.grafana.build import DASHBOARDS, build
 from service.access import keys
 from service.versions.choice import CANARY
+from tests.support.dashboards import FOLDER, NAMES, dashboard, panels, promql
 from tests.support.grpc import infer, request
 from tests.support.pictures import SEVEN, Digits, drawn, png
 from tests.support.prometheus import COMMITTED, needs_prometheus, running_prometheus
@@ -36,26 +36,6 @@ if TYPE_CHECKING:
 
     from tests.support.prometheus import Prometheus
     from tests.support.service import Service
-
-NAMES = [content.NAME for content in DASHBOARDS]
-# What Grafana puts in the place of its variables.
-VARIABLES = {"$__rate_interval": "10s", "$__range": "1m", "$job": "mnist", "$instance": ".+"}
-
-
-def dashboard(name: str) -> dict[str, Any]:
-    return json.loads((FOLDER / f"{name}.json").read_text())  # type: ignore[no-any-return]
-
-
-def panels(name: str) -> list[dict[str, Any]]:
-    return [panel for panel in dashboard(name)["panels"] if panel["type"] != "row"]
-
-
-def promql(expr: str) -> str:
-    """The query as Grafana sends it."""
-    for variable, value in VARIABLES.items():
-        expr = expr.replace(variable, value)
-    assert "$" not in expr
-    return expr
 
 
 def until_nothing(missing: Callable[[], list[str]]) -> None:
@@ -153,6 +133,9 @@ def test_panels_explain_themselves(name: str) -> None:
         assert panel["description"].endswith("."), panel["title"]
         assert panel["type"] in ("heatmap", "table") or panel["fieldConfig"]["defaults"]["unit"], panel["title"]
         assert panel["datasource"]["uid"] == "${datasource}"
+        names = [target["refId"] for target in panel["targets"]]
+        assert all(names)
+        assert len(set(names)) == len(names)
     right = 0
     for position in (panel["gridPos"] for panel in dashboard(name)["panels"]):
         assert position["x"] == right % 24
