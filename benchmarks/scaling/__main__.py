@@ -132,8 +132,6 @@ def waiting(turn: Turn, requests: int) -> Iterator[str]:
     for name, pods, proxies in choosers:
         found = [simulate(turn, pods, load, proxies=proxies, requests=requests) for load in LOADS]
         rows.append((name, *(f"{wait.p50 * 1e3:.2f} / {wait.p99 * 1e3:.2f}" for wait in found)))
-    busy = [simulate(turn, 16, load, proxies=0, requests=requests).busy for load in LOADS]
-    rows.append(("CPU of a pod", *(f"{share:.0%}" for share in busy)))
     yield from _table(("who chooses the pod", *(f"{load:g}" for load in LOADS)), rows)
 
 
