@@ -214,6 +214,15 @@ def _limit(group: Path, cores: float | None) -> None:
     (group / "cpu.cfs_quota_us").write_text(str(int(cores * PERIOD)) if cores else "-1")
 
 
+def _remove(group: Path) -> None:
+    """Remove a group, when the processes that a killed pod leaves behind have ended too."""
+    deadline = time.monotonic() + START_SECONDS
+    while group.exists() and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        time.sleep(LOOK_SECONDS)
+
+
 def can_limit() -> bool:
     """Whether this system lets a pod have a share of a core."""
     return os.access(CPU / "cpu.cfs_quota_us", os.W_OK)
@@ -243,8 +252,7 @@ def running_deployment(replicas: int, most: int, *, speed: float, cores: float =
             pod.signal(signal.SIGKILL)
             pod.process.wait()
         for port, _ in addresses:
-            with contextlib.suppress(OSError):
-                _group(port).rmdir()
+            _remove(_group(port))
 
 
 def _free_ports(count: int) -> list[int]:
