@@ -66,7 +66,7 @@ sbom: $(VENV)/sbom/.installed ## The locked dependencies, as CycloneDX files in 
 dev: $(VENV)/.dev ## The environment for development, without a run of the tests
 
 # The versions are those of the lock.
-extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,heic,sweep,tensorboard,mlflow
+extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,heic,s3,sweep,tensorboard,mlflow
 	@sed -n 's/ \\$$//p' requirements/dev.txt | grep == > $(VENV)/pins.txt
 	@$(INSTALL) --constraint $(VENV)/pins.txt $$($(PY) -c "import sys, tomllib; \
 		extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; \
@@ -170,7 +170,7 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
 	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --all-extras
-	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
+	printf "flask\nflask-cors\ngcp-storage-emulator\nkserve\nmoto[s3]\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
 
 # Folders first: a held version must not be seen without the list. The run of `make up` goes too, so that it trains again.
