@@ -70,7 +70,7 @@ sbom: $(VENV)/sbom/.installed ## The locked dependencies, as CycloneDX files in 
 dev: $(VENV)/.dev ## The environment for development, without a run of the tests
 
 # The versions are those of the lock.
-extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,heic,sweep,tensorboard,mlflow
+extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,heic,s3,sweep,tensorboard,mlflow
 	@sed -n 's/ \\$$//p' requirements/dev.txt | grep == > $(VENV)/pins.txt
 	@$(INSTALL) --constraint $(VENV)/pins.txt $$($(PY) -c "import sys, tomllib; \
 		extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; \
@@ -177,7 +177,7 @@ wheel: ## The package mnist_mlp as a wheel in dist/, with a trained version in i
 	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 # What `docker build --build-arg EXTRAS=…` may add: the extras of serving but HEIC, for its license.
-IMAGE_EXTRAS := grpc otel signing s3 gs hf oci https
+IMAGE_EXTRAS := grpc otel signing s3 gs hf oci
 
 lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
@@ -186,7 +186,7 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --all-extras
 	for extra in $(IMAGE_EXTRAS); do $(COMPILE) pyproject.toml --output-file requirements/extras/$$extra.txt \
 		--constraint requirements/dev.txt --extra $$extra --no-annotate || exit; done
-	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
+	printf "flask\nflask-cors\ngcp-storage-emulator\nkserve\nmoto[s3]\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
 
 # Folders first: a held version must not be seen without the list. The run of `make up` goes too, so that it trains again.
