@@ -268,16 +268,19 @@ def of_flags(options: argparse.Namespace) -> Settings:
     return _load(_cli_settings_source=options.settings_source(parsed_args=options))
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say where the model and its pin file are; `of_model_flags` takes what the parser finds."""
-    for setting in ("model-dir", "pin-file"):
+def add_model_flags(parser: argparse.ArgumentParser, *more: str) -> None:
+    """Add the flags that say where the model and its pin file are, and of `more` settings.
+
+    `of_model_flags` takes what the parser finds.
+    """
+    for setting in ("model-dir", "pin-file", *more):
         parser.add_argument(f"--{setting}", help="as for `python -m service`; default: what the environment says")
 
 
 def of_model_flags(options: argparse.Namespace) -> Settings:
     """As `load`, with the flags of `add_model_flags`; raises `SettingsError`."""
-    flags = {"--model-dir": options.model_dir, "--pin-file": options.pin_file}
-    return load([part for flag in flags.items() if flag[1] for part in flag])
+    flags = {name: value for name in Settings.model_fields if (value := getattr(options, name, None)) is not None}
+    return load([part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", value)])
 
 
 def unknown_variables() -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..client import Parser
-from . import canary, check, keys, promote, rollback, serve, status
+from . import batch, canary, check, keys, promote, rollback, serve, status
 
 COMMANDS = {
     "serve": serve,
@@ -21,6 +21,7 @@ COMMANDS = {
     "canary": canary,
     "rollback": rollback,
     "keys": keys,
+    "batch": batch,
 }
 PROGRAM = "python -m service"
 SCRIPT = "mnist-mlp-serve"  # what the wheel installs

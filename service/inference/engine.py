@@ -67,7 +67,7 @@ class Engine:
     """Answers requests; each keeps the version of the model that was chosen at its start."""
 
     def __init__(self, models: VersionManager, batcher: Batcher, metrics: Metrics, settings: Settings) -> None:
-        self.readers = Readers(settings, metrics)
+        self.readers = Readers(settings, metrics.worker.reader_ends)
         self.router = Router(models, batcher, metrics)
         self.admission = Admission(settings, models, batcher, self.readers)
         self._models = models

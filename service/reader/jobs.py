@@ -8,6 +8,7 @@ formats of bodies, but not who asks.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -162,6 +163,12 @@ def _predict(header: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
     return _Parsed(found.items, {"several": found.several})
 
 
+def _pictures(header: dict[str, Any], data: bytes, _: Limits) -> _Parsed:
+    """Return pictures that follow each other in the body, of the header's `sizes`."""
+    ends = list(itertools.accumulate(header["sizes"], initial=0))
+    return _Parsed([data[start:end] for start, end in itertools.pairwise(ends)], {})
+
+
 def _infer(header: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
     with _unpacking(limits):
         plain = decompress(data, header["encoding"], limit=limits.unpacked_bytes)
@@ -194,4 +201,4 @@ def _unpacking(limits: Limits) -> Iterator[None]:
         raise Expensive from None
 
 
-_PARSERS = {"predict": _predict, "infer": _infer, "grpc": _grpc}
+_PARSERS = {"predict": _predict, "pictures": _pictures, "infer": _infer, "grpc": _grpc}

@@ -14,7 +14,7 @@ import itertools
 import logging
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import Overloaded
 from ..settings import formats
@@ -26,9 +26,8 @@ from .token import Token
 from .wire import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
-    from ..observability.metrics import Metrics
     from ..settings import Settings
     from ..system.spool import Spool
     from .handle import Reader
@@ -63,17 +62,25 @@ class Reading(NamedTuple):
     pixels: bytes  # n·784
 
 
+class Counter(Protocol):
+    """What counts."""
+
+    def inc(self) -> None:
+        """Count one."""
+
+
 class Readers:
     """The processes, and the jobs that wait for them."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, ends: Mapping[str, Counter]) -> None:
+        """`ends` counts readers that end during a job, by why they did: `time` or `lost`."""
         common = (settings.max_body_bytes, settings.max_pixels, settings.max_images, formats(settings.formats))
         limits = Limits(*common, MEMORY, SECONDS, large=False)
         self._large_limits = Limits(*common, large_memory(settings), LARGE_SECONDS, large=True)
         self._count = min(AT_ONCE, max(1, len(os.sched_getaffinity(0)) // settings.workers))
         callbacks = Callbacks(self._on_message, self._on_ended, self._dispatch)
         self._processes = Processes(limits, self._large_limits, self._count, callbacks)
-        self._ends = metrics.worker.reader_ends
+        self._ends = ends
         self._numbers = itertools.count()
         self._waiting: deque[Job] = deque()
         self._running = 0

@@ -59,7 +59,7 @@ class Door:
             models.start()
         self.run = models.current.costs.seconds(1) if models.current else 0.0  # seconds of one picture's
         self._watched = WatchedBatcher(classifier)
-        self._readers = Readers(chosen, self._watched.metrics)
+        self._readers = Readers(chosen, self._watched.metrics.worker.reader_ends)
         self.admission = Admission(chosen, models, self._watched.batcher, self._readers)
 
     def now(self, timeout: str | None = None, *, ago: float = 0.0, large: bool = False) -> float:

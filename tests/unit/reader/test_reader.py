@@ -48,7 +48,7 @@ def read(*bodies: bytes, kind: str = "predict", **about: str) -> list[Reading | 
             spool.close()
 
     async def story() -> list[Reading | ServiceError]:
-        found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()))
+        found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()).worker.reader_ends)
         async with found.running():
             return await asyncio.gather(*(one(found, body) for body in bodies))
 
@@ -116,7 +116,7 @@ def test_a_reader_that_is_stopped_is_replaced(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(readers, "HANGS_SECONDS", 0.2)
 
     async def story() -> Reading:
-        found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()))
+        found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()).worker.reader_ends)
         async with found.running():
             first = await found.read(Spool(png(drawn(300))), "predict", content_type="")
             for reader in readers_of(os.getpid()):
@@ -165,7 +165,7 @@ def test_a_picture_that_ends_its_reader_each_time_is_given_up(monkeypatch: pytes
     worst = Spool(png_of_chunks(7000, 7000, 8, 6, (b"\0" + bytes(4 * 7000)) * 7000))
 
     async def story() -> Reading:
-        found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()))
+        found = Readers(Settings.model_validate({"workers": 1}), Metrics(CollectorRegistry()).worker.reader_ends)
         async with found.running():
             job = asyncio.ensure_future(found.read(worst, "predict", content_type=""))
             while not job.done():

@@ -1,0 +1,180 @@
+"""The process that reads the inputs: strangers' archives, Parquet files and what stores send.
+
+    python -m service.batch.feeder SOCKET PARENT
+
+In: an order on its socket, then a request for each block. Out: blocks: a header with the names, and a descriptor of
+memory that holds the pictures' bytes; at last the number of files that were passed over, or why it cannot go on. The
+system limits its memory. It decodes no picture. Unlike a reader it has the whole environment, because credentials of
+buckets are there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..codec.body import Numbers
+from ..errors import NotAPicture, ServiceError, SettingsError, TooLarge
+from ..quoting import quoted
+from ..reader.wire import Decoder, Message, receive, send
+from ..system import confinement, memory
+from .children import MAX_ORDER_BYTES, receive_order
+from .entries import DAMAGE, Content, Entry, InputError, Reading
+from .inputs import entries
+from .parts import read_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MEMORY = 3 * 2**30  # bytes: the names of ten million files in one folder take some of it
+# Of a block: as many as one run of the model takes well, and no more bytes than a worker's share of memory.
+BLOCK_ITEMS, BLOCK_BYTES = 128, 2 * 2**20
+AHEAD, AHEAD_BYTES = 64, 64 * 2**20  # files of a store that are read at once
+THREAD_BYTES = 2**19  # of a thread's stack
+
+
+class Block(NamedTuple):
+    """Pictures with their names, read and not decoded."""
+
+    names: list[str]
+    contents: list[Content]
+
+
+def main(arguments: list[str]) -> int:
+    """Read inputs until the parent has ended; return the exit code."""
+    descriptor, parent = map(int, arguments)
+    confinement.end_with(parent)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal sends them to all processes
+        signal.signal(number, signal.SIG_IGN)
+    threading.stack_size(THREAD_BYTES)
+    confinement.limit_memory(MEMORY)
+    with socket.socket(fileno=descriptor) as connection:
+        requests = _Requests(connection)
+        if requests.order is not None and (last := _feed(connection, requests)) is not None and requests.wait():
+            send(connection, last)
+    return 0
+
+
+class _Requests:
+    """What the parent asks for: first all that is to be read, and with it the first block; then each further block."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._decoder = connection, Decoder(MAX_ORDER_BYTES)
+        self.order = receive_order(connection, self._decoder)
+        self._waiting = False
+
+    def wait(self) -> bool:
+        """Wait until a block is asked for; False where the parent has ended."""
+        if self._waiting and receive(self._connection, self._decoder) is None:
+            return False
+        self._waiting = True
+        return True
+
+
+def _feed(connection: socket.socket, requests: _Requests) -> Message | None:
+    """Send a block for each request; return the last message, or None where the parent has ended."""
+    order = requests.order
+    assert order is not None
+    reading = Reading(order["max_bytes"], order["column"], order["name_column"])
+    try:
+        found = entries(order["paths"], reading)
+        _pass_done(found, order["parts"])
+        for block in _blocks(_contents(found)):
+            if not requests.wait():
+                return None
+            _send(connection, block)
+    except (SettingsError, InputError) as error:
+        return Message({"failed": str(error), "bad_setting": isinstance(error, SettingsError)})
+    except MemoryError:
+        return Message({"failed": f"the inputs take more than {MEMORY >> 20} MiB to list", "bad_setting": False})
+    return Message({"end": True, "passed_over": reading.passed_over})
+
+
+def _pass_done(found: Iterator[Entry], parts: list[str]) -> None:
+    """Pass the entries that are rows of the parts; raises `SettingsError` where others are there now."""
+    for part in parts:
+        for name in read_names(Path(part)):
+            entry = next(found, None)
+            if entry is None or entry.name != name:
+                there = "nothing" if entry is None else quoted(entry.name)
+                raise SettingsError(
+                    f"{part}: the inputs have changed since: expected {quoted(name)}, found {there}; "
+                    "choose another folder for --out"
+                )
+
+
+def _contents(found: Iterator[Entry]) -> Iterator[tuple[str, Content]]:
+    """Yield each picture's name and bytes, in order; files of a store are read some at a time."""
+    ahead: deque[tuple[Entry, Future[Content]]] = deque()
+    with ThreadPoolExecutor(AHEAD) as pool:
+        for entry in found:
+            if entry.remote:
+                ahead.append((entry, pool.submit(_read, entry)))
+            wanted = (AHEAD - 1, AHEAD_BYTES) if entry.remote else (0, 0)
+            while len(ahead) > wanted[0] or sum(each.size for each, _ in ahead) > wanted[1]:
+                first, future = ahead.popleft()
+                yield first.name, future.result()
+            if not entry.remote:
+                yield entry.name, _read(entry)
+        for first, future in ahead:
+            yield first.name, future.result()
+
+
+def _read(entry: Entry) -> Content:
+    """Return a picture's bytes, or the error of its row; raises `InputError`."""
+    try:
+        return entry.read()
+    except MemoryError:
+        return TooLarge("The picture takes more memory to read than there is for it.")
+    except DAMAGE:
+        return NotAPicture("The picture is damaged in its archive, or cut off.")
+
+
+def _blocks(contents: Iterable[tuple[str, Content]]) -> Iterator[Block]:
+    block, size = Block([], []), 0
+    for name, content in contents:
+        block.names.append(name)
+        block.contents.append(content)
+        size += len(_bytes(content))
+        if len(block.names) == BLOCK_ITEMS or size >= BLOCK_BYTES:
+            yield block
+            block, size = Block([], []), 0
+    if block.names:
+        yield block
+
+
+def _bytes(content: Content) -> bytes:
+    if isinstance(content, Numbers):
+        return content.rows
+    return b"" if isinstance(content, ServiceError) else content
+
+
+def _send(connection: socket.socket, block: Block) -> None:
+    """Send a block: its bytes as a descriptor, so that the parent hands them on without a copy."""
+    found = list(enumerate(block.contents))
+    header = {
+        "names": block.names,
+        "sizes": [len(_bytes(content)) for content in block.contents],
+        "numbers": [at for at, content in found if isinstance(content, Numbers)],
+        "errors": [[at, error.detail, error.reason] for at, error in found if isinstance(error, ServiceError)],
+    }
+    descriptor = memory.anonymous_file("block")
+    try:
+        for content in block.contents:
+            view = memoryview(_bytes(content))
+            while view:
+                view = view[os.write(descriptor, view) :]
+        send(connection, Message(header), descriptor)
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""Files and folders of this machine.
+
+In: a path. Out: its files, those of a folder in the order of their names, folder by folder. It follows no link to a
+folder, and waits for no pipe.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from ..errors import NotAPicture
+from .entries import Content, Entry, File, InputError, bounded, refused, too_large
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Of the file alone: its row says it. Other errors, as of a disk, end the batch, which the same command continues.
+OWN_ERRORS = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG}
+
+
+def file(path: str, limit: int) -> File:
+    """Return a file of this machine."""
+    try:
+        size = Path(path).stat().st_size
+    except OSError:
+        size = 0  # its reading says why
+    return File(path, lambda: _open(path), lambda: _read(path, limit), size)
+
+
+def walk(folder: str, limit: int) -> Iterator[File | Entry]:
+    """Yield the files of a folder and of those in it, and an error for each folder that cannot be listed."""
+    try:
+        with os.scandir(folder) as listing:
+            found = sorted((each.name, each.is_dir(follow_symlinks=False)) for each in listing)
+    except OSError as error:
+        yield refused(folder, _unreadable("The folder", folder, error))
+        return
+    for name, is_folder in found:
+        path = f"{folder}/{name}" if folder != "/" else f"/{name}"
+        if is_folder:
+            yield from walk(path, limit)
+        else:
+            yield file(path, limit)
+
+
+def _unreadable(what: str, path: str, error: OSError) -> NotAPicture:
+    """Return the error of one file; raises `InputError` for those that are not of this file alone."""
+    if error.errno not in OWN_ERRORS:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    return NotAPicture(f"{what} cannot be read: {error.strerror}.", reason="unreadable")
+
+
+def _open(path: str) -> IO[bytes]:
+    """Open a regular file; raises `OSError`. Without these flags, opening a pipe waits for its writer."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ENXIO, "it is a folder, a pipe or a device")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _read(path: str, limit: int) -> Content:
+    try:
+        with _open(path) as opened:
+            size = os.fstat(opened.fileno()).st_size
+            return too_large(size, limit) if size > limit else bounded(opened.read(limit + 1), limit)
+    except OSError as error:
+        return _unreadable("The file", path, error)

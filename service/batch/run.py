@@ -1,0 +1,109 @@
+"""A batch from its first word to its summary.
+
+In: a `Job`. Out: the parts and the report in its folder, perhaps the merged file, lines on stdout, and an exit code.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import __version__
+from ..errors import SettingsError
+from ..model import artefact
+from ..versions.manager import VersionManager
+from ..versions.shared_state import SharedState
+from .counts import count
+from .engine import Engine, Inputs
+from .inputs import expand
+from .parts import Parts, write_file
+from .progress import Progress
+from .report import measure, render
+from .stopping import Stopping
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ..model.artefact import Artefact
+    from ..settings import Settings
+
+REPORT = "report.html"
+
+
+class Job(NamedTuple):
+    """What to read, how, and where the rows go."""
+
+    settings: Settings
+    inputs: Sequence[str]  # as the command line has them
+    column: str | None  # of Parquet files
+    name_column: str | None
+    out: Path
+    merge: Path | None
+    part_rows: int
+
+
+def run_batch(job: Job) -> int:
+    """Run a batch, or go on with it; return the exit code.
+
+    Raises `SettingsError`, `ModelError`, and `OSError` for what ends it before its end.
+    """
+    inputs = Inputs(expand(job.inputs), job.column, job.name_column)
+    if job.merge is not None:
+        _check_merged(job.merge, job.out)
+    version = VersionManager(job.settings, SharedState(shared=False)).check(lambda: None)
+    model = artefact.parse(artefact.read_files(job.settings.model_dir, version))
+    with Parts(job.out, facts(job, model), job.part_rows) as parts, Stopping() as stopping:
+        progress = Progress(parts.rows)
+        with Engine(job.settings, version, model.sha256, inputs, parts) as engine:
+            engine.run(progress, stopping)
+        progress.clear()
+        if stopping.stopped or not _report(job, model, parts, stopping):
+            print(f"batch: stopped; {parts.rows:,} pictures are in {job.out}, and the same command goes on")
+        elif engine.passed_over:
+            print(f"batch: {engine.passed_over:,} other files were passed over: their names end as no picture's do")
+        print(f"batch: {progress.pictures:,} pictures in {progress.seconds:,.1f} s, {progress.rate:,.0f} pictures/s")
+        return stopping.exit_code
+
+
+def facts(job: Job, model: Artefact) -> dict[str, str]:
+    """Return what makes the rows: parts that something else has made do not belong to the same batch."""
+    settings = job.settings
+    read = {
+        "max_pixels": settings.max_pixels,
+        "max_body_bytes": settings.max_body_bytes,
+        "formats": settings.formats,
+        "column": job.column,
+        "name_column": job.name_column,
+    }
+    return {
+        "service_version": __version__,
+        "model": model.name,
+        "model_version": model.version,
+        "model_sha256": model.sha256,
+        "settings": json.dumps(read),
+    }
+
+
+def _check_merged(path: Path, out: Path) -> None:
+    if not path.parent.is_dir() or path.is_dir():
+        raise SettingsError(f"--merge: expected a file in a folder that exists, found {path}")
+    if path.parent.resolve() == out.resolve():  # a reader of the folder would find all rows twice
+        raise SettingsError(f"--merge: expected a file outside of {out}, found {path}")
+
+
+def _report(job: Job, model: Artefact, parts: Parts, stopping: Stopping) -> bool:
+    """Write the report and the merged file, and print what is in the parts; False where it was stopped before."""
+    counts = count(parts.paths)
+    if not counts.rows:
+        raise SettingsError(f"there is no picture in {', '.join(job.inputs)[:200]}")
+    drift = measure(counts, model.card)
+    write_file(job.out / REPORT, render(drift, counts, facts(job, model)).encode())
+    if job.merge is not None and not parts.merge(job.merge, lambda: stopping.stopped):
+        return False
+    print(
+        f"batch: {counts.rows:,} pictures in {job.out}: {counts.digits:,} digits, {counts.no_ink:,} without ink, "
+        f"{counts.errors:,} errors; {counts.warned:,} with warnings\n"
+        f"batch: {job.out / REPORT}: {drift.verdict}"
+    )
+    return True
