@@ -182,7 +182,7 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --all-extras
 	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
-	echo "ray[serve]" | $(COMPILE) - --output-file requirements/ray.txt --constraint requirements/serving.txt
+	printf "fsspec\npyarrow\nray[data,serve]\n" | $(COMPILE) - --output-file requirements/ray.txt --constraint requirements/serving.txt
 
 # Folders first: a held version must not be seen without the list. The run of `make up` goes too, so that it trains again.
 clean-models: ## Removes your own model versions, 101 on, with pin, canary and list of held ones: the project's serve again

@@ -2,7 +2,7 @@
 
 python two_nodes.py PORT
 
-Prints the node of each replica, as JSON in a line. After a line on stdin it kills the node that has no proxy, and
+Prints its address and the node of each replica, as JSON. After a line on stdin it kills the node that has no proxy, and
 prints another line; at the end of stdin, it ends the cluster.
 """
 
@@ -19,7 +19,7 @@ from ray.serve.context import _get_global_client
 
 from examples.ray_serve import app
 
-NODE = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+NODE = {"num_cpus": 2, "object_store_memory": 200 * 2**20, "include_dashboard": False}
 
 
 def nodes() -> list[str]:
@@ -37,7 +37,7 @@ def main(port: str) -> None:
     # The nodes have one address, and so there is one proxy.
     serve.start(http_options={"port": int(port), "location": "HeadOnly"})
     serve.run(app)
-    print(json.dumps(nodes()), file=reports, flush=True)
+    print(json.dumps({"address": cluster.address, "nodes": nodes()}), file=reports, flush=True)
     for _ in sys.stdin:
         cluster.remove_node(other, allow_graceful=False)
         print("killed", file=reports, flush=True)

@@ -1,4 +1,4 @@
-"""examples/ray_serve.py on a Ray cluster of two nodes answers as the service does."""
+"""On a Ray cluster of two nodes: examples/ray_serve.py answers as the service does, and a batch has the same rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -37,6 +40,7 @@ class Running(NamedTuple):
     url: str
     nodes: list[str]  # of the replicas
     process: subprocess.Popen[str]
+    environment: dict[str, str]  # of programs that find the cluster
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,7 @@ def cluster() -> Iterator[Running]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a short path, for sockets
-    variables = {
+    environment = os.environ | {
         "MNIST_MODEL_DIR": str(MODELS),
         "MNIST_MODEL_VERSION": VERSION,
         "PYTHONPATH": str(ROOT),
@@ -55,12 +59,14 @@ def cluster() -> Iterator[Running]:
     }
     command = [str(part) for part in (PYTHON, ROOT / "tests" / "support" / "cluster" / "two_nodes.py", port)]
     with subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield Running(f"http://127.0.0.1:{port}", json.loads(process.stdout.readline()), process)
+            found = json.loads(process.stdout.readline())
+            environment["RAY_ADDRESS"] = found["address"]
+            yield Running(f"http://127.0.0.1:{port}", found["nodes"], process, environment)
         finally:
             process.stdin.close()
             process.wait(PATIENCE)
@@ -102,6 +108,49 @@ def test_the_answer_is_the_services(cluster: Running, server_url: str, name: str
     assert theirs.status_code == ours.status_code
     assert theirs.headers["content-type"] == ours.headers["content-type"]
     assert {**theirs.json(), "request_id": ""} == {**ours.json(), "request_id": ""}
+
+
+def batch(python: Path, pictures: Path, out: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
+    """A batch that has begun, with a part for every twenty rows or so."""
+    command = [str(python), "-m", "service", "batch", str(pictures), "--out", str(out), "--part-rows", "20", *words]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def rows(folder: Path) -> Any:
+    """The rows of all parts."""
+    return pq.ParquetDataset(sorted(folder.glob("part-*.parquet"))).read()
+
+
+def test_a_batch_on_the_cluster_goes_on_after_it_was_killed(cluster: Running, tmp_path: Path) -> None:
+    """Killed after its first parts and started again, it has each picture once, with the row of a batch without Ray."""
+    (pictures := tmp_path / "pictures").mkdir()
+    for number in range(240):
+        (pictures / f"{number:03}.jpg").write_bytes(photo() if number % 3 else SEVEN)
+    (pictures / "999.png").write_bytes(b"no picture")
+    (pictures / "notes.txt").write_text("none either")
+
+    killed = batch(PYTHON, pictures, tmp_path / "ray", cluster.environment, "--ray")
+    until(lambda: list((tmp_path / "ray").glob("part-*.parquet")), "a part appears")
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    first = [path.name for path in (tmp_path / "ray").glob("part-*.parquet")]
+    again = batch(PYTHON, pictures, tmp_path / "ray", cluster.environment, "--ray")
+    said, _ = again.communicate(timeout=3 * PATIENCE)
+    assert again.returncode == 0
+    assert "240 digits, 0 without ink, 1 errors" in said
+    assert "1 other files were passed over" in said
+
+    alone = batch(Path(sys.executable), pictures, tmp_path / "alone", cluster.environment)
+    alone.communicate(timeout=PATIENCE)
+    assert alone.returncode == 0
+    assert len(list((tmp_path / "ray").glob("part-*.parquet"))) > len(first)
+    ours, theirs = (rows(tmp_path / each) for each in ("alone", "ray"))
+    # Probabilities depend in their last digit on the pictures of the same run, which are others after the kill.
+    numbers = ["confidence", "probabilities"]
+    assert theirs.drop_columns(numbers).equals(ours.drop_columns(numbers))
+    for one, other in zip(*(each.column("probabilities").to_pylist() for each in (ours, theirs)), strict=True):
+        assert one == other or np.abs(np.subtract(one, other)).max() < 1e-6
 
 
 def test_the_other_node_answers_when_one_is_killed(cluster: Running) -> None:
