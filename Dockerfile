@@ -11,9 +11,11 @@ RUN python -m venv --without-pip /opt/venv
 
 
 FROM base AS serving-build
-COPY requirements/serving.txt requirements/
-RUN python -m pip --python /opt/venv/bin/python install \
-    --no-cache-dir --require-hashes --only-binary :all: -r requirements/serving.txt
+# `--build-arg EXTRAS=otel`: what is optional, by the names of the locks. Without it, the image has what serving needs.
+ARG EXTRAS=
+COPY requirements/serving.txt requirements/otel.txt requirements/
+RUN for lock in serving $EXTRAS; do python -m pip --python /opt/venv/bin/python install \
+    --no-cache-dir --require-hashes --only-binary :all: -r "requirements/$lock.txt" || exit; done
 COPY service/ service/
 COPY models/ /models/
 # Bytecode is made here because a read-only root can't keep it; modes are set because a checkout's umask may be strict.
@@ -52,6 +54,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     MNIST_HOST=0.0.0.0 \
     MNIST_MODEL_DIR=/models/mnist-mlp \
     MNIST_WORKERS=1 \
+    MNIST_LOG_FORMAT=json \
     MNIST_DRAIN_SECONDS=5
 EXPOSE 8000
 # A number, so that an orchestrator can see without a passwd file that it isn't root.

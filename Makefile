@@ -185,8 +185,9 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 	printf "fsspec\npyarrow\nray[data,serve]\n" | $(COMPILE) - --output-file requirements/ray.txt --constraint requirements/serving.txt
 
 # Folders first: a held version must not be seen without the list. The run of `make up` goes too, so that it trains again.
-clean-models: ## Removes your own model versions, 101 on, with pin, canary and list of held ones: the project's serve again
+clean-models: ## Removes your own model versions, 101 on, with signatures, pin, canary and held list: the project's serve again
 	find $(MODELS) -mindepth 1 -maxdepth 1 -type d -name '[1-9][0-9][0-9]*' ! -name '*[!0-9]*' ! -name 100 -exec rm -rf {} +
+	find $(MODELS) -mindepth 1 -maxdepth 1 -type f -name '[1-9][0-9][0-9]*.sig' ! -name '*[!0-9]*.sig' ! -name 100.sig -delete
 	rm -rf $(MODELS)/PINNED $(MODELS)/CANARY $(MODELS)/HELD runs/up
 
 clean: ## Removes the environment and the runs

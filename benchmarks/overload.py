@@ -28,6 +28,7 @@ from benchmarks.servers import SEVEN, ours
 from service.picture import prepare
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
     from benchmarks.servers import Server
@@ -50,8 +51,10 @@ class Asked(NamedTuple):
 class Clients:
     """Connections to one server, each with one request at a time; as many as are needed."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, context: ssl.SSLContext | None = None) -> None:
+        """Over TLS with a context."""
         self._host, self._port = urlsplit(url).hostname, urlsplit(url).port
+        self._context = context
         self._idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []  # since when, perf_counter
 
     async def ask(self, request: bytes, due: float) -> Asked:
@@ -73,7 +76,7 @@ class Clients:
             if time.perf_counter() - since < IDLE and not reader.at_eof():
                 return reader, writer
             writer.close()
-        return await asyncio.open_connection(self._host, self._port)
+        return await asyncio.open_connection(self._host, self._port, ssl=self._context)
 
     async def closed(self, request: bytes, seconds: float) -> list[Asked]:
         """What `CLIENTS` get that ask again when they are answered."""

@@ -7,8 +7,6 @@ requests how many got each status; for each malicious model version the time, th
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -28,6 +26,7 @@ from service.settings import Settings
 from tests.support import hostile_models
 from tests.support.hostile_bodies import MEBIBYTE, bombs, costs, fate, garbled, with_changed_bytes
 from tests.support.processes import forget_memory, most_memory
+from tests.support.signing import make_keys, sign, with_checksums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +50,12 @@ def main() -> None:
     for name, (seconds, grown, refusal) in meet_models():
         print(f"{name:<38}{seconds * 1000:>8.0f}{grown / MEBIBYTE:>10.0f}  {refusal}")
     print(f"\n{CHANGES:,} changed bytes of {VERSION}/model.onnx")
-    for card, met in (("as it is", False), ("with their checksum", True)):
-        print(f"under a card {card}: {dict(Counter(meet_changes(vouched_for=met)))}")
+    for card, met, signed in (
+        ("as it is", False, False),
+        ("with their checksum", True, False),
+        ("with their checksum, where a signature is demanded", True, True),
+    ):
+        print(f"under a card {card}: {dict(Counter(meet_changes(vouched_for=met, signed=signed)))}")
 
 
 def met_with(url: str) -> Counter[str]:
@@ -82,20 +85,22 @@ def meet_models() -> Iterator[tuple[str, tuple[float, int, str]]]:
             yield name, (time.perf_counter() - started, most_memory(os.getpid()) - before, refusal)
 
 
-def meet_changes(*, vouched_for: bool) -> Iterator[str]:
-    """What became of each changed byte, in words."""
+def meet_changes(*, vouched_for: bool, signed: bool) -> Iterator[str]:
+    """What became of each changed byte, in words; `signed` is whether a key is set, and the version was signed."""
     good = Classifier.load(VERSION.parent, VERSION.name)
     pictures = np.random.default_rng(1).integers(0, 256, (100, 1, 28, 28), np.uint8)
     expected = good.predict(pictures)
     with tempfile.TemporaryDirectory() as temporary:
         folder = shutil.copytree(VERSION, Path(temporary) / VERSION.name)
+        keys = make_keys(Path(temporary))
+        sign(folder, keys)
+        demanded = keys.public.read_bytes() if signed else b""
         for spoilt in with_changed_bytes((VERSION / "model.onnx").read_bytes(), count=CHANGES):
             (folder / "model.onnx").write_bytes(spoilt)
             if vouched_for:
-                card = json.loads((VERSION / "model.json").read_text())
-                (folder / "model.json").write_text(json.dumps(card | {"sha256": hashlib.sha256(spoilt).hexdigest()}))
+                with_checksums(folder, model=spoilt)
             try:
-                found = Classifier.load(folder.parent).predict(pictures)
+                found = Classifier.load(folder.parent, keys=demanded).predict(pictures)
             except ModelError:
                 yield "refused"
             else:

@@ -7,7 +7,7 @@ import sys
 from .system import signals
 
 if __name__ == "__main__":  # a signal ends the process from here on; the imports below take their time
-    signals.install()
+    signals.install(unfinished=sys.argv[1:2] == ["batch"])
 
 from .commands.cli import main
 

@@ -9,8 +9,11 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
+import platform
 from typing import TYPE_CHECKING
 
+import onnxruntime
 from fastapi import Depends, FastAPI
 
 from . import __version__
@@ -34,6 +37,7 @@ from .observability import logs
 from .observability.metrics import Metrics
 from .observability.process_metrics import ALONE
 from .observability.requests import Observer, ObserverMiddleware
+from .observability.sampling import Sampler, asking
 from .system import orphans, signals
 from .v2 import inference, rest
 from .v2 import openapi as v2_openapi
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from .connection.drain import Drain
     from .model.classifier import Classifier
     from .observability.process_metrics import Workers
+    from .observability.spans import Spans
     from .settings import Settings
     from .versions.canary import CanaryTrial
     from .versions.manager import VersionManager
@@ -141,6 +146,8 @@ def create_app(
             }
         engine.close()
         batcher.close()
+        if spans is not None:
+            await spans.close(drain.seconds_left(settings.shutdown_seconds))
         metrics.buffered.flush()
 
     app = FastAPI(
@@ -150,6 +157,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # `service.connection.framing` drops the slash
+        # Its own would miss the fast path and gRPC, and would double the spans of `service.observability.spans`.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         dependencies=[] if access is None else [Depends(access.guard())],
         lifespan=lifespan,
     )
@@ -161,12 +170,23 @@ def create_app(
     rest.add_routes(app.router, engine, models, settings, metrics=metrics, unready=unready)
     add_pages(app)
     operation.add_document(app, openapi.schemas(settings) | v2_openapi.schemas(settings))
-    observer = Observer(metrics, _templates(app), settings.access_log, proxies.client)
+    spans = _spans(settings, metrics)
+    observer = Observer(metrics, _templates(app), settings.access_log, proxies.client, spans)
     if cross_origin is not None:
         app.add_middleware(PreflightMiddleware, cross_origin=cross_origin)
     app.add_middleware(problems.RefusalMiddleware, metrics=metrics)
     app.add_middleware(ObserverMiddleware, observer=observer)
     return app
+
+
+def _spans(settings: Settings, metrics: Metrics) -> Spans | None:
+    """Return what exports this process's spans; None where no variable of OpenTelemetry asks for them."""
+    if asking(os.environ) is None:
+        return None
+    from .observability.spans import Spans  # noqa: PLC0415 - OpenTelemetry is an extra
+
+    scheme = "http" if settings.tls_cert_file is None else "https"
+    return Spans(Sampler(os.environ), metrics.worker.spans_lost.inc, scheme=scheme, version=__version__)
 
 
 def _root_path(settings: Settings, proxies: TrustedProxies) -> RootPath | None:
@@ -191,8 +211,16 @@ def _report_served(metrics: Metrics, classifier: Classifier | None) -> None:
     else:
         metrics.model.set_served(__version__, classifier.version, classifier.sha256, classifier.costs.by_size())
         metrics.drift.follow(classifier.version, classifier.sha256, classifier.card.get("reference"))
-        costs = f"milliseconds of a run by its number of pictures: {classifier.costs}"
-        log.info("serving model %s version %s; %s", classifier.name, classifier.version, costs)
+        facts = {
+            "model": classifier.name,
+            "version": classifier.version,
+            "sha256": classifier.sha256,
+            "run_ms": {str(size): round(seconds * 1e3, 4) for size, seconds in classifier.costs.by_size().items()},
+            "service": __version__,
+            "python": platform.python_version(),
+            "onnxruntime": onnxruntime.__version__,
+        }
+        log.info("serving model %s version %s", classifier.name, classifier.version, extra={"fields": facts})
 
 
 def _report_refused(metrics: Metrics, reason: str) -> None:

@@ -19,6 +19,7 @@ from . import settings as settings_module
 from .client import Prediction
 from .errors import ModelError
 from .inference.results import NO_DIGIT_CONFIDENCE, NO_DIGIT_PROBABILITIES
+from .model import signature
 from .model.classifier import Classifier
 from .model.conformal import ALL_DIGITS, make_sets, parse_coverage
 from .model.layout import LATEST
@@ -76,7 +77,7 @@ def open_model(path: str | os.PathLike[str] | None = None) -> Model:
     `path` is the folder of one version (`models/mnist-mlp/50`), or the folder of a model's versions
     (`models/mnist-mlp`). Without it, the settings name the folder (MNIST_MODEL_DIR) as they do for the service. Of
     several versions this is the one that the service would serve: MNIST_MODEL_VERSION, or the pinned one, or the
-    newest.
+    newest. With MNIST_MODEL_PUBLIC_KEY the version must be signed, here too.
 
     Raises `ModelError` for a version that the service would refuse, and `ValueError` for a bad setting.
     """
@@ -87,19 +88,19 @@ def open_model(path: str | os.PathLike[str] | None = None) -> Model:
         settings = settings.model_copy(update={"model_dir": Path(path)})
         if (settings.model_dir / "model.json").exists():
             one = settings.model_dir.resolve()
-            return Model(Classifier.load(one.parent, one.name), settings)
+            return Model(Classifier.load(one.parent, one.name, signature.read_keys(settings)), settings)
     return Model(_chosen(settings), settings)
 
 
 def _chosen(settings: Settings) -> Classifier:
     """The chosen version; of `latest`, the highest that can be loaded, as the service has it."""
-    version = choice.chosen_version(settings)
+    version, keys = choice.chosen_version(settings), signature.read_keys(settings)
     if version != LATEST:
-        return Classifier.load(settings.model_dir, version)
+        return Classifier.load(settings.model_dir, version, keys)
     refusals = []
     for number in choice.latest_candidates(settings):
         try:
-            return Classifier.load(settings.model_dir, str(number))
+            return Classifier.load(settings.model_dir, str(number), keys)
         except ModelError as error:
             refusals.append(error)
     held = ModelError(f"{settings.model_dir}: expected a version that is neither held nor the canary, found none")

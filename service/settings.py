@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 Port = Annotated[int, Field(ge=0, le=65535)]
 Version = Annotated[str, Field(pattern=r"^(latest|[1-9]\d{0,8})$")]
 PREFIX = "MNIST_"
-OF_TRAINING = ("MNIST_DATA_DIR",)  # variables of the training job, which a shared .env file may hold
+OF_TRAINING = (
+    "MNIST_DATA_DIR",
+    "MNIST_SIGNING_PASSWORD",
+)  # variables of the training job, which a shared .env file may hold
 HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -157,6 +160,11 @@ class Settings(BaseSettings):
         None,
         description="File with the version to serve, over MNIST_MODEL_VERSION; unset: PINNED in the model's folder.",
     )
+    model_public_key: Path | None = Field(
+        None,
+        description="File of public keys (PEM): only versions that one of them has signed serve; needs the extra "
+        "`signing`; read again when it changes; unset: no signature is needed.",
+    )
     model_wait: bool = Field(
         False,
         description="true: start without a usable version, not ready, and wait for one; false: end with exit code 3.",
@@ -245,9 +253,14 @@ class Settings(BaseSettings):
         description="true: small requests are answered inside the HTTP protocol; false: the same responses, slower.",
     )
     access_log: float = Field(
-        0.0, ge=0, le=1, description="Share of requests written to the JSON access log (stderr): 0 none, 1 all."
+        0.0, ge=0, le=1, description="Share of requests written to the access log (stderr): 0 none, 1 all."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
+    log_format: Literal["json", "text"] | None = Field(
+        None,
+        description="Format of all output: json, an object a line; text, for people; unset: the log is JSON, and what "
+        "is for people, such as the addresses and why a start fails, is text.",
+    )
 
 
 def load(arguments: list[str] | None = None) -> Settings:
@@ -269,12 +282,15 @@ def of_flags(options: argparse.Namespace) -> Settings:
 
 
 def add_model_flags(parser: argparse.ArgumentParser, *more: str) -> None:
-    """Add the flags that say where the model and its pin file are, and of `more` settings.
+    """Add the flags of the model, its pin file and its keys, and of `more` settings.
 
     `of_model_flags` takes what the parser finds.
     """
-    for setting in ("model-dir", "pin-file", *more):
-        parser.add_argument(f"--{setting}", help="as for `python -m service`; default: what the environment says")
+    text = "as for `python -m service`; default: what the environment says"
+    for setting in ("model-dir", "pin-file", "model-public-key"):
+        parser.add_argument(f"--{setting}", metavar="PATH", help=text)
+    for setting in more:
+        parser.add_argument(f"--{setting}", metavar="VALUE", help=text)
 
 
 def of_model_flags(options: argparse.Namespace) -> Settings:

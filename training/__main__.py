@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from . import __version__, learn_weights, sweep, train
 from .errors import DataError, TrainingError
 from .evaluation import handwriting
-from .export import model_readme
+from .export import model_readme, signing
 from .loop import distributed
 from .parser import Parser
 from .reporting import compare
@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, ModuleType]] = {
     "compare": compare,
     "sweep": sweep,
     "card": model_readme,
+    "sign": signing,
     "render": rendered,
     "learn-weights": learn_weights,
 }
@@ -49,7 +50,7 @@ def parse(words: list[str]) -> tuple[ModuleType, dict[str, object]]:
     program = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m training"
     parser = Parser(
         prog=program,
-        description="Train MNIST classifiers, and evaluate, compare and describe them.",
+        description="Train MNIST classifiers, and evaluate, compare, describe and sign them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"mnist-mlp {__version__}")

@@ -48,6 +48,9 @@ class Config:
 
     promote: Annotated[bool, "services answer with the version, even if it is worse than the one that serves"] = False
     publish: Annotated[bool, "make a version; after --no-publish, --resume makes it"] = True
+    sign_key: Annotated[
+        Path | None, "private key (PEM) that signs the version; its password: MNIST_SIGNING_PASSWORD; default: unsigned"
+    ] = None
 
     checkpoint_seconds: Annotated[float, "between checkpoints: what a crash can cost at most; 0 for every step"] = 30.0
 
@@ -109,6 +112,8 @@ class Config:
             raise UsageError("--shifts needs --deslant: only deslanted digits leave room at the sides for shifts")
         if self.promote and not self.publish:
             raise UsageError("--promote needs a version to promote: leave out --no-publish")
+        if self.sign_key and not self.publish:
+            raise UsageError("--sign-key needs a version to sign: leave out --no-publish, and give it to --resume")
         if not self.name or self.name.startswith(".") or set(self.name) & set("/\\\0"):
             raise UsageError(f"--name must be the plain name of a folder, not {self.name!r}")
 
@@ -118,7 +123,17 @@ class Config:
 
 
 # Fields of this machine, which do not change the result.
-PLACES = ("data_dir", "run_dir", "resume", "models_dir", "version_number", "promote", "publish", "checkpoint_seconds")
+PLACES = (
+    "data_dir",
+    "run_dir",
+    "resume",
+    "models_dir",
+    "version_number",
+    "promote",
+    "publish",
+    "sign_key",
+    "checkpoint_seconds",
+)
 
 _TABLES: dict[str, Mapping[str, object]] = {
     "activation": ACTIVATIONS,

@@ -23,6 +23,7 @@ from .export import choice, quantise
 from .export.card import describe
 from .export.model_readme import render_readme
 from .export.promotion import RenderedSet, judge_and_publish
+from .export.signing import Signer
 from .export.to_onnx import make_golden, prove_parity, require_accuracy, to_onnx
 from .loop import distributed
 from .loop.checkpoint import Checkpointer, remove_checkpoint
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .config import Config
+    from .export.publish import Sign
     from .loop.fit import Epoch
 
 HELP = "train, check and publish one model version (the default)"
@@ -71,7 +73,7 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
     torch.set_num_threads(config.threads)
     require_libraries(config)
     folder = config.models_dir / config.name
-    choice.chosen_version(folder)  # a file that cannot be read ends the run now, and not after the training
+    sign = _prepare_publication(config, folder)
     device = distributed.choose_device(config.device)
     config = dataclasses.replace(config, device="cuda" if device.type == "cuda" else "cpu")
 
@@ -154,12 +156,19 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
             pictures=RenderedSet(rendered.checksum(), partial(_measure, held_out)),
             number=config.version_number,
             promote=config.promote,
+            sign=sign,
         )
 
     # What people read.
     findings.probabilities, findings.version = probabilities, version
     _report(run, tracking, findings, epochs, card=card, notes=notes)
     return version
+
+
+def _prepare_publication(config: Config, folder: Path) -> Sign | None:
+    """Return what signs the version; raise now, not after the training, for a key or a choice that cannot be read."""
+    choice.chosen_version(folder)
+    return None if config.sign_key is None else Signer(config.sign_key).sign_files
 
 
 def _measure(digits: data.Digits, model: bytes) -> float:

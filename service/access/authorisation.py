@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..observability.metrics import Metrics
+    from ..observability.record import Record
     from ..settings import Settings
     from .keys import Entry
 
@@ -77,12 +78,14 @@ class Access:
         self._holders: dict[bytes, Holder] = {}
         self.file = KeysFile(path, metrics, self._change)
 
-    def admit(self, headers: Headers, scope: str) -> None:
-        """Accept a request, or raise the reason for its refusal."""
+    def admit(self, headers: Headers, scope: str, record: Record | None) -> None:
+        """Accept a request, or raise the reason for its refusal; its record gets the key's name."""
         holder = self._find(headers)
         if holder is None:
             raise self._unauthorized(headers)
         entry = holder.entry
+        if record is not None:
+            record.key = entry.name
         if holder.expired():
             holder.counts["expired"].inc()
             raise Unauthorized(
@@ -134,7 +137,7 @@ class Access:
         ) -> None:
             scope = scope_of(request.scope["route"].path)
             if scope is not None:
-                self.admit(request.scope["headers"], scope)
+                self.admit(request.scope["headers"], scope, request.scope["record"])
 
         return check
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ..inference.engine import Engine, Headers
     from ..inference.results import Results
     from ..model.classifier import Classifier
+    from ..observability.record import Record
     from ..settings import Settings
     from ..system.spool import Spool
     from ..versions.manager import VersionManager
@@ -76,14 +77,16 @@ class Predict:
     def respond(self, prepared: Prepared, classifier: Classifier, results: Results) -> Reply:
         """Encode the predictions."""
         started = time.perf_counter()
-        return self._encode(classifier, self._predictions(prepared.request, results), started)
+        return self._encode(prepared, classifier, self._predictions(prepared.request, results), started)
 
-    async def answer_in_detail(self, headers: Headers, body: Spool, *, explain: bool, coverage: float | None) -> Reply:
+    async def answer_in_detail(
+        self, headers: Headers, body: Spool, *, record: Record | None, explain: bool, coverage: float | None
+    ) -> Reply:
         """Return the reply with a set of digits and an explanation for each prediction, where they are wanted.
 
         Raises `NotCalibrated` where the version that answers makes no sets.
         """
-        prepared = await self._engine.prepare_any(self, headers, body)
+        prepared = await self._engine.prepare_any(self, headers, body, record)
         classifier, results = await self._engine.run(prepared)
         quantile = None if coverage is None else classifier.quantile(coverage)
         started = time.perf_counter()
@@ -92,7 +95,7 @@ class Predict:
             _add_sets(predictions, results, quantile)
         if explain:
             await self._explain(prepared, classifier, predictions)
-        reply = self._encode(classifier, predictions, started)
+        reply = self._encode(prepared, classifier, predictions, started)
         self._engine.compare(prepared)
         return reply
 
@@ -169,10 +172,12 @@ class Predict:
         rest = iter(predictions)
         return [_without_result(item) or next(rest) for item in items]
 
-    def _encode(self, classifier: Classifier, predictions: list[dict[str, Any]], started: float) -> Reply:
+    def _encode(
+        self, prepared: Prepared, classifier: Classifier, predictions: list[dict[str, Any]], started: float
+    ) -> Reply:
         document = {"model": classifier.identity, "predictions": predictions}
         reply = Reply(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
-        self._engine.time_encoding(started)
+        self._engine.encoded(prepared, classifier, started)
         return reply
 
 
@@ -231,7 +236,8 @@ def add_routes(routes: APIRouter, route: Predict, engine: Engine, models: Versio
         coverage = None if text is None else conformal.parse_coverage(text)
         if not explain and coverage is None:
             return await asgi.answer(request, engine, route, settings)
-        handle = functools.partial(route.answer_in_detail, explain=explain, coverage=coverage)
+        record = request.scope["record"]
+        handle = functools.partial(route.answer_in_detail, record=record, explain=explain, coverage=coverage)
         return await asgi.answer_by(request, engine.admission, settings, handle)
 
     async def predictions(request: Request) -> Response:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..reader.wire import Decoder, Message, receive, send
-from ..system import confinement, modules
+from ..system import confinement, modules, signals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,13 +24,27 @@ MAX_ORDER_BYTES = 2**30  # the inputs may be many
 MAX_ROWS_BYTES = 64 * 2**20  # of a block's rows: its pictures' names and errors
 # Arrow's own allocators reserve more addresses than the feeder may have, and so do glibc's arenas for threads.
 LEAN = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
-END_SECONDS = 0.5  # for a process to end by itself
+END_SECONDS = 2.0  # for a process to end by itself
 FEEDER, WORKER = "batch.feeder", "batch.worker"
+
+
+def hear(connection: socket.socket, decoder: Decoder) -> tuple[Message, int | None] | None:
+    """Return the next message and its descriptor; None where the other side has ended, however it has."""
+    try:
+        return receive(connection, decoder)
+    except ConnectionError:
+        return None
+
+
+def tell(connection: socket.socket, message: Message, descriptor: int | None = None) -> None:
+    """Send a message; where the other side has ended, `hear` says so."""
+    with contextlib.suppress(ConnectionError):
+        send(connection, message, descriptor)
 
 
 def receive_order(connection: socket.socket, decoder: Decoder) -> dict[str, Any] | None:
     """Return the order that a process gets first; None where its parent has ended."""
-    received = receive(connection, decoder)
+    received = hear(connection, decoder)
     return None if received is None else orjson.loads(received[0].payload)
 
 
@@ -42,7 +56,7 @@ class Child:
         self.connection, theirs = socket.socketpair()
         self._decoder = Decoder(MAX_ROWS_BYTES)
         environment = dict(os.environ) if module == FEEDER else confinement.environment()
-        with theirs:
+        with theirs, signals.blocking():  # for all of its life: a terminal sends its signals to all processes
             self._process = subprocess.Popen(  # noqa: S603 - this program's own module
                 modules.command(module, str(theirs.fileno()), str(os.getpid())),
                 cwd=modules.FOLDER,
@@ -55,15 +69,11 @@ class Child:
 
     def tell(self, message: Message, descriptor: int | None = None) -> None:
         """Send a message; where the process has ended, `hear` says so."""
-        with contextlib.suppress(OSError):
-            send(self.connection, message, descriptor)
+        tell(self.connection, message, descriptor)
 
     def hear(self) -> tuple[Message, int | None] | None:
         """Return the next message, with its descriptor; None where the process has ended."""
-        try:
-            return receive(self.connection, self._decoder)
-        except OSError:
-            return None
+        return hear(self.connection, self._decoder)
 
     def kill(self) -> None:
         """Kill the process."""

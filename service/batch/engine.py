@@ -12,11 +12,13 @@ import os
 import selectors
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pyarrow as pa
 
 from ..errors import ModelError, SettingsError
+from ..quoting import quoted
 from ..reader.wire import Message
 from .children import FEEDER, WORKER, Child
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from ..model.artefact import Files
     from ..settings import Settings
     from .parts import Parts
     from .progress import Progress
@@ -53,9 +56,10 @@ class _Block:
 class Engine:
     """A context manager with the processes of a batch."""
 
-    def __init__(self, settings: Settings, version: str, sha256: str, inputs: Inputs, parts: Parts) -> None:
+    def __init__(self, settings: Settings, files: Files, inputs: Inputs, parts: Parts) -> None:
+        """`files` are those of the version, which have been checked."""
         self.passed_over = 0  # files that are no picture by their name
-        self._settings, self._version, self._sha256 = settings, version, sha256
+        self._settings, self._files = settings, files
         self._inputs, self._parts = inputs, parts
         self._feeder: Child | None = None
         self._asked = self._ended = False
@@ -73,9 +77,13 @@ class Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in (self._feeder, *self._idle, *self._starting, *self._busy):
+        for worker in self._idle:
+            worker.connection.close()  # it ends by itself, and its readers with it
+        for child in (self._feeder, *self._starting, *self._busy):
             if child is not None:
                 child.kill()
+        for worker in self._idle:
+            worker.end()
         for block in (*self._blocks, *self._busy.values()):
             os.close(block.descriptor)
         self._selector.close()
@@ -86,6 +94,7 @@ class Engine:
         Raises `SettingsError` for bad inputs, `ModelError`, and `OSError` for all that ends the batch before its end.
         """
         order = self._inputs._asdict() | {
+            "folder": str(Path.cwd()),
             "max_bytes": self._settings.max_body_bytes,
             "parts": [str(path.absolute()) for path in self._parts.paths],
         }
@@ -115,7 +124,8 @@ class Engine:
         if ahead and self._feeder is not None and not self._asked:
             self._asked = True
             self._feeder.tell(Message({}))
-        order = {"settings": self._settings.model_dump(mode="json"), "version": self._version}
+        here = self._settings.model_copy(update={"model_dir": self._settings.model_dir.absolute()})
+        order = {"settings": here.model_dump(mode="json"), "version": self._files.folder.name}
         while len(self._blocks) > len(self._idle) + len(self._starting) and self._workers < self._settings.workers:
             self._starting.add(self._start(WORKER, order))
         while self._blocks and self._idle:
@@ -133,11 +143,11 @@ class Engine:
         if heard is None:
             self._lose(child)
         elif child is self._feeder:
-            self._hear_feeder(*heard)
+            self._hear_feeder(*heard, progress)
         else:
             self._hear_worker(child, heard[0], progress)
 
-    def _hear_feeder(self, message: Message, descriptor: int | None) -> None:
+    def _hear_feeder(self, message: Message, descriptor: int | None, progress: Progress) -> None:
         self._asked = False
         header = message.header
         if "failed" in header:
@@ -147,7 +157,7 @@ class Engine:
             self._forget_feeder()
             return
         assert descriptor is not None
-        self._last = header["names"][-1]
+        self._last, progress.total = header["names"][-1], header["total"]
         self._blocks.append(_Block(self._read, header, descriptor))
         self._read += 1
 
@@ -162,8 +172,8 @@ class Engine:
         if "failed" in message.header:
             raise ModelError(message.header["failed"])
         if worker in self._starting:
-            if message.header["ready"] != self._sha256:
-                raise ModelError(f"{self._settings.model_dir}: version {self._version} has changed")
+            if message.header["ready"] != self._files.digest.hex():
+                raise ModelError(f"{self._files.folder}: its files have changed since the batch began")
             self._starting.remove(worker)
             self._failed_starts = 0
         else:
@@ -182,7 +192,7 @@ class Engine:
     def _lose(self, child: Child) -> None:
         """Give the block of a worker that has ended to another one; raises `OSError` where that does not help."""
         if child is self._feeder:
-            behind = f", behind {self._last}" if self._last else ""
+            behind = f", behind {quoted(self._last)}" if self._last else ""
             how = self._forget_feeder()
             raise OSError(f"the process that reads the inputs has ended with {how}{behind}: an input may be hostile")
         self._selector.unregister(child.connection)

@@ -5,6 +5,7 @@ In: a file of any place. Out: its bytes, up to a limit, or the error that become
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import tarfile
 import zipfile
@@ -15,6 +16,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 from ..errors import Malformed, ServiceError, TooLarge
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Callable, Iterator
 
     from ..codec.body import Numbers
@@ -32,12 +34,15 @@ DAMAGE = (
 )  # fmt: skip
 
 
+OUTAGES = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO, errno.ENOTCONN}  # of a disk or its network
+
+
 class Entry(NamedTuple):
     """A picture that has not been read yet."""
 
     name: str
     read: Callable[[], Content]
-    size: int = 0  # bytes, where it is known
+    size: int = 0  # bytes, of a remote one
     remote: bool = False  # whether reading waits for a network
 
 
@@ -45,9 +50,9 @@ class File(NamedTuple):
     """A file of any place."""
 
     name: str
-    open: Callable[[], IO[bytes]]
+    open: Callable[[], IO[bytes] | io.RawIOBase]
     read: Callable[[], Content]
-    size: int  # bytes
+    size: Callable[[], int]  # bytes; 0 where it is not known
     remote: bool = False
 
 
@@ -132,7 +137,7 @@ def until_damage(name: str, what: str, entries: Iterator[Entry]) -> Iterator[Ent
         yield from entries
     except MemoryError:
         yield refused(name, TooLarge(f"{what} takes more memory to read than there is for it."))
-    except InputError:
-        raise
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in OUTAGES:
+            raise InputError(f"{name}: {error.strerror}") from error
         yield damaged(name, what, error)

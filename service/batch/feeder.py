@@ -10,8 +10,8 @@ buckets are there.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import socket
 import sys
 import threading
@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..codec.body import Numbers
 from ..errors import NotAPicture, ServiceError, SettingsError, TooLarge
 from ..quoting import quoted
-from ..reader.wire import Decoder, Message, receive, send
+from ..reader.wire import Decoder, Message
 from ..system import confinement, memory
-from .children import MAX_ORDER_BYTES, receive_order
-from .entries import DAMAGE, Content, Entry, InputError, Reading
-from .inputs import entries
+from .children import MAX_ORDER_BYTES, hear, receive_order, tell
+from .entries import DAMAGE, OUTAGES, Content, Entry, InputError, Reading
+from .inputs import count, entries
 from .parts import read_names
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ MEMORY = 3 * 2**30  # bytes: the names of ten million files in one folder take s
 # Of a block: as many as one run of the model takes well, and no more bytes than a worker's share of memory.
 BLOCK_ITEMS, BLOCK_BYTES = 128, 2 * 2**20
 AHEAD, AHEAD_BYTES = 64, 64 * 2**20  # files of a store that are read at once
+MAX_SENTENCE = 500  # characters
 THREAD_BYTES = 2**19  # of a thread's stack
 
 
@@ -51,14 +52,12 @@ def main(arguments: list[str]) -> int:
     """Read inputs until the parent has ended; return the exit code."""
     descriptor, parent = map(int, arguments)
     confinement.end_with(parent)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal sends them to all processes
-        signal.signal(number, signal.SIG_IGN)
     threading.stack_size(THREAD_BYTES)
     confinement.limit_memory(MEMORY)
     with socket.socket(fileno=descriptor) as connection:
         requests = _Requests(connection)
         if requests.order is not None and (last := _feed(connection, requests)) is not None and requests.wait():
-            send(connection, last)
+            tell(connection, last)
     return 0
 
 
@@ -68,11 +67,18 @@ class _Requests:
     def __init__(self, connection: socket.socket) -> None:
         self._connection, self._decoder = connection, Decoder(MAX_ORDER_BYTES)
         self.order = receive_order(connection, self._decoder)
+        self.total: int | None = None  # pictures in all inputs, once they are counted
         self._waiting = False
+
+    def count(self) -> None:
+        """Count the pictures; a failure is one of their reading, too."""
+        assert self.order is not None
+        with contextlib.suppress(Exception):
+            self.total = count(self.order["paths"])
 
     def wait(self) -> bool:
         """Wait until a block is asked for; False where the parent has ended."""
-        if self._waiting and receive(self._connection, self._decoder) is None:
+        if self._waiting and hear(self._connection, self._decoder) is None:
             return False
         self._waiting = True
         return True
@@ -82,6 +88,9 @@ def _feed(connection: socket.socket, requests: _Requests) -> Message | None:
     """Send a block for each request; return the last message, or None where the parent has ended."""
     order = requests.order
     assert order is not None
+    os.chdir(order["folder"])  # inputs may be relative to where the batch was started
+    counter = threading.Thread(target=requests.count, daemon=True)
+    counter.start()
     reading = Reading(order["max_bytes"], order["column"], order["name_column"])
     try:
         found = entries(order["paths"], reading)
@@ -89,12 +98,17 @@ def _feed(connection: socket.socket, requests: _Requests) -> Message | None:
         for block in _blocks(_contents(found)):
             if not requests.wait():
                 return None
-            _send(connection, block)
+            _send(connection, block, requests.total)
     except (SettingsError, InputError) as error:
-        return Message({"failed": str(error), "bad_setting": isinstance(error, SettingsError)})
+        return Message({"failed": _plain(str(error)), "bad_setting": isinstance(error, SettingsError)})
     except MemoryError:
         return Message({"failed": f"the inputs take more than {MEMORY >> 20} MiB to list", "bad_setting": False})
     return Message({"end": True, "passed_over": reading.passed_over})
+
+
+def _plain(text: str) -> str:
+    """Return one line, cut, for a terminal: names may be strangers'."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text[:MAX_SENTENCE])
 
 
 def _pass_done(found: Iterator[Entry], parts: list[str]) -> None:
@@ -133,7 +147,9 @@ def _read(entry: Entry) -> Content:
         return entry.read()
     except MemoryError:
         return TooLarge("The picture takes more memory to read than there is for it.")
-    except DAMAGE:
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in OUTAGES:
+            raise InputError(f"{entry.name}: {error.strerror}") from error
         return NotAPicture("The picture is damaged in its archive, or cut off.")
 
 
@@ -156,22 +172,22 @@ def _bytes(content: Content) -> bytes:
     return b"" if isinstance(content, ServiceError) else content
 
 
-def _send(connection: socket.socket, block: Block) -> None:
+def _send(connection: socket.socket, block: Block, total: int | None) -> None:
     """Send a block: its bytes as a descriptor, so that the parent hands them on without a copy."""
     found = list(enumerate(block.contents))
     header = {
         "names": block.names,
         "sizes": [len(_bytes(content)) for content in block.contents],
         "numbers": [at for at, content in found if isinstance(content, Numbers)],
+        "total": total,
         "errors": [[at, error.detail, error.reason] for at, error in found if isinstance(error, ServiceError)],
     }
     descriptor = memory.anonymous_file("block")
     try:
-        for content in block.contents:
-            view = memoryview(_bytes(content))
-            while view:
-                view = view[os.write(descriptor, view) :]
-        send(connection, Message(header), descriptor)
+        view = memoryview(b"".join(map(_bytes, block.contents)))
+        while view:
+            view = view[os.write(descriptor, view) :]
+        tell(connection, Message(header), descriptor)
     finally:
         os.close(descriptor)
 

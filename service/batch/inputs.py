@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import SettingsError
 from . import archives, local, remote, tables
-from .entries import Entry, File, Reading, has_suffix, tidy
+from .entries import DAMAGE, Entry, File, Reading, has_suffix, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,6 +67,35 @@ def entries(inputs: Sequence[str], reading: Reading) -> Iterator[Entry]:
             yield from _pictures(local.file(each, reading.max_bytes), reading, named=True)
 
 
+def count(inputs: Sequence[str]) -> int | None:
+    """Return the number of pictures in inputs; None where only reading them says it, as for tar archives and stores."""
+    total = 0
+    for each in inputs:
+        if remote.scheme(each) is not None:
+            return None
+        named = not Path(each).is_dir()
+        for found in [local.file(each, 0)] if named else local.walk(each, 0):
+            pictures = _count(found, named=named) if isinstance(found, File) else 1
+            if pictures is None:
+                return None
+            total += pictures
+    return total
+
+
+def _count(file: File, *, named: bool) -> int | None:
+    name = file.name.lower()
+    try:
+        if name.endswith(archives.TAR + archives.TAR_GZ):
+            return None
+        if name.endswith(archives.ZIP):
+            return archives.count_zipped(file)
+        if name.endswith(tables.PARQUET):
+            return tables.count_rows(file)
+    except (MemoryError, *DAMAGE):
+        return 1  # its error
+    return int(named or has_suffix(name))
+
+
 def _pictures(file: File, reading: Reading, *, named: bool) -> Iterator[Entry]:
     """Yield the pictures of a file: itself, or those in it; a file that nobody has named may be none."""
     name = file.name.lower()
@@ -77,6 +106,6 @@ def _pictures(file: File, reading: Reading, *, named: bool) -> Iterator[Entry]:
     elif name.endswith(tables.PARQUET):
         yield from tables.rows(file, reading)
     elif named or has_suffix(name):
-        yield Entry(tidy(file.name), file.read, file.size, file.remote)
+        yield Entry(tidy(file.name), file.read, file.size() if file.remote else 0, file.remote)
     else:
         reading.passed_over += 1

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 import pyarrow as pa
 
 from ..errors import ModelError, SettingsError
+from ..quoting import quoted
 from ..reader.wire import Message
 from ..system import memory
 from .children import FEEDER, WORKER, Child
@@ -23,6 +25,7 @@ from .engine import LOSSES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..model.artefact import Files
     from ..settings import Settings
     from .engine import Inputs
     from .parts import Parts
@@ -38,17 +41,18 @@ ERRORS: dict[str, type[Exception]] = {SETTING: SettingsError, MODEL: ModelError,
 class RayEngine:
     """A context manager with a connection to a cluster: to that of RAY_ADDRESS, or to one on this machine."""
 
-    def __init__(self, settings: Settings, version: str, sha256: str, inputs: Inputs, parts: Parts) -> None:
-        """Raises `SettingsError` where there is no Ray."""
+    def __init__(self, settings: Settings, files: Files, inputs: Inputs, parts: Parts) -> None:
+        """`files` are those of the version, which have been checked; raises `SettingsError` where there is no Ray."""
         self.passed_over = 0  # files that are no picture by their name
         self._settings, self._parts = settings, parts
         self._feed = inputs._asdict() | {
+            "folder": str(Path.cwd()),
             "max_bytes": settings.max_body_bytes,
             "parts": [str(path.absolute()) for path in parts.paths],
         }
         chosen = settings.model_copy(update={"model_dir": settings.model_dir.absolute()})
-        self._work = {"settings": chosen.model_dump(mode="json"), "version": version}
-        self._sha256 = sha256
+        self._work = {"settings": chosen.model_dump(mode="json"), "version": files.folder.name}
+        self._digest = files.digest.hex()
         try:
             import ray.data  # noqa: PLC0415 - no extra of ours: it is large, and people have it where it is needed
         except ImportError:
@@ -83,7 +87,7 @@ class RayEngine:
         )
         rows = blocks.map_batches(
             Worker,
-            fn_constructor_args=(self._work, self._sha256),
+            fn_constructor_args=(self._work, self._digest),
             compute=ray.data.ActorPoolStrategy(size=self._workers()),
             batch_format="pyarrow",
             batch_size=1,
@@ -113,6 +117,7 @@ class RayEngine:
         if "end" in message.header:
             self.passed_over = message.header["passed_over"]
             return
+        progress.total = message.header["total"]
         rows = pa.ipc.open_stream(message.payload).read_all()
         progress.add(rows)
         self._parts.add(rows)
@@ -132,7 +137,7 @@ def feed(order: pa.Table) -> Iterator[pa.Table]:
         if descriptor is not None:
             message = Message(header, os.pread(descriptor, sum(header["sizes"]), 0))
             os.close(descriptor)
-            last = f", behind {header['names'][-1]}"
+            last = f", behind {quoted(header['names'][-1])}"
         yield _table(message)
         if "end" in header:
             feeder.end()
@@ -145,8 +150,8 @@ def feed(order: pa.Table) -> Iterator[pa.Table]:
 class Worker:
     """A worker process, which an actor of Ray keeps: blocks in, rows out."""
 
-    def __init__(self, order: dict[str, Any], sha256: str) -> None:
-        self._order, self._sha256 = order, sha256
+    def __init__(self, order: dict[str, Any], digest: str) -> None:
+        self._order, self._digest = order, digest
         self._child: Child | None = None
 
     def __call__(self, block: pa.Table) -> pa.Table:
@@ -163,7 +168,7 @@ class Worker:
                     return _failed(str(error), MODEL)
                 child.tell(Message(message.header), file.fileno())
                 if (heard := child.hear()) is not None:
-                    return _table(heard[0])
+                    return _table(Message({"total": message.header["total"]}, heard[0].payload))
                 self._child, how = None, child.end()
         return _failed(f"a worker has ended with {how}, {LOSSES} times; is there too little memory?", SYSTEM)
 
@@ -173,9 +178,9 @@ class Worker:
             child = Child(WORKER, self._order)
             heard = child.hear()
             found = {} if heard is None else heard[0].header
-            if found.get("ready") != self._sha256:
+            if found.get("ready") != self._digest:
                 child.kill()
-                raise ModelError(found.get("failed", f"version {self._order['version']} is another one on a node"))
+                raise ModelError(found.get("failed", f"version {self._order['version']} has other files on a node"))
             self._child = child
         return self._child
 

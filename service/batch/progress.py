@@ -1,6 +1,6 @@
-"""How far a batch is: a line that is written over and over on a terminal, and one now and then elsewhere.
+"""How far a batch is: a bar on a terminal, and a line now and then elsewhere.
 
-In: rows as they are predicted. Out: lines on stderr.
+In: rows as they are predicted, and how many there are in all, where that is known. Out: lines on stderr.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from ..observability import logs
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 LINE_SECONDS, TERMINAL_SECONDS = 10.0, 0.5  # between two lines
+CELLS = 20  # of the bar
 
 
 class Progress:
@@ -20,8 +23,9 @@ class Progress:
 
     def __init__(self, before: int) -> None:
         self.pictures = self.errors = 0
+        self.total: int | None = None  # of all runs; None: not known
         self._before = before
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._began = self._shown = time.monotonic()
 
     @property
@@ -44,14 +48,25 @@ class Progress:
         if time.monotonic() < self._shown + (TERMINAL_SECONDS if self._terminal else LINE_SECONDS):
             return
         self._shown = time.monotonic()
+        if self._terminal:
+            print(f"\r{self._bar()}{self._line()}\033[K", end="", file=sys.stderr, flush=True)
+        else:
+            logs.print_for_people(self._line(), sys.stderr)
+
+    def _bar(self) -> str:
+        """Return a bar and the time left; empty where the total is not known."""
+        done = self._before + self.pictures
+        if not (self.total and self.pictures):
+            return ""
+        share = min(1.0, done / self.total)
+        full = round(share * CELLS)
+        left = max(0, self.total - done) / self.rate
+        return f"[{'#' * full}{'-' * (CELLS - full)}] {share:4.0%}, {left:,.0f} s left; "
+
+    def _line(self) -> str:
         before = f" after {self._before:,} of earlier runs" if self._before else ""
-        line = f"batch: {self.pictures:,} pictures{before}, {self.errors:,} errors, {self.rate:,.0f} pictures/s"
-        print(
-            f"\r{line}\033[K" if self._terminal else line,
-            end="" if self._terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
+        of = f" of {self.total:,}" if self.total is not None else ""
+        return f"batch: {self.pictures:,}{of} pictures{before}, {self.errors:,} errors, {self.rate:,.0f} pictures/s"
 
     def clear(self) -> None:
         """Remove the line from a terminal."""

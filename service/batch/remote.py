@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 from typing import TYPE_CHECKING, Any, Final
 
 import fsspec
 
 from ..errors import NotAPicture, SettingsError
+from .archives import TAR, TAR_GZ
 from .entries import Content, File, InputError, bounded, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EXTRAS: Final = {"s3": "s3", "gs": "gs", "https": "https", "http": "https"}  # by scheme
+WEB: Final = ("http", "https")  # which have no folders
 BLOCK_BYTES: Final = 4 * 2**20  # of an archive, read at once
 
 
@@ -35,8 +38,8 @@ def files(url: str, limit: int) -> Iterator[File]:
     """
     with _answering(url):
         store, path = _store(url)
-        if scheme(url) in {"http", "https"}:  # which have no folders
-            yield _file(store, url, path, store.info(path).get("size"), limit)
+        if scheme(url) in WEB:
+            yield _file(store, url, path, _size(store, url, path), limit)
             return
         yield from _listed(store, url, path, limit)
 
@@ -68,13 +71,21 @@ def _walk(store: Any, start: str, folder: str, limit: int) -> Iterator[File]:
             yield _file(store, start + name, name, size, limit)
 
 
+def _size(store: Any, url: str, path: str) -> int | None:
+    """Return the size of a web server's file, where it says it; raises `InputError`."""
+    try:
+        return store.info(path).get("size")  # type: ignore[no-any-return]
+    except FileNotFoundError:  # also where no server answers
+        raise InputError(f"{url}: there is no such file, or its server does not answer") from None
+
+
 def _store(url: str) -> tuple[Any, str]:
     name = scheme(url) or ""
     if name not in EXTRAS or "::" in url:
         raise SettingsError(
             f"{url}: expected a path, or a URL that begins with {', '.join(f'{each}://' for each in EXTRAS)}"
         )
-    options: dict[str, Any] = {} if name in {"http", "https"} else {"use_listings_cache": False}
+    options: dict[str, Any] = {} if name in WEB else {"use_listings_cache": False}
     try:
         return fsspec.core.url_to_fs(url, **options)  # type: ignore[no-any-return]
     except ImportError:
@@ -84,8 +95,9 @@ def _store(url: str) -> tuple[Any, str]:
 
 
 def _file(store: Any, name: str, path: str, size: int | None, limit: int) -> File:
-    opening = functools.partial(store.open, path, "rb", block_size=BLOCK_BYTES)
-    return File(name, opening, functools.partial(_read, store, name, path, size, limit), size or 0, remote=True)
+    opening = functools.partial(_Stream, store, name, path)
+    reading = functools.partial(_read, store, name, path, size, limit)
+    return File(name, opening, reading, lambda: size or 0, remote=True)
 
 
 def _read(store: Any, name: str, path: str, size: int | None, limit: int) -> Content:
@@ -96,6 +108,43 @@ def _read(store: Any, name: str, path: str, size: int | None, limit: int) -> Con
             return bounded(store.cat_file(path, start=0, end=limit + 1) if size else b"", limit)
     except SettingsError:
         return NotAPicture("The file cannot be read: it is not there any more.", reason="unreadable")
+
+
+class _Stream(io.RawIOBase):
+    """A file of a store, as a stream; a store that does not answer is no damage of the file."""
+
+    def __init__(self, store: Any, name: str, path: str) -> None:
+        self._name = name
+        with _answering(name):
+            # Not every web server sends parts of a file, and a tar archive is read from its start to its end.
+            in_one = scheme(name) in WEB and name.lower().endswith(TAR + TAR_GZ)
+            self._file = store.open(path, "rb", block_size=0 if in_one else BLOCK_BYTES)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return whether parts of the file can be read."""
+        return bool(self._file.seekable())
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes; raises `InputError` or `SettingsError`."""
+        with _answering(self._name):
+            return bytes(self._file.read(size))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; raises `OSError` or `ValueError` for one before the start."""
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Return the place."""
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 @contextlib.contextmanager

@@ -34,12 +34,12 @@ TITLES: Final = {
     "polarity": "Polarity",
 }
 NOTES: Final = {
-    "digits": "One digit that is much too frequent: the same picture over and over, or pictures without their content.",
-    "confidence": "Another way of writing, blur, or pictures that show something else.",
-    "warnings": "no ink: blank pictures. unlike a digit: they lie on their side, or show something else. several "
-    "shapes and cut off: they are cropped badly.",
-    "ink_ratio": "The share of a picture that is ink: nearly blank pictures, or ones filled with ink.",
-    "polarity": "Dark ink on light, as on paper, or light ink on dark, as on a blackboard or in MNIST.",
+    "digits": "the same picture over and over, or pictures without their content.",
+    "confidence": "another way of writing, blur, or pictures that show something else.",
+    "warnings": "blank pictures (no ink), ones that lie on their side or show something else (unlike a digit), or ones "
+    "that are cropped badly (several shapes, cut off).",
+    "ink_ratio": "nearly blank pictures, or ones filled with ink. It is the share of a picture that is ink.",
+    "polarity": "another kind of paper or scanner. Ink is dark on light paper, and light on a blackboard and in MNIST.",
 }
 
 
@@ -95,7 +95,7 @@ def _labels(name: str) -> list[str]:
 def _verdict(signals: Sequence[Signal], counts: Counts) -> str:
     indices = {signal.name: signal.psi for signal in signals if signal.psi is not None}
     if not indices:
-        few = f"{counts.answered:,} pictures were read, and fewer than {WINDOW} say little"
+        few = f"fewer than {WINDOW} pictures say little, and this batch has {counts.answered:,}"
         none = "the model's card has no reference"
         return f"No verdict: {few if counts.answered < WINDOW else none}."
     for limit, words in ((DRIFT, "The pictures have drifted"), (LOOK, "The pictures differ somewhat")):
@@ -132,7 +132,7 @@ def _render_signal(signal: Signal) -> str:
     )
     return (
         f'<section aria-labelledby="{signal.name}"><h2 id="{signal.name}">{TITLES[signal.name]}</h2>'
-        f"<p>{_index(signal)} {NOTES[signal.name]}</p>"
+        f"<p>{_index(signal)} What may be behind a drift: {NOTES[signal.name]}</p>"
         '<table><thead><tr><td></td><th scope="col">this batch</th><th scope="col">reference</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></section>"
     )
@@ -149,4 +149,5 @@ def _index(signal: Signal) -> str:
 def _bar(share: float | None, most: float) -> str:
     if share is None:
         return "unknown"
-    return f'<span class="bar" style="width:{share / most * 8:.2f}em" aria-hidden="true"></span>{share:.1%}'
+    bar = f'<span class="bar" style="--share:{share / most:.3f}" aria-hidden="true"></span>'
+    return f'<span class="share">{share:.1%}</span>{bar}'

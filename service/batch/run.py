@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import __version__
-from ..errors import SettingsError
+from ..errors import ModelError, SettingsError
 from ..model import artefact
 from ..versions.manager import VersionManager
 from ..versions.shared_state import SharedState
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ..model.artefact import Artefact
+    from ..model.artefact import Artefact, Files
     from ..settings import Settings
 
 REPORT = "report.html"
@@ -53,24 +53,35 @@ def run_batch(job: Job) -> int:
     inputs = Inputs(expand(job.inputs), job.column, job.name_column)
     if job.merge is not None:
         _check_merged(job.merge, job.out)
-    version = VersionManager(job.settings, SharedState(shared=False)).check(lambda: None)
-    model = artefact.parse(artefact.read_files(job.settings.model_dir, version))
+    files = _checked_files(job.settings)
+    model = artefact.parse(files)
     kind = RayEngine if job.ray else Engine
     # The signals last, because Ray takes them too.
     with (
         Parts(job.out, facts(job, model), job.part_rows) as parts,
-        kind(job.settings, version, model.sha256, inputs, parts) as engine,
+        kind(job.settings, files, inputs, parts) as engine,
         Stopping() as stopping,
     ):
         progress = Progress(parts.rows)
         engine.run(progress, stopping)
         progress.clear()
         if stopping.stopped or not _report(job, model, parts, stopping):
-            print(f"batch: stopped; {parts.rows:,} pictures are in {job.out}, and the same command goes on")
+            print(f"batch: stopped; {job.out} has the first {parts.rows:,} pictures, and the same command goes on")
         elif engine.passed_over:
-            print(f"batch: {engine.passed_over:,} other files were passed over: their names end as no picture's do")
-        print(f"batch: {progress.pictures:,} pictures in {progress.seconds:,.1f} s, {progress.rate:,.0f} pictures/s")
+            print(f"batch: files that are no picture by their names, passed over: {engine.passed_over:,}")
+        seconds, rate = f"{progress.seconds:,.1f}", f"{progress.rate:,.0f}"
+        print(f"batch: this run: pictures {progress.pictures:,}, seconds {seconds}, a second {rate}")
         return stopping.exit_code
+
+
+def _checked_files(settings: Settings) -> Files:
+    """Return the files of the version that a start would serve, checked as a start checks them; raises `ModelError`."""
+    state = SharedState(shared=False)
+    version = VersionManager(settings, state).check(lambda: None)
+    files = artefact.read_files(settings.model_dir, version)
+    if files.digest not in state.checked_files:
+        raise ModelError(f"{files.folder}: its files have changed while they were checked")
+    return files
 
 
 def facts(job: Job, model: Artefact) -> dict[str, str]:
@@ -109,8 +120,8 @@ def _report(job: Job, model: Artefact, parts: Parts, stopping: Stopping) -> bool
     if job.merge is not None and not parts.merge(job.merge, lambda: stopping.stopped):
         return False
     print(
-        f"batch: {counts.rows:,} pictures in {job.out}: {counts.digits:,} digits, {counts.no_ink:,} without ink, "
-        f"{counts.errors:,} errors; {counts.warned:,} with warnings\n"
+        f"batch: {job.out}: pictures {counts.rows:,}, digits {counts.digits:,}, without ink {counts.no_ink:,}, "
+        f"errors {counts.errors:,}, with warnings {counts.warned:,}\n"
         f"batch: {job.out / REPORT}: {drift.verdict}"
     )
     return True

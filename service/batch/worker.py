@@ -9,7 +9,6 @@ Arrow's stream format. Its reader processes decode what is not tiny. It has no e
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 from itertools import accumulate, pairwise
@@ -21,11 +20,11 @@ from ..codec.body import Numbers
 from ..errors import ModelError, ServiceError
 from ..model import artefact
 from ..model.classifier import Classifier
-from ..reader.wire import Decoder, Message, receive, send
+from ..reader.wire import Decoder, Message
 from ..settings import Settings
 from ..system import confinement
 from .block import SCHEMA, Item, predict_block
-from .children import MAX_ORDER_BYTES, receive_order
+from .children import MAX_ORDER_BYTES, hear, receive_order, tell
 from .preparing import Preparing
 
 if TYPE_CHECKING:
@@ -36,22 +35,21 @@ def main(arguments: list[str]) -> int:
     """Predict blocks until the parent has ended; return the exit code."""
     descriptor, parent = map(int, arguments)
     confinement.end_with(parent)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal sends them to all processes
-        signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as connection:
         decoder = Decoder(MAX_ORDER_BYTES)
         if (order := receive_order(connection, decoder)) is None:
             return 0
         settings = Settings.model_validate(order["settings"])
         try:
-            classifier = Classifier(artefact.parse(artefact.read_files(settings.model_dir, order["version"])))
+            files = artefact.read_files(settings.model_dir, order["version"])
+            classifier = Classifier(artefact.parse(files))
         except ModelError as error:
-            send(connection, Message({"failed": str(error)}))
+            tell(connection, Message({"failed": str(error)}))
             return 0
-        send(connection, Message({"ready": classifier.sha256}))
+        tell(connection, Message({"ready": files.digest.hex()}))
         with Preparing(settings) as preparing:
-            while (received := receive(connection, decoder)) is not None:
-                send(connection, Message({}, _predict(classifier, preparing, received[0].header, received[1])))
+            while (received := hear(connection, decoder)) is not None:
+                tell(connection, Message({}, _predict(classifier, preparing, received[0].header, received[1])))
     return 0
 
 

@@ -9,7 +9,6 @@ stopped by Ctrl-C or SIGTERM.
 
 from __future__ import annotations
 
-import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 from ..errors import SettingsError
 from ..process.exit_codes import run_command
 from ..settings import add_model_flags, of_model_flags
-from ..system import signals
 from ..versions.bundled import or_bundled
 
 if TYPE_CHECKING:
@@ -54,8 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read the inputs; return the exit code."""
-    for number in signals.TERMINATING:  # nothing is done until the engine runs
-        signal.signal(number, lambda number, _: signals.end(128 + number))
     return run_command("batch", lambda: _batch(options))
 
 

@@ -23,6 +23,7 @@ HELP = "Try a version beside the one that serves."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
+    parser.usage = "%(prog)s [-h] (VERSION | --off | --promote) [--percent PERCENT] [--SETTING PATH ...]"
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("version", nargs="?", type=int, help="number of the version to try")
     action.add_argument("--off", action="store_true", help="stop the canary, and hold it: latest never means it")

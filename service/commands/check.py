@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import resource
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from .. import settings as settings_module
 from ..access import keys
 from ..connection import certificate
 from ..errors import ModelError, SettingsError
+from ..model import signature
+from ..observability import sampling
 from ..process.exit_codes import run_command
 from ..quoting import quoted
 from ..versions.bundled import or_bundled
@@ -75,3 +78,14 @@ def check_settings(settings: Settings) -> None:
         keys.read(settings.api_keys_file)
     if settings.grpc_port is not None and not (find_spec("grpc") and find_spec("grpc_health")):
         raise SettingsError("MNIST_GRPC_PORT: gRPC is not installed; pip install '.[grpc]'")
+    signature.read_keys(settings)
+    variable = sampling.asking(os.environ)
+    if variable is not None and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+        raise SettingsError(f"{variable}: OpenTelemetry is not installed; pip install '.[otel]'")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # one of its parents
+        return False

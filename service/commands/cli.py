@@ -6,12 +6,22 @@ In: words. Out: the exit code of the command. Each command is a module with `HEL
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..client import Parser
+from ..observability import logs
+from ..observability.log_format import FORMATTERS
 from . import batch, canary, check, keys, promote, rollback, serve, status
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from ..observability.log_format import LogFormat
 
 COMMANDS = {
     "serve": serve,
@@ -32,8 +42,10 @@ def main(arguments: list[str]) -> int:
     asked = arguments[:1] in (["-h"], ["--help"], ["--version"])
     if not asked and (not arguments or arguments[0].startswith("-")):
         arguments = ["serve", *arguments]
+    if arguments[0] == "serve":  # what is wrong with its arguments is in the format of its other output
+        logs.choose_format(_log_format(arguments))
     program = SCRIPT if Path(sys.argv[0]).name == SCRIPT else PROGRAM
-    parser = Parser(
+    parser = _Parser(
         prog=program,
         description="Answer which digits pictures show, and look after the model versions that answer.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,6 +64,23 @@ def main(arguments: list[str]) -> int:
             added.set_defaults(run=command.run)
     options = parser.parse_args(arguments)
     return int(options.run(options))
+
+
+class _Parser(Parser):
+    """The parser of all commands."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the process, with the message in the format of its other output."""
+        if message:
+            logs.print_for_people(message.removesuffix("\n"), sys.stderr)
+        sys.exit(status)
+
+
+def _log_format(arguments: list[str]) -> LogFormat | None:
+    """Return the format that a flag or the environment names, before the settings are read."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    named = dict(itertools.pairwise(words)).get("--log-format", os.environ.get("MNIST_LOG_FORMAT"))
+    return next((known for known in FORMATTERS if known == named), None)
 
 
 def run_alone(name: str, arguments: list[str]) -> int:

@@ -1,19 +1,22 @@
 """`serve`, the default command: run the service until a signal ends it.
 
-On stdout: where to find what, for people. On stderr: JSON lines, for collectors. Exit codes: 0 ended by a signal, 1
-blocked, or its workers failed to start, 2 a bad setting, 3 a model that must not serve, 4 an address that it cannot
-listen on; each of the last three with one line on stderr. A process whose code never lets go of the interpreter is
-ended by a signal: SIGKILL when it has hung for too long, SIGALRM at the end of its time to end.
+On stdout: where to find what, for people. On stderr: JSON lines, for collectors; with MNIST_LOG_FORMAT, everything in
+one format. Exit codes: 0 ended by a signal, 1 blocked, or its workers failed to start, 2 a bad setting, 3 a model that
+must not serve, 4 an address that it cannot listen on; each of the last three with one line on stderr. A process whose
+code never lets go of the interpreter is ended by a signal: SIGKILL when it has hung for too long, SIGALRM at the end of
+its time to end.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from typing import TYPE_CHECKING
 
 from .. import settings as settings_module
 from ..observability import logs
+from ..observability.log_format import JSON
 from ..process import start
 from ..process.exit_codes import run_command
 from ..versions.bundled import or_bundled
@@ -37,6 +40,8 @@ mnist-mlp {state} at
 
 Ctrl-C ends it."""
 
+log = logging.getLogger("service")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each setting."""
@@ -50,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = settings_module.of_flags(options)
-    logs.start(settings.log_level)
+    logs.start(settings.log_level, settings.log_format)
     settings = or_bundled(settings)
     check_settings(settings)
     with contextlib.ExitStack() as stack:
@@ -76,5 +81,9 @@ def _welcome(settings: Settings, listeners: list[socket.socket], version: str | 
     url = f"{scheme}://{url}"
     metrics_url = f"http://{others[0]}" if others else url
     grpc = "" if settings.grpc_port is None else f"  gRPC     {host}:{settings.grpc_port}\n"
+    facts = {"url": url, "metrics": f"{metrics_url}/metrics", "grpc": settings.grpc_port, "workers": settings.workers}
+    log.info("listening", extra={"fields": facts})
+    if settings.log_format == JSON:
+        return
     state = f"version {version} answers" if version else "waits for a version, and will answer"
     logs.print_for_people(WELCOME.format(state=state, url=url, metrics_url=metrics_url, grpc=grpc), sys.stdout)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import settings as settings_module
 from ..errors import ModelError
-from ..model import check, layout
+from ..model import check, layout, signature
 from ..process.exit_codes import run_command
 from ..versions import choice
 from ..versions.bundled import or_bundled
@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(options: argparse.Namespace) -> int:
     settings = or_bundled(settings_module.of_flags(options))
+    signature.read_keys(settings)  # raises for keys that cannot be read
     facts = describe(settings)
     print(json.dumps(facts, indent=2) if options.json else _for_people(settings, facts))
     return 0
@@ -65,6 +66,7 @@ def describe(settings: Settings) -> dict[str, Any]:
     chosen, canary, held = choice.chosen_version(settings), choice.read_canary(settings), choice.read_held(settings)
     numbers = layout.numbers(settings.model_dir)
     serves, problem, refused = _check(settings, canary)
+    refused = _unsigned(settings, numbers) | refused
 
     def state(number: int) -> tuple[str, str]:
         if number == serves:
@@ -105,6 +107,14 @@ def _check(settings: Settings, canary: choice.CanarySpec | None) -> tuple[int | 
         except ModelError as error:
             refused[canary.number] = str(error)
     return serves, problem, refused
+
+
+def _unsigned(settings: Settings, numbers: list[int]) -> dict[int, str]:
+    """Return the reasons of versions that have no signature, by number, where a setting demands signatures."""
+    if settings.model_public_key is None:
+        return {}
+    missing = [number for number in numbers if not layout.signature_path(settings.model_dir, number).exists()]
+    return {number: f"it has no signature, {number}.sig, as {signature.SETTING} demands" for number in missing}
 
 
 def _share(percent: float) -> str:

@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import math
 import signal
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Drain:
         self.closing = asyncio.Event()  # idle connections are closed
         self._seconds = seconds
         self._listener = listener  # None if other processes listen on it too
+        self._began = math.inf  # monotonic
         self._on_begin = on_begin  # called in the signal handler, even if the event loop is busy
 
     def install(self) -> None:
@@ -48,9 +51,14 @@ class Drain:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
+    def seconds_left(self, seconds: float) -> float:
+        """Return how much is left of the `seconds` that a shutdown takes, with time for the end itself."""
+        return max(0.0, seconds - LAST_SECONDS - max(0.0, time.monotonic() - self._began))
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.begun:
             self.begun = True
+            self._began = time.monotonic()
             self._on_begin()
             self._loop.call_soon_threadsafe(self._begin, number)
         elif number == signal.SIGINT:  # a second Ctrl-C ends the wait

@@ -8,7 +8,6 @@ the connection's previous one, byte for byte, is not parsed again.
 from __future__ import annotations
 
 import functools
-import logging
 import math
 import termios
 import time
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from asyncio import TimerHandle
     from collections.abc import Awaitable, Callable, Mapping
 
+    from ..observability.record import Record
     from ..reply import Reply
 
     # Called with the reply or the error of a request; returns a function that sends the response.
@@ -33,8 +33,6 @@ BODY_WAIT_SECONDS = 0.05  # for the rest of a body; then the app continues
 MAX_BODY_BYTES = 65_536  # 83 pictures of 784 bytes; larger bodies gain nothing here
 APP_HEADERS = frozenset({b"transfer-encoding", b"expect", b"content-encoding", b"upgrade"})  # the app handles these
 
-log = logging.getLogger("service")
-
 
 class SmallRequest:
     """A request on the fast path; it replaces uvicorn's cycle, so later requests of the connection wait for it."""
@@ -43,6 +41,7 @@ class SmallRequest:
         self.path = path
         self.headers = headers
         self.body = body
+        self.record: Record | None = None  # of a request that is logged or traced
         self.started = time.perf_counter()
         self.deadline = math.inf  # of the response (perf_counter); the route sets it
         self.keep_alive = True
@@ -201,7 +200,7 @@ class FastPath(Draining):
         """Answer a complete request."""
         self._clear_arriving()
         self.cycle = request  # type: ignore[assignment]  # it has every attribute of a cycle that uvicorn uses
-        self._observer.begin()
+        request.record = self._observer.begin(request.headers.items())
         finish, wanted = functools.partial(self._finish, request), functools.partial(self._wanted, request)
         try:
             if len(request.body) > UNCOUNTED_BYTES and not self._connections.has_room(len(request.body)):
@@ -247,7 +246,7 @@ class FastPath(Draining):
         if isinstance(result, ServiceError):
             self._observer.shed(result)
         elif isinstance(result, Exception):
-            log.error("request %s failed", request_id.decode(), exc_info=result)
+            self._observer.fail(request_id, result, request.headers.items(), request.record)
         if isinstance(result, Exception):
             result = problems.reply_to(result, request.path.decode(), request_id)
         self._record(request, result.status, request_id)
@@ -269,9 +268,15 @@ class FastPath(Draining):
 
     def _record(self, request: SmallRequest, status: int, request_id: bytes) -> None:
         client, headers = self.client[0] if self.client else None, request.headers.items()
-        template, seconds = self._routes[request.path].template, time.perf_counter() - request.started
+        template, seconds, record = (
+            self._routes[request.path].template,
+            time.perf_counter() - request.started,
+            request.record,
+        )
+        if record is not None:
+            record.path, record.bytes = request.path.decode(), len(request.body)
         end = self._observer.end
-        end(template, "POST", status, seconds, request_id=request_id, peer=client, headers=headers)
+        end(template, "POST", status, seconds, request_id=request_id, peer=client, headers=headers, record=record)
 
 
 def _without_frames(error: Exception) -> Exception:

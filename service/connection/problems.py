@@ -55,7 +55,10 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         return plain(request, error.status_code, detail, error.headers)
 
     async def on_fault(request: Request, _: Exception) -> Response:
-        return as_response(_reply(FAULT, request.url.path, request.scope["request_id"]))
+        request_id = request.scope["request_id"]
+        response = as_response(_reply(FAULT, request.url.path, request_id))
+        response.headers["X-Request-ID"] = request_id.decode()  # this response does not pass the observer
+        return response
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)

@@ -67,9 +67,9 @@ class Refusing(HttpToolsProtocol):
 
     def _observe(self, error: ServiceError) -> None:
         client, headers = self.client[0] if self.client else None, self.headers or ()
-        self._observer.begin()
-        request_id = self._request_id()
-        self._observer.end("other", "other", error.status, 0.0, request_id=request_id, peer=client, headers=headers)
+        record = self._observer.begin(headers)
+        request_id, end = self._request_id(), self._observer.end
+        end("other", "other", error.status, 0.0, request_id=request_id, peer=client, headers=headers, record=record)
 
     def _request_id(self) -> bytes:
         return self._observer.request_id(self.headers or ())

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 async def answer(request: Request, engine: Engine, route: Route[Reply], settings: Settings) -> Response:
     """Answer a request with the engine; raises `ServiceError`."""
+    record = request.scope["record"]
     return await answer_by(
-        request, engine.admission, settings, lambda headers, body: engine.answer(route, headers, body)
+        request, engine.admission, settings, lambda headers, body: engine.answer(route, headers, body, record)
     )
 
 
@@ -59,4 +60,6 @@ async def admitted_body(
     admission.admit(timeout, began, large=large)
     with request.state.bodies.track() as held, contextlib.closing(Spool()) as body:
         await receive_body(request, settings, held, body)
+        if (record := request.scope["record"]) is not None:
+            record.bytes = body.size
         yield body, admission.admit(timeout, began, large=large)

@@ -42,9 +42,9 @@ class DirectRoute:
     def answer(self, request: SmallRequest, finish: Finish, wanted: Callable[[], bool]) -> Awaitable[Reply] | None:
         """Call `finish` with the reply later, or return the reply's coroutine; raises `ServiceError`."""
         if self._access is not None:  # first, so that a rate limit saves the work
-            self._access.admit(request.headers.items(), SCOPE)
+            self._access.admit(request.headers.items(), SCOPE, request.record)
         self._admit(request, large=False)
-        prepared = self._engine.prepare(self._route, request.headers, request.body)
+        prepared = self._engine.prepare(self._route, request.headers, request.body, request.record)
         if prepared is None:
             return self._answer_large(request, self._admit(request, large=True))
         self._engine.submit(self._route, prepared, finish, wanted)
@@ -52,7 +52,7 @@ class DirectRoute:
 
     async def _answer_large(self, request: SmallRequest, seconds: float) -> Reply:
         with contextlib.closing(Spool(request.body)) as body:
-            return await in_time(self._engine.answer_large(self._route, request.headers, body), seconds)
+            return await in_time(self._engine.answer_large(self._route, request.headers, body, request.record), seconds)
 
     def _admit(self, request: SmallRequest, *, large: bool) -> float:
         timeout = request.headers.get(TIMEOUT_NAME)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..arrays import Probabilities
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
+    from ..observability.record import Record
 
 # A longer predicted run gets a thread; a shorter one costs less than the hand-over to a thread.
 INLINE_SECONDS = 0.002
@@ -50,6 +51,7 @@ class _Request(NamedTuple):
     done: Done
     wanted: Callable[[], bool]
     since: float  # seconds, perf_counter
+    record: Record | None  # of a request that is logged or traced
 
 
 class Batcher:
@@ -86,7 +88,7 @@ class Batcher:
             waiting += classifier.costs.seconds(images)
         return max(0.0, under_way) + waiting * self._slowness
 
-    async def predict(self, classifier: Classifier, pixels: bytes) -> Results:
+    async def predict(self, classifier: Classifier, pixels: bytes, record: Record | None = None) -> Results:
         """Return the results for n·784 pixels."""
         future: asyncio.Future[Results] = asyncio.get_running_loop().create_future()
 
@@ -98,7 +100,7 @@ class Batcher:
             else:
                 future.set_result(result)
 
-        self.submit(classifier, pixels, done, lambda: not future.done())
+        self.submit(classifier, pixels, done, lambda: not future.done(), record)
         return await future
 
     def submit(
@@ -107,6 +109,7 @@ class Batcher:
         pixels: bytes,
         done: Done,
         wanted: Callable[[], bool],
+        record: Record | None = None,
     ) -> None:
         """Call `done` with the results for n·784 pixels, or with an error, in a later turn of the event loop.
 
@@ -119,7 +122,7 @@ class Batcher:
             loop.call_soon(self._run, loop)
         size = len(pixels) // IMAGE_BYTES
         tag = self._finish_tags[size] = max(self._finish_tags.get(size, 0), self._virtual_time) + size
-        request = _Request(tag, next(self._numbers), pixels, size, done, wanted, time.perf_counter())
+        request = _Request(tag, next(self._numbers), pixels, size, done, wanted, time.perf_counter(), record)
         heapq.heappush(self._queues.setdefault(classifier, []), request)
         self._depths[classifier] += size
         self._depth += size
@@ -141,7 +144,7 @@ class Batcher:
             result = Run(classifier.predict(images))
         except Exception as error:  # noqa: BLE001 - every request in the batch must get a result or the error
             result = error
-        self._record_run(len(images), len(batch))
+        self._record_run(len(images), batch)
         if self._queues:  # the next run starts after the loop has read its sockets
             loop.call_soon(self._run, loop)
         else:
@@ -152,7 +155,7 @@ class Batcher:
         self, loop: asyncio.AbstractEventLoop, batch: list[_Request], run: asyncio.Future[Probabilities]
     ) -> None:
         size = sum(request.size for request in batch)
-        self._record_run(size, len(batch))
+        self._record_run(size, batch)
         self._run(loop)  # first, so that the thread works while the responses are written
         error = run.exception()
         _deliver(batch, Run(run.result()) if error is None else error)  # type: ignore[arg-type]  # no BaseException
@@ -192,15 +195,22 @@ class Batcher:
             self._learn(now - self._started)
         for request in batch:
             self._metrics.predictions.stages["queue"].observe(now - request.since)
+            if request.record is not None:
+                request.record.add_stage("queue", request.since, now)
+                request.record.batch = size
         self._started, self._backlogged = now, bool(self._queues)
         self._expected = classifier.costs.seconds(size)
 
-    def _record_run(self, size: int, requests: int) -> None:
-        seconds = time.perf_counter() - self._started
+    def _record_run(self, size: int, batch: list[_Request]) -> None:
+        now = time.perf_counter()
+        seconds = now - self._started
+        for request in batch:
+            if request.record is not None:
+                request.record.add_stage("inference", self._started, now)
         if not self._backlogged:
             self._learn(seconds)
         self._metrics.predictions.stages["inference"].observe(seconds)
-        self._metrics.predictions.run_seconds.inc(seconds * requests)  # each request has waited for the whole run
+        self._metrics.predictions.run_seconds.inc(seconds * len(batch))  # each request has waited for the whole run
         self._metrics.predictions.batch_size.observe(size)
         self._metrics.predictions.last_inference.set(time.time())
 

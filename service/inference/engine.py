@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import DeadlineExceeded, ServiceError
 from ..reader.readers import Readers
 from .admission import Admission
+from .batcher import IMAGE_BYTES
 from .results import Results, Run
 from .router import Router
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
+    from ..observability.record import Record
     from ..picture.prepare import PreparedImage
     from ..settings import Settings
     from ..system.spool import Spool
@@ -48,6 +50,7 @@ class Prepared(NamedTuple):
     chosen: Chosen
     pixels: bytes  # n·784; empty if no picture of the request is readable
     request: Any  # the route's own data, for its response
+    record: Record | None = None  # of a request that is logged or traced
 
 
 class Route(Protocol[T_co]):
@@ -97,7 +100,7 @@ class Engine:
         """Return the serving version; raises `NoModel`."""
         return self._models.served()
 
-    def prepare(self, route: Route[T], headers: Headers, body: bytes) -> Prepared | None:
+    def prepare(self, route: Route[T], headers: Headers, body: bytes, record: Record | None) -> Prepared | None:
         """Prepare a small body; None if it needs a reader. Raises `ServiceError`, and counts it."""
         started = time.perf_counter()
         try:
@@ -105,11 +108,9 @@ class Engine:
         except ServiceError as error:
             self.count_rejected(error)
             raise
-        if prepared is not None:
-            self._metrics.predictions.stages["decode"].observe(time.perf_counter() - started)
-        return prepared
+        return None if prepared is None else self._decoded(prepared, started, record)
 
-    async def prepare_large(self, route: Route[T], headers: Headers, body: Spool) -> Prepared:
+    async def prepare_large(self, route: Route[T], headers: Headers, body: Spool, record: Record | None) -> Prepared:
         """Prepare a body in a reader; raises `ServiceError`, and counts it."""
         started = time.perf_counter()
         try:
@@ -117,28 +118,38 @@ class Engine:
         except ServiceError as error:
             self.count_rejected(error)
             raise
-        self._metrics.predictions.stages["decode"].observe(time.perf_counter() - started)
-        return prepared
+        return self._decoded(prepared, started, record)
 
-    async def prepare_any(self, route: Route[T], headers: Headers, body: Spool) -> Prepared:
+    def _decoded(self, prepared: Prepared, started: float, record: Record | None) -> Prepared:
+        """Observe the time since `started`, and return the request with its record."""
+        now = time.perf_counter()
+        self._metrics.predictions.stages["decode"].observe(now - started)
+        if record is None:
+            return prepared
+        record.add_stage("decode", started, now)
+        record.version = prepared.chosen.classifier.version
+        record.digits = len(prepared.pixels) // IMAGE_BYTES
+        return prepared._replace(record=record)
+
+    async def prepare_any(self, route: Route[T], headers: Headers, body: Spool, record: Record | None) -> Prepared:
         """Prepare a body, in the event loop if it is small and quick, else in a reader."""
         small = body.small
-        prepared = None if small is None else self.prepare(route, headers, small)
-        return prepared or await self.prepare_large(route, headers, body)
+        prepared = None if small is None else self.prepare(route, headers, small, record)
+        return prepared or await self.prepare_large(route, headers, body, record)
 
     async def run(self, prepared: Prepared) -> tuple[Classifier, Results]:
         """Return the version that made the prediction, and its results."""
         if not prepared.pixels:
             return prepared.chosen.classifier, NO_RESULTS
-        return await self.router.run(prepared.chosen, prepared.pixels)
+        return await self.router.run(prepared.chosen, prepared.pixels, prepared.record)
 
-    async def answer(self, route: Route[T], headers: Headers, body: Spool) -> T:
+    async def answer(self, route: Route[T], headers: Headers, body: Spool, record: Record | None) -> T:
         """Return the route's response to a body; raises `ServiceError`."""
-        return await self._answer(route, await self.prepare_any(route, headers, body))
+        return await self._answer(route, await self.prepare_any(route, headers, body, record))
 
-    async def answer_large(self, route: Route[T], headers: Headers, body: Spool) -> T:
+    async def answer_large(self, route: Route[T], headers: Headers, body: Spool, record: Record | None) -> T:
         """Return the route's response to a body that needs a reader; raises `ServiceError`."""
-        return await self._answer(route, await self.prepare_large(route, headers, body))
+        return await self._answer(route, await self.prepare_large(route, headers, body, record))
 
     async def _answer(self, route: Route[T], prepared: Prepared) -> T:
         response = route.respond(prepared, *await self.run(prepared))
@@ -159,7 +170,7 @@ class Engine:
         """
         respond = functools.partial(_respond, route, prepared, finish)
         if prepared.pixels:
-            self.router.submit(prepared.chosen, prepared.pixels, respond, wanted)
+            self.router.submit(prepared.chosen, prepared.pixels, respond, wanted, prepared.record)
         else:
             asyncio.get_running_loop().call_soon(respond(prepared.chosen.classifier, NO_RESULTS))
 
@@ -191,9 +202,13 @@ class Engine:
             for warning in warnings:
                 predictions.warnings[warning].inc()
 
-    def time_encoding(self, started: float) -> None:
-        """Observe the seconds since `started` (perf_counter) as a response's encoding time."""
-        self._metrics.predictions.stages["encode"].observe(time.perf_counter() - started)
+    def encoded(self, prepared: Prepared, classifier: Classifier, started: float) -> None:
+        """Observe the seconds since `started` (perf_counter) as the encoding of a response by this version."""
+        now = time.perf_counter()
+        self._metrics.predictions.stages["encode"].observe(now - started)
+        if prepared.record is not None:
+            prepared.record.add_stage("encode", started, now)
+            prepared.record.version = classifier.version
 
 
 def _respond(

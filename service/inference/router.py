@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
+    from ..observability.record import Record
     from ..versions.canary import CanaryTrial, Comparison, Tripped
     from ..versions.manager import VersionManager
     from .batcher import Batcher
@@ -64,24 +65,26 @@ class Router:
             return Chosen(canary.classifier, served, canary)
         return Chosen(served, served, canary)
 
-    async def run(self, chosen: Chosen, pixels: bytes) -> tuple[Classifier, Results]:
+    async def run(self, chosen: Chosen, pixels: bytes, record: Record | None = None) -> tuple[Classifier, Results]:
         """Return the version that made the prediction, and its results for n·784 pixels."""
         classifier, served, canary = chosen
         if canary is None or classifier is served:
-            return classifier, await self._batcher.predict(classifier, pixels)
+            return classifier, await self._batcher.predict(classifier, pixels, record)
         try:
-            result: Results | Exception = await self._batcher.predict(classifier, pixels)
+            result: Results | Exception = await self._batcher.predict(classifier, pixels, record)
         except Exception as error:  # noqa: BLE001 - after any error the serving version answers
             result = error
         if self._failed(canary, result):
-            return served, await self._batcher.predict(served, pixels)
+            return served, await self._batcher.predict(served, pixels, record)
         return classifier, result  # type: ignore[return-value]  # an error would have failed
 
-    def submit(self, chosen: Chosen, pixels: bytes, done: Done, wanted: Callable[[], bool]) -> None:
+    def submit(
+        self, chosen: Chosen, pixels: bytes, done: Done, wanted: Callable[[], bool], record: Record | None = None
+    ) -> None:
         """Submit n·784 pixels as `Batcher.submit` does; `done` also gets the version that made the prediction."""
         classifier, served, canary = chosen
         if canary is None:
-            self._batcher.submit(classifier, pixels, functools.partial(done, classifier), wanted)
+            self._batcher.submit(classifier, pixels, functools.partial(done, classifier), wanted, record)
             return
 
         def finish(version: Classifier, result: Results | Exception) -> Callable[[], None]:
@@ -92,11 +95,11 @@ class Router:
         def finish_or_retry(result: Results | Exception) -> Callable[[], None] | None:
             if not self._failed(canary, result):
                 return finish(classifier, result)
-            self._batcher.submit(served, pixels, functools.partial(finish, served), wanted)
+            self._batcher.submit(served, pixels, functools.partial(finish, served), wanted, record)
             return None
 
         on_result = functools.partial(finish, classifier) if classifier is served else finish_or_retry
-        self._batcher.submit(classifier, pixels, on_result, wanted)
+        self._batcher.submit(classifier, pixels, on_result, wanted, record)
 
     def compare(self, chosen: Chosen, pixels: bytes) -> None:
         """Offer an answered request to the shadow, which compares both versions if there is time."""

@@ -1,8 +1,9 @@
 """The artefact of one model version: read and verify the files of `<model_dir>/<n>/`.
 
-In: `model.onnx`, `model.json`, `golden.npz`. Out: `Files` with the right checksums, and an `Artefact`, or one
-`ModelError` that names the file, what was expected and what was found. The checksum covers the very bytes that the
-runtime is then given. It knows the contract of these files (models/README.md), and does not run the model.
+In: `model.onnx`, `model.json`, `golden.npz`, and where it is demanded the version's signature. Out: `Files` with the
+right checksums, and an `Artefact`, or one `ModelError` that names the file, what was expected and what was found.
+Checksum and signature cover the very bytes that the runtime is then given. It knows the contract of these files
+(models/README.md), and does not run the model.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import orjson
 
 from ..errors import ModelError
 from ..system import files
-from . import layout, operators
+from . import layout, operators, signature
 
 if TYPE_CHECKING:
     from ..arrays import Pixels, Probabilities
@@ -34,11 +35,18 @@ class Files(NamedTuple):
     card: bytes
     model: bytes
     golden: bytes
+    signature: bytes = b""
+    keys: bytes = b""  # of which one must have made the signature; empty where none is demanded
 
     @property
     def digest(self) -> bytes:
-        """The digest of all files: the card holds the checksums of the others."""
-        return hashlib.sha256(self.card).digest()
+        """The digest of all that is checked: the card holds the checksums of model and golden batch."""
+        parts = (self.card, self.signature, self.keys)
+        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
+
+    def contents(self) -> dict[str, bytes]:
+        """Return the files in the version's folder, by name."""
+        return dict(zip(LIMITS, (self.card, self.model, self.golden), strict=True))
 
 
 @dataclass(frozen=True)
@@ -54,13 +62,16 @@ class Artefact:
     golden_probabilities: Probabilities  # float32[M,10]
 
 
-def read(model_dir: Path, version: str = "latest") -> Artefact:
-    """Read and check `model_dir/version`; `latest` is the highest number. Raises `ModelError`."""
-    return check(read_files(model_dir, version))
+def read(model_dir: Path, version: str = "latest", keys: bytes = b"") -> Artefact:
+    """Read and check `model_dir/version`; `latest` is the highest number. Raises `ModelError`.
+
+    With public `keys`, in PEM, one of them must have signed it.
+    """
+    return check(read_files(model_dir, version, keys))
 
 
-def read_files(model_dir: Path, version: str = "latest") -> Files:
-    """Read the files of `model_dir/version` and check their checksums; raises `ModelError`."""
+def read_files(model_dir: Path, version: str = "latest", keys: bytes = b"") -> Files:
+    """Read the files of `model_dir/version` and check their checksums; raises `ModelError`. With `keys`, see `read`."""
     folder = model_dir / (version if version != layout.LATEST else str(layout.numbers(model_dir)[0]))
     try:
         with files.open_folder(folder) as descriptor:
@@ -73,11 +84,15 @@ def read_files(model_dir: Path, version: str = "latest") -> Files:
     card = _card(found)
     _check_hash(folder / "model.onnx", found.model, card["sha256"])
     _check_hash(folder / "golden.npz", found.golden, card["golden_sha256"])
-    return found
+    return found._replace(signature=signature.read(model_dir, folder.name), keys=keys) if keys else found
 
 
 def check(found: Files) -> Artefact:
-    """Parse files after checking the model's operators; raises `ModelError`."""
+    """Parse files after verifying the signature that is demanded, and the model's operators; raises `ModelError`."""
+    if found.keys:
+        from . import verification  # noqa: PLC0415 - its library is an extra, and takes 0.3 s
+
+        verification.verify(found)
     operators.check(f"{found.folder}/model.onnx", found.model)
     return parse(found)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from ..errors import ModelError, NotChecked
 from ..quoting import quoted
 from ..system import confinement, modules
-from . import artefact, layout
+from . import artefact, layout, signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ MEMORY, PICTURE_MEMORY = 112 * 2**20, 32 * 2**10
 PICTURES = 145  # of one run for an explanation: the most where MNIST_MAX_IMAGES is less
 GOOD = b"+"
 MAX_VERDICT_BYTES = 1000
-LENGTHS = struct.Struct("!QQQ")  # bytes of card, model and golden batch, which follow
+LENGTHS = struct.Struct("!5Q")  # bytes of card, model, golden batch, signature and keys, which follow
 POLL_SECONDS = 0.05
 
 
@@ -44,10 +44,10 @@ def memory(max_images: int) -> int:
 
 
 def check(settings: Settings, number: int) -> None:
-    """Check a version of the folder; raises `ModelError`."""
+    """Check a version of the folder; raises `ModelError`, or `SettingsError` for keys that cannot be read."""
     if not re.fullmatch(layout.NUMBER, str(number)):  # such a folder is no version, and no pin could name it
         raise ModelError(f"expected a version's number of 1 to 9 digits, found {quoted(str(number))}")
-    files = artefact.read_files(settings.model_dir, str(number))
+    files = artefact.read_files(settings.model_dir, str(number), signature.read_keys(settings))
     with checking(files, settings.max_images, lambda: False) as running:
         running.wait()
 

@@ -29,6 +29,8 @@ def main(parent: str, memory: str, pictures: str, folder: str) -> bytes:
     from .classifier import Classifier  # noqa: PLC0415
 
     files = artefact.Files(Path(folder), *_parts())
+    if files.keys:
+        from . import verification  # noqa: F401, PLC0415 - the extra's library is loaded before memory is limited
     confinement.limit_memory(int(memory))
     try:
         checked = artefact.check(files)
@@ -41,7 +43,7 @@ def main(parent: str, memory: str, pictures: str, folder: str) -> bytes:
 
 
 def _parts() -> list[bytes]:
-    """Read card, model and golden batch."""
+    """Read card, model, golden batch, signature and keys."""
     with os.fdopen(0, "rb") as file:
         return [file.read(length) for length in LENGTHS.unpack(file.read(LENGTHS.size))]
 

@@ -43,9 +43,9 @@ class Classifier:
         self.costs = cost_curve.measure(self.predict)
 
     @classmethod
-    def load(cls, model_dir: Path, version: str = "latest") -> Classifier:
-        """Read, verify and warm up a version below `model_dir`; raises `ModelError`."""
-        return cls(artefact.read(model_dir, version))
+    def load(cls, model_dir: Path, version: str = "latest", keys: bytes = b"") -> Classifier:
+        """Read, verify and warm up a version below `model_dir`; raises `ModelError`. With `keys` it must be signed."""
+        return cls(artefact.read(model_dir, version, keys))
 
     def predict(self, images: Pixels) -> Probabilities:
         """Return probabilities float32[N,10] of images uint8[N,1,28,28], light ink on dark."""

@@ -1,7 +1,8 @@
 """The layout of a model's folder: `<model_dir>/<n>/`, one folder for each version, with three files in each.
 
-In: the model's folder. Out: the numbers of its versions, and the stamp of one version, which changes whenever one of
-its files does. It reads names and times, and no file. Symbolic links in the model's folder are not followed.
+Beside the folder there may be the version's signature, `<model_dir>/<n>.sig`. In: the model's folder. Out: the numbers
+of its versions, and the stamp of one version, which changes whenever one of its files does. It reads names and times,
+and no file. Symbolic links in the model's folder are not followed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ NUMBER = "[1-9][0-9]{0,8}"
 FILES = ("golden.npz", "model.json", "model.onnx")
 MAX_ENTRIES = 10_000  # of the model's folder, which is listed twice a second
 
-Stamp = tuple[tuple[int, int, int], ...]  # inode, bytes and time of each file
+Stamp = tuple[tuple[int, int, int] | None, ...]  # inode, bytes and time of each file
 
 
 def numbers(model_dir: Path) -> list[int]:
@@ -41,11 +42,22 @@ def numbers(model_dir: Path) -> list[int]:
     return sorted(found, reverse=True)
 
 
-def stamp(folder: Path) -> Stamp | None:
+def signature_path(model_dir: Path, number: int | str) -> Path:
+    """Return the path of a version's signature, which need not exist."""
+    return model_dir / f"{number}.sig"
+
+
+def stamp(folder: Path, *others: Path) -> Stamp | None:
     """What changes whenever a version's files do; None while one of them is missing, as in a folder being copied.
 
-    What stands in the way of a folder has a stamp too: loading it tells what it is.
+    `others` are files outside of the folder that decide whether it may serve; they need not be there. What stands in
+    the way of a folder has a stamp too: loading it tells what it is.
     """
+    own = _own(folder)
+    return None if own is None else own + tuple(map(files.state, others))
+
+
+def _own(folder: Path) -> Stamp | None:
     try:
         try:
             with files.open_folder(folder) as descriptor:

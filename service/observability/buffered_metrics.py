@@ -8,13 +8,15 @@ metric's name.
 from __future__ import annotations
 
 import asyncio
+import time
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import Histogram
+from prometheus_client.samples import Exemplar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from prometheus_client import Counter, Gauge
 
@@ -109,11 +111,21 @@ class BufferedHistogram:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
         self._noted = False
+        self._exemplars: dict[int, Exemplar] = {}  # the last of each bucket
+
+    def add_exemplar(self, value: float, labels: dict[str, str]) -> None:
+        """Add the trace of an observation that `observe` has got; with several workers, the client drops it."""
+        self._exemplars[bisect_left(self._bounds, value)] = Exemplar(labels, value, time.time())
+        self._note()
 
     def observe(self, value: float) -> None:
         """Add an observation."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
+        if not self._noted:
+            self._note()
+
+    def _note(self) -> None:
         if not self._noted:
             self._noted = True
             self._buffered.add_changed(self)
@@ -122,6 +134,9 @@ class BufferedHistogram:
         """Add what is new to the client's metric."""
         self._noted = False
         self._child.observe_many(self._counts, self._sum)
+        if self._exemplars:
+            self._child.set_exemplars(self._exemplars)
+            self._exemplars = {}
         self._counts = [0] * len(self._counts)
         self._sum = 0.0
 
@@ -135,3 +150,8 @@ class BulkHistogram(Histogram):
         for bucket, count in zip(self._buckets, counts, strict=True):
             if count:
                 bucket.inc(count)
+
+    def set_exemplars(self, exemplars: Mapping[int, Exemplar]) -> None:
+        """Set the exemplars of these buckets."""
+        for bucket, exemplar in exemplars.items():
+            self._buckets[bucket].set_exemplar(exemplar)

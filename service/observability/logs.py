@@ -1,7 +1,10 @@
-"""Write log lines to stderr as JSON: one queue for all lines, and a thread that writes them.
+"""Write log lines to stderr: one queue for all lines, and a thread that writes them.
 
-In: records of every logger, the access log included. Out: lines, or the number of lines that were dropped because
-nobody reads stderr. Whoever logs never waits, neither for stderr nor for a lock.
+In: records of every logger, the access log included; warnings and faults that nobody handles; sentences for people.
+Out: lines in one format, or the number of lines that were dropped because nobody reads stderr. Whoever logs never
+waits, neither for stderr nor for a lock.
+
+Without a format, the lines are JSON, and sentences for people are text. With one, all output has it.
 """
 
 from __future__ import annotations
@@ -12,47 +15,33 @@ import logging
 import os
 import queue
 import select
+import sys
 import threading
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-import orjson
+import traceback
+from typing import TYPE_CHECKING
 
 from ..system import signals
+from .log_format import FORMATTERS, JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
+    from .log_format import LogFormat
+
 MAX_LINES = 4096  # that wait to be written
-MAX_LINE = 65_536  # characters of one line
 WRITE_BYTES = select.PIPE_BUF  # a pipe with room has room for so many, and writes them as one
 POLL_SECONDS = 1.0
 DROPPED = "log lines were dropped: nobody read stderr, or it was full"
 
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and what `extra={"fields": …}` adds."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage()[:MAX_LINE],
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_text:
-            line["exception"] = record.exc_text[-MAX_LINE:]
-        return orjson.dumps(line, default=str).decode()
+log = logging.getLogger("service")
 
 
 class Lines(logging.Handler):
     """The queue of records, and the thread that writes them to a file descriptor."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, log_format: LogFormat = JSON) -> None:
         super().__init__()
         self.lock = None  # the queue needs none; a signal handler that logs must not wait for one
         self.dropped = 0
@@ -61,7 +50,7 @@ class Lines(logging.Handler):
         self._descriptor = descriptor
         self._queue: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
         self._idle = True
-        self.setFormatter(JsonFormatter())
+        self.setFormatter(FORMATTERS[log_format]())
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -112,8 +101,7 @@ class Lines(logging.Handler):
 
     def _log_dropped(self) -> None:
         dropped = self.dropped
-        record = logging.LogRecord("service", logging.WARNING, "", 0, f"{dropped - self._logged} {DROPPED}", None, None)
-        if self._write(record):
+        if self._write(_record(logging.WARNING, f"{dropped - self._logged} {DROPPED}")):
             self._logged = dropped
 
     def _count_dropped(self) -> None:
@@ -123,10 +111,11 @@ class Lines(logging.Handler):
             self._counted = dropped
 
 
-def start(level: str) -> Lines:
+def start(level: str, log_format: LogFormat | None) -> None:
     """Write the lines of all loggers to stderr from now on; lines that wait are written when the process ends."""
+    choose_format(log_format)
     try:
-        lines = Lines(2)
+        lines = Lines(2, log_format or JSON)
     except RuntimeError as error:  # raised by Python where the system has no more threads
         raise OSError(f"{error}") from None
     signals.at_end.callback(lines.flush_within, signals.LAST_SECONDS)
@@ -134,8 +123,38 @@ def start(level: str) -> Lines:
     root.handlers = [lines]
     root.setLevel(level.upper())
     logging.getLogger("service.access").setLevel(logging.INFO)  # it has a setting of its own
+    logging.getLogger("uvicorn.error").addFilter(_is_new)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that it cannot parse
-    return lines
+    logging.captureWarnings(capture=True)
+    threading.excepthook = lambda raised: _log_unhandled(raised.exc_value)
+    sys.unraisablehook = lambda raised: _log_unhandled(raised.exc_value)
+
+
+class _Output:
+    """The output of this process: the format that its settings choose for all of it."""
+
+    log_format: LogFormat | None = None
+
+
+def choose_format(log_format: LogFormat | None) -> None:
+    """Write sentences for people in this format from now on, and faults that end the process."""
+    _Output.log_format = log_format
+    sys.excepthook = _print_fault if log_format == JSON else sys.__excepthook__
+
+
+def _print_fault(_: object, error: BaseException, __: object) -> None:
+    record = _record(logging.CRITICAL, "the process ends by an error")
+    record.exc_text = "".join(traceback.format_exception(error))
+    _print(FORMATTERS[JSON]().format(record), sys.stderr)
+
+
+def _log_unhandled(error: BaseException | None) -> None:
+    log.error("an error that nothing handles", exc_info=error)
+
+
+def _is_new(record: logging.LogRecord) -> bool:
+    """Return whether no line has told of a record's error; uvicorn tells of each again, without the request's id."""
+    return not (record.exc_info and getattr(record.exc_info[1], "is_logged", False))
 
 
 def count_dropped(count: Callable[[int], object]) -> None:
@@ -146,10 +165,21 @@ def count_dropped(count: Callable[[int], object]) -> None:
 
 
 def print_for_people(text: str, stream: TextIO) -> None:
-    """Print a text for people on stdout or stderr, unless nobody reads it."""
+    """Print a text for people on stdout or stderr, or as a line of JSON where all output is, unless nobody reads it."""
+    if _Output.log_format == JSON:
+        level = logging.ERROR if stream is sys.stderr else logging.INFO
+        text, stream = FORMATTERS[JSON]().format(_record(level, text)), sys.stderr
+    _print(text, stream)
+
+
+def _print(text: str, stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # the stream is closed or missing
         if _is_read(stream):
             print(text, file=stream, flush=True)
+
+
+def _record(level: int, text: str) -> logging.LogRecord:
+    return logging.LogRecord("service", level, "", 0, text, None, None)
 
 
 def _is_read(stream: TextIO) -> bool:

@@ -26,5 +26,6 @@ class WorkerMetrics:
         self.reader_ends = declare.counters(
             "reader_ends_total", "Reader processes that ended during a job.", "reason", ("time", "lost")
         )
-        # A plain counter: the thread that writes the log increments it.
+        # Plain counters: the thread that writes the log increments one, and the thread that sends spans the other.
         self.log_lines_dropped = declare.plain_counter("log_lines_dropped_total", "Log lines that nobody read in time.")
+        self.spans_lost = declare.plain_counter("spans_lost_total", "Spans of traces that the collector did not take.")

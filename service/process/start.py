@@ -122,12 +122,14 @@ def _run_one(settings: Settings, listeners: list[socket.socket], models: Version
         from .. import app
         from ..connection.drain import Drain
         from ..observability import metrics
+        from ..observability.log_format import JSON
         from .connection_counts import ConnectionCounts
         from .server import Server
         from .watchdog import OuterWatchdog, Watchdog
 
         seconds = settings.stall_seconds
-        watchdog = Watchdog(seconds, settings.shutdown_seconds, functools.partial(OuterWatchdog, seconds))
+        start_heart = functools.partial(OuterWatchdog, seconds, settings.log_format or JSON)
+        watchdog = Watchdog(seconds, settings.shutdown_seconds, start_heart)
         drain = Drain(settings.drain_seconds, listeners[0], watchdog.end_in_time)
         served = app.create_app(settings, models, metrics.registry(), drain)
         server = Server(settings, served, ConnectionCounts(1), watchdog)

@@ -150,11 +150,12 @@ class Supervisor:
                 if self._clock.now - worker.terminated_at > self._settings.shutdown_seconds + MARGIN_SECONDS:
                     worker.kill()
             elif worker.ready and worker.silent_seconds > limit:
-                worker.kill_with_stacks()
-                log.critical("worker %d has sent no heartbeat for %g s, and is killed", worker.pid, limit)
+                fields = {"fields": {"stacks": worker.kill_with_stacks()}}
+                log.critical("worker %d has sent no heartbeat for %g s, and is killed", worker.pid, limit, extra=fields)
             elif not worker.ready and worker.seconds > START_SECONDS and limit < math.inf:
-                worker.kill_with_stacks()
-                log.critical("worker %d has not started within %g s, and is killed", worker.pid, START_SECONDS)
+                fields = {"fields": {"stacks": worker.kill_with_stacks()}}
+                message = "worker %d has not started within %g s, and is killed"
+                log.critical(message, worker.pid, START_SECONDS, extra=fields)
 
     def _replace(self) -> None:
         """Continue to replace all workers: each leaves when a new worker serves in its slot."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
 import logging
 import math
 import os
@@ -57,8 +56,8 @@ class Watchdog:
     async def watching(self) -> AsyncIterator[None]:
         """Watch this event loop while the context is open; the time to shut down is watched afterwards too."""
         self._heart = self._start_heart()
-        with contextlib.suppress(ValueError, OSError, RuntimeError):  # stderr is closed
-            faulthandler.register(heartbeat.DUMP_SIGNAL)
+        with contextlib.suppress(AttributeError, OSError):  # outside of Linux; or no descriptor is left
+            heartbeat.write_stacks_on_signal()
         task = asyncio.create_task(self._beat())
         try:
             threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -99,9 +98,10 @@ class Watchdog:
 class OuterWatchdog(Heart):
     """A process that watches this one, for a service of one process: its parent is not ours."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, log_format: str) -> None:
         """Start the process, unless `seconds` is 0; raises `OSError`."""
-        self._command = [sys.executable, "-IS", heartbeat.__file__, str(os.getpid()), str(seconds + MARGIN_SECONDS)]
+        arguments = [str(os.getpid()), str(seconds + MARGIN_SECONDS), log_format]
+        self._command = [sys.executable, "-IS", heartbeat.__file__, *arguments]
         self._failed = False
         if seconds:
             self._start()

@@ -36,14 +36,16 @@ def spawn_main() -> None:
 
 def _serve(job: dict[str, Any]) -> int:
     # Imported here: a signal must end the process before these slow imports too.
+    from ..observability import logs
     from ..settings import Settings
 
     settings = Settings(**job["settings"])
+    logs.start(settings.log_level, settings.log_format)
     with uncollected():
         from ..app import create_app
         from ..connection.drain import Drain
         from ..errors import ModelError
-        from ..observability import logs, metrics
+        from ..observability import metrics
         from ..observability.process_metrics import Workers
         from ..versions.manager import VersionManager
         from ..versions.shared_state import SharedState
@@ -55,7 +57,6 @@ def _serve(job: dict[str, Any]) -> int:
 
         for descriptor in (*job["listeners"], job["heart"]):
             os.set_inheritable(descriptor, False)
-        logs.start(settings.log_level)
         shared_state = SharedState(shared=True, descriptor=job["shared_state"], checked_files=job["checked_files"])
         models = VersionManager(settings, shared_state)
         if not shared_state.unloaded:

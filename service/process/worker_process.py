@@ -114,10 +114,11 @@ class WorkerProcess:
         self.killed = True
         self._process.kill()
 
-    def kill_with_stacks(self) -> None:
-        """Have it write the stacks of its threads, then kill it."""
-        heartbeat.dump_stacks(self.pid)
+    def kill_with_stacks(self) -> list[str]:
+        """Have it write the stacks of its threads, then kill it; return the lines."""
+        stacks = heartbeat.stacks_of(self.pid)
         self.kill()
+        return stacks
 
     def has_ended(self) -> bool:
         """Return whether it has ended, and clean up then."""

@@ -9,6 +9,7 @@ It ends with its parent, and its readers end with it. It reads no untrusted byte
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import selectors
@@ -58,7 +59,10 @@ class ForkServer:
 
     def _read_commands(self) -> bool:
         """Obey the commands that have arrived; return False when the worker has ended."""
-        data, descriptors, _, _ = socket.recv_fds(self._control, 65_536, 1)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, 65_536, 1)
+        except ConnectionError:  # it was killed
+            return False
         for command in self._decoder.feed(data):
             if "limits" in command.header:  # each message brings one descriptor at most
                 self._fork(command.header, descriptors.pop())
@@ -107,7 +111,8 @@ class ForkServer:
             self._report(number, signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "ended")
 
     def _report(self, number: int, ended: str) -> None:
-        send(self._control, Message({"reader": number, "ended": ended}))
+        with contextlib.suppress(BrokenPipeError):  # the worker was killed
+            send(self._control, Message({"reader": number, "ended": ended}))
 
 
 def read_jobs(connection: socket.socket, limits: Limits) -> None:

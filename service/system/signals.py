@@ -26,10 +26,13 @@ at_end = contextlib.ExitStack()  # callbacks that run before this process ends
 BLOCKED = TERMINATING | {signal.SIGHUP}
 
 
-def install() -> None:
-    """End this process at once on SIGTERM and SIGINT, with exit code 0, and ignore SIGHUP, from now on."""
+def install(*, unfinished: bool = False) -> None:
+    """End this process at once on SIGTERM and SIGINT, and ignore SIGHUP, from now on.
+
+    The exit code is 0; for work that is then `unfinished`, it is 128 and the signal's number, as shells have it.
+    """
     for number in TERMINATING:
-        signal.signal(number, lambda *_: end(0))
+        signal.signal(number, lambda number, _: end(128 + number if unfinished else 0))
     signal.signal(signal.SIGHUP, ignore)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # in case this process has inherited another handler
 

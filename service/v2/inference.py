@@ -82,7 +82,7 @@ class Inference(Generic[T]):
         self._engine.count_results(results)
         probabilities = _with_blanks(results.probabilities, prepared.request.blank)
         encoded = self._form.encode(classifier.identity, prepared.request, probabilities)
-        self._engine.time_encoding(started)
+        self._engine.encoded(prepared, classifier, started)
         return encoded
 
     def _prepared(self, classifier: Classifier, headers: Headers, request: v2_json.Request, pixels: bytes) -> Prepared:

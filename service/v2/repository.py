@@ -53,4 +53,6 @@ def _require_access(models: VersionManager, settings: Settings, name: str) -> No
 
 def _public(reason: str, settings: Settings) -> str:
     """Return a reason without the paths of this machine."""
-    return reason.replace(str(settings.model_dir), settings.model_dir.name)
+    for path in (settings.model_dir, settings.model_public_key):
+        reason = reason if path is None else reason.replace(str(path), path.name)
+    return reason

@@ -12,8 +12,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import ModelError, NotChecked
-from ..model import artefact, check, layout
+from ..errors import ModelError, NotChecked, SettingsError
+from ..model import artefact, check, layout, signature
 from ..system import memory
 from . import choice
 
@@ -87,7 +87,8 @@ class VersionLoader:
 
     def _found(self, number: int) -> Found | None:
         """Return the version, once all of its files are there."""
-        stamp = layout.stamp(self._settings.model_dir / str(number))
+        others = signature.paths(self._settings, number)
+        stamp = layout.stamp(self._settings.model_dir / str(number), *others)
         return None if stamp is None else Found(number, stamp)
 
     def _known(self, found: Found, loaded: Classifier | None) -> bool:
@@ -133,13 +134,15 @@ class VersionLoader:
             raise
         except Exception as error:
             folder = self._settings.model_dir / str(found.number)
-            reason = str(error) if isinstance(error, ModelError) else f"{folder}: loading it failed with {error!r}"
+            known = isinstance(error, ModelError | SettingsError)
+            reason = str(error) if known else f"{folder}: loading it failed with {error!r}"
             self.refused[found.number] = reason
             raise ModelError(reason) from error
 
     def _checked(self, found: Found, meanwhile: Callable[[], object]) -> Files:
         """Return the version's files after a process of its own has checked them; raises `ModelError`."""
-        files = artefact.read_files(self._settings.model_dir, str(found.number))
+        keys = signature.read_keys(self._settings)
+        files = artefact.read_files(self._settings.model_dir, str(found.number), keys)
         if files.digest not in self._checked_files:
             with self._checked_files.locking(self._stopped.is_set):
                 if files.digest not in self._checked_files:  # while this worker waited for the lock

@@ -41,8 +41,8 @@ def test_a_generated_table_is_up_to_date(name: str) -> None:
 
 
 def test_no_document_names_a_setting_that_does_not_exist() -> None:
-    """Every MNIST_* variable is a setting of the service, or training's data folder."""
-    known = {f"MNIST_{name.upper()}" for name in Settings.model_fields} | {"MNIST_DATA_DIR"}
+    """Every MNIST_* variable is a setting of the service, or a variable of the training job."""
+    known = {f"MNIST_{name.upper()}" for name in Settings.model_fields} | {"MNIST_DATA_DIR", "MNIST_SIGNING_PASSWORD"}
     assert set(re.findall(r"MNIST_[A-Z_]+\b", EVERYTHING)) - {"MNIST_"} <= known
 
 
@@ -68,7 +68,7 @@ def test_every_error_and_warning_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["X-Request-ID", "X-Request-Timeout-Ms", "Retry-After", "Authorization", "X-API-Key"]
+    "header", ["X-Request-ID", "X-Request-Timeout-Ms", "Retry-After", "Authorization", "X-API-Key", "traceparent"]
 )
 def test_every_header_is_documented(header: str) -> None:
     """docs/api.md has the headers that clients send and get."""

@@ -23,6 +23,7 @@ LEFT_OUT = {
     'make train ARGS="--recipe quick"': "`make up` runs it",
     "make dev": "it installs what is here",
     "make extras EXTRAS=grpc": "it installs what is here",
+    "make extras EXTRAS=batch": "it installs what is here",
     "MNIST_GRPC_PORT=8001 make serve": "the tests of gRPC start such services",
     ".venv/bin/python -m training evaluate models/mnist-mlp/50 --rendered 20": "other tests run it",
     "docker compose up": "there is no Docker here; tests/test_containers.py checks the files",

@@ -6,12 +6,14 @@ import contextlib
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
@@ -127,3 +129,16 @@ def zipped(path: Path, files: Mapping[str, bytes], method: int = zipfile.ZIP_DEF
 def parquet(path: Path, columns: Mapping[str, Any]) -> Path:
     pq.write_table(pa.table(dict(columns)), path)
     return path
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers, whatever it says."""
+    try:
+        return httpx.get(url) is not None
+    except httpx.TransportError:
+        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from tests.support import batch as support
 from tests.support.batch import batch, by_name, parts, rows, starting, write
 from tests.support.pictures import SEVEN, drawn, png
 from tests.support.processes import children, command, processes_of_session
-from tests.support.service import PATIENCE, publish, until
+from tests.support.service import PATIENCE, ROOT, publish, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ def done(folder: Path) -> Path:
     out = folder.parent / "out"
     ended = batch(folder, "--out", out, "--merge", folder.parent / "all.parquet", "--part-rows", 10, workers=2)
     assert ended.returncode == 0, ended.stderr
-    assert "batch: 1 other files were passed over" in ended.stdout
+    assert "batch: files that are no picture by their names, passed over: 1\n" in ended.stdout
     return out
 
 
@@ -94,7 +95,7 @@ def test_a_batch_that_is_done_goes_on_with_what_is_new(done: Path, folder: Path)
     before = rows(done)
     again = batch(folder, "--out", done, "--part-rows", 10)
     assert again.returncode == 0
-    assert "batch: 0 pictures in" in again.stdout
+    assert "batch: this run: pictures 0," in again.stdout
     (folder / "zz.png").write_bytes(SEVEN)
     try:
         assert batch(folder, "--out", done).returncode == 0
@@ -109,6 +110,17 @@ def test_a_batch_that_is_done_goes_on_with_what_is_new(done: Path, folder: Path)
         for name in ("aa.png", "zz.png"):
             (folder / name).unlink(missing_ok=True)
     assert rows(done) == before
+
+
+def test_words_are_relative_to_where_the_batch_is_started(tmp_path: Path) -> None:
+    """Also where that is not the folder of the program: inputs, output, and the model's folder."""
+    write(tmp_path / "in", {"a.png": SEVEN})
+    (tmp_path / "models").mkdir()
+    publish(tmp_path / "models", 50)
+    words = support.command("in", "--out", "out", "--merge", "all.parquet", "--model-dir", "models")
+    subprocess.run(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    assert [(row["name"], row["digit"]) for row in rows(tmp_path / "out")] == [("in/a.png", 7)]
+    assert pq.read_table(tmp_path / "all.parquet").num_rows == 1
 
 
 def many(folder: Path, count: int) -> Path:
@@ -153,11 +165,23 @@ def test_signals_end_a_batch_and_keep_what_is_done(tmp_path: Path, number: signa
         os.killpg(process.pid, number)
         said, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, errors
-    assert f"batch: stopped; {len(rows(out)):,} pictures are in {out}, and the same command goes on" in said
+    assert f"batch: stopped; {out} has the first {len(rows(out)):,} pictures, and the same command goes on" in said
     assert "Traceback" not in errors
     assert 0 < len(rows(out)) < 900
     assert batch(inputs, "--out", out, "--part-rows", 128).returncode == 0
     assert [row["name"] for row in rows(out)] == sorted(f"{inputs}/{n % 7}/{n:04}.png" for n in range(900))
+
+
+@pytest.mark.parametrize("delay", [0.2, 0.9, 1.8])
+def test_a_signal_during_the_start(tmp_path: Path, delay: float) -> None:
+    """It ends the batch without a word of Python's, and never with the exit code of a batch that is done."""
+    inputs = many(tmp_path / "in", 2000)
+    with starting(inputs, "--out", tmp_path / "out") as process:
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode in {128 + signal.SIGTERM, -signal.SIGTERM}  # the latter before Python runs our code
+    assert "Traceback" not in errors
 
 
 def test_a_batch_outlives_its_workers_and_readers(tmp_path: Path) -> None:
@@ -223,9 +247,9 @@ def test_settings_of_the_command_line(folder: Path, tmp_path: Path) -> None:
 def test_two_batches_do_not_write_to_one_folder(tmp_path: Path) -> None:
     """The second one ends with one line, and exit code 4."""
     inputs, out = many(tmp_path / "in", 2000), tmp_path / "out"
-    with starting(inputs, "--out", out, workers=1):
-        until(lambda: out.exists() and list(out.iterdir()) is not None, "no folder")
-        time.sleep(0.2)
+    with starting(inputs, "--out", out, "--part-rows", 128, workers=1) as process:
+        until(lambda: parts(out), "no part")
+        process.send_signal(signal.SIGSTOP)
         second = batch(inputs, "--out", out)
     assert second.returncode == 4
     assert second.stderr == f"batch: {out}: another batch is writing there\n"

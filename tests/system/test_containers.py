@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from compose_spec import PyCompose
 
 from service.settings import Settings
 from tests.support.service import certificate, running_service
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.support.service import Service
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +61,18 @@ def read_dockerfile() -> dict[str, Stage]:
 
 def read_compose() -> PyCompose:
     """The Compose file as it is when no variable of the environment changes it."""
-    return PyCompose.from_yaml(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "docker-compose.yml").read_text()))
+    return PyCompose.from_yaml(with_variables({}))
+
+
+def with_variables(variables: Mapping[str, str]) -> str:
+    """The text of the Compose file as Compose reads it: `${NAME:-without}` and `${NAME:+with}` are replaced."""
+
+    def value(found: re.Match[str]) -> str:
+        name, sign, word = found.groups()
+        given = variables.get(name, "")
+        return (word if given else "") if sign == "+" else given or word
+
+    return re.sub(r"\$\{(\w+):([-+])([^}]*)\}", value, (ROOT / "docker-compose.yml").read_text())
 
 
 STAGES = read_dockerfile()
@@ -201,7 +215,7 @@ def test_ports_are_open_to_this_machine_alone(name: str) -> None:
 
 
 def mounts(name: str) -> list[list[str]]:
-    return [volume.split(":") for volume in COMPOSE[name]["volumes"]]
+    return [volume.split(":") for volume in COMPOSE[name].get("volumes", [])]
 
 
 @pytest.mark.parametrize("name", COMPOSE)
@@ -220,10 +234,73 @@ def test_only_training_writes_models() -> None:
     assert writable == {("train", "./models")}
 
 
-def test_training_starts_only_when_asked() -> None:
-    """`docker compose up` serves; training is a profile of its own, and builds its own stage."""
-    assert [name for name in COMPOSE if "profiles" in COMPOSE[name]] == ["train"]
+def test_training_and_tracing_start_only_when_asked() -> None:
+    """`docker compose up` serves, and shows it; training is a profile of its own, and builds its own stage."""
+    profiles = {name: COMPOSE[name]["profiles"] for name in COMPOSE if "profiles" in COMPOSE[name]}
+    assert profiles == {"collector": ["tracing"], "jaeger": ["tracing"], "train": ["train"]}
     assert COMPOSE["train"]["build"]["target"] in STAGES
+
+
+def test_the_service_traces_with_the_profile_alone() -> None:
+    """Its image can; it sends spans to the collector, which takes them there, and to nobody without the profile."""
+    variable = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    extras = COMPOSE["service"]["build"]["args"]["EXTRAS"].split()
+    copied = {Path(source).stem for line in STAGES["serving-build"].all("COPY") for source in line.split()[:-1]}
+    assert extras == ["otel"]
+    assert set(extras) <= copied
+    assert COMPOSE["service"]["environment"][variable] == ""
+    traced = yaml.safe_load(with_variables({"COMPOSE_PROFILES": "tracing"}))["services"]["service"]
+    host, _, port = traced["environment"][variable].removeprefix("http://").partition(":")
+    assert "tracing" in COMPOSE[host]["profiles"]
+    collector = yaml.safe_load((ROOT / "deploy" / "otel" / "collector.yml").read_text())
+    assert collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"] == f"0.0.0.0:{port}"
+    pipeline = collector["service"]["pipelines"]["traces"]
+    assert all(set(pipeline[kind]) <= set(collector[kind]) for kind in ("receivers", "processors", "exporters"))
+    assert COMPOSE[collector["exporters"]["otlp"]["endpoint"].partition(":")[0]]["profiles"] == ["tracing"]
+
+
+def test_images_of_others_are_pinned() -> None:
+    """Each image that is not built here has a whole version."""
+    others = [COMPOSE[name]["image"] for name in COMPOSE if "build" not in COMPOSE[name]]
+    assert len(others) == 5
+    assert all(re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", image) for image in others)
+
+
+def target(name: str, path: str) -> Path:
+    """The file of the repository that a container has at this path."""
+    for source, place, *_ in mounts(name):
+        if source.startswith(".") and path.startswith(place):
+            return ROOT / source / Path(path).relative_to(place)
+    raise AssertionError(path)
+
+
+def test_what_is_configured_is_mounted() -> None:
+    """Each configuration that a command names is a file here, and Grafana finds its data source and its dashboards."""
+    for name in ("prometheus", "alertmanager", "collector"):
+        (config,) = re.findall(r"--config(?:\.file)?=(\S+)", " ".join(COMPOSE[name]["command"]))
+        assert target(name, config).is_file()
+    provisioning = target("grafana", "/etc/grafana/provisioning")
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    host, _, port = source["url"].removeprefix("http://").partition(":")
+    assert COMPOSE[host]["ports"][0].endswith(f":{port}")
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "mnist.yml").read_text())["providers"]
+    boards = target("grafana", provider["options"]["path"])
+    assert {path.stem for path in boards.glob("*.json")} == {"service", "pictures", "process"}
+    home = COMPOSE["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert target("grafana", home).parent == boards
+    scrape = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    assert source["jsonData"]["timeInterval"] == scrape["global"]["scrape_interval"]
+    (alertmanager,) = scrape["alerting"]["alertmanagers"]
+    assert alertmanager["dns_sd_configs"][0]["names"] == ["alertmanager"]
+    assert {name for config in scrape["scrape_configs"] for name in config["dns_sd_configs"][0]["names"]} == {"service"}
+
+
+def test_grafana_lets_everyone_look_and_nobody_change() -> None:
+    """There is no account, and so no password: whoever reaches its port is a viewer."""
+    environment = COMPOSE["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert not [name for name in environment if "PASSWORD" in name]
 
 
 def seconds(text: str) -> float:
@@ -239,6 +316,6 @@ def test_open_requests_may_finish_before_the_container_is_killed() -> None:
 
 def test_containers_are_watched() -> None:
     """What runs for long has a health check, and starts again when it exits."""
-    for name in ("service", "prometheus"):
+    for name in ("service", "prometheus", "alertmanager", "grafana"):
         assert "healthcheck" in COMPOSE[name] or STAGES[name].all("HEALTHCHECK")
         assert COMPOSE[name]["restart"] == "unless-stopped"

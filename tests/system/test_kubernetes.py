@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from service.settings import Settings
+from tests.docs import rules
 from tests.support.manifests import only, rendered
 from tests.support.service import ROOT
 
@@ -68,6 +69,8 @@ def _closed(schema: Manifest) -> Manifest:
         key: {name: _closed(value) for name, value in part.items()} if key == "properties" else part
         for key, part in schema.items()
     }
+    if "pattern" in closed:  # Go allows flags anywhere, Python at the beginning
+        closed["pattern"] = re.sub(r"^\^\(\?i\)", "(?i)^", closed["pattern"])
     if isinstance(items := closed.get("items"), dict):
         closed["items"] = _closed(items)
     if "properties" in closed and not closed.get("x-kubernetes-preserve-unknown-fields"):
@@ -153,6 +156,17 @@ def test_an_autoscaler_owns_the_number_of_pods() -> None:
     """Applying the manifests again does not set the number back."""
     for name in ("autoscale-on-cpu", "autoscale-on-wait"):
         assert "replicas" not in only(rendered(FOLDER / "overlays" / name), "Deployment")["spec"]
+
+
+def test_the_rules_are_those_of_prometheus() -> None:
+    """`python -m tests.docs.rules` writes them again. The monitor gives each pod the job that they look for."""
+    assert rules.RULE.read_text() == rules.rule()
+    manifests = rendered(FOLDER / "overlays" / "monitoring")
+    groups = [group for source in rules.SOURCES for group in yaml.safe_load(source.read_text())["groups"]]
+    assert only(manifests, "PrometheusRule")["spec"]["groups"] == groups
+    (endpoint,) = only(manifests, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] in {port["name"] for port in container(manifests)["ports"]}
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "mnist"}]
 
 
 def test_memory_limits_are_those_of_compose() -> None:

@@ -31,6 +31,7 @@ ALLOWED = {
     ("v2/grpc/heap.py", "ctypes"): "mallopt, so that a large message's memory goes back",
     ("system/memory.py", "ctypes"): "malloc_trim, so that a version's memory goes back",
     ("reader/fork_server.py", "subprocess"): "starts this program's own module, with nothing from outside",
+    ("batch/children.py", "subprocess"): "starts this program's own modules, with nothing from outside",
     ("system/orphans.py", "ctypes"): "prctl, so that no process that has ended is left behind",
     ("connection/drain.py", "ctypes"): "a socket's filter, which the kernel takes by its address",
     ("process/worker_process.py", "subprocess"): "Python itself, as a worker",

@@ -9,6 +9,7 @@ import ast
 import asyncio
 import contextlib
 import ctypes
+import hashlib
 import inspect
 import io
 import signal
@@ -30,7 +31,11 @@ import prometheus_client
 import pytest
 import uvicorn
 import uvloop.loop
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.staticfiles import StaticFiles
+from model_signing._signing.sign_ec_key import Verifier
+from model_signing._signing.sign_sigstore_pb import Signature
 from PIL import Image, PngImagePlugin, _imaging
 from PIL.JpegImagePlugin import MARKER, JpegImageFile
 from prometheus_client import values
@@ -45,9 +50,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.connection import drain, fast_path, holding
+from service.model.signature import CURVES
 from service.process import worker_process
 from service.settings import Settings
 from service.v2.grpc import sockets
+from tests.support.signing import make_keys, sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -620,6 +627,37 @@ def test_grpc_names_peers_and_hides_its_sockets() -> None:
         await server.stop(None)
 
     asyncio.run(story())
+
+
+# model-signing
+
+
+def test_model_signing_verifies_in_memory_files_with_a_key(models: Path, tmp_path: Path) -> None:
+    """`model.verification` reads signature and key by private classes, and compares what a manifest lists.
+
+    The signature names its key by the SHA-256 of its PEM.
+    """
+    keys = make_keys(tmp_path)
+    signature = Signature.read(sign(models / "1", keys))
+    named = signature.bundle.verification_material.public_key.hint
+    assert named == hashlib.sha256(keys.public.read_bytes()).hexdigest()
+    manifest = Verifier(keys.public).verify(signature)
+    assert {
+        each.identifier: (each.digest.algorithm, each.digest.digest_hex) for each in manifest.resource_descriptors()
+    } == {path.name: ("sha256", hashlib.sha256(path.read_bytes()).hexdigest()) for path in (models / "1").iterdir()}
+    with pytest.raises(ValueError, match="Key mismatch"):
+        Verifier(make_keys(tmp_path, "other").public).verify(signature)
+    signature.bundle.dsse_envelope.payload += b" "
+    with pytest.raises(InvalidSignature):
+        Verifier(keys.public).verify(signature)
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1(), ec.SECP256K1()])
+def test_model_signing_knows_three_curves(tmp_path: Path, curve: ec.EllipticCurve) -> None:
+    """`model.signature` refuses a key of another curve at the start."""
+    key = make_keys(tmp_path, curve=curve).public
+    with contextlib.nullcontext() if curve.name in CURVES else pytest.raises(ValueError, match="Unsupported key"):
+        Verifier(key)
 
 
 # Linux and glibc

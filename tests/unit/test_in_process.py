@@ -29,6 +29,7 @@ from service.settings import load
 from service.versions import bundled, choice
 from tests.support.pictures import Digits, png
 from tests.support.service import MODELS, ROOT, VERSION, publish, running_service
+from tests.support.signing import make_keys, sign
 from tests.support.versions import publish_with_card
 
 if TYPE_CHECKING:
@@ -165,6 +166,26 @@ def test_a_version_that_the_service_would_refuse_is_refused(models: Path) -> Non
             open_model(path)
     with pytest.raises(ModelError, match="nowhere: expected a folder of model versions"):
         open_model(models / "nowhere")
+
+
+def test_a_version_must_be_signed_where_the_setting_says_so(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the service, however the version is named; a file of keys that cannot be read is a bad setting."""
+    keys = make_keys(tmp_path)
+    publish(models, 2)
+    sign(models / "1", keys)
+    monkeypatch.setenv("MNIST_MODEL_PUBLIC_KEY", str(keys.public))
+    assert open_model(models).version == "1"
+    assert open_model(models / "1").version == "1"
+    with pytest.raises(ModelError, match=r"2.sig: expected a signature of version 2, .*, found none"):
+        open_model(models / "2")
+    monkeypatch.setenv("MNIST_MODEL_VERSION", "2")
+    with pytest.raises(ModelError, match=r"2.sig: expected a signature of version 2, .*, found none"):
+        open_model(models)
+    monkeypatch.setenv("MNIST_MODEL_PUBLIC_KEY", str(keys.private))
+    with pytest.raises(ValueError, match=r"MNIST_MODEL_PUBLIC_KEY: .*, found none"):
+        open_model(models / "1")
 
 
 def test_the_bundled_version_is_for_whoever_has_no_other(

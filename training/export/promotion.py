@@ -22,6 +22,8 @@ from .publish import CARD_BYTES, find_made_by, publish
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from .publish import Sign
+
 POINT: Final = 0.01
 MAX_ACCURACY_LOSS: Final = 0.1 * POINT
 MAX_ECE_RISE: Final = 0.5 * POINT
@@ -104,6 +106,7 @@ def judge_and_publish(
     pictures: RenderedSet,
     number: int | None,
     promote: bool,
+    sign: Sign | None = None,
 ) -> tuple[Path, list[str]]:
     """Publish as `publish` does: a worse version is held; with `promote` the version serves, however good it is.
 
@@ -116,7 +119,7 @@ def judge_and_publish(
         own = find_made_by(card["run"], folder)
         verdict = judge(folder, figures, pictures, ignoring=None if own is None else int(own.name))
         held = bool(verdict.reasons) and not promote
-        version = publish(folder, model, golden, card, render_readme, number=number, held=held)
+        version = publish(folder, model, golden, card, render_readme, number=number, held=held, sign=sign)
         if promote:
             choice.promote(folder, int(version.name))
             return version, _describe_promoted(version, figures, pictures)

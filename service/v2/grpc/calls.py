@@ -17,10 +17,11 @@ from ...codec.compression import decompress_head
 from ...errors import Malformed, Overloaded, ServiceError, TooLarge
 from . import stream
 from .callers import caller_of
-from .codes import CODES
+from .codes import CODES, code_of
 from .requests import Answered, Method
 
 if TYPE_CHECKING:
+    from ...observability.record import Record
     from ...observability.requests import Observer
     from .holding import Held
     from .limits import Limits
@@ -68,11 +69,12 @@ class Calls:
     def _handler(self, described: Any) -> grpc.RpcMethodHandler:
         """Return the handler of one method; registered as streams, methods decide themselves when to read."""
         request_type = getattr(pb, described.input_type.name)
+        answer = getattr(self._methods, described.name)
         method = Method(
             _route(described),
             SCOPES.get(described.name, "infer"),
             v2_grpc.read_call if request_type is pb.ModelInferRequest else functools.partial(parse_names, request_type),
-            getattr(self._methods, described.name),
+            answer if request_type is pb.ModelInferRequest else lambda request, _: answer(request),
         )
         serialize = getattr(pb, described.output_type.name).SerializeToString
         if described.client_streaming:
@@ -84,14 +86,14 @@ class Calls:
     async def _call(self, method: Method, _: object, context: Any) -> Any:
         caller, limits = caller_of(context, self._observer), self._limits
 
-        async def ask() -> Answered:
-            self._requests.admit(method, caller)
+        async def ask(record: Record | None) -> Answered:
+            self._requests.admit(method, caller, record)
             limits.calls.enter()
             try:
                 message = await limits.arrivals.only(context, caller.peer, limits.calls)
                 if message is None:
                     raise Malformed("The call has no message.")
-                return await self._requests.answer(method, caller, message)
+                return await self._requests.answer(method, caller, message, record)
             finally:
                 limits.calls.leave()
 
@@ -102,7 +104,7 @@ class Calls:
         limits.departures.sends(context, caller.peer)
         context.add_done_callback(limits.departures.sent)
         if status != 200 and not context.done():  # it may have been aborted already
-            await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), result)
+            await context.abort(code_of(status), result)
         return result
 
     async def _stream(self, method: Method, _: object, context: Any) -> None:
@@ -119,9 +121,9 @@ class Calls:
             return message
 
         async def one(message: Held) -> pb.ModelStreamInferResponse:
-            async def ask() -> Answered:
-                self._requests.admit(method, caller)
-                return await self._requests.answer(method, caller, message)
+            async def ask(record: Record | None) -> Answered:
+                self._requests.admit(method, caller, record)
+                return await self._requests.answer(method, caller, message, record)
 
             return _on_stream(await self._requests.watch(method, caller, ask))
 
@@ -154,7 +156,7 @@ def _on_stream(answered: Answered) -> pb.ModelStreamInferResponse:
     return pb.ModelStreamInferResponse(error_message=answered.result, infer_response=identity)
 
 
-async def _refuse(error: ServiceError) -> Answered:
+async def _refuse(error: ServiceError, _: Record | None) -> Answered:
     raise error
 
 

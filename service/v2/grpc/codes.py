@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from ...connection.limits import CLIENT_CLOSED
+
 if TYPE_CHECKING:
     from ...errors import ServiceError
 
@@ -28,6 +30,13 @@ CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+
+
+def code_of(status: int) -> grpc.StatusCode:
+    """Return the code for an HTTP status, also of a response or of a client that is gone."""
+    if status == 200:
+        return grpc.StatusCode.OK
+    return grpc.StatusCode.CANCELLED if status == CLIENT_CLOSED else CODES.get(status, grpc.StatusCode.INTERNAL)
 
 
 async def give_up(context: Any, error: ServiceError) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ...inference.engine import Engine
     from ...model.classifier import Classifier
     from ...observability.metrics import Metrics
+    from ...observability.record import Record
     from ...settings import Settings
     from ...versions.manager import VersionManager
 
@@ -69,7 +70,7 @@ class Methods:
         """Return the model's metadata."""
         return pb.ModelMetadataResponse(**metadata.metadata(self._resolve(request.name, request.version)))
 
-    async def ModelInfer(self, request: v2_grpc.InferCall) -> pb.ModelInferResponse:
+    async def ModelInfer(self, request: v2_grpc.InferCall, record: Record | None) -> pb.ModelInferResponse:
         """Return the probabilities of pictures."""
         classifier = self._resolve(request.model_name, request.model_version)
         # The client's deadline is gRPC's own, which cancels this coroutine.
@@ -78,11 +79,11 @@ class Methods:
         form = Form(lambda *_: request.parse(max_images), "grpc", lambda _: request.names, v2_grpc.encode)
         route = Inference(self._engine, form, lambda: classifier, named=bool(request.model_version))
         with contextlib.closing(_spooled(request)) as body:
-            return await in_time(self._engine.answer(route, {}, body), seconds)
+            return await in_time(self._engine.answer(route, {}, body, record), seconds)
 
-    async def ModelStreamInfer(self, request: v2_grpc.InferCall) -> pb.ModelInferResponse:
+    async def ModelStreamInfer(self, request: v2_grpc.InferCall, record: Record | None) -> pb.ModelInferResponse:
         """Return the probabilities for one request of a stream."""
-        return await self.ModelInfer(request)
+        return await self.ModelInfer(request, record)
 
     async def ModelConfig(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         """Return the model's configuration, in Triton's format."""

@@ -7,30 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...connection import problems
 from ...connection.limits import CLIENT_CLOSED
 from ...errors import ServiceError
+from .codes import code_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from ...access.authorisation import Access
     from ...observability.metrics import Metrics
+    from ...observability.record import Record
     from ...observability.requests import Observer
     from .callers import Caller
     from .departures import Departures
     from .holding import Held
 
+    Ask = Callable[[Record | None], Awaitable["Answered"]]
+
 # After this time without a new call, all clients are assumed to wait for responses. On a busy machine some send late:
 # beside four busy loops, 50 ms lost a call in one of 40 stops, 250 ms in none of 80.
 IDLE_SECONDS = 0.25
 MAX_HOLD_SECONDS = 1  # clients that do not wait for responses would never be idle
-
-log = logging.getLogger("service")
 
 
 class Answered(NamedTuple):
@@ -47,7 +48,7 @@ class Method(NamedTuple):
     route: str  # the path of its HTTP/2 requests: its label in the metrics
     scope: str | None
     read: Callable[[bytes], Any]  # parses a message
-    answer: Callable[[Any], Awaitable[Any]]
+    answer: Callable[[Any, Record | None], Awaitable[Any]]
 
 
 class Requests:
@@ -62,47 +63,61 @@ class Requests:
         self._may_respond = asyncio.Event()
         self._may_respond.set()
 
-    def admit(self, method: Method, caller: Caller) -> None:
+    def admit(self, method: Method, caller: Caller, record: Record | None) -> None:
         """Admit a request; raises `ServiceError`."""
         caller.check()
         if self._access is not None and method.scope is not None:
-            self._access.admit(caller.headers, method.scope)
+            self._access.admit(caller.headers, method.scope, record)
 
     def check_access(self, method: Method, caller: Caller) -> None:
         """Check the key of a stream, whose requests are admitted one by one; raises `ServiceError`."""
         caller.check()
         access, scope = self._access, method.scope
         if access is not None and scope is not None and not access.fits(caller.headers, scope):
-            access.admit(caller.headers, scope)
+            access.admit(caller.headers, scope, None)
 
-    async def watch(self, method: Method, caller: Caller, ask: Callable[[], Awaitable[Answered]]) -> Answered:
-        """Return the result of `ask`, and log and count the request."""
+    async def watch(self, method: Method, caller: Caller, ask: Ask) -> Answered:
+        """Return the result of `ask`, which gets the request's record; log and count the request."""
         started = time.perf_counter()
         status = CLIENT_CLOSED  # a disconnect of the client cancels this coroutine
-        self._observer.begin()
+        record = self._observer.begin(caller.headers)
         self._begun += 1
         try:
             try:
-                answered = await ask()
+                answered = await ask(record)
             except Exception as error:  # noqa: BLE001 - any error becomes this request's response
-                answered = self._refusal(error, None, caller)
+                answered = self._refusal(error, None, caller, record)
             await self._may_respond.wait()
             status = answered.status
             return answered
         finally:
             seconds = time.perf_counter() - started
-            request_id, host = caller.request_id, caller.peer.host
-            self._observer.end(method.route, "POST", status, seconds, request_id=request_id, peer=host)
+            if record is not None:
+                record.grpc_code = code_of(status).name
+            self._observer.end(
+                method.route,
+                "POST",
+                status,
+                seconds,
+                request_id=caller.request_id,
+                peer=caller.peer.host,
+                headers=caller.headers,
+                record=record,
+            )
 
-    async def answer(self, method: Method, caller: Caller, message: Held) -> Answered:
+    async def answer(self, method: Method, caller: Caller, message: Held, record: Record | None) -> Answered:
         """Return the method's result for a message, and close the message."""
         request, departures = None, self._departures
         departures.begin(caller.peer)
         try:
-            request = method.read(message.take())
-            return Answered(200, request, await method.answer(request))
+            data = message.take()
+            if record is not None:
+                record.bytes = len(data)
+            request = method.read(data)
+            del data
+            return Answered(200, request, await method.answer(request, record))
         except Exception as error:  # noqa: BLE001 - any error becomes this request's response
-            return self._refusal(error, request, caller)
+            return self._refusal(error, request, caller, record)
         finally:
             departures.end(caller.peer)
             message.close()
@@ -124,9 +139,9 @@ class Requests:
         yield
         self._may_respond.set()
 
-    def _refusal(self, error: Exception, request: Any, caller: Caller) -> Answered:
+    def _refusal(self, error: Exception, request: Any, caller: Caller, record: Record | None) -> Answered:
         if not isinstance(error, ServiceError):
-            log.error("request %s failed", caller.request_id.decode(), exc_info=error)
+            self._observer.fail(caller.request_id, error, caller.headers, record)
             return Answered(500, request, str(problems.FAULT["detail"]))
         self._metrics.requests.count_shed(error)
         return Answered(error.status, request, error.detail)

@@ -85,7 +85,7 @@ def test_verdicts(tmp_path: Path, classifier: Classifier, digits: Digits) -> Non
     same = measured(tmp_path, classifier, [SEVEN] * 500)
     assert same.verdict.startswith("The pictures have drifted from those that the model was measured on, in: digits")
     few = measured(tmp_path, classifier, [SEVEN] * 399)
-    assert few.verdict == "No verdict: 399 pictures were read, and fewer than 400 say little."
+    assert few.verdict == "No verdict: fewer than 400 pictures say little, and this batch has 399."
     none = measured(tmp_path, classifier, [SEVEN] * 400, {"name": "other"})
     assert none.verdict == "No verdict: the model's card has no reference."
     pq.write_table(pa.Table.from_pylist([], SCHEMA), tmp_path / "empty.parquet")

@@ -17,6 +17,7 @@ from service.commands.cli import COMMANDS, main, run_alone
 from service.versions import choice
 from tests.support.graphs import next_digit, publish_edited
 from tests.support.service import ROOT, publish
+from tests.support.signing import make_keys, sign
 from tests.support.versions import spoil
 
 if TYPE_CHECKING:
@@ -212,6 +213,24 @@ def test_the_status_is_json_for_programs(models: Path, capsys: pytest.CaptureFix
     assert found["problem"] == f"{models}: there is no version 7, which PINNED names; the folder has 2, 1"
 
 
+def test_the_status_names_versions_without_a_signature(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a key is set: also below the one that serves, where nothing is checked. A bad file of keys is code 2."""
+    keys = make_keys(tmp_path)
+    for number in (2, 3):
+        publish(models, 2)
+        (models / "2").rename(models / str(number + 1))
+    publish(models, 2)
+    sign(models / "2", keys)
+    about, versions = status(models, capsys, "--model-public-key", str(keys.public))
+    missing = {number: f"it has no signature, {number}.sig, as MNIST_MODEL_PUBLIC_KEY demands" for number in (1, 4)}
+    assert (about["serves"], versions[2], versions[1]) == ("version 2", "serves", f"refused {missing[1]}")
+    assert versions[4].startswith(f"refused {models}/4/model.json: expected version 4")
+    assert main(["status", "--model-dir", str(models), "--model-public-key", str(keys.private)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", ["PINNED", "CANARY", "HELD"])
 def test_a_status_that_cannot_be_read_is_code_3(models: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line names the file; so it is without a folder of versions."""
@@ -274,6 +293,22 @@ def test_what_must_not_serve_is_not_promoted(models: Path, capsys: pytest.Captur
     assert not (models / "PINNED").exists()
 
 
+@pytest.mark.parametrize("command", ["promote", "rollback", "canary"])
+def test_what_is_not_signed_is_not_chosen(
+    models: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the command has the key, by a flag or the environment: code 3, and code 2 for a bad file of keys."""
+    keys = make_keys(tmp_path)
+    flags = ["1", "--model-dir", str(models), "--model-public-key"]
+    assert main([command, *flags, str(keys.public)]) == 3
+    unsigned = "expected a signature of version 1, as MNIST_MODEL_PUBLIC_KEY demands, found none"
+    assert capsys.readouterr().err == f"{command}: {models}/1.sig: {unsigned}\n"
+    assert not {"PINNED", "CANARY"} & {path.name for path in models.iterdir()}
+    assert main([command, *flags, str(keys.private)]) == 2
+    sign(models / "1", keys)
+    assert main([command, *flags, str(keys.public)]) == 0
+
+
 def check(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     """The exit code of the command, and its one line."""
     code = main(["check", *words])
@@ -316,6 +351,8 @@ def test_a_check_says_in_one_line_what_is_wrong(
     assert check(capsys, *flags, "--port", "x")[0] == 2
     assert check(capsys, *flags, "--api-keys-file", str(tmp_path / "none"))[0] == 2
     assert check(capsys, *flags, "--tls-cert-file", str(tmp_path / "none"))[0] == 2
+    assert check(capsys, *flags, "--model-public-key", str(tmp_path / "none"))[0] == 2
+    assert check(capsys, *flags, "--model-public-key", str(make_keys(tmp_path).public))[0] == 3
     nowhere = ["--model-dir", str(tmp_path / "nowhere")]
     code, line = check(capsys, *nowhere)
     assert (code, "expected a folder of model versions" in line) == (3, True)

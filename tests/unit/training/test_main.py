@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from service.model import artefact
 from tests.support.service import MODELS
+from tests.support.signing import make_keys
 from tests.support.training import visible_text
 from training.service_picture import read_quantiles
 
@@ -149,7 +151,7 @@ def test_a_version_that_is_worse_than_the_one_that_serves_is_held(tmp_path: Path
 
 
 def test_without_a_publication_there_is_all_but_a_version(tmp_path: Path, job: Job) -> None:
-    """`--no-publish` passes the gates and writes the report; resumed, the run publishes the same model."""
+    """`--no-publish` passes the gates and writes the report; resumed, the run publishes the same model, signed."""
     run, folder = tmp_path / "run", tmp_path / "models" / "mnist-mlp"
     ended = _run(tmp_path, *FAST, "--no-publish", "--run-dir", str(run))
     assert ended.returncode == 0, ended.stderr
@@ -157,8 +159,11 @@ def test_without_a_publication_there_is_all_but_a_version(tmp_path: Path, job: J
     assert (run / "report.html").exists()
     assert not (run / "published.json").exists()
     assert list(folder.iterdir()) == []
-    resumed = _run(tmp_path, "--resume", str(run))
+    keys = make_keys(tmp_path)
+    resumed = _run(tmp_path, "--resume", str(run), "--sign-key", str(keys.private))
     assert resumed.returncode == 0, resumed.stderr
+    assert artefact.read(folder, "101", keys.public.read_bytes()).version == "101"
+    assert str(keys.private) not in (folder / "101" / "model.json").read_text()
     same = [
         _json(each / "mnist-mlp" / "101" / "model.json")["sha256"]
         for each in (tmp_path / "models", job.folder / "models")
@@ -167,6 +172,16 @@ def test_without_a_publication_there_is_all_but_a_version(tmp_path: Path, job: J
     refused = _run(tmp_path, *FAST, "--no-publish", "--promote")
     assert refused.returncode == 2
     assert refused.stderr == "error: --promote needs a version to promote: leave out --no-publish\n"
+
+
+def test_a_key_that_cannot_sign_ends_the_job_before_it_trains(tmp_path: Path) -> None:
+    """Code 2, one line that names the file, and no run."""
+    key = tmp_path / "key.pem"
+    refused = _run(tmp_path, *FAST, "--sign-key", str(key), "--run-dir", str(tmp_path / "run"))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"error: {key}: expected a private key")
+    assert len(refused.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["PINNED", "CANARY", "HELD"])

@@ -18,6 +18,7 @@ from service.versions.loader import VersionLoader
 from service.versions.shared_state import CheckedFiles
 from tests.support.graphs import constant, publish_edited
 from tests.support.service import publish
+from tests.support.signing import make_keys, sign
 from tests.support.versions import mend, spoil
 
 if TYPE_CHECKING:
@@ -266,3 +267,88 @@ def test_what_is_no_canary_is_not_tried(loader: VersionLoader, settings: Setting
     spoil(models, 2)
     refuse(loader, loader.canary_to_load(current, None)[1])
     assert loader.canary_to_load(current, None) == (choice.read_canary(settings), None)
+
+
+def test_a_refused_version_that_is_signed_later_is_to_be_loaded(models: Path, tmp_path: Path) -> None:
+    """When its signature appears, and when another one takes its place; the versions below serve meanwhile."""
+    keys, other = make_keys(tmp_path), make_keys(tmp_path, "other")
+    publish(models, 2)
+    sign(models / "1", keys)
+    settings = Settings.model_validate({"model_dir": models, "model_public_key": keys.public})
+    loader = VersionLoader(settings, CheckedFiles())
+    unsigned = f"{models}/2.sig: expected a signature of version 2, as MNIST_MODEL_PUBLIC_KEY demands, found none"
+    assert refuse(loader, loader.version_to_load(None)) == unsigned
+    found = loader.version_to_load(None)
+    assert number(found) == 1
+    assert found is not None
+    current = loader.load(found)
+    assert loader.version_to_load(current) is None
+    sign(models / "2", other)
+    assert "found one by a key that" in refuse(loader, loader.version_to_load(current))
+    assert loader.version_to_load(current) is None
+    sign(models / "2", keys)
+    found = loader.version_to_load(current)
+    assert number(found) == 2
+    assert found is not None
+    current = loader.load(found)
+    assert current.version == "2"
+    assert loader.refused == {}
+    assert loader.version_to_load(current) is None
+
+
+def test_a_canary_is_loaded_only_with_a_signature(models: Path, tmp_path: Path) -> None:
+    """As the version that serves."""
+    keys = make_keys(tmp_path)
+    publish(models, 2)
+    sign(models / "1", keys)
+    settings = Settings.model_validate({"model_dir": models, "model_public_key": keys.public, "model_version": "1"})
+    loader = VersionLoader(settings, CheckedFiles())
+    found = loader.version_to_load(None)
+    assert found is not None
+    current = loader.load(found)
+    choice.write_canary(settings, 2, 30)
+    assert "2.sig: expected a signature of version 2" in refuse(loader, loader.canary_to_load(current, None)[1])
+    assert loader.canary_to_load(current, None) == (choice.read_canary(settings), None)
+    sign(models / "2", keys)
+    _, canary = loader.canary_to_load(current, None)
+    assert canary is not None
+    assert loader.load(canary).version == "2"
+
+
+def test_other_keys_make_every_version_pass_again(models: Path, tmp_path: Path) -> None:
+    """Also the one that serves: it is refused, and serves on. Keys that cannot be read refuse every version."""
+    keys, other = make_keys(tmp_path), make_keys(tmp_path, "other")
+    sign(models / "1", keys)
+    named = tmp_path / "keys.pem"
+    shutil.copy(keys.public, named)
+    settings = Settings.model_validate({"model_dir": models, "model_public_key": named})
+    loader = VersionLoader(settings, CheckedFiles())
+    found = loader.version_to_load(None)
+    assert found is not None
+    current = loader.load(found)
+    assert loader.version_to_load(current) is None
+    shutil.copy(other.public, named)
+    assert "found one by a key that" in refuse(loader, loader.version_to_load(current))
+    assert loader.version_to_load(current) is None
+    named.write_text("words")
+    expected = f"MNIST_MODEL_PUBLIC_KEY: {named}: expected public keys of P-256, P-384 or P-521 in PEM, found none"
+    assert refuse(loader, loader.version_to_load(current)) == expected
+    named.unlink()
+    assert refuse(loader, loader.version_to_load(current)).endswith("found No such file or directory")
+    named.write_bytes(keys.public.read_bytes() + other.public.read_bytes())
+    found = loader.version_to_load(current)
+    assert found is not None
+    assert loader.load(found).version == "1"
+
+
+def test_what_passed_without_a_key_has_to_pass_with_it(models: Path, tmp_path: Path) -> None:
+    """As where a service is started again beside others that share what was checked."""
+    checked = CheckedFiles()
+    without = VersionLoader(Settings.model_validate({"model_dir": models}), checked)
+    found = without.version_to_load(None)
+    assert found is not None
+    without.load(found)
+    keys, other = make_keys(tmp_path), make_keys(tmp_path, "other")
+    sign(models / "1", other)
+    loader = VersionLoader(Settings.model_validate({"model_dir": models, "model_public_key": keys.public}), checked)
+    assert "found one by a key that" in refuse(loader, loader.version_to_load(None))

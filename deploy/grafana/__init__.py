@@ -1,0 +1,1 @@
+"""Dashboards for Grafana, as programs that write their JSON."""
