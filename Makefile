@@ -12,7 +12,7 @@ ARGS ?=
 EXTRAS ?= grpc
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak scale hostile fuzz mutants conformance sbom dev extras docs tutorial test check lint types tools wheel lock clean clean-models
+.PHONY: help up train serve bench bench-learning soak scale hostile fuzz mutants conformance ray sbom dev extras docs tutorial test check lint types tools wheel lock clean clean-models
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ mutants: $(VENV)/.dev $(VENV)/changed/.installed ## Changes of the code that no 
 conformance: $(VENV)/.dev $(VENV)/conformance/.installed ## Generated requests, and clients of other servers: make conformance ARGS="--seconds 600"
 	$(PY) -m pytest tests/system/test_conformance.py
 	$(PY) -m qa.conformance $(ARGS)
+
+ray: $(VENV)/ray/.installed ## The service's engine under Ray Serve, at port 8000 of this machine
+	$(VENV)/ray/bin/python -m examples.ray_serve
 
 # It warns that locks do not tell which package needs which.
 SBOM = PYTHONWARNINGS=ignore $(VENV)/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible
@@ -135,6 +138,13 @@ $(VENV)/docs/.installed: requirements/docs.txt | $(PY)
 	@$(PYTHON) -m pip --python $(VENV)/docs/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+# Ray, and the service beside it: a replica is the service's engine in one of Ray's processes.
+$(VENV)/ray/.installed: requirements/serving.txt requirements/ray.txt | $(PY)
+	@$(PYTHON) -m venv --without-pip $(VENV)/ray
+	@$(PYTHON) -m pip --python $(VENV)/ray/bin/python install --quiet --disable-pip-version-check \
+		-r requirements/serving.txt -r requirements/ray.txt
+	@touch $@
+
 $(VENV)/sbom/.installed: | $(PY)
 	@$(PYTHON) -m venv --without-pip $(VENV)/sbom
 	@$(PYTHON) -m pip --python $(VENV)/sbom/bin/python install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
@@ -188,6 +198,7 @@ lock: | $(PY) ## Pins again, from pyproject.toml
 		--constraint requirements/dev.txt --extra $$extra --no-annotate || exit; done
 	printf "flask\nflask-cors\ngcp-storage-emulator\nkserve\nmoto[s3]\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
+	printf "fsspec\npyarrow\nray[data,serve]\n" | $(COMPILE) - --output-file requirements/ray.txt --constraint requirements/serving.txt
 
 # Folders first: a held version must not be seen without the list. The run of `make up` goes too, so that it trains again.
 clean-models: ## Removes your own model versions, 101 on, with signatures, pin, canary and held list: the project's serve again

@@ -13,6 +13,7 @@ last part.
     worker       processes: prepare a block and predict it
     children     both, as their parent sees them
     engine       their parent: blocks to workers, rows to parts, in order
+    on_ray       another one, on a Ray cluster, by Ray Data
     stopping     signals that stop it
     parts        the output folder: parts, each by one rename, and the file that merges them
     counts       parts → the counts of digits, errors and signals of drift

@@ -16,6 +16,7 @@ from ..versions.shared_state import SharedState
 from .counts import count
 from .engine import Engine, Inputs
 from .inputs import expand
+from .on_ray import RayEngine
 from .parts import Parts, write_file
 from .progress import Progress
 from .report import measure, render
@@ -41,6 +42,7 @@ class Job(NamedTuple):
     out: Path
     merge: Path | None
     part_rows: int
+    ray: bool  # on a Ray cluster
 
 
 def run_batch(job: Job) -> int:
@@ -53,10 +55,15 @@ def run_batch(job: Job) -> int:
         _check_merged(job.merge, job.out)
     files = _checked_files(job.settings)
     model = artefact.parse(files)
-    with Parts(job.out, facts(job, model), job.part_rows) as parts, Stopping() as stopping:
+    kind = RayEngine if job.ray else Engine
+    # The signals last, because Ray takes them too.
+    with (
+        Parts(job.out, facts(job, model), job.part_rows) as parts,
+        kind(job.settings, files, inputs, parts) as engine,
+        Stopping() as stopping,
+    ):
         progress = Progress(parts.rows)
-        with Engine(job.settings, files, inputs, parts) as engine:
-            engine.run(progress, stopping)
+        engine.run(progress, stopping)
         progress.clear()
         if stopping.stopped or not _report(job, model, parts, stopping):
             print(f"batch: stopped; {job.out} has the first {parts.rows:,} pictures, and the same command goes on")

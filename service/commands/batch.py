@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--part-rows", type=_positive, default=PART_ROWS, help="rows of a part, about; default: %(default)s"
     )
+    parser.add_argument("--ray", action="store_true", help="use a Ray cluster: RAY_ADDRESS, or else this machine's")
     add_model_flags(parser, *SETTINGS)
 
 
@@ -68,4 +69,6 @@ def _batch(options: argparse.Namespace) -> int:
 
     settings = or_bundled(of_model_flags(options))
     columns = options.column, options.name_column
-    return run_batch(Job(settings, options.inputs, *columns, options.out, options.merge, options.part_rows))
+    return run_batch(
+        Job(settings, options.inputs, *columns, options.out, options.merge, options.part_rows, options.ray)
+    )
