@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qa.scale.__main__ import SCALED_OBJECT, Model, Scaler, request_of
-from qa.scale.autoscaler import Rule
-from qa.scale.load import running_load
-from qa.scale.pods import running_deployment
 from tests.support.edges import PROGRAMS, running_edge
+from tests.support.scale.autoscaler import Rule
+from tests.support.scale.load import running_load
+from tests.support.scale.model import SCALED_OBJECT, Model, Scaler, request_of
+from tests.support.scale.pods import running_deployment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
