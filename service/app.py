@@ -37,7 +37,8 @@ from .observability import logs
 from .observability.metrics import Metrics
 from .observability.process_metrics import ALONE
 from .observability.requests import Observer, ObserverMiddleware
-from .observability.sampling import Sampler, asking
+from .observability.tracing import Sampler, asking
+from .source import state as source_state
 from .system import orphans, signals
 from .v2 import inference, rest
 from .v2 import openapi as v2_openapi
@@ -111,6 +112,9 @@ def create_app(
                 orphans.reaping(),
                 connections.watching(),
                 contextlib.nullcontext() if access is None else access.file.following(),
+                contextlib.nullcontext()
+                if settings.model_source is None
+                else source_state.following(settings.model_dir, metrics.model.source_polled.set),
             ):
                 await stack.enter_async_context(part)
             if settings.grpc_port is not None:

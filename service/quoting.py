@@ -6,7 +6,11 @@ quotes.
 
 from __future__ import annotations
 
+import re
+
 LONGEST = 80  # characters
+# Where addresses and headers hold secrets: the user's name and password, a query, which may be a signature, and tokens.
+SECRETS = re.compile(r"(?<=//)[^/@\s]*(?=@)|(?<=\?)[^\s'\"]+|(?<=Bearer )\S+|(?<=Basic )\S+")
 
 
 def quoted(value: object) -> str:
@@ -25,3 +29,8 @@ def _element(value: object) -> str:
     if isinstance(value, str):
         return repr(value[: LONGEST + 1])
     return repr(value) if value is None or isinstance(value, bool | int | float) else type(value).__name__
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which … stands for what may be secret in its addresses and headers."""
+    return SECRETS.sub("…", text)

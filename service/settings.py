@@ -6,9 +6,10 @@ bad value is a `SettingsError` that names its key and the value, and so is a var
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,6 +25,7 @@ from pydantic_settings import (
 
 from . import variables
 from .errors import SettingsError
+from .quoting import without_secrets
 
 if TYPE_CHECKING:
     import argparse
@@ -41,6 +43,23 @@ DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 FORMATS = ("png", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "heic")
 ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")  # no segment begins with a dot, as .. does
 MAX_ROOT_PATH = 100  # characters
+# No user's name, no query, and no segment that begins with a dot, as .. does.
+_HOST = r"(?P<host>[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?"
+_PATH = r"(?:/[A-Za-z0-9_~%+-][A-Za-z0-9._~%+-]*)"
+SOURCES = {  # by scheme: what follows it
+    "s3": re.compile(rf"(?P<host>[A-Za-z0-9_-][A-Za-z0-9._-]*){_PATH}*"),
+    "gs": re.compile(rf"(?P<host>[A-Za-z0-9_-][A-Za-z0-9._-]*){_PATH}*"),
+    "hf": re.compile(rf"(?P<host>[A-Za-z0-9_-][A-Za-z0-9._-]*){_PATH}(?:@[A-Za-z0-9_-][A-Za-z0-9._%-]*)?{_PATH}*"),
+    "oci": re.compile(rf"{_HOST}(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+"),
+    "https": re.compile(rf"{_HOST}{_PATH}*"),
+    "http": re.compile(rf"{_HOST}{_PATH}*"),
+}
+SOURCE_FORMS = (
+    "s3://BUCKET/FOLDER, gs://BUCKET/FOLDER, hf://NAMESPACE/NAME, oci://REGISTRY/NAME or https://HOST/FOLDER, "
+    "without a user's name and without a query"
+)
+MAX_SOURCE = 500  # characters
+CACHE = "mnist-mlp"  # below the user's cache folder
 
 
 def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -86,6 +105,26 @@ def root_path(text: str) -> str:
     return path
 
 
+def model_source(text: str) -> str:
+    """Return the address of a source of versions without the slash at its end; raises `ValueError`."""
+    address = text.removesuffix("/")
+    scheme, _, rest = address.partition("://")
+    found = SOURCES[scheme].fullmatch(rest) if scheme in SOURCES and len(text) <= MAX_SOURCE else None
+    if found is None:
+        raise ValueError(f"expected {SOURCE_FORMS}")
+    if scheme == "http" and not is_loopback(found["host"]):
+        raise ValueError("expected https://: plain http:// is allowed only for this machine, such as 127.0.0.1")
+    return address
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, without a port, is this machine."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def _origins(text: str) -> str:
     return ",".join(origins(text))
 
@@ -108,6 +147,7 @@ Hosts = Annotated[str, AfterValidator(_hosts)]
 Origins = Annotated[str, AfterValidator(_origins)]
 Formats = Annotated[str, AfterValidator(_formats)]
 RootPath = Annotated[str, AfterValidator(root_path)]
+ModelSource = Annotated[str, AfterValidator(model_source)]
 
 
 class Settings(BaseSettings):
@@ -155,6 +195,14 @@ class Settings(BaseSettings):
         description="Processes that share the port; default: the cores that this process may use.",
     )
     model_dir: Path = Field(Path("models/mnist-mlp"), description="Folder that holds the numbered versions of a model.")
+    model_source: ModelSource | None = Field(
+        None,
+        description="Where versions are pulled from: s3://, gs://, hf://, oci:// or https://; MNIST_MODEL_DIR is then "
+        "their cache, by default a folder below the user's cache folder; unset: nowhere.",
+    )
+    model_source_seconds: float = Field(
+        60.0, ge=1, description="Time from one poll of MNIST_MODEL_SOURCE to the next, in seconds."
+    )
     model_version: Version = Field("latest", description="Version to serve: a number, or latest.")
     pin_file: Path | None = Field(
         None,
@@ -258,8 +306,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
     log_format: Literal["json", "text"] | None = Field(
         None,
-        description="Format of all output: json, an object a line; text, for people; unset: the log is JSON, and what "
-        "is for people, such as the addresses and why a start fails, is text.",
+        description="Format of all output: json, an object a line; text, for people; unset: the log is JSON, but "
+        "text at a terminal, and what is for people, such as the addresses and why a start fails, is text.",
     )
 
 
@@ -333,11 +381,22 @@ def _load(**sources: object) -> Settings:
             f"MNIST_DRAIN_SECONDS: expected at most MNIST_SHUTDOWN_SECONDS, which is {settings.shutdown_seconds} "
             f"and includes the drain (found {settings.drain_seconds:g})"
         )
+    if settings.model_source is not None and "model_dir" not in settings.model_fields_set:
+        return settings.model_copy(update={"model_dir": _cache_folder(settings.model_source)})
     return settings
+
+
+def _cache_folder(source: str) -> Path:
+    """Return the folder in which a source's versions are kept where no setting names one; raises `SettingsError`."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        raise SettingsError("MNIST_MODEL_DIR: expected the folder of pulled versions: this user has no home") from None
+    return folder.absolute() / CACHE / hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 def _sentence(error: dict[str, object]) -> str:
     location = error["loc"]
     assert isinstance(location, tuple)
     key = PREFIX + str(location[0]).upper()
-    return f"{key}: {error['msg']} (found {error['input']!r})"
+    return f"{key}: {error['msg']} (found {without_secrets(repr(error['input']))})"

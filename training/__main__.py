@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from . import __version__, learn_weights, sweep, train
 from .errors import DataError, TrainingError
 from .evaluation import handwriting
-from .export import model_readme, signing
+from .export import model_readme, push, signing
 from .loop import distributed
 from .parser import Parser
 from .reporting import compare
@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, ModuleType]] = {
     "compare": compare,
     "sweep": sweep,
     "card": model_readme,
+    "push": push,
     "sign": signing,
     "render": rendered,
     "learn-weights": learn_weights,

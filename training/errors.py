@@ -9,6 +9,7 @@
     processes   Lost 1             another process of a distributed run has ended
     export      GateError 3        the model is not good enough, or ONNX Runtime and PyTorch disagree
                 ChoiceError 1      PINNED, CANARY or HELD beside the versions cannot be read
+    push        PushError 1        the target has another version of this number, or takes no files
 
 `training.__main__` prints the sentence and ends with the code.
 """
@@ -62,3 +63,7 @@ class GateError(TrainingError):
 
 class ChoiceError(TrainingError):
     """It is unknown which version services choose in a model's folder. Names the file, and what was expected."""
+
+
+class PushError(TrainingError):
+    """A version is not pushed. Names the version, and what the target has or says."""

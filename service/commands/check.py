@@ -19,7 +19,8 @@ from ..access import keys
 from ..connection import certificate
 from ..errors import ModelError, SettingsError
 from ..model import signature
-from ..observability import sampling
+from ..observability import tracing
+from ..process import start
 from ..process.exit_codes import run_command
 from ..quoting import quoted
 from ..versions.bundled import or_bundled
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 HELP = "Read settings, keys and model as a start does, and say what is wrong."
 log = logging.getLogger("service")
 MIN_DESCRIPTORS = 64  # that a process may open
+LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "oci": "oras"}  # by scheme, and so by extra
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,9 +51,11 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     settings = or_bundled(settings_module.of_flags(options))
     check_settings(settings)
-    models = VersionManager(settings, SharedState(shared=False))
+    shared_state = SharedState(shared=settings.model_source is not None)
+    models = VersionManager(settings, shared_state)
     found = "the service would wait for a version"
-    with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
+    waits = contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext()
+    with waits, start.first_pull(settings, shared_state):
         found = f"version {models.check(lambda: None)} would serve"
     refused = "".join(f"; version {number} is refused: {reason}" for number, reason in models.loader.refused.items())
     print(f"check: {found}{refused}")
@@ -78,8 +82,14 @@ def check_settings(settings: Settings) -> None:
         keys.read(settings.api_keys_file)
     if settings.grpc_port is not None and not (find_spec("grpc") and find_spec("grpc_health")):
         raise SettingsError("MNIST_GRPC_PORT: gRPC is not installed; pip install '.[grpc]'")
+    scheme = (settings.model_source or "").partition("://")[0]
+    if scheme in LIBRARIES and not find_spec(LIBRARIES[scheme]):
+        raise SettingsError(
+            f"MNIST_MODEL_SOURCE: {scheme}:// needs {LIBRARIES[scheme]}, which is not installed; "
+            f"pip install '.[{scheme}]'"
+        )
     signature.read_keys(settings)
-    variable = sampling.asking(os.environ)
+    variable = tracing.asking(os.environ)
     if variable is not None and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
         raise SettingsError(f"{variable}: OpenTelemetry is not installed; pip install '.[otel]'")
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # From the refusal of connections until the socket is closed: TCP handshakes under way finish and are accepted.
 LAST_SECONDS = 0.2
+END_SECONDS = 0.7  # for all that comes after the app has closed what it opened
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 # Classic BPF over a TCP segment: load the flags, mask SYN and ACK, and drop a segment with SYN alone, which begins a
 # connection. The last segment of a handshake passes, and so does all data.
@@ -52,8 +53,8 @@ class Drain:
             signal.signal(number, self._on_signal)
 
     def seconds_left(self, seconds: float) -> float:
-        """Return how much is left of the `seconds` that a shutdown takes, with time for the end itself."""
-        return max(0.0, seconds - LAST_SECONDS - max(0.0, time.monotonic() - self._began))
+        """Return how much is left of the `seconds` that a shutdown takes, without the time for the end itself."""
+        return max(0.0, seconds - END_SECONDS - max(0.0, time.monotonic() - self._began))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.begun:

@@ -274,7 +274,7 @@ class FastPath(Draining):
             request.record,
         )
         if record is not None:
-            record.path, record.bytes = request.path.decode(), len(request.body)
+            record.started, record.path, record.bytes = request.started, request.path.decode(), len(request.body)
         end = self._observer.end
         end(template, "POST", status, seconds, request_id=request_id, peer=client, headers=headers, record=record)
 

@@ -4,7 +4,8 @@ In: records of every logger, the access log included; warnings and faults that n
 Out: lines in one format, or the number of lines that were dropped because nobody reads stderr. Whoever logs never
 waits, neither for stderr nor for a lock.
 
-Without a format, the lines are JSON, and sentences for people are text. With one, all output has it.
+Without a format, the lines are JSON, or text at a terminal, and sentences for people are text. With one, all output has
+it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from ..system import signals
-from .log_format import FORMATTERS, JSON
+from .log_format import FORMATTERS, JSON, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,6 @@ class Lines(logging.Handler):
 
     def __init__(self, descriptor: int, log_format: LogFormat = JSON) -> None:
         super().__init__()
-        self.lock = None  # the queue needs none; a signal handler that logs must not wait for one
         self.dropped = 0
         self.on_dropped: Callable[[int], object] = lambda _: None  # is called with the number of newly dropped lines
         self._counted = self._logged = 0  # dropped lines that `on_dropped` and the log know of
@@ -52,6 +52,11 @@ class Lines(logging.Handler):
         self._idle = True
         self.setFormatter(FORMATTERS[log_format]())
         threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit a record without a lock: the queue needs none, and a signal handler that logs must not wait."""
+        self.emit(record)
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record, or drop it where too many wait."""
@@ -115,7 +120,7 @@ def start(level: str, log_format: LogFormat | None) -> None:
     """Write the lines of all loggers to stderr from now on; lines that wait are written when the process ends."""
     choose_format(log_format)
     try:
-        lines = Lines(2, log_format or JSON)
+        lines = Lines(2, format_of_lines(log_format))
     except RuntimeError as error:  # raised by Python where the system has no more threads
         raise OSError(f"{error}") from None
     signals.at_end.callback(lines.flush_within, signals.LAST_SECONDS)
@@ -128,6 +133,11 @@ def start(level: str, log_format: LogFormat | None) -> None:
     logging.captureWarnings(capture=True)
     threading.excepthook = lambda raised: _log_unhandled(raised.exc_value)
     sys.unraisablehook = lambda raised: _log_unhandled(raised.exc_value)
+
+
+def format_of_lines(log_format: LogFormat | None) -> LogFormat:
+    """Return the format of the log's lines for a setting."""
+    return log_format or (TEXT if os.isatty(2) else JSON)
 
 
 class _Output:
@@ -149,7 +159,8 @@ def _print_fault(_: object, error: BaseException, __: object) -> None:
 
 
 def _log_unhandled(error: BaseException | None) -> None:
-    log.error("an error that nothing handles", exc_info=error)
+    if not isinstance(error, SystemExit):  # a thread may end itself so
+        log.error("an error that nothing handles", exc_info=error)
 
 
 def _is_new(record: logging.LogRecord) -> bool:

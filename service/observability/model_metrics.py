@@ -42,6 +42,11 @@ class ModelMetrics:
             "named_by",
             over_workers="livemax",
         )
+        self.source_polled = declare.plain_gauge(
+            "model_source_last_success_timestamp_seconds",
+            "When the source of versions was polled last with success, Unix time; 0: never, or there is no source.",
+            over_workers="livemax",
+        )
 
     def set_served(
         self, service_version: str, model_version: str, sha256: str, batch_seconds: Mapping[int, float]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..system.processes import Process
     from .declarations import Declarations
 
+    Values = list[tuple[dict[str, str], float]]  # labels, and the value
+
 LABELS = ("process", "worker")
 SUPERVISOR, WORKER, READER, LARGE_READER = "supervisor", "worker", "reader", "large_reader"
 FILE = "processes"
@@ -97,29 +99,31 @@ class ProcessMetrics:
         """Return the samples of each metric by its name; several workers share `folder`."""
         pids = self._workers.pids()
         found = list(_find(pids, with_supervisor=folder is not None))
-        before = self._seconds if folder is None else _read(folder)
-        seconds = advance(before, found)
-        if folder is None:
-            self._seconds = seconds
-        else:
-            _write(folder, seconds)
+        seconds = self._advance(found, folder)
         numbers = [str(number) for number in range(len(pids))]
         timed = [Labels(kind, number) for kind in (WORKER, READER) for number in numbers]
         known = [*timed, *(Labels(LARGE_READER, number) for number in numbers)]
-        memory = [(one.labels, one.process.resident_bytes) for one in found]
-        descriptors = [(one.labels, one.process.open_fds) for one in found]
         restarts = self._workers.restarts().items()
-        return {
-            "mnist_process_resident_memory_bytes": _sum("mnist_process_resident_memory_bytes", known, memory),
-            "mnist_process_open_fds": _sum("mnist_process_open_fds", known, descriptors),
-            "mnist_process_cpu_seconds": _sum(
-                "mnist_process_cpu_seconds_total", timed, [*seconds.ended, *seconds.living.values()]
-            ),
-            "mnist_workers": [Sample("mnist_workers", {}, sum(one.labels.process == WORKER for one in found))],
-            "mnist_worker_restarts": [
-                Sample("mnist_worker_restarts_total", {"reason": reason}, count) for reason, count in restarts
-            ],
+        values: dict[str, Values] = {
+            "process_resident_memory_bytes": _sum(known, ((one.labels, one.process.resident_bytes) for one in found)),
+            "process_cpu_seconds_total": _sum(timed, (*seconds.ended, *seconds.living.values())),
+            "process_open_fds": _sum(known, ((one.labels, one.process.open_fds) for one in found)),
+            "workers": [({}, sum(one.labels.process == WORKER for one in found))],
+            "worker_restarts_total": [({"reason": reason}, count) for reason, count in restarts],
         }
+        return {
+            f"mnist_{name.removesuffix('_total')}": [Sample(f"mnist_{name}", *value) for value in of_metric]
+            for name, of_metric in values.items()
+        }
+
+    def _advance(self, found: Iterable[Found], folder: Path | None) -> Seconds:
+        """Return the CPU times of now, and keep them for the next scrape."""
+        if folder is None:
+            self._seconds = advance(self._seconds, found)
+            return self._seconds
+        seconds = advance(_read(folder), found)
+        _write(folder, seconds)
+        return seconds
 
 
 def advance(before: Seconds, found: Iterable[Found]) -> Seconds:
@@ -153,12 +157,12 @@ def _find_readers(fork_server: Process, number: str) -> Iterator[Found]:
         yield Found(Labels(LARGE_READER if reader.name == LARGE_READER_NAME else READER, number), reader, None)
 
 
-def _sum(name: str, known: Iterable[Labels], values: Iterable[tuple[Labels, float]]) -> list[Sample]:
-    """Return a sample for each of the labels, with the sum of its values; 0 for known ones without any."""
+def _sum(known: Iterable[Labels], values: Iterable[tuple[Labels, float]]) -> Values:
+    """Return the sum of the values of each of the labels; 0 for known ones without any."""
     sums = dict.fromkeys(known, 0.0)
     for labels, value in values:
         sums[labels] = sums.get(labels, 0.0) + value
-    return [Sample(name, labels._asdict(), value) for labels, value in sums.items()]
+    return [(labels._asdict(), value) for labels, value in sums.items()]
 
 
 def _identity(process: Process) -> str:

@@ -7,6 +7,7 @@ knows neither the log nor any tracing library.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ class Request(NamedTuple):
     route: str
     status: int
     seconds: float
-    ended: float  # perf_counter
     request_id: bytes
     client: str | None
 
@@ -61,6 +61,7 @@ class Record:
 
     def __init__(self, *, logged: bool, span: Span | None) -> None:
         self.logged = logged  # whether it gets a line
+        self.started = time.perf_counter()
         self.span = span  # None: it is not traced
         self.path = ""  # without the query
         self.protocol = "1.1"  # the version of HTTP

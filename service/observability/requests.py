@@ -107,7 +107,7 @@ class Observer:
             inferring.inc(seconds)
         if record is not None:
             client = self._client_of(peer, headers)
-            request = Request(method, route, status, seconds, time.perf_counter(), request_id, client)
+            request = Request(method, route, status, seconds, request_id, client)
             self._report(request, record, headers, duration)
 
     def _report(self, request: Request, record: Record, headers: Headers, duration: BufferedHistogram) -> None:
@@ -180,6 +180,6 @@ class ObserverMiddleware:
             peer = scope["client"][0] if scope.get("client") else None
             seconds = time.perf_counter() - started
             if record is not None:
-                record.path, record.protocol = scope["path"], scope["http_version"]
+                record.started, record.path, record.protocol = started, scope["path"], scope["http_version"]
             end = self._observer.end
             end(route, method, status, seconds, request_id=request_id, peer=peer, headers=headers, record=record)

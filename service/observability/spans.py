@@ -24,13 +24,13 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from .sampling import ENDPOINTS
+from .tracing import ENDPOINTS, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .record import Record, Request, Span
-    from .sampling import Sampler
+    from .tracing import Sampler
 
     Headers = Iterable[tuple[bytes, bytes]]
 
@@ -41,7 +41,6 @@ SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 MAX_VALUE = 256  # characters of a value that a client sends
 MAX_FLUSH_SECONDS = 5.0
 LOG_SECONDS = 60.0  # between two lines about lost spans
-QUEUE, DEFAULT_QUEUE = "OTEL_BSP_MAX_QUEUE_SIZE", 2048  # spans
 PORTS = {"http": 80, "https": 443}
 OTHER = "other"  # in the place of a method or a route that does not exist
 UNNAMED = "unknown_service"  # begins the SDK's own name of a service
@@ -91,17 +90,17 @@ class Spans:
     def __init__(self, sampler: Sampler, on_lost: Callable[[int], object], *, scheme: str, version: str) -> None:
         """`on_lost` is called with numbers of spans, from any thread; `scheme` is that of the service's URL."""
         self.sample = sampler.sample
-        # The SDK would write lines for each batch and each try.
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._on_lost = on_lost
         self._scheme = scheme
         self._scope = InstrumentationScope(NAME, version)
         self._resource = _resource(version)
         self._exporter = Exporter(on_lost)
-        self._processor = BatchSpanProcessor(self._exporter)
-        queue = os.environ.get(QUEUE, "")
-        self._max_waiting = int(queue) if queue.isdecimal() else DEFAULT_QUEUE
+        limits = waiting(os.environ)
+        self._max_waiting = limits.queue
+        self._processor = BatchSpanProcessor(self._exporter, limits.queue, limits.milliseconds, limits.batch)
         self._given = 0
+        # From now on the SDK would write lines for each batch and each try.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
     def add(self, record: Record, span: Span, request: Request, headers: Headers) -> None:
         """Export the spans of a request that ends now."""
@@ -119,7 +118,7 @@ class Spans:
             parent = SpanContext(span.trace_id, span.parent.span_id, True, flags, state)
         name, attributes = _describe(record, request, dict(headers), self._scheme)
         status = Status(StatusCode.ERROR if request.status >= 500 else StatusCode.UNSET)
-        times = zero + _nanoseconds(request.ended - request.seconds), zero + _nanoseconds(request.ended)
+        times = zero + _nanoseconds(record.started), zero + _nanoseconds(record.started + request.seconds)
         self._export(name, context, parent, attributes, times, kind=SpanKind.SERVER, status=status)
         for stage, (started, ended) in record.stages.items():
             child = SpanContext(span.trace_id, random.getrandbits(64) or 1, False, SAMPLED, state)
@@ -137,7 +136,7 @@ class Spans:
         kind: SpanKind = SpanKind.INTERNAL,
         status: Status = Status(),  # noqa: B008 - it never changes
     ) -> None:
-        # Made at once, after the request: a tracer would make each span in two steps, at five times the cost.
+        # Made at once, after the request: a tracer makes each in two steps, at three times the cost.
         span = ReadableSpan(
             name,
             context,

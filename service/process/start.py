@@ -21,7 +21,7 @@ from ..errors import ModelError
 from ..system import orphans, signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..settings import Settings
     from ..versions.manager import VersionManager
@@ -93,17 +93,36 @@ def run(settings: Settings, listeners: list[socket.socket], on_checked: Callable
     from ..versions.shared_state import SharedState
 
     orphans.adopt()
-    shared_state = SharedState(shared=settings.workers > 1)
+    shared_state = SharedState(shared=settings.workers > 1 or settings.model_source is not None)
     models = VersionManager(settings, shared_state)
     version = None
     # A bad model ends the start with one line and one exit code, before any worker is started.
     with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
         begin = models.start if settings.workers == 1 else models.check
-        version = begin(functools.partial(_import_app, settings))
+        with first_pull(settings, shared_state):
+            version = begin(functools.partial(_import_app, settings))
     on_checked(version)
     if settings.workers == 1:
         return _run_one(settings, listeners, models)
     return _run_several(settings, listeners, shared_state)
+
+
+@contextlib.contextmanager
+def first_pull(settings: Settings, shared_state: SharedState) -> Iterator[None]:
+    """Pull versions from the source of the settings, if there is one, and go on pulling until this process ends.
+
+    A `ModelError` while the context is open, such as for a folder without versions, names the source's problem too.
+    """
+    if settings.model_source is None:
+        yield
+        return
+    from ..source.fetcher import Fetcher
+
+    problem = Fetcher(settings, shared_state).wait()
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{problem}; {error}" if problem else str(error)) from None
 
 
 def _import_app(settings: Settings) -> None:
@@ -121,14 +140,13 @@ def _run_one(settings: Settings, listeners: list[socket.socket], models: Version
     with worker.uncollected():
         from .. import app
         from ..connection.drain import Drain
-        from ..observability import metrics
-        from ..observability.log_format import JSON
+        from ..observability import logs, metrics
         from .connection_counts import ConnectionCounts
         from .server import Server
         from .watchdog import OuterWatchdog, Watchdog
 
         seconds = settings.stall_seconds
-        start_heart = functools.partial(OuterWatchdog, seconds, settings.log_format or JSON)
+        start_heart = functools.partial(OuterWatchdog, seconds, logs.format_of_lines(settings.log_format))
         watchdog = Watchdog(seconds, settings.shutdown_seconds, start_heart)
         drain = Drain(settings.drain_seconds, listeners[0], watchdog.end_in_time)
         served = app.create_app(settings, models, metrics.registry(), drain)
@@ -156,4 +174,4 @@ def _run_several(settings: Settings, listeners: list[socket.socket], shared_stat
         counts.descriptor,
         restarts.descriptor,
     )
-    return Supervisor(settings, job, listeners[0], counts, restarts).run()
+    return Supervisor(settings, job, listeners[0], counts, restarts, on_hangup=shared_state.ask_for_poll).run()

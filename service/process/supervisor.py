@@ -24,7 +24,7 @@ from .worker_process import STARTUP_FAILURE, WorkerProcess
 from .worker_slot import WorkerSlot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..settings import Settings
     from .connection_counts import ConnectionCounts
@@ -46,8 +46,17 @@ class Supervisor:
     """The parent of workers that share a socket."""
 
     def __init__(
-        self, settings: Settings, job: Job, listener: socket.socket, counts: ConnectionCounts, restarts: Restarts
+        self,
+        settings: Settings,
+        job: Job,
+        listener: socket.socket,
+        counts: ConnectionCounts,
+        restarts: Restarts,
+        *,
+        on_hangup: Callable[[], object] = lambda: None,
     ) -> None:
+        """`on_hangup` is called before SIGHUP replaces the workers."""
+        self._on_hangup = on_hangup
         self._settings = settings
         self._listener = listener
         self._counts = counts
@@ -122,6 +131,7 @@ class Supervisor:
             for worker in self._all():
                 worker.interrupt()
         elif number == signal.SIGHUP and not ending:
+            self._on_hangup()
             self._to_replace = list(self._slots)
 
     def _check_slot(self, slot: WorkerSlot) -> None:

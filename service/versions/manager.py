@@ -61,6 +61,7 @@ class VersionManager:
         `meanwhile` is called while another process checks the version.
         """
         self.current = self._first(lambda found: self.loader.load(found, meanwhile))
+        self._shared_state.serving = int(self.current.version)
         return self.current.version
 
     def check(self, meanwhile: Callable[[], object]) -> str:
@@ -120,7 +121,8 @@ class VersionManager:
             self.loader.stop()
 
     def poll_now(self) -> None:
-        """Poll now, and try again what was refused."""
+        """Poll now, the source of versions too, and try again what was refused."""
+        self._shared_state.ask_for_poll()
         self.loader.refused.clear()
         self._wake.set()
 
@@ -224,6 +226,7 @@ class VersionManager:
     def _set_current(self, classifier: Classifier | None) -> None:
         if classifier is not self.current:
             self.current = classifier
+            self._shared_state.serving = 0 if classifier is None else int(classifier.version)
             self._on_changed(classifier)
             self._trim_later()
 

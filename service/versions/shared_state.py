@@ -1,4 +1,4 @@
-"""State that all workers share: the last command to load or unload, the canary given up last, and checked files.
+"""State that all workers share: the last command, the canary given up last, what serves, checked files.
 
 In: what one worker was asked to do, or found. Out: the same in every worker, by memory that all inherit
 (`service.system.memory`). It outlives workers, but not the service.
@@ -24,15 +24,18 @@ POLL_SECONDS = 0.05
 
 
 class SharedState:
-    """A count of commands, odd after a command to unload; the canary given up last; and checked files."""
+    """A count of commands, odd after a command to unload; the canary given up last; and checked files.
+
+    The process that follows a source of versions shares it too: it knows what serves, and whether it is to poll now.
+    """
 
     def __init__(self, *, shared: bool, descriptor: int | None = None, checked_files: int | None = None) -> None:
         """With `shared`, numbers and digests are behind these descriptors, or behind new ones where they are None."""
         self.checked_files = CheckedFiles(checked_files)
-        self._numbers: MutableSequence[int] = [0, 0]
+        self._numbers: MutableSequence[int] = [0, 0, 0, 0]
         self.descriptor = descriptor
         if shared:
-            self.descriptor = memory.share_numbers(2) if descriptor is None else descriptor
+            self.descriptor = memory.share_numbers(4) if descriptor is None else descriptor
             self._numbers = memory.shared_numbers(self.descriptor)
 
     @property
@@ -62,6 +65,24 @@ class SharedState:
     def gave_up(self, written: int) -> bool:
         """Whether the canary whose file was written then stays stopped, until the file is written again."""
         return self._numbers[1] == written
+
+    @property
+    def serving(self) -> int:
+        """The version that a worker serves since it changed last; 0: none."""
+        return self._numbers[2]
+
+    @serving.setter
+    def serving(self, number: int) -> None:
+        self._numbers[2] = number
+
+    @property
+    def polls(self) -> int:
+        """How often an operator has asked for a poll of the source."""
+        return self._numbers[3]
+
+    def ask_for_poll(self) -> None:
+        """Ask for a poll of the source now."""
+        self._numbers[3] += 1
 
 
 class CheckedFiles:

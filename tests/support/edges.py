@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 DEPLOY = ROOT / "deploy"
 ENVOY = Path(sys.prefix) / "envoy" / "envoy" / "_bin" / "envoy"  # `make scale` installs it
-PROGRAMS = {"nginx": shutil.which("nginx"), "haproxy": shutil.which("haproxy"), "envoy": shutil.which(ENVOY)}
+PROGRAMS = {
+    name: shutil.which(path) if shutil.which("openssl") else None  # which makes the certificate
+    for name, path in (("nginx", "nginx"), ("haproxy", "haproxy"), ("envoy", ENVOY))
+}
 MAIN = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "envoy": "envoy.yaml"}
 CERTIFICATE = "/run/secrets/edge.pem"
 
@@ -69,7 +72,7 @@ def running_edge(
         main = folder / MAIN[name]
         main.write_text(_with(main.read_text(), changes or {}))
         log = folder / "log"
-        with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
             try:
                 until(lambda: process.poll() is not None or _listens(port), f"{name} does not start")
                 assert process.poll() is None, log.read_text()

@@ -22,9 +22,10 @@ class Upstream(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__((host, port), _Handler)
+        self.port = self.server_address[1]
+        self.url = f"http://{host}:{self.port}"
         self.requests: list[str] = []  # method and path, without probes
 
     def handle_error(self, *_: object) -> None:
@@ -56,8 +57,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def running_upstream() -> Iterator[Upstream]:
-    with Upstream() as server:
+def running_upstream(host: str = "127.0.0.1", port: int = 0) -> Iterator[Upstream]:
+    with Upstream(host, port) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()

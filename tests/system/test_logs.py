@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -212,6 +213,23 @@ def test_everything_is_text_where_the_setting_says_so(monkeypatch: pytest.Monkey
     found = re.search(line, err, re.MULTILINE)
     assert found
     assert f" version={VERSION} digits=1 batch=1 decode_ms=" in found[0]
+
+
+def test_lines_are_text_at_a_terminal() -> None:
+    """Without a setting, a person who starts the service reads text, and the addresses."""
+    ours, theirs = pty.openpty()
+    settings = {"MNIST_PORT": "0", "MNIST_WORKERS": "1", "MNIST_MODEL_DIR": str(MODELS)}
+    command = [sys.executable, "-m", "service"]
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        while b"serving model" not in seen or b"Ctrl-C ends it." not in seen:
+            seen += os.read(ours, 4096)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    os.close(ours)
+    assert re.search(rf"^{TIME} info     listening url=http://".encode(), seen, re.MULTILINE)
+    assert b"\n  page     http://" in seen
 
 
 @pytest.mark.parametrize(

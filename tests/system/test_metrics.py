@@ -123,7 +123,10 @@ def test_processes_are_measured_over_all_workers(workers: int) -> None:
 
 
 def test_a_killed_worker_is_a_restart_and_keeps_its_cpu_time() -> None:
-    """The restart is counted by its reason, the number of workers is whole again, and no CPU time decreases."""
+    """The restart is counted by its reason, the number of workers is whole again, and no CPU time decreases.
+
+    Workers that SIGHUP replaces are no restarts.
+    """
     with running_service(workers=2) as service:
         before = of_processes(service, "mnist_process_cpu_seconds_total")
         killed, kept = worker_pids(service)
@@ -131,6 +134,9 @@ def test_a_killed_worker_is_a_restart_and_keeps_its_cpu_time() -> None:
         until(lambda: of_processes(service, "mnist_worker_restarts_total")["signal"] == 1, "it is not counted")
         until(lambda: of_processes(service, "mnist_workers") == {"": 2}, "it is not replaced")
         assert kept in worker_pids(service)
+        successors = set(worker_pids(service))
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: len(worker_pids(service)) == 2 and not successors & set(worker_pids(service)), "they stay")
         after = of_processes(service, "mnist_process_cpu_seconds_total")
         assert all(after[name] >= before[name] for name in before)
         assert of_processes(service, "mnist_worker_restarts_total") == {"exit": 0, "signal": 1, "hang": 0}

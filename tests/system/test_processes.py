@@ -60,6 +60,11 @@ def test_a_worker_that_cannot_end_itself_is_replaced(
         until(lambda: len(set(worker_pids(service)) - {stuck}) == 2, "it is not replaced")
         assert kept in worker_pids(service)
         until(lambda: httpx.get(f"{service.url}/readyz").status_code == 200, "nobody answers")
+        found = samples(service.metrics)
+        assert [value(found, "mnist_worker_restarts_total", {"reason": reason}) for reason in ("signal", "hang")] == [
+            0,
+            1,
+        ]
     told = [line["message"] for line in lines(capfd, "critical", "error")]
     assert told[0] == f"worker {stuck} has sent no heartbeat for 3 s, and is killed"
     assert re.fullmatch(rf"worker {stuck} has ended after \S+ s: SIGKILL; in succession: 1; .*", told[1])

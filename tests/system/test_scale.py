@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from qa.scale.__main__ import SCALED_OBJECT, Model, Scaler, request_of
-from qa.scale.autoscaler import Rule
-from qa.scale.load import running_load
-from qa.scale.pods import running_deployment
 from tests.support.edges import PROGRAMS, running_edge
+from tests.support.scale.autoscaler import Rule
+from tests.support.scale.load import running_load
+from tests.support.scale.model import SCALED_OBJECT, Model, Scaler, request_of
+from tests.support.scale.pods import running_deployment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,16 +40,17 @@ def model() -> Iterator[Model]:
         model.disturb("rolled", 1, pods.roll)
         model.disturb("scaled", 1, lambda: _scale(model))
         model.disturb("killed", 1, lambda: pods.kill(pods.pods[0]), kills=True)
+        model.read_errors()
     yield model
 
 
 def _scale(model: Model) -> None:
-    """The autoscaler's loop finds more than a hundredth of a percent of CPU, and then less than a whole core."""
+    """The autoscaler's loop finds more CPU than the target, adds a pod, and later it goes."""
     rule = Rule.read(SCALED_OBJECT, SPEED)
-    scaler = Scaler(model, rule, 3)
-    scaler._rule.targets["cpu"] = 0.01  # type: ignore[index]
-    scaler.follow(2 * rule.poll)
-    assert len(model.deployment.pods) == 3
+    targets = {**rule.targets, "cpu": 0.01}
+    assert Scaler(model, dataclasses.replace(rule, targets=targets), 3).follow(2 * rule.poll)[-1] == 3
+    model.deployment.wait_until_ready(model.deployment.pods[-1])  # nginx asks it already
+    model.deployment.scale(2)
 
 
 @pytest.mark.parametrize("name", ["drained", "rolled", "scaled"])

@@ -1,4 +1,7 @@
-"""The service runs nothing that comes in a file or a request, starts no program but its own, and calls nobody."""
+"""The service runs nothing that comes in a file or a request, starts no program but its own, and calls nobody.
+
+But a process of its own calls the source of versions, where a setting names one.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,10 @@ ALLOWED = {
     ("process/worker_process.py", "subprocess"): "Python itself, as a worker",
     ("process/watchdog.py", "subprocess"): "Python itself, as the process that watches a service of one process",
     ("client.py", "http.client"): "the client of scripts",
+    ("source/fetcher.py", "subprocess"): "Python itself, as the process that pulls versions",
+    ("source/registry.py", "requests"): "calls the source of versions, in that process",
+    ("source/web.py", "http.client"): "the errors of the next one",
+    ("source/web.py", "urllib.request"): "calls the source of versions, in that process",
 }
 FORKS = {"reader/__main__.py"}  # processes that read strangers' bytes, within limits
 CALLS = {"__import__", "compile", "eval", "exec", "execv", "execve", "popen", "spawnv", "system", "fork"}

@@ -348,4 +348,4 @@ def test_a_service_that_exports_nothing_imports_no_library() -> None:
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = found.stdout.split()
     assert not {"opentelemetry.sdk", "opentelemetry.exporter", "requests", "google.protobuf"}.intersection(loaded)
-    assert "service.observability.sampling" in loaded
+    assert "service.observability.tracing" in loaded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qa.scale.autoscaler import Autoscaler, Policy, Rule
-from qa.scale.pods import KUBERNETES
+from tests.support.scale.autoscaler import Autoscaler, Policy, Rule
+from tests.support.scale.pods import KUBERNETES
 
 RULE = Rule.read(KUBERNETES / "overlays" / "autoscale-on-wait" / "scaledobject.yaml", 1)
 

@@ -27,6 +27,17 @@ def test_the_service_loads_neither_torch_nor_training() -> None:
     assert found.stdout.strip() == "set()"
 
 
+def test_the_service_loads_no_library_of_an_extra() -> None:
+    """Without the settings that need them, an interpreter that has imported the whole service holds none of them."""
+    code = (
+        "import sys, service.app, service.__main__, service.source.fetcher\n"
+        "print({'aiohttp', 'botocore', 'fsspec', 'gcsfs', 'huggingface_hub', 'oras', 'requests', 's3fs'} & "
+        "{name.partition('.')[0] for name in sys.modules})"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
 def imports(file: Path) -> Iterator[str]:
     """Yield the full name of everything that a module imports, wherever in it."""
     for node in ast.walk(ast.parse(file.read_text())):

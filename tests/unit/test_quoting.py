@@ -9,7 +9,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from service.quoting import quoted
+from service.quoting import quoted, without_secrets
 from tests.support.pictures import png
 
 if TYPE_CHECKING:
@@ -119,3 +119,18 @@ def test_answers_of_small_requests_are_small(client: httpx.Client, side: int) ->
         answer = client.post(f"/predict{question}", json=body, timeout=60)
         assert answer.status_code == 200
         assert len(answer.content) <= 1024 + 64 * each
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("no address", "no address"),
+        ("GET https://name:hunter2@host/x failed", "GET https://…@host/x failed"),
+        ('"https://host/x?X-Amz-Signature=hunter2&b=c": 403', '"https://host/x?…": 403'),
+        (r"Illegal header value b'Bearer hunter2\n'", "Illegal header value b'Bearer …"),
+        ("Authorization: Basic aHVudGVyMg==, and more", "Authorization: Basic … and more"),
+    ],
+)
+def test_what_may_be_secret_in_an_error_is_cut(text: str, cut: str) -> None:
+    """The user's name and password in an address, its query, and tokens in headers."""
+    assert without_secrets(text) == cut

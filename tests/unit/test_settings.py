@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from service.commands import check
 from service.errors import SettingsError
 from service.settings import Settings, load, unknown_variables
 from tests.support.service import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +152,73 @@ def test_origins_and_paths_are_as_browsers_and_proxies_have_them() -> None:
     assert load(["--cors-origins", " * "]).cors_origins == "*"
     for text, path in (("/digits", "/digits"), ("/a/b-c_d~e.f/", "/a/b-c_d~e.f"), ("/", ""), ("", "")):
         assert load(["--root-path", text]).root_path == path
+
+
+SOURCES = [
+    "s3://bucket",
+    "s3://bucket/team/mnist-mlp",
+    "gs://bucket/mnist-mlp",
+    "hf://team/mnist-mlp",
+    "hf://team/mnist-mlp@refs%2Fpr%2F1/models",
+    "oci://registry.example:5000/team/mnist-mlp",
+    "https://models.example/mnist-mlp",
+    "http://127.0.0.1:9000/models",
+    "http://[::1]:9000",
+    "http://localhost/models",
+]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_source_has_a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str) -> None:
+    """It is below the user's cache folder, unless a setting names the model's folder."""
+    monkeypatch.setenv("MNIST_MODEL_SOURCE", f"{source}/")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings = load([])
+    assert settings.model_source == source
+    assert settings.model_dir.parent == tmp_path / "mnist-mlp"
+    assert settings == load(["--model-source", source])
+    assert settings.model_dir not in {load(["--model-source", other]).model_dir for other in SOURCES if other != source}
+    assert load(["--model-dir", "here"]).model_dir == Path("here")
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("ftp://host/models", "expected s3://BUCKET/FOLDER"),
+        ("file:///models", "expected s3://BUCKET/FOLDER"),
+        ("models/mnist-mlp", "expected s3://BUCKET/FOLDER"),
+        ("s3://", "expected s3://BUCKET/FOLDER"),
+        ("hf://mnist-mlp", "hf://NAMESPACE/NAME"),
+        ("oci://registry.example/mnist-mlp:50", "oci://REGISTRY/NAME"),
+        ("https://host/../models", "https://HOST/FOLDER"),
+        ("https://host/mo dels", "https://HOST/FOLDER"),
+        ("https://host/models#50", "https://HOST/FOLDER"),
+        ("http://host/models", "plain http:// is allowed only for this machine"),
+        ("http://10.0.0.1/models", "plain http:// is allowed only for this machine"),
+        (
+            "https://name:secret@host/models",
+            "without a user's name and without a query (found 'https://…@host/models')",
+        ),
+        ("https://host/models?sig=secret", "without a user's name and without a query (found 'https://host/models?…')"),
+        ("s3://name:secret@bucket/models", "without a user's name and without a query (found 's3://…@bucket/models')"),
+    ],
+)
+def test_a_bad_source_is_named_without_what_is_secret(source: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=r"^MNIST_MODEL_SOURCE: ") as found:
+        load(["--model-source", source])
+    assert problem in str(found.value)
+    assert "secret" not in str(found.value)
+
+
+def test_a_source_without_its_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A web server needs none."""
+    monkeypatch.setattr(check, "LIBRARIES", {"s3": "no_such_library"})
+    with pytest.raises(SettingsError) as found:
+        check.check_settings(load(["--model-source", "s3://bucket"]))
+    assert str(found.value) == (
+        "MNIST_MODEL_SOURCE: s3:// needs no_such_library, which is not installed; pip install '.[s3]'"
+    )
+    check.check_settings(load(["--model-source", "https://models.example"]))
 
 
 def test_a_bad_setting_ends_the_start_with_exit_code_2() -> None:

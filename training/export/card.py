@@ -46,6 +46,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..loop import distributed
+from .publish import SCHEMA
 from .to_onnx import OPSET
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     from .quantise import Export
     from .to_onnx import Parity
 
-SCHEMA: Final = "mnist-mlp/1"
 LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "onnxscript", "torch")
 
 

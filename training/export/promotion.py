@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .. import files
 from . import choice
-from .card import SCHEMA
-from .publish import CARD_BYTES, find_made_by, publish
+from .publish import CARD_BYTES, SCHEMA, find_made_by, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Card = Mapping[str, Any]
     Sign = Callable[[int, Mapping[str, bytes]], bytes]  # from a version's number, and its files by name
 
+SCHEMA: Final = "mnist-mlp/1"  # of a card
 CARD_BYTES: Final = 2**20  # of a card that a service reads
 RESERVED: Final = 100  # numbers up to this are for the project's own versions
 

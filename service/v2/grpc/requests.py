@@ -93,7 +93,7 @@ class Requests:
         finally:
             seconds = time.perf_counter() - started
             if record is not None:
-                record.grpc_code = code_of(status).name
+                record.started, record.grpc_code = started, code_of(status).name
             self._observer.end(
                 method.route,
                 "POST",

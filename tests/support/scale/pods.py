@@ -83,11 +83,11 @@ class Pod:
         return False
 
     def metric(self, name: str) -> float:
-        """The value of a metric without labels."""
+        """The value of a metric: the sum over its labels."""
         text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
-        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        found = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
         assert found, name
-        return float(found[1])
+        return sum(map(float, found))
 
     def signal(self, number: int) -> None:
         """Signal the container's processes; SIGTERM goes to the first alone."""
@@ -127,12 +127,17 @@ class Deployment:
             pod.probe_at = time.monotonic() + (self.times.readiness if pod.ready else self.times.startup)
 
     def start(self) -> Pod:
-        """Start a pod at a free address, without waiting for it."""
-        self.ending = [pod for pod in self.ending if pod.process.poll() is None]
-        taken = {pod.port for pod in (*self.pods, *self.ending)}
-        pod = self._start(next(each for each in self.addresses if each[0] not in taken))
+        """Start a pod, when an address is free, without waiting until it is ready."""
+        while not (free := self._free_addresses()):
+            time.sleep(LOOK_SECONDS)
+        pod = self._start(free[0])
         self.pods.append(pod)
         return pod
+
+    def _free_addresses(self) -> list[tuple[int, int]]:
+        self.ending = [pod for pod in self.ending if pod.process.poll() is None]
+        taken = {pod.port for pod in (*self.pods, *self.ending)}
+        return [address for address in self.addresses if address[0] not in taken]
 
     def _start(self, address: tuple[int, int]) -> Pod:
         port, metrics_port = address
@@ -209,6 +214,15 @@ def _limit(group: Path, cores: float | None) -> None:
     (group / "cpu.cfs_quota_us").write_text(str(int(cores * PERIOD)) if cores else "-1")
 
 
+def _remove(group: Path) -> None:
+    """Remove a group, when the processes that a killed pod leaves behind have ended too."""
+    deadline = time.monotonic() + START_SECONDS
+    while group.exists() and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        time.sleep(LOOK_SECONDS)
+
+
 def can_limit() -> bool:
     """Whether this system lets a pod have a share of a core."""
     return os.access(CPU / "cpu.cfs_quota_us", os.W_OK)
@@ -238,8 +252,7 @@ def running_deployment(replicas: int, most: int, *, speed: float, cores: float =
             pod.signal(signal.SIGKILL)
             pod.process.wait()
         for port, _ in addresses:
-            with contextlib.suppress(OSError):
-                _group(port).rmdir()
+            _remove(_group(port))
 
 
 def _free_ports(count: int) -> list[int]:

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBasedTraceIdRatio, 
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from service.errors import SettingsError
-from service.observability.sampling import Sampler, asking
+from service.observability.tracing import Sampler, asking, waiting
 
 RECORDED = Decision.RECORD_AND_SAMPLE
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
@@ -57,6 +57,14 @@ def test_traces_are_exported_where_a_variable_asks_for_them(variables: dict[str,
             )
             for ratio in ("1.1", "-0.1", "nan", "many")
         ),
+        *(
+            (ENDPOINT | {name: text}, f"{name}: expected a whole number, 1 or more (found {text})")
+            for name, text in (
+                ("OTEL_BSP_SCHEDULE_DELAY", "-5"),
+                ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+                ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1.5"),
+            )
+        ),
     ],
 )
 def test_a_value_that_cannot_be_obeyed_is_an_error(variables: dict[str, str], expected: str) -> None:
@@ -64,6 +72,12 @@ def test_a_value_that_cannot_be_obeyed_is_an_error(variables: dict[str, str], ex
     with pytest.raises(SettingsError) as raised:
         asking(variables)
     assert str(raised.value) == expected
+
+
+def test_a_batch_is_no_larger_than_the_queue() -> None:
+    """A small queue needs no second variable."""
+    assert waiting({}) == (2048, 512, 5000)
+    assert waiting({"OTEL_BSP_MAX_QUEUE_SIZE": "100", "OTEL_BSP_SCHEDULE_DELAY": "20"}) == (100, 100, 20)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.01, 0.5, 1.0])
