@@ -19,6 +19,7 @@ from tests.support.batch import batch, by_name, parts, rows, starting, write
 from tests.support.pictures import SEVEN, drawn, png
 from tests.support.processes import children, command, processes_of_session
 from tests.support.service import PATIENCE, ROOT, publish, until
+from tests.support.signing import make_keys, sign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -282,3 +283,21 @@ def test_a_bad_model_is_that_of_a_start(tmp_path: Path) -> None:
     (models / "50" / "model.onnx").write_bytes(b"damaged")
     assert batch(inputs, "--out", tmp_path / "out", **settings).returncode == 0
     assert [row["model"] for row in rows(tmp_path / "out")] == ["mnist-mlp/2"]
+
+
+def test_a_signed_version_is_used_and_an_unsigned_one_is_not(tmp_path: Path) -> None:
+    """MNIST_MODEL_PUBLIC_KEY says for batches what it says for the service."""
+    keys = make_keys(tmp_path)
+    models = tmp_path / "models"
+    models.mkdir()
+    for number in (2, 50):
+        publish(models, number)
+    sign(models / "2", keys)
+    inputs = write(tmp_path / "in", {"a.png": SEVEN})
+    settings = {"model_dir": models, "model_version": "latest", "model_public_key": keys.public}
+    ended = batch(inputs, "--out", tmp_path / "out", **settings)
+    assert ended.returncode == 0, ended.stderr
+    assert [row["model"] for row in rows(tmp_path / "out")] == ["mnist-mlp/2"]
+    ended = batch(inputs, "--out", tmp_path / "none", **settings | {"model_version": 50})
+    assert (ended.returncode, ended.stderr.count("\n")) == (3, 1)
+    assert "expected a signature of version 50, as MNIST_MODEL_PUBLIC_KEY demands, found none" in ended.stderr
