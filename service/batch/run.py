@@ -6,6 +6,7 @@ In: a `Job`. Out: the parts and the report in its folder, perhaps the merged fil
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import __version__
@@ -13,6 +14,7 @@ from ..errors import ModelError, SettingsError
 from ..model import artefact, signature
 from ..versions.manager import VersionManager
 from ..versions.shared_state import SharedState
+from . import remote
 from .counts import count
 from .engine import Engine, Inputs
 from .inputs import expand
@@ -24,7 +26,6 @@ from .stopping import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from ..model.artefact import Artefact, Files
     from ..settings import Settings
@@ -51,8 +52,10 @@ def run_batch(job: Job) -> int:
     Raises `SettingsError`, `ModelError`, and `OSError` for what ends it before its end.
     """
     inputs = Inputs(expand(job.inputs), job.column, job.name_column)
+    _check_outside(inputs.paths, "--out", job.out)
     if job.merge is not None:
         _check_merged(job.merge, job.out)
+        _check_outside(inputs.paths, "--merge", job.merge)
     files = _checked_files(job.settings)
     model = artefact.parse(files)
     kind = RayEngine if job.ray else Engine
@@ -101,6 +104,13 @@ def facts(job: Job, model: Artefact) -> dict[str, str]:
         "model_sha256": model.sha256,
         "settings": json.dumps(read),
     }
+
+
+def _check_outside(inputs: Sequence[str], flag: str, output: Path) -> None:
+    """Raise `SettingsError` for an output within an input: the same command would read it, and not go on."""
+    for each in inputs:
+        if remote.scheme(each) is None and output.resolve().is_relative_to(Path(each).resolve()):
+            raise SettingsError(f"{flag}: expected a path outside of the input {each}, found {output}")
 
 
 def _check_merged(path: Path, out: Path) -> None:

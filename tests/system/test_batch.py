@@ -285,6 +285,18 @@ def test_a_bad_model_is_that_of_a_start(tmp_path: Path) -> None:
     assert [row["model"] for row in rows(tmp_path / "out")] == ["mnist-mlp/2"]
 
 
+@pytest.mark.parametrize("flag", ["--out", "--merge"])
+def test_an_output_within_an_input_is_refused(tmp_path: Path, flag: str) -> None:
+    """The same command would read what it has written."""
+    inputs = write(tmp_path / "in", {"a/a.png": SEVEN})
+    (tmp_path / "link").symlink_to(inputs / "a")
+    outputs = {"--out": tmp_path / "out"} | {flag: tmp_path / "link" / "new"}
+    ended = batch(inputs, *(word for pair in outputs.items() for word in pair))
+    sentence = f"batch: {flag}: expected a path outside of the input {inputs}, found {outputs[flag]}\n"
+    assert (ended.returncode, ended.stderr) == (2, sentence)
+    assert sorted(path.name for path in inputs.rglob("*")) == ["a", "a.png"]
+
+
 def test_a_signed_version_is_used_and_an_unsigned_one_is_not(tmp_path: Path) -> None:
     """MNIST_MODEL_PUBLIC_KEY says for batches what it says for the service."""
     keys = make_keys(tmp_path)
