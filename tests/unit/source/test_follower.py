@@ -332,7 +332,7 @@ def test_limits_are_those_of_the_artefact() -> None:
 
 
 def test_a_password_goes_to_its_server_alone(web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A redirection to another place is followed without it, and never to another scheme."""
+    """A redirection elsewhere is followed without it; never to another scheme, nor over HTTP to another machine."""
     with WebServer(web.folder) as other:
 
         def redirect(target: str, handler: WebHandler, data: bytes) -> None:
@@ -348,6 +348,10 @@ def test_a_password_goes_to_its_server_alone(web: WebServer, tmp_path: Path, mon
         assert other.authorisations == [None]
         web.faults["/versions.json"] = partial(redirect, "https://127.0.0.1:1/versions.json")
         assert "expected a redirection to http://, found another" in follow(web, tmp_path / "cache").poll()
+        elsewhere = other.url.replace("127.0.0.1", "mnist.invalid")
+        web.faults["/versions.json"] = partial(redirect, f"{elsewhere}/versions.json")
+        beyond = "expected a redirection within this machine, found one over plain http:// to another"
+        assert beyond in follow(web, tmp_path / "cache").poll()
         monkeypatch.setenv("NETRC", str(tmp_path / "none"))
         assert "the server answers 401" in follow(web, tmp_path / "cache").poll()
 
