@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .. import __version__
 from ..errors import ModelError, SettingsError
 from ..model import artefact, signature
+from ..quoting import quoted
 from ..versions.manager import VersionManager
 from ..versions.shared_state import SharedState
 from . import remote
@@ -25,7 +26,7 @@ from .report import measure, render
 from .stopping import Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..model.artefact import Artefact, Files
     from ..settings import Settings
@@ -51,6 +52,7 @@ def run_batch(job: Job) -> int:
 
     Raises `SettingsError`, `ModelError`, and `OSError` for what ends it before its end.
     """
+    _check_text({"--out": job.out, "--merge": job.merge, "--column": job.column, "--name-column": job.name_column})
     inputs = Inputs(expand(job.inputs), job.column, job.name_column)
     _check_outside(inputs.paths, "--out", job.out)
     if job.merge is not None:
@@ -104,6 +106,15 @@ def facts(job: Job, model: Artefact) -> dict[str, str]:
         "model_sha256": model.sha256,
         "settings": json.dumps(read),
     }
+
+
+def _check_text(words: Mapping[str, Path | str | None]) -> None:
+    """Raise `SettingsError` for a word with bytes that are no UTF-8, which Parquet files do not take."""
+    for flag, word in words.items():
+        try:
+            str(word.absolute() if isinstance(word, Path) else word).encode()
+        except UnicodeEncodeError:
+            raise SettingsError(f"{flag}: expected UTF-8, found other bytes in {quoted(str(word))}") from None
 
 
 def _check_outside(inputs: Sequence[str], flag: str, output: Path) -> None:

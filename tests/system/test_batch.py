@@ -297,6 +297,19 @@ def test_an_output_within_an_input_is_refused(tmp_path: Path, flag: str) -> None
     assert sorted(path.name for path in inputs.rglob("*")) == ["a", "a.png"]
 
 
+def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
+    """Inputs may have them, as old systems wrote them; outputs and columns may not, and one line says so."""
+    inputs = write(tmp_path / os.fsdecode(b"caf\xe9"), {"a.png": SEVEN})
+    ended = batch(inputs, "--out", tmp_path / "out")
+    assert ended.returncode == 0, ended.stderr
+    assert [(row["name"], row["digit"]) for row in rows(tmp_path / "out")] == [(f"{tmp_path}/caf\\udce9/a.png", 7)]
+    for flag in ("--out", "--merge", "--column", "--name-column"):
+        outputs = {"--out": tmp_path / "out"} | {flag: inputs.with_name(f"{inputs.name}-new")}
+        ended = batch(inputs, *(word for pair in outputs.items() for word in pair))
+        assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+        assert ended.stderr.startswith(f"batch: {flag}: expected UTF-8, found other bytes in ")
+
+
 def test_a_signed_version_is_used_and_an_unsigned_one_is_not(tmp_path: Path) -> None:
     """MNIST_MODEL_PUBLIC_KEY says for batches what it says for the service."""
     keys = make_keys(tmp_path)
