@@ -176,6 +176,7 @@ def bad_tars() -> dict[str, tuple[bytes, str]]:
         "long name of 8 GiB": (start + header(tarfile.GNUTYPE_LONGNAME, 2**33), "a header of 8,589,934,592 bytes"),
         "pax header of 8 GiB": (start + header(tarfile.XHDTYPE, 2**33) + bytes(2**20), "a header of 8,589,934,592"),
         "picture with holes": (start + header(tarfile.GNUTYPE_SPARSE, 10), "a file with holes"),
+        "a file of 4 EiB": (start + header(tarfile.REGTYPE, 2**62, "notes.txt"), "unexpected end of data"),
         "cut off in a picture": (start + header(tarfile.REGTYPE, 5000) + bytes(600), "unexpected end of data"),
     }
 
