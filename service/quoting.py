@@ -10,7 +10,11 @@ import re
 
 LONGEST = 80  # characters
 # Where addresses and headers hold secrets: the user's name and password, a query, which may be a signature, and tokens.
-SECRETS = re.compile(r"(?<=//)[^/@\s]*(?=@)|(?<=\?)[^\s'\"]+|(?<=Bearer )\S+|(?<=Basic )\S+")
+# A password may hold any sign, and the address may be wrong: what is between a colon and the last @ of a word is one.
+SECRETS = re.compile(
+    r"(?<![^/\s'\"])[^/\s:@'\"]*:(?!//)[^\s'\"]{0,300}(?=@)|(?<=//)[^/\s]*(?=@)"
+    r"|(?<=\?)[^\s'\"]+|(?<=Bearer )\S+|(?<=Basic )\S+"
+)
 
 
 def quoted(value: object) -> str:

@@ -103,15 +103,22 @@ class _Extraction:
 
 
 class _Counted(io.RawIOBase):
-    """A stream of which at most `limit` bytes are read."""
+    """A stream of which at most `limit` bytes are read, and nothing behind its end."""
 
     def __init__(self, stream: IO[bytes] | io.RawIOBase | gzip.GzipFile, limit: int | None) -> None:
         self._stream, self._limit = stream, limit
         self._read = 0
+        self._ended = False
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes; raises `ReadError` beyond the limit."""
+        """Return up to `size` bytes; raises `ReadError` beyond the limit, and at the second read behind the end.
+
+        tarfile passes a file by reading as often as its header says, at the end of the stream too.
+        """
         data = self._stream.read(size)
+        if not data and self._ended:
+            raise tarfile.ReadError("unexpected end of data")
+        self._ended = not data
         self._read += len(data)
         if self._limit is not None and self._read > self._limit:
             raise tarfile.ReadError(f"it unpacks to more than {self._limit:,} bytes, which is the limit for its size")

@@ -6,13 +6,12 @@ In: the module that it runs. Out: its messages. It ends with its parent.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from ..reader.wire import Decoder, Message, receive, send
 from ..system import confinement, modules, signals
@@ -45,7 +44,18 @@ def tell(connection: socket.socket, message: Message, descriptor: int | None = N
 def receive_order(connection: socket.socket, decoder: Decoder) -> dict[str, Any] | None:
     """Return the order that a process gets first; None where its parent has ended."""
     received = hear(connection, decoder)
-    return None if received is None else orjson.loads(received[0].payload)
+    return None if received is None else decode_order(received[0].payload)
+
+
+def encode_order(order: Mapping[str, object]) -> bytes:
+    """Return an order as bytes; paths in it may have bytes that are no UTF-8, which orjson refuses."""
+    return json.dumps(order).encode()
+
+
+def decode_order(data: bytes) -> dict[str, Any]:
+    """Return the order in these bytes."""
+    order: dict[str, Any] = json.loads(data)
+    return order
 
 
 class Child:
@@ -65,7 +75,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
-        self.tell(Message({}, orjson.dumps(order)))
+        self.tell(Message({}, encode_order(order)))
 
     def tell(self, message: Message, descriptor: int | None = None) -> None:
         """Send a message; where the process has ended, `hear` says so."""

@@ -29,18 +29,28 @@ def file(path: str, limit: int) -> File:
 
 def walk(folder: str, limit: int) -> Iterator[File | Entry]:
     """Yield the files of a folder and of those in it, and an error for each folder that cannot be listed."""
-    try:
-        with os.scandir(folder) as listing:
-            found = sorted((each.name, each.is_dir(follow_symlinks=False)) for each in listing)
-    except OSError as error:
-        yield refused(folder, _unreadable("The folder", folder, error))
-        return
-    for name, is_folder in found:
-        path = f"{folder}/{name}" if folder != "/" else f"/{name}"
-        if is_folder:
-            yield from walk(path, limit)
+    below = [iter([(folder, True)])]  # of each open folder, what is still to come: names may be nested a thousand deep
+    while below:
+        for path, is_folder in below[-1]:
+            if not is_folder:
+                yield file(path, limit)
+                continue
+            try:
+                below.append(_list(path))
+            except OSError as error:
+                yield refused(path, _unreadable("The folder", path, error))
+                continue
+            break
         else:
-            yield file(path, limit)
+            below.pop()
+
+
+def _list(folder: str) -> Iterator[tuple[str, bool]]:
+    """Return the paths in a folder, in the order of their names, and whether each is a folder; raises `OSError`."""
+    with os.scandir(folder) as listing:
+        found = sorted((each.name, each.is_dir(follow_symlinks=False)) for each in listing)
+    start = folder if folder == "/" else f"{folder}/"
+    return ((f"{start}{name}", is_folder) for name, is_folder in found)
 
 
 def _unreadable(what: str, path: str, error: OSError) -> NotAPicture:

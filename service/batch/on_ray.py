@@ -19,7 +19,7 @@ from ..errors import ModelError, SettingsError
 from ..quoting import quoted
 from ..reader.wire import Message
 from ..system import memory
-from .children import FEEDER, WORKER, Child
+from .children import FEEDER, WORKER, Child, decode_order, encode_order
 from .engine import LOSSES
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class RayEngine:
         """
         ray = self._ray
         here = ray.get_runtime_context().get_node_id()
-        blocks = ray.data.from_items([orjson.dumps(self._feed)]).map_batches(
+        blocks = ray.data.from_items([encode_order(self._feed)]).map_batches(
             feed, batch_format="pyarrow", num_cpus=0, label_selector={"ray.io/node-id": here}
         )
         rows = blocks.map_batches(
@@ -125,7 +125,7 @@ class RayEngine:
 
 def feed(order: pa.Table) -> Iterator[pa.Table]:
     """Yield the feeder's blocks as messages, and its last one."""
-    feeder = Child(FEEDER, orjson.loads(order["item"][0].as_py()))
+    feeder = Child(FEEDER, decode_order(order["item"][0].as_py()))
     last = ""
     while (heard := feeder.hear()) is not None:
         message, descriptor = heard

@@ -105,7 +105,7 @@ def _read(store: Any, name: str, path: str, size: int | None, limit: int) -> Con
         return too_large(size, limit)
     try:
         with _answering(name):
-            return bounded(store.cat_file(path, start=0, end=limit + 1) if size else b"", limit)
+            return bounded(b"" if size == 0 else store.cat_file(path, start=0, end=limit + 1), limit)
     except SettingsError:
         return NotAPicture("The file cannot be read: it is not there any more.", reason="unreadable")
 

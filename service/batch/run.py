@@ -6,13 +6,16 @@ In: a `Job`. Out: the parts and the report in its folder, perhaps the merged fil
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import __version__
 from ..errors import ModelError, SettingsError
-from ..model import artefact
+from ..model import artefact, signature
+from ..quoting import quoted
 from ..versions.manager import VersionManager
 from ..versions.shared_state import SharedState
+from . import remote
 from .counts import count
 from .engine import Engine, Inputs
 from .inputs import expand
@@ -23,13 +26,12 @@ from .report import measure, render
 from .stopping import Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from ..model.artefact import Artefact, Files
     from ..settings import Settings
 
-REPORT = "report.html"
+REPORT = "_report.html"  # readers of a folder of Parquet files pass over names that begin so
 
 
 class Job(NamedTuple):
@@ -50,9 +52,12 @@ def run_batch(job: Job) -> int:
 
     Raises `SettingsError`, `ModelError`, and `OSError` for what ends it before its end.
     """
+    _check_text({"--out": job.out, "--merge": job.merge, "--column": job.column, "--name-column": job.name_column})
     inputs = Inputs(expand(job.inputs), job.column, job.name_column)
+    _check_outside(inputs.paths, "--out", job.out)
     if job.merge is not None:
         _check_merged(job.merge, job.out)
+        _check_outside(inputs.paths, "--merge", job.merge)
     files = _checked_files(job.settings)
     model = artefact.parse(files)
     kind = RayEngine if job.ray else Engine
@@ -78,10 +83,10 @@ def _checked_files(settings: Settings) -> Files:
     """Return the files of the version that a start would serve, checked as a start checks them; raises `ModelError`."""
     state = SharedState(shared=False)
     version = VersionManager(settings, state).check(lambda: None)
-    files = artefact.read_files(settings.model_dir, version)
+    files = artefact.read_files(settings.model_dir, version, signature.read_keys(settings))
     if files.digest not in state.checked_files:
         raise ModelError(f"{files.folder}: its files have changed while they were checked")
-    return files
+    return files._replace(signature=b"", keys=b"")  # workers compare the bytes alone
 
 
 def facts(job: Job, model: Artefact) -> dict[str, str]:
@@ -101,6 +106,22 @@ def facts(job: Job, model: Artefact) -> dict[str, str]:
         "model_sha256": model.sha256,
         "settings": json.dumps(read),
     }
+
+
+def _check_text(words: Mapping[str, Path | str | None]) -> None:
+    """Raise `SettingsError` for a word with bytes that are no UTF-8, which Parquet files do not take."""
+    for flag, word in words.items():
+        try:
+            str(word.absolute() if isinstance(word, Path) else word).encode()
+        except UnicodeEncodeError:
+            raise SettingsError(f"{flag}: expected UTF-8, found other bytes in {quoted(str(word))}") from None
+
+
+def _check_outside(inputs: Sequence[str], flag: str, output: Path) -> None:
+    """Raise `SettingsError` for an output within an input: the same command would read it, and not go on."""
+    for each in inputs:
+        if remote.scheme(each) is None and output.resolve().is_relative_to(Path(each).resolve()):
+            raise SettingsError(f"{flag}: expected a path outside of the input {each}, found {output}")
 
 
 def _check_merged(path: Path, out: Path) -> None:

@@ -5,6 +5,7 @@ In: a record, with what `extra={"fields": …}` adds. Out: its line. It knows no
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -35,7 +36,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_text:
             line["exception"] = record.exc_text[-MAX_LINE:]
-        return orjson.dumps(line, default=str).decode()
+        return _dump(line)
 
 
 class TextFormatter(logging.Formatter):
@@ -46,8 +47,8 @@ class TextFormatter(logging.Formatter):
         fields: Mapping[str, Any] = getattr(record, "fields", {})
         message = _printable(record.getMessage()[:MAX_LINE])
         parts = [_time(record), f"{record.levelname.lower():8}", message, *(_field(*each) for each in fields.items())]
-        line = " ".join(parts)
-        return f"{line}\n{record.exc_text[-MAX_LINE:]}" if record.exc_text else line
+        stack = record.exc_text[-MAX_LINE:].split("\n") if record.exc_text else []
+        return "\n".join([" ".join(parts), *map(_printable, stack)])
 
 
 FORMATTERS: dict[LogFormat, type[logging.Formatter]] = {JSON: JsonFormatter, TEXT: TextFormatter}
@@ -60,10 +61,21 @@ def _time(record: logging.LogRecord) -> str:
 def _field(name: str, value: object) -> str:
     """Return name=value; a text with spaces is in quotes, and what is no text is JSON."""
     if not isinstance(value, str) or set(value) & QUOTED or not value.isprintable():
-        return f"{name}={orjson.dumps(value, default=str).decode()}"
+        return f"{name}={_dump(value)}"
     return f"{name}={value}"
 
 
 def _printable(text: str) -> str:
     """Return text without control characters, which would let a client write lines of its own."""
-    return text if text.isprintable() else orjson.dumps(text).decode()[1:-1]
+    return text if text.isprintable() else _dump(text)[1:-1]
+
+
+def _dump(value: object) -> str:
+    """Return JSON of printable characters alone: terminals and readers of lines obey more than the first 32."""
+    try:
+        text = orjson.dumps(value, default=str).decode()
+    except TypeError:  # bytes of a path that are no UTF-8, or a number of more than 64 bits
+        text = json.dumps(value, default=str, separators=(",", ":"))
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)

@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from .tracing import ENDPOINTS, waiting
+from .tracing import ENDPOINTS, shown, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -247,9 +247,9 @@ def _address(host: str | None, scheme: str) -> tuple[str | None, int | None]:
 
 
 def _endpoint() -> str:
-    """Return where the spans go, without a password."""
+    """Return where the spans go, as a line of the log may say it."""
     url = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "http://localhost:4318")
-    return url.rpartition("@")[2]
+    return shown(url)
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -11,7 +11,7 @@ import random
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ..errors import SettingsError
-from ..quoting import quoted
+from ..quoting import quoted, without_secrets
 from . import trace_context
 from .record import Span
 
@@ -53,7 +53,12 @@ def asking(variables: Mapping[str, str]) -> str | None:
 
 
 def _refuse(name: str, expected: str, variables: Mapping[str, str]) -> NoReturn:
-    raise SettingsError(f"{name}: expected {expected} (found {quoted(variables[name])})")
+    raise SettingsError(f"{name}: expected {expected} (found {quoted(shown(variables[name]))})")
+
+
+def shown(address: str) -> str:
+    """Return where spans go, for a line of the log: without a password and a query, which may be a key."""
+    return without_secrets(address.rpartition("@")[2])
 
 
 class Waiting(NamedTuple):

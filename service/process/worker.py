@@ -24,11 +24,11 @@ def spawn_main() -> None:
     """Run as a new process, which the supervisor has started with signals blocked."""
     signals.install()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.BLOCKED)
-    import orjson
+    import json
 
     from .exit_codes import run_command
 
-    job = orjson.loads(sys.stdin.buffer.read())
+    job = json.loads(sys.stdin.buffer.read())
     # Without this, workers of a killed supervisor would hold the port, and no new service could start.
     confinement.end_with(job["parent"], signal.SIGTERM)
     signals.end(run_command("worker", lambda: _serve(job)))

@@ -6,13 +6,12 @@ In: the worker's job. Out: whether the worker serves, hangs or has ended, and ho
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, NamedTuple
-
-import orjson
 
 from ..system import modules, signals
 from . import heartbeat
@@ -79,7 +78,7 @@ class WorkerProcess:
         }
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:  # it has died before
-            stdin.write(orjson.dumps(message))
+            stdin.write(json.dumps(message).encode())  # a path may have bytes that are no UTF-8
 
     def read_heartbeats(self) -> None:
         """Read its heartbeats."""

@@ -8,6 +8,7 @@ supervisor nor a worker ever waits.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -16,8 +17,6 @@ import sys
 import threading
 import time
 from typing import TYPE_CHECKING
-
-import orjson
 
 from ..errors import ModelError
 from ..model import layout
@@ -99,7 +98,7 @@ class Fetcher:
             assert process.stdin is not None
             assert process.stdout is not None
             with contextlib.suppress(BrokenPipeError), process.stdin as stdin:  # it has died before
-                stdin.write(orjson.dumps(job))
+                stdin.write(json.dumps(job).encode())  # a path may have bytes that are no UTF-8
             for line in process.stdout:
                 self._problem = line[1:].decode(errors="replace").strip()
                 self._polled.set()

@@ -7,6 +7,7 @@ one. It ends with its parent.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
@@ -16,8 +17,6 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-
-import orjson
 
 from ..observability import logs
 from ..settings import Settings
@@ -40,7 +39,7 @@ def main() -> None:
     """Follow the source until the parent ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal sends them to all processes
         signal.signal(number, signal.SIG_IGN)
-    job = orjson.loads(sys.stdin.buffer.read())
+    job = json.loads(sys.stdin.buffer.read())
     confinement.end_with(job["parent"])
     os.nice(NICE)
     settings = Settings(**job["settings"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ModelError
 from ..model import artefact, layout, signature
+from ..system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,9 +60,9 @@ def pull(remote: Remote, number: int, model_dir: Path, *, signed: bool) -> None:
             raise ModelError(str(error).replace(f"{temporary}/", "")) from None
         if signed:  # first, since a version without one may be refused
             _add_signature(remote, number, model_dir, Path(temporary))
-        _flush(folder)
+        files.flush(folder)
         folder.rename(model_dir / str(number))
-    _flush(model_dir)
+    files.flush(model_dir)
 
 
 def pull_signature(remote: Remote, number: int, model_dir: Path) -> None:
@@ -68,7 +70,7 @@ def pull_signature(remote: Remote, number: int, model_dir: Path) -> None:
     if not os.path.lexists(layout.signature_path(model_dir, number)):
         with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=model_dir) as temporary:
             _add_signature(remote, number, model_dir, Path(temporary))
-        _flush(model_dir)
+        files.flush(model_dir)
 
 
 def remove(number: int, model_dir: Path) -> None:
@@ -79,10 +81,13 @@ def remove(number: int, model_dir: Path) -> None:
         layout.signature_path(model_dir, number).unlink(missing_ok=True)
 
 
-def remove_unfinished(model_dir: Path) -> None:
-    """Remove what a killed process has left; the caller holds the folder's lock."""
+def remove_unfinished(model_dir: Path) -> set[int]:
+    """Remove what a killed process has left, and return its versions; the caller holds the folder's lock."""
+    left = set()
     for path in model_dir.glob(f"{TEMPORARY}*"):
+        left.update(int(each.name) for each in path.glob("*") if re.fullmatch(layout.NUMBER, each.name))
         shutil.rmtree(path, ignore_errors=True)
+    return left
 
 
 @contextlib.contextmanager
@@ -122,12 +127,3 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _flush(folder: Path) -> None:
-    """Flush a folder's entries to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

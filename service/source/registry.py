@@ -7,6 +7,7 @@ Plain HTTP is spoken to this machine's own registries alone.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from ..errors import ModelError
 from ..model.layout import MAX_ENTRIES
+from ..quoting import quoted
 from ..settings import is_loopback
 from .remote import SIGNATURE, SILENT_SECONDS, Offer, refuse_large
 
@@ -56,7 +58,11 @@ class Registry:
         digest = self._layers[tag].get(name)
         if digest is None:
             raise FileNotFoundError(f"{tag}/{name}")
-        return self._get(f"{tag}/{name}", Container(self._name).get_blob_url(digest), {}, limit)
+        data = self._get(f"{tag}/{name}", Container(self._name).get_blob_url(digest), {}, limit)
+        found = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        if found != digest:
+            raise ModelError(f"{tag}/{name}: expected {quoted(digest)}, found {found}")
+        return data
 
     def _manifest(self, tag: str) -> dict[str, str]:
         accept = {"Accept": default_manifest_media_type}

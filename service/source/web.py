@@ -94,7 +94,7 @@ def _body(response: HTTPResponse, path: str, limit: int) -> bytes:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirections within one scheme."""
+    """Follow redirections within one scheme, and over plain HTTP within this machine."""
 
     def __init__(self, scheme: str) -> None:
         self._scheme = scheme
@@ -102,9 +102,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(  # noqa: PLR0917 - urllib's
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
-        """Return the next request; raises `ConnectionError` for another scheme."""
-        if urlsplit(newurl).scheme != self._scheme:
+        """Return the next request; raises `ConnectionError` for one that is not followed."""
+        parts = urlsplit(newurl)
+        if parts.scheme != self._scheme:
             raise ConnectionError(f"expected a redirection to {self._scheme}://, found another")
+        if self._scheme == "http" and not is_loopback(parts.hostname or ""):
+            raise ConnectionError("expected a redirection within this machine, found one over plain http:// to another")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

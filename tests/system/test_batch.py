@@ -19,6 +19,7 @@ from tests.support.batch import batch, by_name, parts, rows, starting, write
 from tests.support.pictures import SEVEN, drawn, png
 from tests.support.processes import children, command, processes_of_session
 from tests.support.service import PATIENCE, ROOT, publish, until
+from tests.support.signing import make_keys, sign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,7 +88,8 @@ def test_parts_say_what_made_them_and_the_merged_file_has_all_rows(done: Path, f
     for schema in (merged.schema_arrow, *(pq.read_schema(part) for part in parts(done))):
         assert schema.equals(SCHEMA)
         assert set(schema.metadata) == {b"service_version", b"model", b"model_version", b"model_sha256", b"settings"}
-    assert sorted(path.name for path in done.iterdir()) == [*(part.name for part in parts(done)), "report.html"]
+    assert sorted(path.name for path in done.iterdir()) == ["_report.html", *(part.name for part in parts(done))]
+    assert pq.read_table(done).to_pylist() == rows(done)  # the folder as a whole
 
 
 def test_a_batch_that_is_done_goes_on_with_what_is_new(done: Path, folder: Path) -> None:
@@ -282,3 +284,46 @@ def test_a_bad_model_is_that_of_a_start(tmp_path: Path) -> None:
     (models / "50" / "model.onnx").write_bytes(b"damaged")
     assert batch(inputs, "--out", tmp_path / "out", **settings).returncode == 0
     assert [row["model"] for row in rows(tmp_path / "out")] == ["mnist-mlp/2"]
+
+
+@pytest.mark.parametrize("flag", ["--out", "--merge"])
+def test_an_output_within_an_input_is_refused(tmp_path: Path, flag: str) -> None:
+    """The same command would read what it has written."""
+    inputs = write(tmp_path / "in", {"a/a.png": SEVEN})
+    (tmp_path / "link").symlink_to(inputs / "a")
+    outputs = {"--out": tmp_path / "out"} | {flag: tmp_path / "link" / "new"}
+    ended = batch(inputs, *(word for pair in outputs.items() for word in pair))
+    sentence = f"batch: {flag}: expected a path outside of the input {inputs}, found {outputs[flag]}\n"
+    assert (ended.returncode, ended.stderr) == (2, sentence)
+    assert sorted(path.name for path in inputs.rglob("*")) == ["a", "a.png"]
+
+
+def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
+    """Inputs may have them, as old systems wrote them; outputs and columns may not, and one line says so."""
+    inputs = write(tmp_path / os.fsdecode(b"caf\xe9"), {"a.png": SEVEN})
+    ended = batch(inputs, "--out", tmp_path / "out")
+    assert ended.returncode == 0, ended.stderr
+    assert [(row["name"], row["digit"]) for row in rows(tmp_path / "out")] == [(f"{tmp_path}/caf\\udce9/a.png", 7)]
+    for flag in ("--out", "--merge", "--column", "--name-column"):
+        outputs = {"--out": tmp_path / "out"} | {flag: inputs.with_name(f"{inputs.name}-new")}
+        ended = batch(inputs, *(word for pair in outputs.items() for word in pair))
+        assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+        assert ended.stderr.startswith(f"batch: {flag}: expected UTF-8, found other bytes in ")
+
+
+def test_a_signed_version_is_used_and_an_unsigned_one_is_not(tmp_path: Path) -> None:
+    """MNIST_MODEL_PUBLIC_KEY says for batches what it says for the service."""
+    keys = make_keys(tmp_path)
+    models = tmp_path / "models"
+    models.mkdir()
+    for number in (2, 50):
+        publish(models, number)
+    sign(models / "2", keys)
+    inputs = write(tmp_path / "in", {"a.png": SEVEN})
+    settings = {"model_dir": models, "model_version": "latest", "model_public_key": keys.public}
+    ended = batch(inputs, "--out", tmp_path / "out", **settings)
+    assert ended.returncode == 0, ended.stderr
+    assert [row["model"] for row in rows(tmp_path / "out")] == ["mnist-mlp/2"]
+    ended = batch(inputs, "--out", tmp_path / "none", **settings | {"model_version": 50})
+    assert (ended.returncode, ended.stderr.count("\n")) == (3, 1)
+    assert "expected a signature of version 50, as MNIST_MODEL_PUBLIC_KEY demands, found none" in ended.stderr

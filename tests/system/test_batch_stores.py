@@ -125,6 +125,14 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+class Lengthless(Quiet):
+    """Does not say how large a file is, as programs that make their responses do not."""
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Content-Length":
+            super().send_header(keyword, value)
+
+
 class Breaking(Quiet):
     """Breaks off in the middle of a file."""
 
@@ -157,6 +165,18 @@ def test_files_of_a_web_server(tmp_path: Path) -> None:
     ]
     assert missing.returncode == 4
     assert missing.stderr == f"batch: {url}/none.png: there is no such file, or its server does not answer\n"
+
+
+def test_a_web_server_need_not_say_how_large_a_file_is(tmp_path: Path) -> None:
+    """The file is read to its end, and no further than the limit."""
+    folder = write(tmp_path / "in", {"a.png": SEVEN, "b.png": bytes(5000)})
+    support.tar(folder / "c.tar", {"x.png": ONE})
+    with web(folder, Lengthless) as server:
+        urls = [f"http://127.0.0.1:{server.server_port}/{path.name}" for path in sorted(folder.iterdir())]
+        ended = batch(*urls, "--out", tmp_path / "out", max_body_bytes=4000)
+        assert ended.returncode == 0, ended.stderr
+    found = rows(tmp_path / "out")
+    assert [(row["digit"], row["reason"]) for row in found] == [(7, None), (None, "too_large"), (1, None)]
 
 
 @pytest.mark.parametrize("name", ["in.tar", "in.zip"])

@@ -215,6 +215,18 @@ def test_errors_of_the_edge_are_problems(behind: Behind) -> None:
     assert (problem["status"], problem["reason"], problem["limit"]) == (413, "too_large", LIMIT)
 
 
+def test_an_id_that_the_service_would_not_take_is_replaced(behind: Behind) -> None:
+    """So that a client writes nothing of its own into the problems and the log of the edge, which have the id."""
+    if "nginx" not in str(behind.edge.process.args):
+        pytest.skip("the others do not write the id")
+    for given in ('x","reason":"mine', "x" * 65, "ä", "a b"):
+        lines = f"Host: x\r\nX-Request-ID: {given}\r\nContent-Length: {LIMIT + 1}\r\n"
+        body = exchange(behind.client, f"POST /predict HTTP/1.1\r\n{lines}\r\n".encode()).partition(b"\r\n\r\n")[2]
+        problem = json.loads(body)
+        assert problem["reason"] == "too_large"
+        assert re.fullmatch("[0-9a-f]{32}", problem["request_id"])
+
+
 @pytest.mark.skipif(PROGRAMS["haproxy"] is None, reason="haproxy is not installed")
 def test_haproxy_follows_the_names_of_compose(tmp_path: Path) -> None:
     """A service whose address is new gets requests, and one whose address is gone gets none, without a restart."""

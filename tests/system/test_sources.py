@@ -162,6 +162,14 @@ def test_a_cached_version_serves_without_the_source(
     assert log.count(f"a version cannot be pulled: {web.url}: versions.json: [Errno 111] Connection refused") == 1
 
 
+def test_a_folder_whose_name_is_no_utf_8(web: WebServer, tmp_path: Path) -> None:
+    """All processes of the service find it."""
+    with following(web, tmp_path / os.fsdecode(b"cach\xe9"), workers=2) as service:
+        wait_for_version(service, "1")
+        offer(web, 1, 2)
+        wait_for_version(service, "2")
+
+
 def test_a_silent_source_delays_a_start_by_seconds(
     web: WebServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -294,7 +294,7 @@ def test_a_collector_that_is_away_loses_spans_and_nothing_else(
             receiver.status = 200
             monkeypatch.setattr(receiver, "add", lambda *_: receiver.stopped.wait(60))
         elif answers == "refused":
-            receiver.url = "http://user:password@127.0.0.1:1"
+            receiver.url = "http://user:password@127.0.0.1:1/?key=password"
         else:
             receiver.status = int(answers)
         limits = {"BSP_MAX_QUEUE_SIZE": "100", "BSP_MAX_EXPORT_BATCH_SIZE": "50", "EXPORTER_OTLP_TIMEOUT": "1"}

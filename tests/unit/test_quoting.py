@@ -126,6 +126,13 @@ def test_answers_of_small_requests_are_small(client: httpx.Client, side: int) ->
     [
         ("no address", "no address"),
         ("GET https://name:hunter2@host/x failed", "GET https://…@host/x failed"),
+        ("'https://name:hunt@er2@host/x'", "'https://…@host/x'"),
+        ("'https://name:hunt/e:r2@host/x'", "'https://…@host/x'"),
+        ("'https:/name:hunter2@host/x'", "'…@host/x'"),
+        ("name:hunter2@host/x", "…@host/x"),
+        ("https://hunter2@host/x", "https://…@host/x"),
+        ("hf://team/name@main: 404 at 12:30", "hf://team/name@main: 404 at 12:30"),
+        ("//a:" * 200_000, "//a:" * 200_000),
         ('"https://host/x?X-Amz-Signature=hunter2&b=c": 403', '"https://host/x?…": 403'),
         (r"Illegal header value b'Bearer hunter2\n'", "Illegal header value b'Bearer …"),
         ("Authorization: Basic aHVudGVyMg==, and more", "Authorization: Basic … and more"),

@@ -6,8 +6,10 @@ import gzip
 import io
 import os
 import struct
+import subprocess
 import tarfile
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +27,6 @@ from tests.support.pictures import SEVEN, drawn, png
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 LIMIT = 100_000
 ONE = png(drawn(40))
@@ -52,6 +53,22 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     found = read(f"{folder}/")
     assert found == within(folder, PICTURES)
     assert list(found) == [f"{folder}/{name}" for name in ("a.PNG", "b/1.jpg", "b/2.png", "z.png")]
+
+
+def test_folders_may_be_nested_as_deep_as_a_path_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that lies deeper is an error of its own; what is behind it is read."""
+    folder = support.write(tmp_path / "in", {"z.png": SEVEN})
+    monkeypatch.chdir(folder)
+    try:
+        for depth in range(2100):
+            if depth == 1500:
+                Path("a.png").write_bytes(ONE)
+            Path("d").mkdir()
+            os.chdir("d")
+        found = list(read(folder).values())
+    finally:
+        subprocess.run(["rm", "-r", folder / "d"], check=True)  # Python's own way ends at a depth of 1,000
+    assert found == [ONE, "The folder cannot be read: File name too long.", SEVEN]
 
 
 def test_words_name_files_patterns_and_urls(tmp_path: Path) -> None:
@@ -159,6 +176,7 @@ def bad_tars() -> dict[str, tuple[bytes, str]]:
         "long name of 8 GiB": (start + header(tarfile.GNUTYPE_LONGNAME, 2**33), "a header of 8,589,934,592 bytes"),
         "pax header of 8 GiB": (start + header(tarfile.XHDTYPE, 2**33) + bytes(2**20), "a header of 8,589,934,592"),
         "picture with holes": (start + header(tarfile.GNUTYPE_SPARSE, 10), "a file with holes"),
+        "a file of 4 EiB": (start + header(tarfile.REGTYPE, 2**62, "notes.txt"), "unexpected end of data"),
         "cut off in a picture": (start + header(tarfile.REGTYPE, 5000) + bytes(600), "unexpected end of data"),
     }
 

@@ -45,6 +45,17 @@ def test_traces_are_exported_where_a_variable_asks_for_them(variables: dict[str,
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318"},
             "OTEL_EXPORTER_OTLP_ENDPOINT: expected a URL such as http://localhost:4318 (found localhost:4318)",
         ),
+        *(
+            (
+                {"OTEL_EXPORTER_OTLP_ENDPOINT": address},
+                f"OTEL_EXPORTER_OTLP_ENDPOINT: expected a URL such as http://localhost:4318 (found host:4318{rest})",
+            )
+            for address, rest in (
+                ("grpc://user:hunter2@host:4318", ""),
+                ("user:hunt/er2@host:4318", ""),
+                ("user@tenant:hunter2@host:4318/v1?key=hunter2", "/v1?…"),
+            )
+        ),
         (
             ENDPOINT | {"OTEL_TRACES_SAMPLER": "xray"},
             "OTEL_TRACES_SAMPLER: expected one of always_on, always_off, traceidratio, parentbased_always_on, "

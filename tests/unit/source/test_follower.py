@@ -264,6 +264,20 @@ def test_what_a_killed_process_left_is_removed(web: WebServer, tmp_path: Path) -
     assert names(tmp_path) == {"2"}
 
 
+@pytest.mark.parametrize("version", ["latest", "3"])
+def test_a_version_at_which_a_process_was_killed_comes_last(web: WebServer, tmp_path: Path, version: str) -> None:
+    """So that one whose bytes trickle for longer than a poll may take does not keep the others back."""
+    offer(web, 1, 2, 3)
+    (tmp_path / f"{pull.TEMPORARY}x" / "3").mkdir(parents=True)
+    web.requests.clear()
+    assert follow(web, tmp_path, model_version=version).poll() == ""
+    numbers = [request.split("/")[1] for request in web.requests if request.count("/") == 2]
+    assert list(dict.fromkeys(numbers)) == ["2", "1", "3"]
+    web.requests.clear()
+    assert follow(web, tmp_path / "other").poll() == ""
+    assert web.requests[1].startswith("/3/")
+
+
 def test_the_newest_and_the_named_are_pulled(web: WebServer, tmp_path: Path) -> None:
     """Three that `latest` may mean: neither held, nor the canary; and those that pin and canary name."""
     offer(web, *range(1, 10))
@@ -332,7 +346,7 @@ def test_limits_are_those_of_the_artefact() -> None:
 
 
 def test_a_password_goes_to_its_server_alone(web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A redirection to another place is followed without it, and never to another scheme."""
+    """A redirection elsewhere is followed without it; never to another scheme, nor over HTTP to another machine."""
     with WebServer(web.folder) as other:
 
         def redirect(target: str, handler: WebHandler, data: bytes) -> None:
@@ -348,6 +362,10 @@ def test_a_password_goes_to_its_server_alone(web: WebServer, tmp_path: Path, mon
         assert other.authorisations == [None]
         web.faults["/versions.json"] = partial(redirect, "https://127.0.0.1:1/versions.json")
         assert "expected a redirection to http://, found another" in follow(web, tmp_path / "cache").poll()
+        elsewhere = other.url.replace("127.0.0.1", "mnist.invalid")
+        web.faults["/versions.json"] = partial(redirect, f"{elsewhere}/versions.json")
+        beyond = "expected a redirection within this machine, found one over plain http:// to another"
+        assert beyond in follow(web, tmp_path / "cache").poll()
         monkeypatch.setenv("NETRC", str(tmp_path / "none"))
         assert "the server answers 401" in follow(web, tmp_path / "cache").poll()
 

@@ -137,3 +137,21 @@ def test_a_bad_manifest_or_layer_is_refused(registry: TokenRegistry) -> None:
     registry.manifests["4"] = bytes(2**20 + 1)
     with pytest.raises(ModelError, match=r"^the manifest of tag 4: expected at most 1,048,576 bytes, found more$"):
         remote.read(4, "model.json", 1000)
+
+
+def test_a_layer_of_another_digest_is_refused(registry: TokenRegistry, tmp_path: Path) -> None:
+    """Whoever stores the layers may be another than the registry: its manifest says what they are."""
+    remote = open_remote(address(registry))
+    for digest in registry.blobs:
+        registry.blobs[digest] += b" "
+    with pytest.raises(ModelError, match=r"^2/model\.json: expected sha256:[0-9a-f]{64}, found sha256:[0-9a-f]{64}$"):
+        pull.pull(remote, 2, tmp_path, signed=False)
+    for bad in ("sha512:0", "../../x", 1, None, "x" * 1000):
+        layer = {"digest": bad, "annotations": {TITLE: "model.json"}}
+        registry.manifests["3"] = json.dumps({"layers": [layer]}).encode()
+        registry.blobs[str(bad)] = b"x"
+        with pytest.raises((ModelError, FileNotFoundError)) as refused:
+            remote.read(3, "model.json", 1000)
+        assert len(str(refused.value)) < 200
+    with pytest.raises(ModelError, match=r"^2\.sig/2\.sig: expected sha256:"):
+        remote.read_signature(2, 1000)
