@@ -83,7 +83,7 @@ def remove(number: int, model_dir: Path) -> None:
 
 def remove_unfinished(model_dir: Path) -> set[int]:
     """Remove what a killed process has left, and return its versions; the caller holds the folder's lock."""
-    left = set()
+    left: set[int] = set()
     for path in model_dir.glob(f"{TEMPORARY}*"):
         left.update(int(each.name) for each in path.glob("*") if re.fullmatch(layout.NUMBER, each.name))
         shutil.rmtree(path, ignore_errors=True)
