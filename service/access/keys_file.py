@@ -83,7 +83,7 @@ class KeysFile:
             self._metrics.keys.file_unreadable.set(0)
             self._use(entries)
             self._entries, self._warned = entries, None
-            log.info("%d API keys are known", len(entries))
+            log.info("known API keys: %d", len(entries))
 
     def _use(self, entries: list[Entry]) -> None:
         self._changed(entries)

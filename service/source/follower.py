@@ -161,7 +161,8 @@ class Follower:
         sentence = f"{about}: {words}"[:MAX_SENTENCE]
         sentence = "".join(letter if letter.isprintable() else "?" for letter in sentence)
         if self._problems.get(about) != sentence:
-            log.error("a version cannot be pulled: %s", sentence)
+            what = "the source cannot be read" if about == self._address else "a version cannot be pulled"
+            log.error("%s: %s", what, sentence)
         self._problems[about] = sentence
         return sentence
 

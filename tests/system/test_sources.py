@@ -159,7 +159,7 @@ def test_a_cached_version_serves_without_the_source(
     with following(web, tmp_path / "cache") as service:
         wait_for_version(service, "1")
     log = capfd.readouterr().err
-    assert log.count(f"a version cannot be pulled: {web.url}: versions.json: [Errno 111] Connection refused") == 1
+    assert log.count(f"the source cannot be read: {web.url}: versions.json: [Errno 111] Connection refused") == 1
 
 
 def test_a_folder_whose_name_is_no_utf_8(web: WebServer, tmp_path: Path) -> None:

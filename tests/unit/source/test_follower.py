@@ -218,7 +218,7 @@ def test_a_problem_is_logged_once(web: WebServer, tmp_path: Path, caplog: pytest
     offer(web, 2)
     assert follower.poll() == ""
     assert [record.message for record in caplog.records] == [
-        f"a version cannot be pulled: {web.url}: versions.json: expected an index of the versions, found none",
+        f"the source cannot be read: {web.url}: versions.json: expected an index of the versions, found none",
         f"version 2 is pulled from {web.url}",
         f"{web.url} can be pulled from again",
     ]
