@@ -61,11 +61,11 @@ class Follower:
         """Pull what is missing; return a sentence about what the source did not give, empty where all is well."""
         model_dir = self._settings.model_dir
         try:
-            pull.remove_unfinished(model_dir)
+            left = pull.remove_unfinished(model_dir)
             if self._remote is None:
                 self._remote = self._open_remote()
             self._tried = {self._address}
-            wanted = list(self._pull_wanted(self._remote, self._remote.offer()))
+            wanted = list(self._pull_wanted(self._remote, self._remote.offer(), left))
             self._problems = {about: words for about, words in self._problems.items() if about in self._tried}
             self._clean(wanted)
             if not self._problems.keys() - {self._address}:
@@ -94,14 +94,21 @@ class Follower:
         except ModelError:
             return set()
 
-    def _pull_wanted(self, remote: Remote, offer: Offer) -> Iterator[int]:
-        """Pull the wanted versions that are missing; yield those that are there then."""
-        named = self.named()
+    def _pull_wanted(self, remote: Remote, offer: Offer, left: set[int]) -> Iterator[int]:
+        """Pull the wanted versions that are missing; yield those that are there then.
+
+        Those of `left` come last: one of them may be why a process was killed.
+        """
+        named = self.named().intersection(offer.versions)
         newest = choice.exclude_held(self._settings, offer.versions)[:MAX_TRIED]
-        for number in sorted(named.intersection(offer.versions)):
+        newest.sort(key=left.__contains__)
+        for number in sorted(named - left):
             if self._pull(remote, number, offer):
                 yield number
         yield from itertools.islice((number for number in newest if self._pull(remote, number, offer)), NEWEST)
+        for number in sorted(named & left):
+            if self._pull(remote, number, offer):
+                yield number
 
     def _pull(self, remote: Remote, number: int, offer: Offer) -> bool:
         """Return whether a version is there, after pulling it and its signature where they are missing."""

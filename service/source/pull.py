@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -79,10 +80,13 @@ def remove(number: int, model_dir: Path) -> None:
         layout.signature_path(model_dir, number).unlink(missing_ok=True)
 
 
-def remove_unfinished(model_dir: Path) -> None:
-    """Remove what a killed process has left; the caller holds the folder's lock."""
+def remove_unfinished(model_dir: Path) -> set[int]:
+    """Remove what a killed process has left, and return its versions; the caller holds the folder's lock."""
+    left: set[int] = set()
     for path in model_dir.glob(f"{TEMPORARY}*"):
+        left.update(int(each.name) for each in path.glob("*") if re.fullmatch(layout.NUMBER, each.name))
         shutil.rmtree(path, ignore_errors=True)
+    return left
 
 
 @contextlib.contextmanager

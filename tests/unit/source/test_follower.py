@@ -264,6 +264,20 @@ def test_what_a_killed_process_left_is_removed(web: WebServer, tmp_path: Path) -
     assert names(tmp_path) == {"2"}
 
 
+@pytest.mark.parametrize("version", ["latest", "3"])
+def test_a_version_at_which_a_process_was_killed_comes_last(web: WebServer, tmp_path: Path, version: str) -> None:
+    """So that one whose bytes trickle for longer than a poll may take does not keep the others back."""
+    offer(web, 1, 2, 3)
+    (tmp_path / f"{pull.TEMPORARY}x" / "3").mkdir(parents=True)
+    web.requests.clear()
+    assert follow(web, tmp_path, model_version=version).poll() == ""
+    numbers = [request.split("/")[1] for request in web.requests if request.count("/") == 2]
+    assert list(dict.fromkeys(numbers)) == ["2", "1", "3"]
+    web.requests.clear()
+    assert follow(web, tmp_path / "other").poll() == ""
+    assert web.requests[1].startswith("/3/")
+
+
 def test_the_newest_and_the_named_are_pulled(web: WebServer, tmp_path: Path) -> None:
     """Three that `latest` may mean: neither held, nor the canary; and those that pin and canary name."""
     offer(web, *range(1, 10))
