@@ -47,6 +47,8 @@ COPY --from=serving-build /opt/venv /opt/venv
 COPY --from=serving-build /app/service service
 # The committed versions, so that the image answers by itself; a folder of versions mounted on /models takes its place.
 COPY --from=serving-build /models /models
+# A new volume on /cache takes the folder's mode, so that the service may keep the versions there that it pulls.
+RUN mkdir -m 1777 /cache
 # One worker in a container: replicas scale it, and then each has its own limits, health and /metrics. It drains for as
 # long as an orchestrator may need to tell everyone that it ends.
 ENV PATH=/opt/venv/bin:$PATH \

@@ -80,6 +80,7 @@ class ConnectionMiddleware:
         if scope["type"] == "http":
             scope["began"] = asyncio.get_running_loop().time()
             scope["request_id"] = dict(scope["headers"]).get(b"x-request-id", b"")  # Ray's proxy has made one
+            scope["record"] = None  # of stages, for traces and logs
             scope["state"] = self._state.copy()
         await self._app(scope, receive, send)
 

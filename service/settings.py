@@ -399,4 +399,5 @@ def _sentence(error: dict[str, object]) -> str:
     location = error["loc"]
     assert isinstance(location, tuple)
     key = PREFIX + str(location[0]).upper()
-    return f"{key}: {error['msg']} (found {without_secrets(repr(error['input']))})"
+    reason = str(error["msg"]).removeprefix("Value error, ")  # pydantic's word for a validator of ours
+    return f"{key}: {reason} (found {without_secrets(repr(error['input']))})"

@@ -189,10 +189,11 @@ def _ends() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
-            "Log lines lost by instance",
-            "Log lines a second that nobody read in time.",
+            "Log lines and spans lost by instance",
+            "A second. Log lines that nobody read in time, and spans of traces that the collector did not take.",
             "cps",
-            Query(total(rate("log_lines_dropped_total"), "instance"), "{{instance}}"),
+            Query(total(rate("log_lines_dropped_total"), "instance"), "lines {{instance}}"),
+            Query(total(rate("spans_lost_total"), "instance"), "spans {{instance}}"),
         ),
         lines(
             "File of API keys",

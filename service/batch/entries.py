@@ -1,6 +1,6 @@
-"""What every kind of input comes down to: entries with a name, whose bytes are read when they are needed.
+"""Entries: pictures of every kind of input, each with a name. Their bytes are read when they are needed.
 
-In: a file of any place. Out: its bytes, up to a limit, or the error that becomes its row.
+In: a file of this machine or of a store. Out: its bytes, up to a limit, or the error that becomes its row.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Entry(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file of any place."""
+    """A file of this machine or of a store."""
 
     name: str
     open: Callable[[], IO[bytes] | io.RawIOBase]

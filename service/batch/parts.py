@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import SettingsError
+from ..system import files
 from .block import SCHEMA
 
 if TYPE_CHECKING:
@@ -161,21 +162,13 @@ def _appearing(path: Path) -> Iterator[Path]:
     try:
         yield unfinished
         if unfinished.exists():
-            _sync(unfinished)
+            files.flush(unfinished)
             unfinished.rename(path)
-            _sync(path.parent)
+            files.flush(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             unfinished.unlink()
         raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _lock(descriptor: int, folder: Path) -> None:

@@ -7,6 +7,7 @@ its verdict in a sentence.
 from __future__ import annotations
 
 import html
+import json
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -95,7 +96,7 @@ def _labels(name: str) -> list[str]:
 def _verdict(signals: Sequence[Signal], counts: Counts) -> str:
     indices = {signal.name: signal.psi for signal in signals if signal.psi is not None}
     if not indices:
-        few = f"fewer than {WINDOW} pictures say little, and this batch has {counts.answered:,}"
+        few = f"fewer than {WINDOW} pictures without an error say little, and this batch has {counts.answered:,}"
         none = "the model's card has no reference"
         return f"No verdict: {few if counts.answered < WINDOW else none}."
     for limit, words in ((DRIFT, "The pictures have drifted"), (LOOK, "The pictures differ somewhat")):
@@ -106,21 +107,27 @@ def _verdict(signals: Sequence[Signal], counts: Counts) -> str:
 
 
 def render(drift: Drift, counts: Counts, facts: Mapping[str, str]) -> str:
-    """Return the page; `facts` say what made the batch."""
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts.reasons.items()))
+    """Return the page; `facts` say what made the batch: the metadata of its parts."""
+    settings = json.loads(facts["settings"])
+    reasons = ", ".join(f"{count:,} {_words(reason)}" for reason, count in sorted(counts.reasons.items()))
     table = {
         "Pictures": f"{counts.rows:,}",
         "With a digit": f"{counts.digits:,}",
         "Without ink": f"{counts.no_ink:,}",
         "With a warning": f"{counts.warned:,}",
         "Errors": f"{counts.errors:,}" + (f" ({reasons})" if reasons else ""),
-        **{key.replace("_", " ").capitalize(): value for key, value in facts.items()},
+        **{_words(key).capitalize(): value for key, value in facts.items()},
+        "Settings": ", ".join(f"{_words(key)} {value}" for key, value in settings.items() if value is not None),
     }
     return Template(TEMPLATE.read_text()).substitute(
         verdict=html.escape(drift.verdict),
         facts="".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in table.items()),
         signals="".join(map(_render_signal, drift.signals)),
     )
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def _render_signal(signal: Signal) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..model.artefact import Artefact, Files
     from ..settings import Settings
 
-REPORT = "report.html"
+REPORT = "_report.html"  # readers of a folder of Parquet files pass over names that begin so
 
 
 class Job(NamedTuple):

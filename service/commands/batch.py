@@ -1,7 +1,7 @@
 """`batch IN… --out FOLDER [--merge FILE]`: read any number of pictures without a server.
 
 In: folders, files, archives, Parquet files and URLs of buckets. Out: rows in the Parquet parts of a folder, its
-report.html, and on stdout what was done. Started again after any end, the same command goes on behind the last part.
+_report.html, and on stdout what was done. Started again after any end, the same command goes on behind the last part.
 Exit codes: 0 done, also with errors of single pictures, which are rows; 2 a bad setting or input, or a folder that
 another model or other settings have begun; 3 a model that must not serve; 4 what the system refuses; 130 and 143
 stopped by Ctrl-C or SIGTERM.

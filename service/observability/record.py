@@ -1,8 +1,8 @@
 """The facts of one request, for its line in the access log and for its spans.
 
-In: what those find who handle the request: times of its stages, its size, who asks, which version answers. Out: the
-same, at its end. A record exists only for a request that is logged or traced; for others there is None in its place. It
-knows neither the log nor any tracing library.
+In: what the handlers of the request find out: the times of its stages, its size, the name of the key, the version that
+answers. Out: these facts, when the request ends. A record exists only for a request that is logged or traced; other
+requests have None in its place. This module knows neither the log nor a tracing library.
 """
 
 from __future__ import annotations

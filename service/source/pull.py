@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ModelError
 from ..model import artefact, layout, signature
+from ..system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,9 +60,9 @@ def pull(remote: Remote, number: int, model_dir: Path, *, signed: bool) -> None:
             raise ModelError(str(error).replace(f"{temporary}/", "")) from None
         if signed:  # first, since a version without one may be refused
             _add_signature(remote, number, model_dir, Path(temporary))
-        _flush(folder)
+        files.flush(folder)
         folder.rename(model_dir / str(number))
-    _flush(model_dir)
+    files.flush(model_dir)
 
 
 def pull_signature(remote: Remote, number: int, model_dir: Path) -> None:
@@ -69,7 +70,7 @@ def pull_signature(remote: Remote, number: int, model_dir: Path) -> None:
     if not os.path.lexists(layout.signature_path(model_dir, number)):
         with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=model_dir) as temporary:
             _add_signature(remote, number, model_dir, Path(temporary))
-        _flush(model_dir)
+        files.flush(model_dir)
 
 
 def remove(number: int, model_dir: Path) -> None:
@@ -126,12 +127,3 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _flush(folder: Path) -> None:
-    """Flush a folder's entries to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,8 +1,8 @@
 """A source of versions, seen from here: it lists names, and hands out files.
 
 In: the address of a source, as `service.settings` has checked it. Out: which versions it offers, and the bytes of their
-files, never more than a limit. Names that are no version are passed over. A source sends what it likes: nothing is
-believed but what `service.source.pull` has verified. It writes no file.
+files, never more than a limit. Names that are no version are passed over. A source may send anything: its bytes count
+for nothing until `service.source.pull` has verified them. This module writes no file.
 """
 
 from __future__ import annotations

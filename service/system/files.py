@@ -1,4 +1,4 @@
-"""Read small untrusted files: never wait, never read without end, and do not follow links.
+"""Read small untrusted files: never wait, never read without end, and do not follow links. Flush own ones to the disk.
 
 In: a path, or a name in an open folder, and the largest size. Out: the file's bytes, or one `ModelError`. A link, a
 pipe, a device or a folder in the place of the file is refused by its kind. It does not know what the files hold.
@@ -77,5 +77,14 @@ def open_folder(folder: Path) -> Iterator[int]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def flush(path: Path) -> None:
+    """Flush a file's content, or a folder's entries, to the disk; raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)

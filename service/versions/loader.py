@@ -162,7 +162,8 @@ class VersionLoader:
             files = ", ".join(layout.FILES)
             return f"{folder}: expected version {number}, which is the {what}, with {files}, found none"
         pin = choice.pin_path(self._settings)
-        setting = pin.name if pin.exists() else "MNIST_MODEL_VERSION"
+        pinned = pin.exists() or self._settings.model_version != str(number)  # a pin that has just been removed, too
+        setting = pin.name if pinned else "MNIST_MODEL_VERSION"
         named_by = {CHOICE: setting, CANARY: choice.CANARY}[what]
         there = ", ".join(map(str, self.numbers[:MAX_LISTED]))
         return f"{folder}: there is no version {number}, which {named_by} names; the folder has {there}"

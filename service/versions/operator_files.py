@@ -51,8 +51,7 @@ def write(path: Path, words: str) -> None:
     except OSError:  # a full disk, or a folder in the file's place
         Path(temporary).unlink(missing_ok=True)
         raise
-    with opening(path.parent) as descriptor:
-        os.fsync(descriptor)
+    files.flush(path.parent)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 import subprocess
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,8 @@ import yaml
 
 from service import errors
 from service.api import openapi
+from service.batch import remote
+from service.commands import check
 from service.settings import Settings
 from tests.docs import tables
 from tests.docs.pages import DOCUMENTS, EVERYTHING, README
@@ -123,6 +126,16 @@ def test_every_module_that_is_named_exists() -> None:
 def test_no_document_says_pip_alone() -> None:
     """`pip` would install into another Python: `make extras` does it."""
     assert re.findall(r"(?<!-m )\bpip (?:--python \S+ )?install.*", EVERYTHING) == []
+
+
+def test_every_extra_that_is_named_exists() -> None:
+    """Extras that the documents, a batch and the source of versions ask for are in pyproject.toml."""
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    lists = re.findall(r"EXTRAS=\"?([a-z0-9, ]+)", EVERYTHING)
+    named = {extra for words in lists for extra in re.split("[, ]+", words.strip())}
+    named |= set(re.findall(r"\bextra `([a-z0-9]+)`", EVERYTHING))
+    assert {"batch", "otel", "signing"} <= named
+    assert named | set(remote.EXTRAS.values()) | set(check.LIBRARIES) <= set(known)
 
 
 def test_the_hooks_are_what_make_lint_runs() -> None:

@@ -88,7 +88,8 @@ def test_parts_say_what_made_them_and_the_merged_file_has_all_rows(done: Path, f
     for schema in (merged.schema_arrow, *(pq.read_schema(part) for part in parts(done))):
         assert schema.equals(SCHEMA)
         assert set(schema.metadata) == {b"service_version", b"model", b"model_version", b"model_sha256", b"settings"}
-    assert sorted(path.name for path in done.iterdir()) == [*(part.name for part in parts(done)), "report.html"]
+    assert sorted(path.name for path in done.iterdir()) == ["_report.html", *(part.name for part in parts(done))]
+    assert pq.read_table(done).to_pylist() == rows(done)  # the folder as a whole
 
 
 def test_a_batch_that_is_done_goes_on_with_what_is_new(done: Path, folder: Path) -> None:

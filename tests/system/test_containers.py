@@ -134,6 +134,13 @@ def test_images_run_as_a_numbered_user(image: str) -> None:
     assert int(group) > 0
 
 
+def test_the_service_may_write_to_the_volume_of_pulled_versions() -> None:
+    """A new volume of Docker's takes the mode of the image's folder; the service's user owns none of its own."""
+    text = (ROOT / "docs" / "operations" / "model-sources.md").read_text()
+    (volume,) = re.findall(r"docker run .* -v [\w-]+:(/\S+) -e MNIST_MODEL_DIR=\1 ", text)
+    assert f"mkdir -m 1777 {volume}" in STAGES["service"].all("RUN")
+
+
 @pytest.mark.parametrize("image", IMAGES)
 def test_signals_reach_the_program(image: str) -> None:
     """The program is started without a shell in between, which would swallow SIGTERM."""

@@ -210,6 +210,14 @@ def test_a_bad_source_is_named_without_what_is_secret(source: str, problem: str)
     assert "secret" not in str(found.value)
 
 
+@pytest.mark.parametrize("option", ["--model-source", "--root-path", "--cors-origins"])
+def test_an_error_of_a_validator_is_named_without_the_words_of_pydantic(option: str) -> None:
+    with pytest.raises(SettingsError) as found:
+        load([option, "?"])
+    name = "MNIST_" + option[2:].replace("-", "_").upper()
+    assert str(found.value).startswith((f"{name}: expected ", f"{name}: '?' is "))
+
+
 def test_a_source_without_its_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A web server needs none."""
     monkeypatch.setattr(check, "LIBRARIES", {"s3": "no_such_library"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
     from tests.support.pictures import Digits
 
 SIZES = [(1200, 800), (320, 640), (640, 320)]
+# Headings of tables with a word that is on two lines, or that sticks out of its card.
+BROKEN_HEADINGS = """[...document.querySelectorAll("section th")].flatMap(th => {
+    const text = th.firstChild, right = th.closest("section").getBoundingClientRect().right;
+    return [...(text?.data ?? "").matchAll(/\\S+/g)].filter(word => {
+        const range = document.createRange();
+        range.setStart(text, word.index), range.setEnd(text, word.index + word[0].length);
+        return range.getClientRects().length > 1 || th.closest("table").getBoundingClientRect().right > right;
+    }).map(word => word[0]);
+})"""
 
 
 def part(folder: Path, classifier: Classifier, items: list[Item]) -> list[Path]:
@@ -85,7 +95,7 @@ def test_verdicts(tmp_path: Path, classifier: Classifier, digits: Digits) -> Non
     same = measured(tmp_path, classifier, [SEVEN] * 500)
     assert same.verdict.startswith("The pictures have drifted from those that the model was measured on, in: digits")
     few = measured(tmp_path, classifier, [SEVEN] * 399)
-    assert few.verdict == "No verdict: fewer than 400 pictures say little, and this batch has 399."
+    assert few.verdict == "No verdict: fewer than 400 pictures without an error say little, and this batch has 399."
     none = measured(tmp_path, classifier, [SEVEN] * 400, {"name": "other"})
     assert none.verdict == "No verdict: the model's card has no reference."
     pq.write_table(pa.Table.from_pylist([], SCHEMA), tmp_path / "empty.parquet")
@@ -103,7 +113,8 @@ def test_the_page_is_accessible_and_complete(
     counts = count(part(tmp_path, classifier, items))
     drift = measure(counts, classifier.card)
     page_file = tmp_path / "report.html"
-    page_file.write_text(render(drift, counts, {"model": "<b>&", "settings": "x" * 200}))
+    settings = json.dumps({"max_pixels": 50, "formats": "x" * 200, "column": None})
+    page_file.write_text(render(drift, counts, {"model": "<b>&", "settings": settings}))
     with running_chromium() as browser:
         page = browser.new_page(color_scheme=scheme)
         asked: list[str] = []
@@ -113,8 +124,10 @@ def test_the_page_is_accessible_and_complete(
         expect(page.get_by_role("region", name="Digits").get_by_role("row")).to_have_count(11)
         expect(page.locator(".verdict")).to_have_text(drift.verdict)
         expect(page.get_by_text("<b>&")).to_be_visible()
+        expect(page.get_by_text(f"max pixels 50, formats {'x' * 200}", exact=True)).to_be_visible()
         assert asked == [page_file.as_uri()]
         for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
             assert violations(page) == [], width
             assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.evaluate(BROKEN_HEADINGS) == [], width

@@ -227,6 +227,9 @@ def test_a_version_that_is_not_there_is_named_with_those_that_are(settings: Sett
     assert loader.version_to_load(None) is None
     pinned = f"{models}: there is no version 7, which PINNED names; the folder has 2, 1"
     assert str(loader.no_version_error()) == pinned
+    choice.unpin(settings)  # the setting still names 9
+    assert str(loader.no_version_error()) == pinned
+    choice.pin(settings, "7")
     (models / "7").mkdir()
     assert loader.version_to_load(None) is None
     expected = "expected version 7, which is the choice, with golden.npz, model.json, model.onnx, found none"
