@@ -112,6 +112,9 @@ def model_source(text: str) -> str:
     found = SOURCES[scheme].fullmatch(rest) if scheme in SOURCES and len(text) <= MAX_SOURCE else None
     if found is None:
         raise ValueError(f"expected {SOURCE_FORMS}")
+    registry = rest.partition("/")[0]
+    if scheme == "oci" and not re.search("[.:]", registry):  # oras would ask Docker Hub for a repository of this name
+        raise ValueError(f"expected a registry with a dot or a port, such as {registry}:443")
     if scheme == "http" and not is_loopback(found["host"]):
         raise ValueError("expected https://: plain http:// is allowed only for this machine, such as 127.0.0.1")
     return address

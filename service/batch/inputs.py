@@ -6,6 +6,7 @@ in each folder that of its names. Each name is unique: the word, and the path wi
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import os
@@ -45,10 +46,24 @@ def _paths(word: str) -> list[str]:
         return [word]
     if os.path.lexists(word):
         return [os.path.normpath(word)]
-    matching = sorted(map(os.path.normpath, glob.glob(word, recursive=True)))  # noqa: PTH207 - of any root
+    matching = sorted(set(map(os.path.normpath, _glob(word))))
     if not matching:
         raise SettingsError(f"{word}: there is no such file or folder")
     return matching
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    """Yield the paths that match a pattern. `**` follows no link to a folder: two links in a circle have 2⁴⁰ paths."""
+    before, _, after = f"/{pattern}".partition("/**/")
+    if not after:
+        yield from glob.iglob(pattern)  # noqa: PTH207 - of any root
+        return
+    waiting = list(glob.iglob(before[1:] or ("/" if pattern.startswith("/") else ".")))  # noqa: PTH207
+    while waiting:
+        folder = waiting.pop()
+        yield from _glob(f"{glob.escape(folder)}/{after}")
+        with contextlib.suppress(OSError), os.scandir(folder) as listing:
+            waiting += [each.path for each in listing if each.is_dir(follow_symlinks=False) and each.name[0] != "."]
 
 
 def entries(inputs: Sequence[str], reading: Reading) -> Iterator[Entry]:

@@ -125,7 +125,7 @@ def _check_outside(inputs: Sequence[str], flag: str, output: Path) -> None:
 
 
 def _check_merged(path: Path, out: Path) -> None:
-    if not path.parent.is_dir() or path.is_dir():
+    if not path.parent.is_dir() or (path.exists() and not path.is_file()):  # the rename would replace a device too
         raise SettingsError(f"--merge: expected a file in a folder that exists, found {path}")
     if path.parent.resolve() == out.resolve():  # a reader of the folder would find all rows twice
         raise SettingsError(f"--merge: expected a file outside of {out}, found {path}")

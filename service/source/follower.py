@@ -71,10 +71,14 @@ class Follower:
             if not self._problems.keys() - {self._address}:
                 state.succeeded(model_dir)
         except Exception as error:  # noqa: BLE001 - each library raises dozens of unrelated classes
-            self._remote = None  # it is opened anew: credentials may have changed
-            return self._report(self._address, error)
+            return self.fail(error)
         self._solve(self._address)
         return "; ".join(self._problems.values())
+
+    def fail(self, error: Exception) -> str:
+        """Report why nothing can be pulled; return it."""
+        self._remote = None  # it is opened anew: credentials may have changed
+        return self._report(self._address, error)
 
     @property
     def failing(self) -> bool:

@@ -7,6 +7,7 @@ one. It ends with its parent.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -60,7 +61,11 @@ def main() -> None:
 
 
 def _poll(follower: Follower, model_dir: Path) -> str:
-    with pull.locking(model_dir):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(pull.locking(model_dir))
+        except OSError as error:  # as where another user has made the lock
+            return follower.fail(error)
         signal.setitimer(signal.ITIMER_REAL, MAX_POLL_SECONDS)
         try:
             return follower.poll()

@@ -94,9 +94,10 @@ def remove_unfinished(model_dir: Path) -> set[int]:
 def locking(model_dir: Path) -> Iterator[None]:
     """Let no other process pull into a folder while the context is open.
 
-    Where a network file system cannot lock a folder, nobody waits.
+    Where a network file system cannot lock a folder, nobody waits. Raises `OSError` where the lock cannot be opened.
     """
-    descriptor = os.open(model_dir / LOCK, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # without the last, a pipe waits for its reader
+    descriptor = os.open(model_dir / LOCK, flags, 0o644)
     try:
         while not _try_lock(descriptor):
             time.sleep(LOCK_SECONDS)

@@ -53,6 +53,9 @@ def open_target(address: str) -> Target:
         raise UsageError(f"expected a target of {', '.join(f'{known}://' for known in LIBRARIES)} or a folder")
     if "@" in rest.partition("/")[0] or "?" in rest:
         raise UsageError(f"expected a target {scheme}:// without a user's name and without a query")
+    registry = rest.partition("/")[0]
+    if scheme == "oci" and not re.search("[.:]", registry):  # oras would push to Docker Hub
+        raise UsageError(f"expected a registry with a dot or a port, such as {registry}:443")
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # gcsfs would ask for each bucket's kind
     require(f"{scheme}://", scheme, LIBRARIES[scheme])
     if scheme == "hf":

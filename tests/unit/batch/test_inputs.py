@@ -80,6 +80,22 @@ def test_words_name_files_patterns_and_urls(tmp_path: Path) -> None:
     assert list(read(f"{folder}/[ab]*")) == [f"{folder}/a.PNG", f"{folder}/b/1.jpg", f"{folder}/b/2.png"]
 
 
+def test_patterns_of_folders_in_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`**` stands for any folders but hidden ones, and follows no link, which may go in circles."""
+    files = dict.fromkeys(("x.png", "a/x.png", "a/[b]/x.png", "a/[b]/c/x.png", "a/[b]/c/x.gif", ".d/x.png"), SEVEN)
+    folder = support.write(tmp_path / "in", files)
+    for name in ("one", "two", "three"):
+        (folder / name).symlink_to(folder)
+    every = ["a/[b]/c/x.png", "a/[b]/x.png", "a/x.png", "x.png"]
+    assert expand([f"{folder}/**/*.png"]) == [f"{folder}/{name}" for name in every]
+    assert expand([f"{folder}/**/c/**/*.png"]) == [f"{folder}/a/[b]/c/x.png"]
+    assert expand([f"{tmp_path}/i*/**/c/x.*"]) == [f"{folder}/a/[b]/c/x.gif", f"{folder}/a/[b]/c/x.png"]
+    assert expand([f"{folder}/one/**/c/x.gif"]) == [f"{folder}/one/a/[b]/c/x.gif"]
+    monkeypatch.chdir(folder)
+    assert expand(["**/*.png"]) == every
+    assert expand(["./a/**/x.gif"]) == ["a/[b]/c/x.gif"]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

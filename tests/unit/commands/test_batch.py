@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ def test_the_other_commands_import_nothing_of_the_extra() -> None:
         (["{0}/empty", "--out", "{0}/out"], "there is no picture in {0}/empty"),
         (["{0}/in", "--out", "{0}/out", "--merge", "{0}/none/all.parquet"], "--merge: expected a file in a folder"),
         (["{0}/in", "--out", "{0}/out", "--merge", "{0}/out/all.parquet"], "--merge: expected a file"),
+        (["{0}/in", "--out", "{0}/out", "--merge", "{0}/pipe"], "--merge: expected a file in a folder"),
         (["{0}/in", "--out", "{0}/out", "--max-pixels", "1"], "MNIST_MAX_PIXELS: Input should be greater than"),
         (["s3x://bucket/", "--out", "{0}/out"], "s3x://bucket/: expected a path, or a URL that begins with s3://"),
         (["http://127.0.0.1:9/a.png", "--out", "{0}/out"], "http://127.0.0.1:9/a.png: "),
@@ -51,6 +53,7 @@ def test_bad_words_end_with_one_line(tmp_path: Path, words: list[str], sentence:
     """Exit code 2, or 4 for a server that does not answer."""
     support.write(tmp_path / "in", {"a.png": SEVEN})
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     run = support.batch(*(word.format(tmp_path) for word in words))
     assert run.returncode == (4 if words[0].startswith("http") else 2)
     assert sentence.format(tmp_path) in run.stderr

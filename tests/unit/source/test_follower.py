@@ -18,6 +18,7 @@ from service.settings import Settings
 from service.source import follower as follower_module
 from service.source import pull, state
 from service.source.follower import Follower
+from service.source.process import _poll
 from service.source.remote import open_remote
 from service.versions import choice
 from tests.support.service import MODELS
@@ -368,6 +369,22 @@ def test_a_password_goes_to_its_server_alone(web: WebServer, tmp_path: Path, mon
         assert beyond in follow(web, tmp_path / "cache").poll()
         monkeypatch.setenv("NETRC", str(tmp_path / "none"))
         assert "the server answers 401" in follow(web, tmp_path / "cache").poll()
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_folder_that_cannot_be_locked_is_a_problem(
+    web: WebServer, tmp_path: Path, make: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process says so, and lives: it neither ends without a word nor waits."""
+    make(tmp_path / pull.LOCK)
+    follower = follow(web, tmp_path)
+    for _ in range(2):
+        assert _poll(follower, tmp_path).startswith(f"{web.url}: ")
+        assert follower.failing
+    assert [f"'{tmp_path / pull.LOCK}'" in record.getMessage() for record in caplog.records] == [True]
+    (tmp_path / pull.LOCK).rename(tmp_path / "other")
+    assert _poll(follower, tmp_path) == ""
+    assert not follower.failing
 
 
 def test_one_process_pulls_at_a_time(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ def test_limits_are_those_of_the_service() -> None:
         ),
         ("ftp://example.com/models", "expected a target of s3://, gs://, hf://, oci:// or a folder"),
         ("s3://name:secret@bucket/models", "expected a target s3:// without a user's name and without a query"),
+        ("oci://registry/mnist-mlp", "expected a registry with a dot or a port, such as registry:443"),
         ("s3://bucket/models?signature=secret", "expected a target s3:// without a user's name and without a query"),
     ],
 )
