@@ -16,9 +16,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from service.settings import Settings
-from service.source import fetcher
-from service.versions.shared_state import SharedState
 from tests.support.pictures import drawn, png
 from tests.support.processes import children, command
 from tests.support.service import MODELS, PATIENCE, ROOT, Service, running_service, until
@@ -284,11 +281,22 @@ def test_a_pinned_version_is_pulled_at_once(web: WebServer, tmp_path: Path) -> N
         wait_for_version(service, "1")
 
 
-def test_a_poll_without_end_ends_its_process(web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poll_without_end_ends_its_process(web: WebServer, tmp_path: Path) -> None:
     """A source that sends a byte a second reaches the time limit of a poll; the process that hung is replaced."""
     web.faults["versions.json"] = lambda *_: time.sleep(PATIENCE)
     patched = "from service.source import process; process.MAX_POLL_SECONDS = 1; process.main()"
-    monkeypatch.setattr(fetcher, "COMMAND", [sys.executable, "-c", patched])
-    settings = Settings.model_validate({"model_dir": tmp_path / "cache", "model_source": web.url})
-    problem = fetcher.Fetcher(settings, SharedState(shared=True)).wait()
+    program = f"""
+import sys
+from service.settings import Settings
+from service.source import fetcher
+from service.versions.shared_state import SharedState
+
+fetcher.COMMAND = [sys.executable, "-c", {patched!r}]
+settings = Settings.model_validate({{"model_dir": sys.argv[1], "model_source": sys.argv[2]}})
+print(fetcher.Fetcher(settings, SharedState(shared=True)).wait())
+"""
+    # A process of its own, with which the fetcher ends.
+    words = [sys.executable, "-c", program, str(tmp_path / "cache"), web.url]
+    run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=2 * PATIENCE)
+    problem = run.stdout.strip()
     assert problem == "the process that pulls versions has ended: SIGALRM"

@@ -132,7 +132,8 @@ def request(
     named = [(name.encode(), value.encode()) for name, value in headers.items()]
     state = {"start_queue": turns or StartQueue(1, ()), "bodies": BodyBudget(Budget(), 2**22)}
     began = asyncio.get_running_loop().time() - ago
-    return Request({"type": "http", "headers": named, "state": state, "began": began}, receive)
+    scope = {"type": "http", "headers": named, "state": state, "began": began, "record": None}
+    return Request(scope, receive)
 
 
 async def received(request: Request, settings: Settings = SETTINGS) -> bytes:
