@@ -25,7 +25,12 @@ def quoted(value: object) -> str:
         text = value[: LONGEST + 1] if isinstance(value, str) else _element(value)
     if len(text) > LONGEST:
         text = text[: LONGEST - 1] + "…"
-    return text if text.isprintable() else "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return printable(text)
+
+
+def printable(text: str, instead: str = "\ufffd") -> str:
+    """Return a text in which `instead` stands for each character that is not printable."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else instead for letter in text)
 
 
 def _element(value: object) -> str:

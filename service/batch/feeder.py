@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..codec.body import Numbers
 from ..errors import NotAPicture, ServiceError, SettingsError, TooLarge
-from ..quoting import quoted
+from ..quoting import printable, quoted
 from ..reader.wire import Decoder, Message
 from ..system import confinement, memory
 from .children import MAX_ORDER_BYTES, hear, receive_order, tell
@@ -108,7 +108,7 @@ def _feed(connection: socket.socket, requests: _Requests) -> Message | None:
 
 def _plain(text: str) -> str:
     """Return one line, cut, for a terminal: names may be strangers'."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text[:MAX_SENTENCE])
+    return printable(text[:MAX_SENTENCE])
 
 
 def _pass_done(found: Iterator[Entry], parts: list[str]) -> None:

@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError, NotChecked
-from ..quoting import quoted
+from ..quoting import printable, quoted
 from ..system import confinement, modules
 from . import artefact, layout, signature
 
@@ -100,7 +100,7 @@ class Check:
             return
         if words:
             sentence = words[1:].decode(errors="replace")
-            raise ModelError("".join(letter if letter.isprintable() else "?" for letter in sentence))
+            raise ModelError(printable(sentence, "?"))
         raise ModelError(
             f"{self._folder}: expected a model that is checked in {self._memory >> 20} MiB, "
             f"found that the check ends with {self._ending()}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ModelError
 from ..model import layout
-from ..quoting import without_secrets
+from ..quoting import printable, without_secrets
 from ..versions import choice
 from . import pull, state
 
@@ -162,8 +162,7 @@ class Follower:
             words = f"not found: {words}"
         elif not isinstance(error, ModelError | ConnectionError):
             words = f"{type(error).__name__} {words}"
-        sentence = f"{about}: {words}"[:MAX_SENTENCE]
-        sentence = "".join(letter if letter.isprintable() else "?" for letter in sentence)
+        sentence = printable(f"{about}: {words}"[:MAX_SENTENCE], "?")
         if self._problems.get(about) != sentence:
             what = "the source cannot be read" if about == self._address else "a version cannot be pulled"
             log.error("%s: %s", what, sentence)
