@@ -186,7 +186,7 @@ def print_for_people(text: str, stream: TextIO) -> None:
 def _print(text: str, stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # the stream is closed or missing
         if _is_read(stream):
-            print(text, file=stream, flush=True)
+            print(f"{text}\n", end="", file=stream, flush=True)  # one write, so that no line of the log comes between
 
 
 def _record(level: int, text: str) -> logging.LogRecord:

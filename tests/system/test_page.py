@@ -354,10 +354,22 @@ def test_draws_by_touch_on_a_phone(browser: Browser, server_url: str) -> None:
 
 
 def network_input(visit: Visit) -> list[int]:
-    """The 28×28 pixels that the page shows as what the network saw."""
+    """The 28×28 pixels that the page shows as what the network saw, which it draws soon after the answer."""
     canvas = visit.page.get_by_role("img", name="pixels that the network saw")
-    red = "canvas => [...canvas.getContext('2d').getImageData(0, 0, 28, 28).data.filter((v, i) => i % 4 == 0)]"
-    return list(canvas.evaluate(red))
+    red = """canvas => {
+        const copy = new OffscreenCanvas(28, 28).getContext("2d");
+        copy.drawImage(canvas, 0, 0);
+        return [...copy.getImageData(0, 0, 28, 28).data.filter((v, i) => i % 4 == 0)];
+    }"""
+    shown = [canvas.evaluate(red)]
+
+    def is_drawn() -> bool:
+        visit.page.wait_for_timeout(300)
+        shown.append(canvas.evaluate(red))
+        return max(shown[-1]) > 0 and shown[-1] == shown[-2]
+
+    until(is_drawn, "it shows no pixels")
+    return list(shown[-1])
 
 
 def test_sends_in_the_dark_what_is_seen(browser: Browser, server_url: str) -> None:

@@ -108,7 +108,7 @@ def test_a_renewed_certificate_is_used(
         tls_cert_file=chain, tls_key_file=key, workers=workers, keep_alive_seconds=60, metrics_port=0
     ) as service:
         assert served(service) == chain.read_text()
-        assert expiry(service) == expiry_of(chain)
+        until(lambda: expiry(service) == expiry_of(chain), "the metrics have no expiry")
         with httpx.Client(base_url=service.url, limits=httpx.Limits(keepalive_expiry=None)) as open_before:
             open_before.get("/livez").raise_for_status()
             new_key.rename(key)
