@@ -361,7 +361,7 @@ def network_input(visit: Visit) -> list[int]:
         copy.drawImage(canvas, 0, 0);
         return [...copy.getImageData(0, 0, 28, 28).data.filter((v, i) => i % 4 == 0)];
     }"""
-    shown = [canvas.evaluate(red)]
+    shown: list[list[int]] = [canvas.evaluate(red)]
 
     def is_drawn() -> bool:
         visit.page.wait_for_timeout(300)
@@ -369,7 +369,7 @@ def network_input(visit: Visit) -> list[int]:
         return max(shown[-1]) > 0 and shown[-1] == shown[-2]
 
     until(is_drawn, "it shows no pixels")
-    return list(shown[-1])
+    return shown[-1]
 
 
 def test_sends_in_the_dark_what_is_seen(browser: Browser, server_url: str) -> None:
