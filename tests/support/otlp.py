@@ -19,6 +19,7 @@ from tests.support.service import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from email.message import Message
 
 SERVER, INTERNAL = 2, 1  # kinds of spans
 ERROR = 2  # a span's status
@@ -48,7 +49,8 @@ class Receiver:
     def __init__(self, port: int = 0) -> None:
         self.spans: list[Span] = []
         self.encodings: set[str] = set()
-        self.requests = 0
+        self.headers: Message | None = None  # of the last request
+        self.batches: list[int] = []  # the number of spans in each request
         self.status = 200
         self.stopped = threading.Event()  # ends what waits
         self._new = threading.Condition()
@@ -59,6 +61,7 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.headers = self.headers
                 receiver.add(self.path, self.headers.get("Content-Encoding", ""), body)
                 answer = ExportTraceServiceResponse().SerializeToString()
                 with contextlib.suppress(ConnectionError):  # it waits no longer
@@ -79,10 +82,11 @@ class Receiver:
         assert path == "/v1/traces"
         message = ExportTraceServiceRequest.FromString(gzip.decompress(body) if encoding == "gzip" else body)
         with self._new:
-            self.requests += 1
             self.encodings.add(encoding)
             if self.status == 200:
-                self.spans += _spans(message)
+                spans = list(_spans(message))
+                self.batches.append(len(spans))
+                self.spans += spans
             self._new.notify_all()
 
     @contextlib.contextmanager

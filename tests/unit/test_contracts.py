@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.staticfiles import StaticFiles
 from model_signing._signing.sign_ec_key import Verifier
 from model_signing._signing.sign_sigstore_pb import Signature
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from PIL import Image, PngImagePlugin, _imaging
 from PIL.JpegImagePlugin import MARKER, JpegImageFile
 from prometheus_client import values
@@ -54,6 +55,7 @@ from service.model.signature import CURVES
 from service.process import worker_process
 from service.settings import Settings
 from service.v2.grpc import sockets
+from tests.support.otlp import Receiver
 from tests.support.signing import make_keys, sign
 
 if TYPE_CHECKING:
@@ -658,6 +660,25 @@ def test_model_signing_knows_three_curves(tmp_path: Path, curve: ec.EllipticCurv
     key = make_keys(tmp_path, curve=curve).public
     with contextlib.nullcontext() if curve.name in CURVES else pytest.raises(ValueError, match="Unsupported key"):
         Verifier(key)
+
+
+# OpenTelemetry
+
+
+def test_opentelemetrys_exporter_has_a_client_that_sends_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`service.observability.span_exporter`: it sends encoded spans by the variables, and says whether they arrived."""
+    with Receiver().serving() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=secret")
+        client = OTLPSpanExporter()._client
+        assert client.export(b"").success
+        assert receiver.headers is not None
+        assert receiver.headers["api-key"] == "secret"
+        receiver.status = 400
+        assert not client.export(b"").success
+        receiver.status = 503
+        client.shutdown()
+        assert not client.export(b"").success  # and no second try, for which it would wait
 
 
 # Linux and glibc
