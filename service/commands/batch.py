@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import SettingsError
-from ..process.exit_codes import run_command
+from ..process.exit_codes import run_printing
 from ..settings import add_model_flags, of_model_flags
 from ..versions.bundled import or_bundled
 
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read the inputs; return the exit code."""
-    return run_command("batch", lambda: _batch(options))
+    return run_printing("batch", lambda: _batch(options))
 
 
 def _positive(text: str) -> int:

@@ -21,7 +21,7 @@ from ..errors import ModelError, SettingsError
 from ..model import signature
 from ..observability import tracing
 from ..process import start
-from ..process.exit_codes import run_command
+from ..process.exit_codes import run_printing
 from ..quoting import quoted
 from ..versions.bundled import or_bundled
 from ..versions.manager import VersionManager
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check all that a start reads; return the exit code."""
-    return run_command("check", lambda: _check(options))
+    return run_printing("check", lambda: _check(options))
 
 
 def _check(options: argparse.Namespace) -> int:

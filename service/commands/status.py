@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from .. import settings as settings_module
 from ..errors import ModelError
 from ..model import check, layout, signature
-from ..process.exit_codes import run_command
+from ..process.exit_codes import run_printing
 from ..versions import choice
 from ..versions.bundled import or_bundled
 from ..versions.manager import VersionManager
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the state of the model's folder; return the exit code."""
-    return run_command("status", lambda: _print(options))
+    return run_printing("status", lambda: _print(options))
 
 
 def _print(options: argparse.Namespace) -> int:
