@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -217,15 +218,44 @@ def start(web: WebServer, cache: Path, *words: str, **settings: object) -> subpr
 
 
 def test_a_start_without_source_and_cache_ends(web: WebServer, tmp_path: Path) -> None:
-    """The one line for people names the source and its problem; the check says the same."""
+    """The one line for people names the source and its problem; check and status say the same."""
     web.faults["versions.json"] = lambda handler, _: handler.send_error(503)
-    for words, name in (((), "service"), (("check",), "check")):
+    for words, name in (((), "service"), (("check",), "check"), (("status",), "status")):
         run = start(web, tmp_path / "cache", *words)
         assert run.returncode == 3
         assert run.stderr.splitlines()[-1] == (
             f"{name}: {web.url}: versions.json: the server answers 503 Service Unavailable; {tmp_path}/cache: "
             "expected numbered version folders (1, 2, …), found none"
         )
+
+
+def test_status_shows_the_source(web: WebServer, tmp_path: Path) -> None:
+    """When it was polled last without a problem, and the problem of the last poll until a poll succeeds."""
+    cache = tmp_path / "cache"
+
+    def source() -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads(start(web, cache, "status", "--json").stdout)
+        found: dict[str, Any] = facts["source"]
+        return found
+
+    with following(web, cache):
+        until((cache / ".pulled").exists, "no poll succeeds")
+        reached = source()
+        assert (reached["address"], reached["problem"]) == (web.url, "")
+        assert abs(time.time() - datetime.fromisoformat(reached["last_success"]).timestamp()) < PATIENCE
+        web.faults["versions.json"] = lambda handler, _: handler.send_error(503)
+        problem = f"{web.url}: versions.json: the server answers 503 Service Unavailable"
+        until(lambda: source()["problem"] == problem, "the problem is not kept")
+        table = start(web, cache, "status").stdout
+        assert re.search(rf"^source +{re.escape(web.url)}$", table, re.MULTILINE)
+        assert re.search(r"^last pull +20\S+\+00:00$", table, re.MULTILINE)
+        assert re.search(rf"^problem +{re.escape(problem)}$", table, re.MULTILINE)
+        web.faults.clear()
+        until(lambda: source()["problem"] == "", "the problem stays")
+    web.faults["versions.json"] = lambda handler, _: handler.send_error(503)
+    shutil.copytree(MODELS / "1", tmp_path / "never" / "1")
+    assert start(web, tmp_path / "never", "check").returncode == 0
+    assert re.search(r"^last pull +never", start(web, tmp_path / "never", "status").stdout, re.MULTILINE)
 
 
 def test_a_waiting_start_waits_for_the_source(web: WebServer, tmp_path: Path) -> None:

@@ -196,6 +196,7 @@ def test_the_status_is_json_for_programs(models: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == {
         "model_dir": str(models),
         "model_version": "latest",
+        "source": None,
         "pin": "2",
         "canary": {"version": 1, "percent": 12.5},
         "held": [9],
