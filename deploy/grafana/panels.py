@@ -77,9 +77,9 @@ def total(expr: str, by: str = "") -> str:
     return f"sum by ({by}) ({expr})" if by else f"sum({expr})"
 
 
-def mean(name: str, by: str = "") -> str:
+def mean(name: str, by: str = "", labels: str = "") -> str:
     """Return the mean of a histogram's observations."""
-    return f"{total(rate(f'{name}_sum'), by)} / {total(rate(f'{name}_count'), by)}"
+    return f"{total(rate(f'{name}_sum', labels), by)} / {total(rate(f'{name}_count', labels), by)}"
 
 
 def quantile(share: float, name: str, by: str = "", labels: str = "") -> str:

@@ -221,10 +221,10 @@ def _load() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
-            "Predicted wait",
-            "How long a small picture that comes now would wait for the model, in the worker where it is longest.",
+            "Wait for the model",
+            "Mean time that a request waits for the model: what the autoscalers follow.",
             "s",
-            Query(f"max by (instance) ({series('predicted_wait_seconds')})", "{{instance}}"),
+            Query(mean("stage_duration_seconds", "instance", 'stage="queue"'), "{{instance}}"),
             span=THIRD,
         ),
         lines(

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
+import socket
 import time
 from typing import TYPE_CHECKING, Final, Self
 
@@ -89,8 +91,11 @@ class Parts:
         self._waiting.clear()
 
     def merge(self, target: Path, stopped: Callable[[], bool]) -> bool:
-        """Write all parts to one file, in order, which appears by one rename; False where it was stopped."""
-        with _appearing(target) as unfinished:
+        """Write all parts to one file, in order, which appears by one rename; False where it was stopped.
+
+        Batches that write to one target each finish a file of their own; the last one stays.
+        """
+        with _appearing(target, f".{self._identity()}") as unfinished:
             with pq.ParquetWriter(unfinished, self._schema(), compression=COMPRESSION) as writer:
                 for table in read_tables(self.paths):
                     if stopped():
@@ -100,6 +105,11 @@ class Parts:
                 unfinished.unlink()
                 return False
         return True
+
+    def _identity(self) -> str:
+        """Return a word for this folder, in which nobody else writes; the batch that goes on here has the same one."""
+        folder = os.fstat(self._lock)
+        return hashlib.sha256(f"{socket.gethostname()} {folder.st_dev} {folder.st_ino}".encode()).hexdigest()[:16]
 
     def _schema(self) -> pa.Schema:
         return SCHEMA.with_metadata(dict(self._facts))
@@ -156,9 +166,12 @@ def _name(number: int) -> str:
 
 
 @contextlib.contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """Yield the path to write to: the file appears as `path` when it is whole and on the disk, or not at all."""
-    unfinished = path.with_name(path.name + UNFINISHED)
+def _appearing(path: Path, owner: str = "") -> Iterator[Path]:
+    """Yield the path to write to: the file appears as `path` when it is whole and on the disk, or not at all.
+
+    Without an `owner`, nobody else may write to `path`.
+    """
+    unfinished = path.with_name(f"{path.name}{owner}{UNFINISHED}")
     try:
         yield unfinished
         if unfinished.exists():

@@ -13,6 +13,8 @@ from .. import __version__
 from ..errors import ModelError, SettingsError
 from ..model import artefact, signature
 from ..quoting import quoted
+from ..source import state
+from ..source.fetcher import pull_once
 from ..versions.manager import VersionManager
 from ..versions.shared_state import SharedState
 from . import remote
@@ -80,11 +82,16 @@ def run_batch(job: Job) -> int:
 
 
 def _checked_files(settings: Settings) -> Files:
-    """Return the files of the version that a start would serve, checked as a start checks them; raises `ModelError`."""
-    state = SharedState(shared=False)
-    version = VersionManager(settings, state).check(lambda: None)
+    """Return the files of the version that a start would serve, pulled and checked as a start does.
+
+    Raises `ModelError`, and `OSError` where the folder of pulled versions cannot be written.
+    """
+    shared_state = SharedState(shared=False)
+    problem = "" if settings.model_source is None else pull_once(settings)
+    with state.naming(problem):
+        version = VersionManager(settings, shared_state).check(lambda: None)
     files = artefact.read_files(settings.model_dir, version, signature.read_keys(settings))
-    if files.digest not in state.checked_files:
+    if files.digest not in shared_state.checked_files:
         raise ModelError(f"{files.folder}: its files have changed while they were checked")
     return files._replace(signature=b"", keys=b"")  # workers compare the bytes alone
 

@@ -1,6 +1,7 @@
 """`batch IN… --out FOLDER [--merge FILE]`: read any number of pictures without a server.
 
-In: folders, files, archives, Parquet files and URLs of buckets. Out: rows in the Parquet parts of a folder, its
+In: folders, files, archives, Parquet files and URLs of buckets; and a version of the model, which is pulled first where
+MNIST_MODEL_SOURCE names a source. Out: rows in the Parquet parts of a folder, its
 _report.html, and on stdout what was done. Started again after any end, the same command goes on behind the last part.
 Exit codes: 0 done, also with errors of single pictures, which are rows; 2 a bad setting or input, or a folder that
 another model or other settings have begun; 3 a model that must not serve; 4 what the system refuses; 130 and 143
@@ -14,15 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import SettingsError
-from ..process.exit_codes import run_command
+from ..process.exit_codes import run_printing
 from ..settings import add_model_flags, of_model_flags
 from ..versions.bundled import or_bundled
+from .check import check_source
 
 if TYPE_CHECKING:
     import argparse
 
 HELP = "Read any number of pictures without a server, into Parquet files."
-SETTINGS = ("model-version", "workers", "max-pixels", "max-body-bytes", "formats")
+SETTINGS = ("model-source", "model-version", "workers", "max-pixels", "max-body-bytes", "formats")
 PART_ROWS = 20_000
 
 
@@ -52,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read the inputs; return the exit code."""
-    return run_command("batch", lambda: _batch(options))
+    return run_printing("batch", lambda: _batch(options))
 
 
 def _positive(text: str) -> int:
@@ -68,6 +70,7 @@ def _batch(options: argparse.Namespace) -> int:
     from ..batch.run import Job, run_batch  # noqa: PLC0415 - pyarrow is an extra
 
     settings = or_bundled(of_model_flags(options))
+    check_source(settings)
     columns = options.column, options.name_column
     return run_batch(
         Job(settings, options.inputs, *columns, options.out, options.merge, options.part_rows, options.ray)

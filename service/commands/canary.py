@@ -13,7 +13,7 @@ import argparse
 
 from ..errors import ModelError
 from ..model import check
-from ..process.exit_codes import run_command
+from ..process.exit_codes import run_printing
 from ..settings import Settings, add_model_flags, of_model_flags
 from ..versions import choice
 from .promote import promote
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the canary file; return the exit code."""
-    return run_command("canary", lambda: _write(options))
+    return run_printing("canary", lambda: _write(options))
 
 
 def _percent(text: str) -> float:

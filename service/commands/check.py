@@ -21,7 +21,7 @@ from ..errors import ModelError, SettingsError
 from ..model import signature
 from ..observability import tracing
 from ..process import start
-from ..process.exit_codes import run_command
+from ..process.exit_codes import run_printing
 from ..quoting import quoted
 from ..versions.bundled import or_bundled
 from ..versions.manager import VersionManager
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check all that a start reads; return the exit code."""
-    return run_command("check", lambda: _check(options))
+    return run_printing("check", lambda: _check(options))
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -82,16 +82,21 @@ def check_settings(settings: Settings) -> None:
         keys.read(settings.api_keys_file)
     if settings.grpc_port is not None and not (find_spec("grpc") and find_spec("grpc_health")):
         raise SettingsError("MNIST_GRPC_PORT: gRPC is not installed; pip install '.[grpc]'")
+    check_source(settings)
+    signature.read_keys(settings)
+    variable = tracing.asking(os.environ)
+    if variable is not None and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+        raise SettingsError(f"{variable}: OpenTelemetry is not installed; pip install '.[otel]'")
+
+
+def check_source(settings: Settings) -> None:
+    """Raise `SettingsError` where the library of the source of versions is not installed."""
     scheme = (settings.model_source or "").partition("://")[0]
     if scheme in LIBRARIES and not find_spec(LIBRARIES[scheme]):
         raise SettingsError(
             f"MNIST_MODEL_SOURCE: {scheme}:// needs {LIBRARIES[scheme]}, which is not installed; "
             f"pip install '.[{scheme}]'"
         )
-    signature.read_keys(settings)
-    variable = tracing.asking(os.environ)
-    if variable is not None and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
-        raise SettingsError(f"{variable}: OpenTelemetry is not installed; pip install '.[otel]'")
 
 
 def _is_installed(module: str) -> bool:

@@ -16,6 +16,7 @@ from .. import __version__
 from ..client import Parser
 from ..observability import logs
 from ..observability.log_format import FORMATTERS
+from ..process.exit_codes import run_printing
 from . import batch, canary, check, keys, promote, rollback, serve, status
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class _Parser(Parser):
         """End the process, with the message in the format of its other output."""
         if message:
             logs.print_for_people(message.removesuffix("\n"), sys.stderr)
-        sys.exit(status)
+        sys.exit(run_printing(self.prog, lambda: status))
 
 
 def _log_format(arguments: list[str]) -> LogFormat | None:
@@ -86,6 +87,6 @@ def _log_format(arguments: list[str]) -> LogFormat | None:
 def run_alone(name: str, arguments: list[str]) -> int:
     """Run a command in its older form, `python -m service.NAME`."""
     command = COMMANDS[name]
-    parser = Parser(prog=f"{PROGRAM}.{name}", description=command.HELP)
+    parser = _Parser(prog=f"{PROGRAM}.{name}", description=command.HELP)
     command.add_arguments(parser)
     return int(command.run(parser.parse_args(arguments)))

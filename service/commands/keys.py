@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..access import keys
 from ..errors import SettingsError
-from ..process.exit_codes import run_command
+from ..process.exit_codes import run_printing
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make a key, or show a file of keys; return the exit code."""
-    return run_command("keys", lambda: options.work(options))
+    return run_printing("keys", lambda: options.work(options))
 
 
 def _new(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model import check, layout
-from ..process.exit_codes import run_command
+from ..process.exit_codes import run_printing
 from ..settings import Settings, add_model_flags, of_model_flags
 from ..versions import choice
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Promote the version; return the exit code."""
-    return run_command("promote", lambda: promote(of_model_flags(options), options.version))
+    return run_printing("promote", lambda: promote(of_model_flags(options), options.version))
 
 
 def promote(settings: Settings, number: int) -> int:

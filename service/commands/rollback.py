@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..model import check, layout
-from ..process.exit_codes import run_command
+from ..process.exit_codes import run_printing
 from ..settings import Settings, add_model_flags, of_model_flags
 from ..versions import choice
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write or remove the pin file; return the exit code."""
-    return run_command("rollback", lambda: _choose(options))
+    return run_printing("rollback", lambda: _choose(options))
 
 
 def _choose(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`status [--json]`: which version serves, the pin, the canary, and the held and refused versions with the reasons.
+"""`status [--json]`: which version serves, its source, the pin, the canary, and held and refused versions with reasons.
 
 In: settings, as a start reads them. Out: a table for people on stdout, or with `--json` one object for programs. It
 asks no running service: it reads the model's folder, and checks versions as a start does, from the first that may serve
@@ -9,6 +9,8 @@ The fields of the object:
 
     model_dir      the model's folder
     model_version  MNIST_MODEL_VERSION, which chooses where there is no pin
+    source         {"address": MNIST_MODEL_SOURCE, "last_success": when it was polled last without a problem, in ISO
+                   8601, or null for never, "problem": of the last poll, empty for none}; null: there is no source
     pin            the word in the pin file: a number, or latest; null: there is no pin
     canary         {"version", "percent": of the requests; 0 for a shadow}, or null
     held           the numbers that `latest` never means, also those without a folder
@@ -21,12 +23,14 @@ The fields of the object:
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from .. import settings as settings_module
 from ..errors import ModelError
 from ..model import check, layout, signature
-from ..process.exit_codes import run_command
+from ..process.exit_codes import run_printing
+from ..source import state as state_of_source
 from ..versions import choice
 from ..versions.bundled import or_bundled
 from ..versions.manager import VersionManager
@@ -50,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the state of the model's folder; return the exit code."""
-    return run_command("status", lambda: _print(options))
+    return run_printing("status", lambda: _print(options))
 
 
 def _print(options: argparse.Namespace) -> int:
@@ -64,7 +68,9 @@ def _print(options: argparse.Namespace) -> int:
 def describe(settings: Settings) -> dict[str, Any]:
     """Return the fields of the object; raises `ModelError`."""
     chosen, canary, held = choice.chosen_version(settings), choice.read_canary(settings), choice.read_held(settings)
-    numbers = layout.numbers(settings.model_dir)
+    source = _source(settings)
+    with state_of_source.naming(source["problem"] if source else ""):
+        numbers = layout.numbers(settings.model_dir)
     serves, problem, refused = _check(settings, canary)
     refused = _unsigned(settings, numbers) | refused
 
@@ -84,12 +90,24 @@ def describe(settings: Settings) -> dict[str, Any]:
     return {
         "model_dir": str(settings.model_dir),
         "model_version": settings.model_version,
+        "source": source,
         "pin": chosen if choice.pin_path(settings).exists() else None,
         "canary": None if canary is None else {"version": canary.number, "percent": canary.percent},
         "held": sorted(held),
         "serves": serves,
         "problem": problem,
         "versions": [dict(zip(COLUMNS, (number, *state(number)), strict=True)) for number in numbers],
+    }
+
+
+def _source(settings: Settings) -> dict[str, Any] | None:
+    if settings.model_source is None:
+        return None
+    seconds = state_of_source.last_success(settings.model_dir)
+    return {
+        "address": settings.model_source,
+        "last_success": datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None,
+        "problem": state_of_source.read_problem(settings.model_dir),
     }
 
 
@@ -122,16 +140,25 @@ def _share(percent: float) -> str:
 
 
 def _for_people(settings: Settings, facts: dict[str, Any]) -> str:
-    pin, canary = facts["pin"], facts["canary"]
+    pin, canary, source = facts["pin"], facts["canary"], facts["source"]
     no_pin = f"none, so MNIST_MODEL_VERSION={facts['model_version']} chooses"
     rows = [
         ("model", facts["model_dir"]),
+        *([] if source is None else _rows_of_source(source)),
         ("serves", f"version {facts['serves']}" if facts["serves"] else f"none: {facts['problem']}"),
         ("pin", no_pin if pin is None else f"{pin}, by {choice.pin_path(settings)}"),
         ("canary", "none" if canary is None else f"version {canary['version']} {_share(canary['percent'])}"),
         ("held", ", ".join(map(str, facts["held"])) or "none"),
     ]
     return f"{_align(rows)}\n\n{_align([COLUMNS, *(tuple(each.values()) for each in facts['versions'])])}"
+
+
+def _rows_of_source(source: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("source", source["address"]),
+        ("last pull", source["last_success"] or "never without a problem"),
+        ("problem", source["problem"] or "none"),
+    ]
 
 
 def _align(rows: Sequence[Sequence[object]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,10 @@ class ModelMetrics:
         )
         self.source_polled = declare.plain_gauge(
             "model_source_last_success_timestamp_seconds",
-            "When the source of versions was polled last with success, Unix time; 0: never, or there is no source.",
+            "When the source of versions was polled last with success, Unix time; 0: never; NaN: there is no source.",
             over_workers="livemax",
         )
+        self.source_polled.set(math.nan)
 
     def set_served(
         self, service_version: str, model_version: str, sha256: str, batch_seconds: Mapping[int, float]

@@ -116,13 +116,11 @@ def first_pull(settings: Settings, shared_state: SharedState) -> Iterator[None]:
     if settings.model_source is None:
         yield
         return
+    from ..source import state
     from ..source.fetcher import Fetcher
 
-    problem = Fetcher(settings, shared_state).wait()
-    try:
+    with state.naming(Fetcher(settings, shared_state).wait()):
         yield
-    except ModelError as error:
-        raise ModelError(f"{problem}; {error}" if problem else str(error)) from None
 
 
 def _import_app(settings: Settings) -> None:

@@ -11,11 +11,13 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from tests.support import batch as support
 from tests.support.pictures import drawn, png
 from tests.support.processes import children, command
 from tests.support.service import MODELS, PATIENCE, ROOT, Service, running_service, until
@@ -217,15 +219,80 @@ def start(web: WebServer, cache: Path, *words: str, **settings: object) -> subpr
 
 
 def test_a_start_without_source_and_cache_ends(web: WebServer, tmp_path: Path) -> None:
-    """The one line for people names the source and its problem; the check says the same."""
+    """The one line for people names the source and its problem; check, status and a batch say the same."""
     web.faults["versions.json"] = lambda handler, _: handler.send_error(503)
-    for words, name in (((), "service"), (("check",), "check")):
+    words_of_batch = ("batch", str(ROOT / "service/page/seven.png"), "--out", str(tmp_path / "out"))
+    for words, name in (((), "service"), (("check",), "check"), (("status",), "status"), (words_of_batch, "batch")):
         run = start(web, tmp_path / "cache", *words)
         assert run.returncode == 3
         assert run.stderr.splitlines()[-1] == (
             f"{name}: {web.url}: versions.json: the server answers 503 Service Unavailable; {tmp_path}/cache: "
             "expected numbered version folders (1, 2, …), found none"
         )
+
+
+def test_status_shows_the_source(web: WebServer, tmp_path: Path) -> None:
+    """When it was polled last without a problem, and the problem of the last poll until a poll succeeds."""
+    cache = tmp_path / "cache"
+
+    def source() -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads(start(web, cache, "status", "--json").stdout)
+        found: dict[str, Any] = facts["source"]
+        return found
+
+    with following(web, cache):
+        until((cache / ".pulled").exists, "no poll succeeds")
+        reached = source()
+        assert (reached["address"], reached["problem"]) == (web.url, "")
+        assert abs(time.time() - datetime.fromisoformat(reached["last_success"]).timestamp()) < PATIENCE
+        web.faults["versions.json"] = lambda handler, _: handler.send_error(503)
+        problem = f"{web.url}: versions.json: the server answers 503 Service Unavailable"
+        until(lambda: source()["problem"] == problem, "the problem is not kept")
+        table = start(web, cache, "status").stdout
+        assert re.search(rf"^source +{re.escape(web.url)}$", table, re.MULTILINE)
+        assert re.search(r"^last pull +20\S+\+00:00$", table, re.MULTILINE)
+        assert re.search(rf"^problem +{re.escape(problem)}$", table, re.MULTILINE)
+        web.faults.clear()
+        until(lambda: source()["problem"] == "", "the problem stays")
+    web.faults["versions.json"] = lambda handler, _: handler.send_error(503)
+    shutil.copytree(MODELS / "1", tmp_path / "never" / "1")
+    assert start(web, tmp_path / "never", "check").returncode == 0
+    assert re.search(r"^last pull +never", start(web, tmp_path / "never", "status").stdout, re.MULTILINE)
+
+
+def batch(cache: Path, out: Path, **settings: object) -> subprocess.CompletedProcess[str]:
+    """A batch of one picture."""
+    return support.batch(ROOT / "service/page/seven.png", "--out", out, model_dir=cache, workers=1, **settings)
+
+
+def model_of(out: Path) -> str:
+    (row,) = support.rows(out)
+    assert (row["digit"], row["error"]) == (7, None)
+    return str(row["model"])
+
+
+def test_a_batch_pulls_first(place: Place, tmp_path: Path) -> None:
+    """It reads its pictures with the newest version of the source, and leaves no process behind."""
+    run = batch(tmp_path / "cache", tmp_path / "out", model_source=place.source, model_version="latest")
+    assert run.returncode == 0, run.stderr
+    assert SECRET not in run.stdout + run.stderr
+    newest = max(int(path.name) for path in (tmp_path / "cache").iterdir() if path.name.isdigit())
+    assert model_of(tmp_path / "out") == f"mnist-mlp/{newest}"
+    for file in (MODELS / str(newest)).iterdir():
+        assert (tmp_path / "cache" / str(newest) / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_batch_has_the_cache_where_the_source_fails(web: WebServer, tmp_path: Path) -> None:
+    """And it refuses what a service refuses: a version without the signature that is demanded."""
+    given: dict[str, Any] = {"model_source": web.url, "model_version": "latest"}
+    assert batch(tmp_path / "cache", tmp_path / "first", **given).returncode == 0
+    keys = make_keys(tmp_path)
+    unsigned = batch(tmp_path / "cache", tmp_path / "signed", model_public_key=keys.public, **given)
+    assert (unsigned.returncode, "expected a signature" in unsigned.stderr) == (3, True)
+    web.close()
+    run = batch(tmp_path / "cache", tmp_path / "second", **given)
+    assert (run.returncode, "Connection refused" in run.stderr) == (0, True)
+    assert model_of(tmp_path / "second") == "mnist-mlp/1"
 
 
 def test_a_waiting_start_waits_for_the_source(web: WebServer, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.scale.autoscaler import Autoscaler, Policy, Rule
+from tests.support.scale.model import Waits, mean_wait
 from tests.support.scale.pods import KUBERNETES
 
 RULE = Rule.read(KUBERNETES / "overlays" / "autoscale-on-wait" / "scaledobject.yaml", 1)
@@ -54,3 +55,16 @@ def test_pods_go_when_five_minutes_did_not_want_them() -> None:
     assert autoscaler.replicas(301.0, 8, low) == 4
     assert autoscaler.replicas(316.0, 4, low) == 4
     assert autoscaler.replicas(362.0, 4, low) == 2
+
+
+def test_the_wait_is_the_mean_over_the_requests_of_all_pods() -> None:
+    """A pod with many requests weighs more; without requests, and at the first scrape, it is 0."""
+    first = {1: Waits(5.0, 100.0), 2: Waits(1.0, 10.0)}
+    assert mean_wait([]) == mean_wait([first]) == mean_wait([first, first]) == 0
+    later = {1: Waits(5.9, 190.0), 2: Waits(1.2, 20.0), 3: Waits(7.0, 70.0)}
+    assert mean_wait([first, first, later]) == pytest.approx((0.9 + 0.2) / (90 + 10))
+
+
+def test_a_pod_at_the_address_of_another_counts_from_its_start() -> None:
+    """Prometheus counts so too."""
+    assert mean_wait([{1: Waits(5.0, 100.0)}, {1: Waits(0.3, 10.0)}]) == pytest.approx(0.03)

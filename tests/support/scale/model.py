@@ -1,11 +1,12 @@
 """A deployment behind an edge under load: what is done to it, what became of its requests, and its autoscaler.
 
-In: pods, an edge and a load that run. Out: the outcome of each disturbance. The autoscaler's loop reads the gauges that
-the pods export.
+In: pods, an edge and a load that run. Out: the outcome of each disturbance. The autoscaler's loop reads the metrics
+that the pods export.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import statistics
 import time
@@ -21,17 +22,17 @@ from tests.support.scale.load import Outcome
 from tests.support.scale.pods import KUBERNETES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from tests.support.edges import Edge
     from tests.support.scale.autoscaler import Rule
     from tests.support.scale.load import Load
-    from tests.support.scale.pods import Deployment
+    from tests.support.scale.pods import Deployment, Pod
 
 SCALED_OBJECT = KUBERNETES / "overlays" / "autoscale-on-wait" / "scaledobject.yaml"
 FAILED = re.compile(r'"status":5| (?:-1|5\d\d) \d+ - - |" 5\d\d ')  # in the logs of nginx, HAProxy and Envoy
 SCRAPES = 4  # in a window of the query of a minute: one in 15 s
-WAIT, USED = "mnist_predicted_wait_seconds", "mnist_process_cpu_seconds_total"
+QUEUE, USED = "mnist_stage_duration_seconds", "mnist_process_cpu_seconds_total"
 OBJECTIVE = 0.050  # seconds, of the p99
 HEAD = (
     "disturbance                            times  requests  lost                     4xx   p50 ms   p99 ms   slowest"
@@ -103,6 +104,13 @@ def request_of(pictures: int) -> tuple[Body, bytes]:
     return Body({"Content-Type": kind}, body), head.encode() + body
 
 
+class Waits(NamedTuple):
+    """What a pod has counted since its start."""
+
+    seconds: float
+    requests: float
+
+
 class Scaler:
     """The loop of the autoscaler: scrapes, polls and changes of the number of pods."""
 
@@ -111,7 +119,7 @@ class Scaler:
         self._rule = rule
         self._most = most
         self._autoscaler = Autoscaler(rule)
-        self._waits: deque[float] = deque(maxlen=SCRAPES)  # ms, the mean over pods at each scrape of the window
+        self._scrapes: deque[dict[int, Waits]] = deque(maxlen=SCRAPES)  # of the window, by the pods' ports
         self._polled = time.monotonic()
         self._used = self._cpu_seconds()
 
@@ -119,8 +127,7 @@ class Scaler:
         """Scrape and poll for so long; return the number of pods after each poll."""
         pods, end = [], time.monotonic() + seconds
         while (now := time.monotonic()) < end:
-            ready = [pod for pod in self._deployment.pods if pod.ready]
-            self._waits.append(1000 * statistics.fmean(pod.metric(WAIT) for pod in ready))
+            self._scrapes.append({pod.port: _waits(pod) for pod in self._deployment.pods if pod.ready})
             if now >= self._polled + self._rule.poll:
                 pods.append(self._poll(now))
             time.sleep(max(0.0, now + self._rule.window / SCRAPES - time.monotonic()))
@@ -132,7 +139,7 @@ class Scaler:
         shares = [(used - before[port]) / (now - self._polled) for port, used in self._used.items() if port in before]
         self._polled = now
         percent = 100 * statistics.fmean(shares or [0.0]) / (deployment.cores or 1)
-        values = {"prometheus": statistics.fmean(self._waits), "cpu": percent}
+        values = {"prometheus": 1000 * mean_wait(self._scrapes), "cpu": percent}
         wanted = min(self._most, self._autoscaler.replicas(now, len(deployment.pods), values))
         for _ in range(wanted - len(deployment.pods)):
             deployment.start()
@@ -143,3 +150,23 @@ class Scaler:
     def _cpu_seconds(self) -> dict[int, float]:
         """Of each pod, by its port."""
         return {pod.port: pod.metric(USED) for pod in self._deployment.pods if pod.ready}
+
+
+def mean_wait(scrapes: Iterable[Mapping[int, Waits]]) -> float:
+    """Return the seconds that a request has waited for the model in the mean, as the query computes it: 0 for none.
+
+    `scrapes` have the counts of each pod by its port. Where a pod's decrease, another one has started there.
+    """
+    seconds = requests = 0.0
+    for before, after in itertools.pairwise(scrapes):
+        for port, waits in after.items():
+            since = before.get(port, waits)
+            if since.requests > waits.requests:
+                since = Waits(0.0, 0.0)
+            seconds += waits.seconds - since.seconds
+            requests += waits.requests - since.requests
+    return seconds / requests if requests else 0.0
+
+
+def _waits(pod: Pod) -> Waits:
+    return Waits(*(pod.metric(f'{QUEUE}_{part}{{stage="queue"}}') for part in ("sum", "count")))

@@ -83,9 +83,9 @@ class Pod:
         return False
 
     def metric(self, name: str) -> float:
-        """The value of a metric: the sum over its labels."""
+        """The value of a metric, or of one series of it: the sum over the labels that `name` does not have."""
         text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
-        found = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
+        found = re.findall(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
         assert found, name
         return sum(map(float, found))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -195,6 +196,7 @@ def test_the_status_is_json_for_programs(models: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == {
         "model_dir": str(models),
         "model_version": "latest",
+        "source": None,
         "pin": "2",
         "canary": {"version": 1, "percent": 12.5},
         "held": [9],
@@ -359,3 +361,42 @@ def test_a_check_says_in_one_line_what_is_wrong(
     assert check(capsys, *nowhere, "--model-wait", "true") == (0, "check: the service would wait for a version\n")
     monkeypatch.setattr("resource.getrlimit", lambda _: (10, 10))
     assert check(capsys, *flags)[0] == 4
+
+
+PRINTING = {
+    "status": ["service", "status", "--json"],
+    "check": ["service", "check"],
+    "help": ["service", "--help"],
+    "older form": ["service.keys", "--help"],
+}
+
+
+@pytest.mark.parametrize("words", PRINTING.values(), ids=PRINTING)
+@pytest.mark.parametrize("unread", [True, False])
+@pytest.mark.parametrize("buffer", ["", "1"])
+def test_output_goes_into_a_pipe(words: list[str], unread: bool, buffer: str) -> None:
+    """All of it, also where Python buffers it; where nobody reads it any more, the command ends without a word."""
+    command = [sys.executable, "-m", *words]
+    environment = os.environ | {"PYTHONUNBUFFERED": buffer}
+    reading, writing = os.pipe()
+    with open(reading, "rb") as output, open(writing, "wb") as pipe:  # noqa: PTH123 - descriptors
+        if unread:
+            output.close()
+        run = subprocess.run(command, cwd=ROOT, env=environment, stdout=pipe, stderr=subprocess.PIPE, check=False)
+        pipe.close()
+        assert run.stderr == b""
+        if unread:
+            # argparse passes over the error of a write, but not of the last one.
+            assert run.returncode in ({141, 0} if "--help" in words else {141})
+        else:
+            assert run.returncode == 0
+            assert output.read().endswith(b"\n")
+
+
+def test_a_full_disk_is_no_success() -> None:
+    """What could not be written is told, and exit code 4."""
+    command = [sys.executable, "-m", "service", "status"]
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        run = subprocess.run(command, cwd=ROOT, env=environment, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (run.returncode, run.stderr) == (4, b"status: [Errno 28] No space left on device\n")
