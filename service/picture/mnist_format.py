@@ -52,34 +52,38 @@ def is_mnist_format(rows: bytes) -> bool:
     return bool(abs(down - 13.99 * mass) < 0.511 * mass and abs(across - 13.99 * mass) < 0.511 * mass)
 
 
-def are_mnist_format(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def are_mnist_format(pixels: Pixels) -> Mask:
     """As `is_mnist_format`, of several images uint8[n,784] at once: bool[n], for a fifth of its time each."""
-    right = (np.maximum.reduce(pixels, 1) >= 254) & (count_each(pixels == 0) >= 0.55 * SIDE * SIDE)
+    right: Mask = (np.maximum.reduce(pixels, 1) >= 254) & (count_each(pixels == 0) >= 0.55 * SIDE * SIDE)
     words = pixels.view(np.uint32).reshape(-1, SIDE, SIDE // 4)
     rows = functools.reduce(np.bitwise_or, [words[:, :, word] for word in range(SIDE // 4)])
     longer = np.maximum(_extents(rows != 0), _extents(_columns(pixels) != 0))
     right &= (longer >= DIGIT_SIDE - 1) & (longer <= DIGIT_SIDE)
     mass, down, across = pixels.astype(np.float32).dot(_MOMENTS).T  # exact
-    return right & (abs(down - 13.99 * mass) < 0.511 * mass) & (abs(across - 13.99 * mass) < 0.511 * mass)
+    right &= abs(down - 13.99 * mass) < 0.511 * mass
+    right &= abs(across - 13.99 * mass) < 0.511 * mass
+    return right
 
 
-def count_each(pixels: NDArray[np.bool_]) -> NDArray[np.int64]:
+def count_each(pixels: Mask) -> NDArray[np.int64]:
     """Return how many of each image's 784 pixels are true: eight at a time, since a sum of 98 bits fits into a byte."""
-    return pixels.view(np.uint64).sum(1).view(np.uint8).reshape(-1, 8).sum(1)
+    sums: NDArray[np.int64] = pixels.view(np.uint64).sum(1).view(np.uint8).reshape(-1, 8).sum(1)
+    return sums
 
 
-def _columns(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the bits of each column's pixels together, uint8[n,28], from uint8[n,784]: all rows are folded into one."""
+def _columns(pixels: Pixels) -> Pixels:
+    """Return the bits of each column's pixels, uint8[n,28], from uint8[n,784]: all rows are folded into one."""
     pairs = pixels.view(np.uint64)  # 14 pairs of rows, of 7 numbers each
     pairs = pairs[:, :49] | pairs[:, 49:]
-    pairs = pairs[:, :7] | pairs[:, 7:14] | pairs[:, 14:21] | pairs[:, 21:28] | pairs[:, 28:35] | pairs[:, 35:42] | pairs[:, 42:]
+    pairs = functools.reduce(np.bitwise_or, [pairs[:, at : at + 7] for at in range(0, 49, 7)])
     pixels = pairs.view(np.uint8)
     return pixels[:, :SIDE] | pixels[:, SIDE:]
 
 
-def _extents(used: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _extents(used: Mask) -> NDArray[np.int64]:
     """Return the length from the first to the last true value, of bool[n,28]; 28 where none is."""
-    return SIDE - used.argmax(1) - used[:, ::-1].argmax(1)
+    extents: NDArray[np.int64] = SIDE - used.argmax(1) - used[:, ::-1].argmax(1)
+    return extents
 
 
 def _height(rows: bytes) -> int:
