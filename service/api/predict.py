@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from fastapi import APIRouter, Request  # noqa: TC002 - FastAPI reads it at run time
 from starlette.responses import Response  # noqa: TC002 - FastAPI reads it at run time
 
 from ..codec import body as bodies
+from ..codec import predictions as encoding
 from ..codec.body import Numbers
 from ..drivers import asgi
 from ..errors import NotAPicture, ServiceError
@@ -32,7 +32,7 @@ from ..settings import formats
 from . import openapi
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..arrays import Pixels, Probabilities
     from ..codec.body import Picture
@@ -90,16 +90,20 @@ class Predict:
         classifier, results = await self._engine.run(prepared)
         quantile = None if coverage is None else classifier.quantile(coverage)
         started = time.perf_counter()
-        predictions = self._predictions(prepared.request, results)
+        items: list[PreparedImage | ServiceError] = prepared.request
+        details: list[dict[str, Any]] = [{} for _ in items]
         if quantile is not None:
-            _add_sets(predictions, results, quantile)
+            _add_sets(details, items, results, quantile)
         if explain:
-            await self._explain(prepared, classifier, predictions)
+            await self._explain(prepared, classifier, results.digits, details)
+        predictions = map(encoding.add_members, self._predictions(items, results), details)
         reply = self._encode(prepared, classifier, predictions, started)
         self._engine.compare(prepared)
         return reply
 
-    async def _explain(self, prepared: Prepared, classifier: Classifier, predictions: list[dict[str, Any]]) -> None:
+    async def _explain(
+        self, prepared: Prepared, classifier: Classifier, digits: Iterable[int], details: list[dict[str, Any]]
+    ) -> None:
         """Add an explanation to each prediction: the network's input and an occlusion map."""
 
         async def predict(images: Pixels) -> Probabilities:
@@ -107,12 +111,13 @@ class Predict:
             _, covered = await self._engine.router.run(chosen, images.tobytes())
             return covered.probabilities
 
-        for item, prediction in zip(prepared.request, predictions, strict=True):
+        rest = iter(digits)
+        for item, members in zip(prepared.request, details, strict=True):
             if not isinstance(item, ServiceError):
                 heat = item.pixels  # blank, as the map is where there is no digit
                 if item.has_ink:
-                    heat = await occlusion.heat_map(item.pixels, prediction["digit"], predict)
-                prediction["explain"] = {
+                    heat = await occlusion.heat_map(item.pixels, next(rest), predict)
+                members["explain"] = {
                     "image": occlusion.png(item.pixels),
                     "heatmap": occlusion.png(heat),
                     "polarity": item.polarity,
@@ -155,52 +160,45 @@ class Predict:
                 raise item
         return Prepared(self._engine.router.choose(served, headers.items()), b"".join(pixels), items)
 
-    def _predictions(self, items: Sequence[PreparedImage | ServiceError], results: Results) -> list[dict[str, Any]]:
+    def _predictions(self, items: Sequence[PreparedImage | ServiceError], results: Results) -> list[bytes]:
+        """Count and encode the predictions of all items."""
         images = [item for item in items if isinstance(item, PreparedImage)]
         self._engine.count_images(images)
         self._engine.count_results(results)
-        probabilities = results.probabilities
-        if len(probabilities) < len(images):
+        if len(results.digits) < len(images):
             images = [image for image in images if image.has_ink]
-        # The confidence is a float32, so that its decimal digits are those in the list.
-        predictions = [
-            {"digit": digit, "confidence": row[digit], "probabilities": row, "warnings": image.warnings + warnings}
-            for image, digit, row, warnings in zip(images, results.digits, probabilities, results.warnings, strict=True)
-        ]
+        warnings = [image.warnings + found for image, found in zip(images, results.warnings, strict=True)]
+        predictions = encoding.encode_digits(results.digits, results.json_rows, warnings)
         if len(predictions) == len(items):
             return predictions
         rest = iter(predictions)
         return [_without_result(item) or next(rest) for item in items]
 
     def _encode(
-        self, prepared: Prepared, classifier: Classifier, predictions: list[dict[str, Any]], started: float
+        self, prepared: Prepared, classifier: Classifier, predictions: Iterable[bytes], started: float
     ) -> Reply:
-        document = {"model": classifier.identity, "predictions": predictions}
-        reply = Reply(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
+        reply = Reply(encoding.encode(classifier.identity, predictions))
         self._engine.encoded(prepared, classifier, started)
         return reply
 
 
-def _without_result(item: PreparedImage | ServiceError) -> dict[str, Any] | None:
+def _without_result(item: PreparedImage | ServiceError) -> bytes | None:
     """Return the error or prediction of an item that does not go to the network; None for others."""
     if isinstance(item, ServiceError):
-        return {"error": item.members()}
+        return encoding.encode_error(item.members())
     if item.has_ink:
         return None
-    return {
-        "digit": None,
-        "confidence": NO_DIGIT_CONFIDENCE,
-        "probabilities": NO_DIGIT_PROBABILITIES,
-        "warnings": item.warnings,
-    }
+    return encoding.encode_no_digit(NO_DIGIT_CONFIDENCE, NO_DIGIT_PROBABILITIES, item.warnings)
 
 
-def _add_sets(predictions: list[dict[str, Any]], results: Results, quantile: float) -> None:
+def _add_sets(
+    details: list[dict[str, Any]], items: list[PreparedImage | ServiceError], results: Results, quantile: float
+) -> None:
     """Add a set of digits to each prediction; where there is no digit, it holds all."""
     sets = iter(conformal.make_sets(results.probabilities, quantile))
-    for prediction in predictions:
-        if "error" not in prediction:
-            prediction["set"] = conformal.ALL_DIGITS if prediction["digit"] is None else next(sets)
+    for item, members in zip(items, details, strict=True):
+        if not isinstance(item, ServiceError):
+            members["set"] = next(sets) if item.has_ink else conformal.ALL_DIGITS
 
 
 def _content_type(headers: Headers) -> str:

@@ -92,6 +92,7 @@ class FastPath(Draining):
         self._max_body = min(MAX_BODY_BYTES, self._connections.max_body)
         self._known: _KnownHead | None = None  # of the previous fast request
         self._arriving: SmallRequest | None = None  # its head is complete, its body not yet
+        self._complete: SmallRequest | None = None  # it is answered after the data that has come is read
         self._body_wait: TimerHandle | None = None
 
     def begin(self, method: bytes, version: str, headers: dict[bytes, bytes]) -> None:
@@ -143,13 +144,22 @@ class FastPath(Draining):
                 self._hand_over(self._arriving)
 
     def on_message_complete(self) -> None:
-        """Answer a complete request."""
+        """End a complete request."""
         request = self._arriving
         if request is None:
             super().on_message_complete()
         else:
             self._receiving = None
             self._learn(request)
+            self._clear_arriving()
+            self.cycle = request  # type: ignore[assignment]  # it has every attribute of a cycle that uvicorn uses
+            self._complete = request
+
+    def _read(self) -> None:
+        """Read buffered data, then answer: an answer depends on what else the client has sent."""
+        super()._read()
+        if self._complete is not None:
+            request, self._complete = self._complete, None
             self._answer_fast(request)
 
     def data_received(self, data: bytes) -> None:
@@ -157,7 +167,9 @@ class FastPath(Draining):
         if self._knows(data):
             assert self._known
             self._unset_keepalive_if_required()
-            self._answer_fast(SmallRequest(self._known.path, self._known.headers, data[len(self._known.head) :]))
+            request = SmallRequest(self._known.path, self._known.headers, data[len(self._known.head) :])
+            self.cycle = request  # type: ignore[assignment]
+            self._answer_fast(request)
             return
         super().data_received(data)
         if self._arriving is not None and self._body_wait is None:
@@ -197,9 +209,7 @@ class FastPath(Draining):
             super().add_body(request.body)
 
     def _answer_fast(self, request: SmallRequest) -> None:
-        """Answer a complete request."""
-        self._clear_arriving()
-        self.cycle = request  # type: ignore[assignment]  # it has every attribute of a cycle that uvicorn uses
+        """Answer a complete request, which is the connection's `cycle`."""
         request.record = self._observer.begin(request.headers.items())
         finish, wanted = functools.partial(self._finish, request), functools.partial(self._wanted, request)
         try:
@@ -207,8 +217,7 @@ class FastPath(Draining):
                 raise self._connections.full()
             reply = self._routes[request.path].answer(request, finish, wanted)
         except Exception as error:  # noqa: BLE001 - any error becomes this request's response
-            # In a later turn, as for all responses: then the requests behind it on the connection are known.
-            self.loop.call_soon(self._send_error, request, _without_frames(error))
+            self._send_error(request, _without_frames(error))
             return
         if reply is not None:
             task = self.loop.create_task(self._wait_for(request, reply))

@@ -2,9 +2,9 @@
 
 In: n·784 pixels of one request, and the classifier that it began with. Out: its `Results`.
 
-There is no timer. The requests that arrive in one turn of the event loop share a run at the end of the turn, so a lone
-request never waits, and batches grow under load. A run with a long predicted duration gets a thread, and the loop goes
-on reading; the requests that arrive meanwhile are the next batch.
+There is no timer. The requests that arrive in one turn of the event loop share a run at the end of the turn, so batches
+grow under load. A lone request does not wait for that: it runs at once. A run with a long predicted duration gets a
+thread, and the loop goes on reading; the requests that arrive meanwhile are the next batch.
 
 Requests are queued by size and served with equal shares of images (self-clocked fair queueing, Golestani 1994): large
 and small requests cannot starve each other. A run uses one version of the model. Each version has its own queue; the
@@ -29,7 +29,7 @@ from .results import Results, Run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..arrays import Probabilities
+    from ..arrays import Pixels, Probabilities
     from ..model.classifier import Classifier
     from ..observability.metrics import Metrics
     from ..observability.record import Record
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 INLINE_SECONDS = 0.002
 IMAGE_BYTES = 784
 LEARNING_RATE = 0.1
+# A request that comes sooner after a run has probably waited for its end, and others with it.
+QUIET_SECONDS = 50e-6
 
 # Called with a request's results or error; returns a function to call after all requests of the run, or None.
 Done: TypeAlias = "Callable[[Results | Exception], Callable[[], None] | None]"
@@ -72,6 +74,8 @@ class Batcher:
         self._slowness = 1.0
         self._started = 0.0  # the last run, perf_counter
         self._expected = 0.0  # predicted seconds of the last run, undisturbed
+        self._ended = 0.0  # the last run and its responses, perf_counter
+        self._crowded = False  # the last turn of the loop had several requests
         self._backlogged = False  # requests were left over when the last run started
 
     def close(self) -> None:
@@ -111,45 +115,59 @@ class Batcher:
         wanted: Callable[[], bool],
         record: Record | None = None,
     ) -> None:
-        """Call `done` with the results for n·784 pixels, or with an error, in a later turn of the event loop.
+        """Call `done` with the results for n·784 pixels, or with an error: at once, or in a later turn of the loop.
 
         The function that it returns is called after `done` of every request in the run. A request that is no longer
         `wanted` is dropped before its run.
         """
+        now = time.perf_counter()
+        size = len(pixels) // IMAGE_BYTES
+        if self._is_alone(now) and classifier.costs.seconds(size) <= INLINE_SECONDS:
+            self._run_inline(classifier, [_Request(0, 0, pixels, size, done, wanted, now, record)], size)
+            return
         if not self._busy:
             self._busy = True
             loop = asyncio.get_running_loop()
             loop.call_soon(self._run, loop)
-        size = len(pixels) // IMAGE_BYTES
         tag = self._finish_tags[size] = max(self._finish_tags.get(size, 0), self._virtual_time) + size
-        request = _Request(tag, next(self._numbers), pixels, size, done, wanted, time.perf_counter(), record)
+        request = _Request(tag, next(self._numbers), pixels, size, done, wanted, now, record)
         heapq.heappush(self._queues.setdefault(classifier, []), request)
         self._depths[classifier] += size
         self._depth += size
         self._metrics.predictions.queue_depth.set(self._depth)
 
+    def _is_alone(self, now: float) -> bool:
+        """Return whether there is no other request for a request that comes now to share a run with."""
+        return not (self._busy or self._crowded) and now > self._ended + QUIET_SECONDS
+
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         classifier, batch = self._pop_batch()
+        self._crowded = len(batch) > 1
         if classifier is None:  # no waiting request was wanted any more
             self._busy = self._backlogged = False
             return
-        images = np.frombuffer(b"".join([item.pixels for item in batch]), np.uint8).reshape(-1, 1, 28, 28)
-        self._begin(classifier, batch, len(images))
-        if self._expected > INLINE_SECONDS:
-            run = loop.run_in_executor(self._thread, classifier.predict, images)
+        size = sum(request.size for request in batch)
+        if classifier.costs.seconds(size) > INLINE_SECONDS:
+            self._begin(classifier, batch, size)
+            run = loop.run_in_executor(self._thread, classifier.predict, _images(batch))
             run.add_done_callback(functools.partial(self._ran_in_thread, loop, batch))
             return
-        result: Run | Exception
-        try:
-            result = Run(classifier.predict(images))
-        except Exception as error:  # noqa: BLE001 - every request in the batch must get a result or the error
-            result = error
-        self._record_run(len(images), batch)
         if self._queues:  # the next run starts after the loop has read its sockets
             loop.call_soon(self._run, loop)
         else:
             self._busy = False
+        self._run_inline(classifier, batch, size)
+
+    def _run_inline(self, classifier: Classifier, batch: list[_Request], size: int) -> None:
+        self._begin(classifier, batch, size)
+        result: Run | Exception
+        try:
+            result = Run(classifier.predict_one(batch[0].pixels) if size == 1 else classifier.predict(_images(batch)))
+        except Exception as error:  # noqa: BLE001 - every request in the batch must get a result or the error
+            result = error
+        self._record_run(size, batch)
         _deliver(batch, result)
+        self._ended = time.perf_counter()
 
     def _ran_in_thread(
         self, loop: asyncio.AbstractEventLoop, batch: list[_Request], run: asyncio.Future[Probabilities]
@@ -221,6 +239,10 @@ class Batcher:
         """
         measured = min(seconds / self._expected, 2 * self._slowness)
         self._slowness += LEARNING_RATE * (measured - self._slowness)
+
+
+def _images(batch: list[_Request]) -> Pixels:
+    return np.frombuffer(b"".join([item.pixels for item in batch]), np.uint8).reshape(-1, 1, 28, 28)
 
 
 def _deliver(batch: list[_Request], result: Run | Exception) -> None:

@@ -23,7 +23,11 @@ LOW_CONFIDENCE = 0.6
 def warnings_for(probabilities: Probabilities) -> list[tuple[str, ...]]:
     """Return the warnings for each row, of "unlike_a_digit" and "low_confidence"."""
     lowest, highest = np.minimum.reduce(probabilities, 1).tolist(), np.maximum.reduce(probabilities, 1).tolist()
-    return [
-        ("unlike_a_digit",) * (low > MAX_LOWEST) + ("low_confidence",) * (high < LOW_CONFIDENCE)
-        for low, high in zip(lowest, highest, strict=True)
-    ]
+    return [warnings_of(low, high) for low, high in zip(lowest, highest, strict=True)]
+
+
+def warnings_of(lowest: float, highest: float) -> tuple[str, ...]:
+    """Return the warnings for a row, by its lowest and its highest probability."""
+    if lowest <= MAX_LOWEST and highest >= LOW_CONFIDENCE:  # nearly all
+        return ()
+    return ("unlike_a_digit",) * (lowest > MAX_LOWEST) + ("low_confidence",) * (highest < LOW_CONFIDENCE)

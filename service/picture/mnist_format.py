@@ -6,6 +6,7 @@ with strokes about as thick; or whether the image is in this format. It does not
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from .geometry import crop, thickness
 from .segment.morphology import thicken, thin
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from numpy.typing import NDArray
 
     from ..arrays import Mask, Pixels
 
@@ -40,32 +41,49 @@ def is_mnist_format(rows: bytes) -> bool:
 
     Cheap checks come first, because each call of NumPy costs as much time as all methods of `bytes` here together.
     """
-    return may_be_mnist_format(rows) and is_centred(rows)
-
-
-def may_be_mnist_format(rows: bytes) -> bool:
-    """Whether all is as in `is_mnist_format` but the centre of mass, which `are_centred` checks."""
     if (b"\xff" not in rows and b"\xfe" not in rows) or rows.count(0) < 0.55 * SIDE * SIDE:
         return False
     height, bits = _height(rows), int.from_bytes(rows)
     # A digit as high as it may be, within the columns in the middle, is no wider than that.
     longer = height if height >= DIGIT_SIDE - 1 and not bits & _MARGINS else max(height, _width(bits))
-    return DIGIT_SIDE - 1 <= longer <= DIGIT_SIDE
-
-
-def is_centred(rows: bytes) -> bool:
-    """Whether the centre of mass of 784 pixels is where MNIST has it."""
+    if not DIGIT_SIDE - 1 <= longer <= DIGIT_SIDE:
+        return False
     mass, down, across = np.frombuffer(rows, np.uint8).astype(np.float32).dot(_MOMENTS).tolist()  # exact
     return bool(abs(down - 13.99 * mass) < 0.511 * mass and abs(across - 13.99 * mass) < 0.511 * mass)
 
 
-def are_centred(images: Sequence[bytes]) -> list[bool]:
-    """As `is_centred`, of several images, for a third of its time each."""
-    pixels = np.frombuffer(b"".join(images), np.uint8).astype(np.float32).reshape(-1, SIDE * SIDE)
-    return [
-        abs(down - 13.99 * mass) < 0.511 * mass and abs(across - 13.99 * mass) < 0.511 * mass
-        for mass, down, across in pixels.dot(_MOMENTS).tolist()  # exact
-    ]
+def are_mnist_format(pixels: Pixels) -> Mask:
+    """As `is_mnist_format`, of several images uint8[n,784] at once: bool[n], for a fifth of its time each."""
+    right: Mask = (np.maximum.reduce(pixels, 1) >= 254) & (count_each(pixels == 0) >= 0.55 * SIDE * SIDE)
+    words = pixels.view(np.uint32).reshape(-1, SIDE, SIDE // 4)
+    rows = functools.reduce(np.bitwise_or, [words[:, :, word] for word in range(SIDE // 4)])
+    longer = np.maximum(_extents(rows != 0), _extents(_columns(pixels) != 0))
+    right &= (longer >= DIGIT_SIDE - 1) & (longer <= DIGIT_SIDE)
+    mass, down, across = pixels.astype(np.float32).dot(_MOMENTS).T  # exact
+    right &= abs(down - 13.99 * mass) < 0.511 * mass
+    right &= abs(across - 13.99 * mass) < 0.511 * mass
+    return right
+
+
+def count_each(pixels: Mask) -> NDArray[np.int64]:
+    """Return how many of each image's 784 pixels are true: eight at a time, since a sum of 98 bits fits into a byte."""
+    sums: NDArray[np.int64] = pixels.view(np.uint64).sum(1).view(np.uint8).reshape(-1, 8).sum(1)
+    return sums
+
+
+def _columns(pixels: Pixels) -> Pixels:
+    """Return the bits of each column's pixels, uint8[n,28], from uint8[n,784]: all rows are folded into one."""
+    pairs = pixels.view(np.uint64)  # 14 pairs of rows, of 7 numbers each
+    pairs = pairs[:, :49] | pairs[:, 49:]
+    pairs = functools.reduce(np.bitwise_or, [pairs[:, at : at + 7] for at in range(0, 49, 7)])
+    pixels = pairs.view(np.uint8)
+    return pixels[:, :SIDE] | pixels[:, SIDE:]
+
+
+def _extents(used: Mask) -> NDArray[np.int64]:
+    """Return the length from the first to the last true value, of bool[n,28]; 28 where none is."""
+    extents: NDArray[np.int64] = SIDE - used.argmax(1) - used[:, ::-1].argmax(1)
+    return extents
 
 
 def _height(rows: bytes) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from .decode import Picture, decode
 from .formats import FORMATS, PNG
 from .limits import check_size
-from .mnist_format import SIDE, are_centred, is_centred, may_be_mnist_format, to_mnist_format
+from .mnist_format import SIDE, are_mnist_format, count_each, is_mnist_format, to_mnist_format
 from .segment.digit import find_digit
 from .small_png import read_small_grey
 
@@ -69,29 +69,26 @@ def read_small(data: bytes) -> PreparedImage | None:
 
 def pass_through(rows: bytes) -> PreparedImage | None:
     """Prepare 784 pixels in MNIST's format, which are kept, or in its negative, which is inverted; None for others."""
-    image = _pass_if_centred(rows)
-    return image if image is not None and is_centred(image.rows) else None
+    polarity = "light_on_dark"
+    if not is_mnist_format(rows):
+        rows, polarity = rows.translate(_NEGATIVE), "dark_on_light"
+        if not is_mnist_format(rows):
+            return None
+    return PreparedImage(rows, polarity, len(rows.translate(None, _DARK)) / len(rows))
 
 
 def pass_all_through(all_rows: Sequence[bytes]) -> list[PreparedImage] | None:
-    """As `pass_through`, for images that are all in MNIST's format; None if one is not."""
-    images = []
-    for rows in all_rows:
-        image = _pass_if_centred(rows)
-        if image is None:
+    """As `pass_through`, for several images at once; None if one of them is neither."""
+    pixels = np.frombuffer(b"".join(all_rows), np.uint8).reshape(-1, SIDE * SIDE)
+    negative = ~are_mnist_format(pixels)
+    if negative.any():
+        if not are_mnist_format(255 - pixels[negative]).all():
             return None
-        images.append(image)
-    return images if all(are_centred([image.rows for image in images])) else None
-
-
-def _pass_if_centred(rows: bytes) -> PreparedImage | None:
-    """As `pass_through`, but for the place of the centre of mass, which is to be checked."""
-    polarity = "light_on_dark"
-    if not may_be_mnist_format(rows):
-        rows, polarity = rows.translate(_NEGATIVE), "dark_on_light"
-        if not may_be_mnist_format(rows):
-            return None
-    return PreparedImage(rows, polarity, len(rows.translate(None, _DARK)) / len(rows))
+        pixels = np.where(negative[:, None], 255 - pixels, pixels)
+        all_rows = [image.tobytes() for image in pixels]
+    ink_ratios = (count_each(pixels >= 128) / (SIDE * SIDE)).tolist()
+    polarities = [("light_on_dark", "dark_on_light")[dark] for dark in negative.tolist()]
+    return list(map(PreparedImage, all_rows, polarities, ink_ratios))
 
 
 def prepare(grey: Pixels) -> PreparedImage:

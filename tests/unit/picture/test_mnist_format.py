@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.picture.geometry import thickness
-from service.picture.mnist_format import THICKEST, THINNEST, is_mnist_format, to_mnist_format
+from service.picture.mnist_format import THICKEST, THINNEST, are_mnist_format, is_mnist_format, to_mnist_format
 
 if TYPE_CHECKING:
     from service.arrays import Mask, Pixels
@@ -66,6 +66,17 @@ def test_the_limits_of_mnists_form(case: str) -> None:
     pixels, fits = CASES[case]
     assert is_mnist_format(pixels.tobytes()) == fits
     assert is_mnist_format(pixels.T.tobytes()) == fits
+
+
+def test_several_images_are_judged_as_each_alone() -> None:
+    """All cases at once, as they are and transposed; and those with noise on them, of which some fit still."""
+    cases = [pixels for pixels, _ in CASES.values()]
+    random = np.random.default_rng(5)
+    noisy = [np.maximum(pixels, random.random((28, 28)) < 0.002).astype(np.uint8) for pixels in cases * 20]
+    images = np.stack([*cases, *(pixels.T for pixels in cases), *noisy]).reshape(-1, 784)
+    alone = [is_mnist_format(image.tobytes()) for image in images]
+    assert are_mnist_format(images).tolist() == alone
+    assert 50 < sum(alone) < len(alone) - 50
 
 
 def sheet(rows: slice, columns: slice, size: int = 100) -> Mask:
