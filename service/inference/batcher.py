@@ -3,8 +3,9 @@
 In: n·784 pixels of one request, and the classifier that it began with. Out: its `Results`.
 
 There is no timer. The requests that arrive in one turn of the event loop share a run at the end of the turn, so batches
-grow under load. A lone request does not wait for that: it runs at once. A run with a long predicted duration gets a
-thread, and the loop goes on reading; the requests that arrive meanwhile are the next batch.
+grow under load. A turn's first request with one picture does not wait for that: it runs at once, unless the last batch
+had several requests. A run with a long predicted duration gets a thread, and the loop goes on reading; what arrives
+meanwhile is the next batch.
 
 Requests are queued by size and served with equal shares of images (self-clocked fair queueing, Golestani 1994): large
 and small requests cannot starve each other. A run uses one version of the model. Each version has its own queue; the
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 INLINE_SECONDS = 0.002
 IMAGE_BYTES = 784
 LEARNING_RATE = 0.1
-# A request that comes sooner after a run has probably waited for its end, and others with it.
-QUIET_SECONDS = 50e-6
 
 # Called with a request's results or error; returns a function to call after all requests of the run, or None.
 Done: TypeAlias = "Callable[[Results | Exception], Callable[[], None] | None]"
@@ -74,8 +73,8 @@ class Batcher:
         self._slowness = 1.0
         self._started = 0.0  # the last run, perf_counter
         self._expected = 0.0  # predicted seconds of the last run, undisturbed
-        self._ended = 0.0  # the last run and its responses, perf_counter
-        self._crowded = False  # the last turn of the loop had several requests
+        self._ran_at_once = False  # in this turn of the loop
+        self._crowded = False  # the last batch had several requests
         self._backlogged = False  # requests were left over when the last run started
 
     def close(self) -> None:
@@ -122,7 +121,10 @@ class Batcher:
         """
         now = time.perf_counter()
         size = len(pixels) // IMAGE_BYTES
-        if self._is_alone(now) and classifier.costs.seconds(size) <= INLINE_SECONDS:
+        at_once = size == 1 and not (self._busy or self._ran_at_once or self._crowded)
+        if at_once and classifier.costs.seconds(size) <= INLINE_SECONDS:
+            self._ran_at_once = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
             self._run_inline(classifier, [_Request(0, 0, pixels, size, done, wanted, now, record)], size)
             return
         if not self._busy:
@@ -136,9 +138,8 @@ class Batcher:
         self._depth += size
         self._metrics.predictions.queue_depth.set(self._depth)
 
-    def _is_alone(self, now: float) -> bool:
-        """Return whether there is no other request for a request that comes now to share a run with."""
-        return not (self._busy or self._crowded) and now > self._ended + QUIET_SECONDS
+    def _end_turn(self) -> None:
+        self._ran_at_once = False
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         classifier, batch = self._pop_batch()
@@ -167,7 +168,6 @@ class Batcher:
             result = error
         self._record_run(size, batch)
         _deliver(batch, result)
-        self._ended = time.perf_counter()
 
     def _ran_in_thread(
         self, loop: asyncio.AbstractEventLoop, batch: list[_Request], run: asyncio.Future[Probabilities]
