@@ -1,6 +1,6 @@
 """Start the service's processes: check the model, then serve in this process or in several workers.
 
-In: settings and listening sockets. Out: an exit code, when a signal has ended the service. Modules are imported where
+In: settings and bound sockets. Out: an exit code, when a signal has ended the service. Modules are imported where
 they are needed: `prometheus_client` looks for its folder when it is imported, and the parent of several workers starts
 them sooner without the app.
 """
@@ -12,7 +12,6 @@ import functools
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,38 +20,15 @@ from ..errors import ModelError
 from ..system import orphans, signals
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
     from ..settings import Settings
     from ..versions.manager import VersionManager
     from ..versions.shared_state import SharedState
 
-BACKLOG = 2048  # connections that wait to be accepted
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_BYTES = 8 * 2**20  # of the files in which one worker shares its metrics
-
-
-def listen(host: str, port: int, setting: str) -> socket.socket:
-    """Return a listening socket; raises `OSError`. Clients wait from here on, also while the workers start."""
-    listener = bind(host, port, setting)
-    listener.listen(BACKLOG)
-    return listener
-
-
-def bind(host: str, port: int, setting: str) -> socket.socket:
-    """Return a bound socket, which accepts no connection; raises `OSError` with the setting that names the port.
-
-    It reserves gRPC's port, on which the workers listen with SO_REUSEPORT, as long as it is open.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise OSError(f"{setting}: cannot listen on {host} port {port}: {error.strerror}") from None
-    return bound
 
 
 def make_metrics_folder(workers: int) -> None:
@@ -87,8 +63,11 @@ def _temporary_folder(size: int) -> Path:
     )
 
 
-def run(settings: Settings, listeners: list[socket.socket], on_checked: Callable[[str | None], None]) -> int:
-    """Serve until a signal comes; return the exit code. `on_checked` is given the version that serves first."""
+def run(settings: Settings, listeners: list[socket.socket], on_serving: Callable[[str | None], None]) -> int:
+    """Serve until a signal comes; return the exit code.
+
+    `on_serving` is called when the first worker accepts connections, with the version that serves first.
+    """
     from ..versions.manager import VersionManager
     from ..versions.shared_state import SharedState
 
@@ -101,10 +80,10 @@ def run(settings: Settings, listeners: list[socket.socket], on_checked: Callable
         begin = models.start if settings.workers == 1 else models.check
         with first_pull(settings, shared_state):
             version = begin(functools.partial(_import_app, settings))
-    on_checked(version)
+    tell = functools.partial(on_serving, version)
     if settings.workers == 1:
-        return _run_one(settings, listeners, models)
-    return _run_several(settings, listeners, shared_state)
+        return _run_one(settings, listeners, models, tell)
+    return _run_several(settings, listeners, shared_state, tell)
 
 
 @contextlib.contextmanager
@@ -134,7 +113,9 @@ def _import_app(settings: Settings) -> None:
             from .. import app  # noqa: F401
 
 
-def _run_one(settings: Settings, listeners: list[socket.socket], models: VersionManager) -> int:
+def _run_one(
+    settings: Settings, listeners: list[socket.socket], models: VersionManager, on_serving: Callable[[], None]
+) -> int:
     from . import worker
 
     with worker.uncollected():
@@ -150,11 +131,13 @@ def _run_one(settings: Settings, listeners: list[socket.socket], models: Version
         watchdog = Watchdog(seconds, settings.shutdown_seconds, start_heart)
         drain = Drain(settings.drain_seconds, listeners[0], watchdog.end_in_time)
         served = app.create_app(settings, models, metrics.registry(), drain)
-        server = Server(settings, served, ConnectionCounts(1), watchdog)
+        server = Server(settings, served, ConnectionCounts(1), watchdog, on_serving)
     return min(1, server.run_to_end(listeners))
 
 
-def _run_several(settings: Settings, listeners: list[socket.socket], shared_state: SharedState) -> int:
+def _run_several(
+    settings: Settings, listeners: list[socket.socket], shared_state: SharedState, on_serving: Callable[[], None]
+) -> int:
     from ..reader import token
     from .connection_counts import ConnectionCounts
     from .restarts import Restarts
@@ -174,4 +157,7 @@ def _run_several(settings: Settings, listeners: list[socket.socket], shared_stat
         counts.descriptor,
         restarts.descriptor,
     )
-    return Supervisor(settings, job, listeners[0], counts, restarts, on_hangup=shared_state.ask_for_poll).run()
+    supervisor = Supervisor(
+        settings, job, listeners, counts, restarts, on_serving=on_serving, on_hangup=shared_state.ask_for_poll
+    )
+    return supervisor.run()

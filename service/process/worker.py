@@ -51,9 +51,11 @@ def _serve(job: dict[str, Any]) -> int:
         from ..versions.shared_state import SharedState
         from .connection_counts import ConnectionCounts
         from .heartbeat import Heart
+        from .ports import PortRefused
         from .restarts import Restarts
         from .server import Server
         from .watchdog import Watchdog
+        from .worker_process import PORT_REFUSED
 
         for descriptor in (*job["listeners"], job["heart"]):
             os.set_inheritable(descriptor, False)
@@ -68,7 +70,10 @@ def _serve(job: dict[str, Any]) -> int:
         workers = Workers(counts.pids, Restarts(job["restarts"]).by_reason)
         app = create_app(settings, models, metrics.registry(), drain, workers)
         server = Server(settings, app, counts, watchdog)
-    return server.run_to_end([socket.socket(fileno=listener) for listener in job["listeners"]])
+    try:
+        return server.run_to_end([socket.socket(fileno=listener) for listener in job["listeners"]])
+    except PortRefused:
+        return PORT_REFUSED  # the supervisor finds the same, and says so once
 
 
 @contextlib.contextmanager
