@@ -74,16 +74,7 @@ def run(settings: Settings, listeners: list[socket.socket], on_serving: Callable
     orphans.adopt()
     shared_state = SharedState(shared=settings.workers > 1 or settings.model_source is not None)
     models = VersionManager(settings, shared_state)
-    version = None
-    # A bad model ends the start with one line and one exit code, before any worker is started.
-    with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
-        begin = models.start if settings.workers == 1 else models.check
-        with first_pull(settings, shared_state):
-            version = begin(functools.partial(_import_app, settings))
-    tell = functools.partial(on_serving, version)
-    if settings.workers == 1:
-        return _run_one(settings, listeners, models, tell)
-    return _run_several(settings, listeners, shared_state, tell)
+    return (_run_one if settings.workers == 1 else _run_several)(settings, listeners, models, shared_state, on_serving)
 
 
 @contextlib.contextmanager
@@ -104,20 +95,32 @@ def first_pull(settings: Settings, shared_state: SharedState) -> Iterator[None]:
         raise ModelError(f"{problem}; {error}" if problem else str(error)) from None
 
 
-def _import_app(settings: Settings) -> None:
+def _first_version(settings: Settings, shared_state: SharedState, begin: Callable[[], str]) -> str | None:
+    """Return the version with which the service begins; None where it may begin without. Raises `ModelError`."""
+    may_wait = contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext()
+    with may_wait, first_pull(settings, shared_state):
+        return begin()
+    return None
+
+
+def _import_app() -> None:
     """Import what is needed next, while another process checks the model."""
     from . import worker
 
-    if settings.workers == 1:
-        with worker.uncollected():
-            from .. import app  # noqa: F401
+    with worker.uncollected():
+        from .. import app  # noqa: F401
 
 
 def _run_one(
-    settings: Settings, listeners: list[socket.socket], models: VersionManager, on_serving: Callable[[], None]
+    settings: Settings,
+    listeners: list[socket.socket],
+    models: VersionManager,
+    shared_state: SharedState,
+    on_serving: Callable[[str | None], None],
 ) -> int:
     from . import worker
 
+    version = _first_version(settings, shared_state, functools.partial(models.start, _import_app))
     with worker.uncollected():
         from .. import app
         from ..connection.drain import Drain
@@ -131,12 +134,16 @@ def _run_one(
         watchdog = Watchdog(seconds, settings.shutdown_seconds, start_heart)
         drain = Drain(settings.drain_seconds, listeners[0], watchdog.end_in_time)
         served = app.create_app(settings, models, metrics.registry(), drain)
-        server = Server(settings, served, ConnectionCounts(1), watchdog, on_serving)
+        server = Server(settings, served, ConnectionCounts(1), watchdog, functools.partial(on_serving, version))
     return min(1, server.run_to_end(listeners))
 
 
 def _run_several(
-    settings: Settings, listeners: list[socket.socket], shared_state: SharedState, on_serving: Callable[[], None]
+    settings: Settings,
+    listeners: list[socket.socket],
+    models: VersionManager,
+    shared_state: SharedState,
+    on_serving: Callable[[str | None], None],
 ) -> int:
     from ..reader import token
     from .connection_counts import ConnectionCounts
@@ -157,7 +164,8 @@ def _run_several(
         counts.descriptor,
         restarts.descriptor,
     )
-    supervisor = Supervisor(
-        settings, job, listeners, counts, restarts, on_serving=on_serving, on_hangup=shared_state.ask_for_poll
-    )
-    return supervisor.run()
+    supervisor = Supervisor(settings, job, listeners, counts, restarts, on_hangup=shared_state.ask_for_poll)
+    # One worker imports the app meanwhile, and loads the version when its check is over. If that fails, the worker is
+    # killed with this process. More of them would take CPU time from the check, whose time has a limit.
+    check = functools.partial(models.check, supervisor.start_first_worker)
+    return supervisor.run(functools.partial(on_serving, _first_version(settings, shared_state, check)))

@@ -54,11 +54,10 @@ class Supervisor:
         counts: ConnectionCounts,
         restarts: Restarts,
         *,
-        on_serving: Callable[[], object],
         on_hangup: Callable[[], object],
     ) -> None:
-        """`on_serving` is called when the first worker serves, and `on_hangup` before SIGHUP replaces the workers."""
-        self._on_serving = on_serving
+        """`on_hangup` is called before SIGHUP replaces the workers. Workers that are left at the end are killed."""
+        signals.at_end.callback(self._kill_all)
         self._on_hangup = on_hangup
         self._settings = settings
         self._listeners = listeners
@@ -75,8 +74,12 @@ class Supervisor:
         self._failed = False  # whether no worker could start
         self._ends_at = self._refuses_at = math.inf  # seconds, monotonic
 
-    def run(self) -> int:
-        """Supervise until a signal comes and all workers have ended; return the exit code. Raises `PortRefused`."""
+    def run(self, on_serving: Callable[[], object]) -> int:
+        """Supervise until a signal comes and all workers have ended; return the exit code. Raises `PortRefused`.
+
+        `on_serving` is called when the first worker serves.
+        """
+        self._on_serving = on_serving
         self._woken, waking = socket.socketpair()
         for end in (self._woken, waking):
             end.setblocking(False)
@@ -88,9 +91,19 @@ class Supervisor:
                 self._wait()
         finally:
             signal.set_wakeup_fd(-1)
-            for worker in self._all():
-                worker.kill()
         return int(self._failed)
+
+    def start_first_worker(self) -> None:
+        """Start one worker before the others, unless it was started."""
+        self._fill(self._slots[0])
+
+    def _fill(self, slot: WorkerSlot) -> None:
+        if slot.fill():
+            self._assign_counts()
+
+    def _kill_all(self) -> None:
+        for worker in self._all():
+            worker.kill()
 
     def _all(self) -> Iterator[WorkerProcess]:
         yield from (slot.worker for slot in self._slots if slot.worker is not None)
@@ -152,8 +165,8 @@ class Supervisor:
                     self._failed = True
                     log.error("no worker can start: the service ends")
                     self._begin_shutdown()
-        if self._ends_at == math.inf and slot.fill():
-            self._assign_counts()
+        if self._ends_at == math.inf:
+            self._fill(slot)
 
     def _assign_counts(self) -> None:
         self._counts.assign([slot.worker.pid for slot in self._slots if slot.worker is not None])

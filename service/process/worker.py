@@ -28,7 +28,10 @@ def spawn_main() -> None:
 
     from .exit_codes import run_command
 
-    job = json.loads(sys.stdin.buffer.read())
+    message = sys.stdin.buffer.read()
+    if not message:  # a signal has ended the parent before it handed over the job
+        signals.end(0)
+    job = json.loads(message)
     # Without this, workers of a killed supervisor would hold the port, and no new service could start.
     confinement.end_with(job["parent"], signal.SIGTERM)
     signals.end(run_command("worker", lambda: _serve(job)))
