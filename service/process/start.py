@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..system import orphans, signals
+from . import imports
 
 if TYPE_CHECKING:
     import socket
@@ -105,9 +106,7 @@ def _first_version(settings: Settings, shared_state: SharedState, begin: Callabl
 
 def _import_app() -> None:
     """Import what is needed next, while another process checks the model."""
-    from . import worker
-
-    with worker.uncollected():
+    with imports.uncollected(), imports.without_validators():
         from .. import app  # noqa: F401
 
 
@@ -118,10 +117,8 @@ def _run_one(
     shared_state: SharedState,
     on_serving: Callable[[str | None], None],
 ) -> int:
-    from . import worker
-
     version = _first_version(settings, shared_state, functools.partial(models.start, _import_app))
-    with worker.uncollected():
+    with imports.uncollected(), imports.without_validators():
         from .. import app
         from ..connection.drain import Drain
         from ..observability import logs, metrics

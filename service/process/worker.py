@@ -7,17 +7,14 @@ supervisor, with which it ends. It knows nothing of requests.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..system import confinement, signals
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .imports import uncollected, without_validators
 
 
 def spawn_main() -> None:
@@ -39,13 +36,14 @@ def spawn_main() -> None:
 
 def _serve(job: dict[str, Any]) -> int:
     # Imported here: a signal must end the process before these slow imports too.
-    from ..observability import logs
-    from ..settings import Settings
-
-    settings = Settings(**job["settings"])
-    logs.start(settings.log_level, settings.log_format)
     with uncollected():
-        from ..app import create_app
+        from ..observability import logs
+        from ..settings import Settings
+
+        settings = Settings(**job["settings"])
+        logs.start(settings.log_level, settings.log_format)
+        with without_validators():
+            from ..app import create_app
         from ..connection.drain import Drain
         from ..errors import ModelError
         from ..observability import metrics
@@ -77,14 +75,3 @@ def _serve(job: dict[str, Any]) -> int:
         return server.run_to_end([socket.socket(fileno=listener) for listener in job["listeners"]])
     except PortRefused:
         return PORT_REFUSED  # the supervisor finds the same, and says so once
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Disable garbage collection while the context is open, then freeze: objects made in it live until the end."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
