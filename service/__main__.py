@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from .process.imports import uncollected
 from .system import signals
 
 if __name__ == "__main__":  # a signal ends the process from here on; the imports below take their time
     signals.install(unfinished=sys.argv[1:2] == ["batch"])
 
-from .commands.cli import main
+with uncollected():
+    from .commands.cli import main
 
 if __name__ == "__main__":
     signals.end(main(sys.argv[1:]))

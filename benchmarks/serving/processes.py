@@ -49,6 +49,10 @@ class Running:
         """Resident memory of all its processes; pages that several of them share are counted once."""
         return sum(_proportional_mib(pid) for pid in self._all())
 
+    def cpu_seconds(self) -> float:
+        """Of all its processes, and of those that have ended and were waited for."""
+        return sum(map(_cpu_seconds, self._all()))
+
     def end(self) -> None:
         """Ends them all: the first as an operator would, those that it leaves behind at once."""
         self.process.terminate()
@@ -69,13 +73,13 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Running]:
-    """Starts a command; ends it, and whatever came of it, when the block ends."""
+def running(command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> Iterator[Running]:
+    """Starts a command, in a folder; ends it, and whatever came of it, when the block ends."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     others = frozenset(_children(os.getpid()))
     with (
         tempfile.NamedTemporaryFile(prefix="serving-") as log,
-        subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log) as process,
+        subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=log, stderr=log) as process,
     ):
         server = Running(process, log, others)
         try:
@@ -111,3 +115,11 @@ def _proportional_mib(pid: int) -> float:
         return 0.0
     found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
     return int(found[1]) / 1024 if found else 0.0
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

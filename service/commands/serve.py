@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .. import settings as settings_module
 from ..observability import logs
 from ..observability.log_format import JSON
-from ..process import start
+from ..process import ports, start
 from ..process.exit_codes import run_command
 from ..versions.bundled import or_bundled
 from .check import check_settings
@@ -59,14 +59,13 @@ def _serve(options: argparse.Namespace) -> int:
     settings = or_bundled(settings)
     check_settings(settings)
     with contextlib.ExitStack() as stack:
-        ports = {"MNIST_PORT": settings.port, "MNIST_METRICS_PORT": settings.metrics_port}
         listeners = [
-            stack.enter_context(contextlib.closing(start.listen(settings.host, port, setting)))
-            for setting, port in ports.items()
+            stack.enter_context(contextlib.closing(ports.bind(settings.host, port, setting)))
+            for setting, port in zip(ports.SETTINGS, (settings.port, settings.metrics_port), strict=True)
             if port is not None
         ]
         if settings.grpc_port is not None:
-            bound = start.bind(settings.host, settings.grpc_port, "MNIST_GRPC_PORT")
+            bound = ports.bind(settings.host, settings.grpc_port, "MNIST_GRPC_PORT")
             reserved = stack.enter_context(contextlib.closing(bound))
             settings = settings.model_copy(update={"grpc_port": reserved.getsockname()[1]})
         start.make_metrics_folder(settings.workers)

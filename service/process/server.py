@@ -1,6 +1,6 @@
 """uvicorn's server, as every process of the service runs it.
 
-In: an app, and the listening sockets. Out: HTTP until a signal comes, then the exit code. It knows no other worker, and
+In: an app, and the bound sockets. Out: HTTP until a signal comes, then the exit code. It knows no other worker, and
 no route.
 """
 
@@ -17,6 +17,7 @@ from ..api.metrics_port import MetricsProtocol
 from ..connection.drain import LAST_SECONDS
 from ..connection.fast_path import FastPath
 from ..connection.handshake import Handshake
+from . import ports
 from .accept import Acceptor
 from .connection_counts import ConnectionCounts
 
@@ -37,13 +38,22 @@ ROUND_SECONDS = 0.3  # that uvicorn takes in addition to what it waits for
 class Server(uvicorn.Server):
     """uvicorn's server, with our own acceptor, and a watchdog that ends its process in time."""
 
-    def __init__(self, settings: Settings, app: FastAPI, counts: ConnectionCounts, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        app: FastAPI,
+        counts: ConnectionCounts,
+        watchdog: Watchdog,
+        on_serving: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_serving` is called when this process accepts connections."""
         super().__init__(_config(settings, app))
         self._counts = counts
         self._watchdog = watchdog
+        self._on_serving = on_serving
 
     def run_to_end(self, listeners: list[socket.socket]) -> int:
-        """Serve until a signal comes; 0, or STARTUP_FAILURE where the app could not start."""
+        """Serve until a signal comes; 0, or STARTUP_FAILURE where the app could not start. Raises `PortRefused`."""
         try:
             self.run(listeners)
         except SystemExit:
@@ -56,11 +66,16 @@ class Server(uvicorn.Server):
             await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app, then accept connections on the listening socket, and on the metrics' port."""
+        """Start the app, then listen and accept connections on the service's port, and on the metrics' port."""
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
         assert sockets
+        try:
+            ports.listen(sockets)
+        except ports.PortRefused:
+            await self.lifespan.shutdown()
+            raise
         listener, *others = sockets
         state = self.lifespan.state
         protocol_class = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
@@ -70,6 +85,7 @@ class Server(uvicorn.Server):
             self.servers.append(acceptor)  # type: ignore[arg-type]
         self.started = True
         self._watchdog.ready()
+        self._on_serving()
 
     def _acceptor(
         self,

@@ -1,6 +1,6 @@
 """Start the service's processes: check the model, then serve in this process or in several workers.
 
-In: settings and listening sockets. Out: an exit code, when a signal has ended the service. Modules are imported where
+In: settings and bound sockets. Out: an exit code, when a signal has ended the service. Modules are imported where
 they are needed: `prometheus_client` looks for its folder when it is imported, and the parent of several workers starts
 them sooner without the app.
 """
@@ -12,47 +12,24 @@ import functools
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..system import orphans, signals
+from . import imports
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
     from ..settings import Settings
     from ..versions.manager import VersionManager
     from ..versions.shared_state import SharedState
 
-BACKLOG = 2048  # connections that wait to be accepted
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_BYTES = 8 * 2**20  # of the files in which one worker shares its metrics
-
-
-def listen(host: str, port: int, setting: str) -> socket.socket:
-    """Return a listening socket; raises `OSError`. Clients wait from here on, also while the workers start."""
-    listener = bind(host, port, setting)
-    listener.listen(BACKLOG)
-    return listener
-
-
-def bind(host: str, port: int, setting: str) -> socket.socket:
-    """Return a bound socket, which accepts no connection; raises `OSError` with the setting that names the port.
-
-    It reserves gRPC's port, on which the workers listen with SO_REUSEPORT, as long as it is open.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise OSError(f"{setting}: cannot listen on {host} port {port}: {error.strerror}") from None
-    return bound
 
 
 def make_metrics_folder(workers: int) -> None:
@@ -87,24 +64,18 @@ def _temporary_folder(size: int) -> Path:
     )
 
 
-def run(settings: Settings, listeners: list[socket.socket], on_checked: Callable[[str | None], None]) -> int:
-    """Serve until a signal comes; return the exit code. `on_checked` is given the version that serves first."""
+def run(settings: Settings, listeners: list[socket.socket], on_serving: Callable[[str | None], None]) -> int:
+    """Serve until a signal comes; return the exit code.
+
+    `on_serving` is called when the first worker accepts connections, with the version that serves first.
+    """
     from ..versions.manager import VersionManager
     from ..versions.shared_state import SharedState
 
     orphans.adopt()
     shared_state = SharedState(shared=settings.workers > 1 or settings.model_source is not None)
     models = VersionManager(settings, shared_state)
-    version = None
-    # A bad model ends the start with one line and one exit code, before any worker is started.
-    with contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext():
-        begin = models.start if settings.workers == 1 else models.check
-        with first_pull(settings, shared_state):
-            version = begin(functools.partial(_import_app, settings))
-    on_checked(version)
-    if settings.workers == 1:
-        return _run_one(settings, listeners, models)
-    return _run_several(settings, listeners, shared_state)
+    return (_run_one if settings.workers == 1 else _run_several)(settings, listeners, models, shared_state, on_serving)
 
 
 @contextlib.contextmanager
@@ -123,19 +94,29 @@ def first_pull(settings: Settings, shared_state: SharedState) -> Iterator[None]:
         yield
 
 
-def _import_app(settings: Settings) -> None:
+def _first_version(settings: Settings, shared_state: SharedState, begin: Callable[[], str]) -> str | None:
+    """Return the version with which the service begins; None where it may begin without. Raises `ModelError`."""
+    may_wait = contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext()
+    with may_wait, first_pull(settings, shared_state):
+        return begin()
+    return None
+
+
+def _import_app() -> None:
     """Import what is needed next, while another process checks the model."""
-    from . import worker
-
-    if settings.workers == 1:
-        with worker.uncollected():
-            from .. import app  # noqa: F401
+    with imports.uncollected(), imports.without_validators():
+        from .. import app  # noqa: F401
 
 
-def _run_one(settings: Settings, listeners: list[socket.socket], models: VersionManager) -> int:
-    from . import worker
-
-    with worker.uncollected():
+def _run_one(
+    settings: Settings,
+    listeners: list[socket.socket],
+    models: VersionManager,
+    shared_state: SharedState,
+    on_serving: Callable[[str | None], None],
+) -> int:
+    version = _first_version(settings, shared_state, functools.partial(models.start, _import_app))
+    with imports.uncollected(), imports.without_validators():
         from .. import app
         from ..connection.drain import Drain
         from ..observability import logs, metrics
@@ -148,11 +129,17 @@ def _run_one(settings: Settings, listeners: list[socket.socket], models: Version
         watchdog = Watchdog(seconds, settings.shutdown_seconds, start_heart)
         drain = Drain(settings.drain_seconds, listeners[0], watchdog.end_in_time)
         served = app.create_app(settings, models, metrics.registry(), drain)
-        server = Server(settings, served, ConnectionCounts(1), watchdog)
+        server = Server(settings, served, ConnectionCounts(1), watchdog, functools.partial(on_serving, version))
     return min(1, server.run_to_end(listeners))
 
 
-def _run_several(settings: Settings, listeners: list[socket.socket], shared_state: SharedState) -> int:
+def _run_several(
+    settings: Settings,
+    listeners: list[socket.socket],
+    models: VersionManager,
+    shared_state: SharedState,
+    on_serving: Callable[[str | None], None],
+) -> int:
     from ..reader import token
     from .connection_counts import ConnectionCounts
     from .restarts import Restarts
@@ -172,4 +159,8 @@ def _run_several(settings: Settings, listeners: list[socket.socket], shared_stat
         counts.descriptor,
         restarts.descriptor,
     )
-    return Supervisor(settings, job, listeners[0], counts, restarts, on_hangup=shared_state.ask_for_poll).run()
+    supervisor = Supervisor(settings, job, listeners, counts, restarts, on_hangup=shared_state.ask_for_poll)
+    # One worker imports the app meanwhile, and loads the version when its check is over. If that fails, the worker is
+    # killed with this process. More of them would take CPU time from the check, whose time has a limit.
+    check = functools.partial(models.check, supervisor.start_first_worker)
+    return supervisor.run(functools.partial(on_serving, _first_version(settings, shared_state, check)))

@@ -1,8 +1,8 @@
 """Supervise several workers: keep as many alive as configured, and end all in time.
 
-In: the workers' job, the socket that all accept on, and signals. Out: SIGHUP replaces the workers one at a time without
-losing a request; SIGTERM and SIGINT end them. A worker that dies is replaced, and one that hangs is killed. Only one
-place waits, for signals, heartbeats and time. It knows no requests.
+In: the workers' job, the sockets that all accept on, and signals. Out: SIGHUP replaces the workers one at a time
+without losing a request; SIGTERM and SIGINT end them. A worker that dies is replaced, and one that hangs is killed.
+Only one place waits, for signals, heartbeats and time. It knows no requests.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..connection.drain import refuse_connections
 from ..system import signals
 from ..system.orphans import Orphans
+from . import ports
 from .heartbeat import MARGIN_SECONDS, TICK_SECONDS, Clock
-from .worker_process import STARTUP_FAILURE, WorkerProcess
+from .worker_process import PORT_REFUSED, STARTUP_FAILURE, WorkerProcess
 from .worker_slot import WorkerSlot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..settings import Settings
     from .connection_counts import ConnectionCounts
@@ -49,16 +50,17 @@ class Supervisor:
         self,
         settings: Settings,
         job: Job,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         counts: ConnectionCounts,
         restarts: Restarts,
         *,
-        on_hangup: Callable[[], object] = lambda: None,
+        on_hangup: Callable[[], object],
     ) -> None:
-        """`on_hangup` is called before SIGHUP replaces the workers."""
+        """`on_hangup` is called before SIGHUP replaces the workers. Workers that are left at the end are killed."""
+        signals.at_end.callback(self._kill_all)
         self._on_hangup = on_hangup
         self._settings = settings
-        self._listener = listener
+        self._listeners = listeners
         self._counts = counts
         self._restarts = restarts
         self._clock = Clock()
@@ -72,8 +74,12 @@ class Supervisor:
         self._failed = False  # whether no worker could start
         self._ends_at = self._refuses_at = math.inf  # seconds, monotonic
 
-    def run(self) -> int:
-        """Supervise until a signal comes and all workers have ended; return the exit code."""
+    def run(self, on_serving: Callable[[], object]) -> int:
+        """Supervise until a signal comes and all workers have ended; return the exit code. Raises `PortRefused`.
+
+        `on_serving` is called when the first worker serves.
+        """
+        self._on_serving = on_serving
         self._woken, waking = socket.socketpair()
         for end in (self._woken, waking):
             end.setblocking(False)
@@ -85,9 +91,19 @@ class Supervisor:
                 self._wait()
         finally:
             signal.set_wakeup_fd(-1)
-            for worker in self._all():
-                worker.kill()
         return int(self._failed)
+
+    def start_first_worker(self) -> None:
+        """Start one worker before the others, unless it was started."""
+        self._fill(self._slots[0])
+
+    def _fill(self, slot: WorkerSlot) -> None:
+        if slot.fill():
+            self._assign_counts()
+
+    def _kill_all(self) -> None:
+        for worker in self._all():
+            worker.kill()
 
     def _all(self) -> Iterator[WorkerProcess]:
         yield from (slot.worker for slot in self._slots if slot.worker is not None)
@@ -137,16 +153,20 @@ class Supervisor:
     def _check_slot(self, slot: WorkerSlot) -> None:
         worker = slot.worker
         if worker is not None:
-            self._served = self._served or worker.ready
+            if worker.ready and not self._served:
+                self._served = True
+                self._on_serving()
             if worker.has_ended():
+                if worker.exit_code == PORT_REFUSED:
+                    ports.listen(self._listeners)  # raises, in one line for all workers
                 slot.on_ended()
                 self._restarts.count(worker.restart_reason)
                 if worker.exit_code == STARTUP_FAILURE and not self._served:  # every other worker would fail too
                     self._failed = True
                     log.error("no worker can start: the service ends")
                     self._begin_shutdown()
-        if self._ends_at == math.inf and slot.fill():
-            self._assign_counts()
+        if self._ends_at == math.inf:
+            self._fill(slot)
 
     def _assign_counts(self) -> None:
         self._counts.assign([slot.worker.pid for slot in self._slots if slot.worker is not None])
@@ -207,7 +227,7 @@ class Supervisor:
         now = time.monotonic()
         if now >= self._refuses_at:
             self._refuses_at = math.inf
-            refuse_connections(self._listener)
+            refuse_connections(self._listeners[0])
         living = [worker for worker in self._all() if not worker.has_ended()]
         if now >= self._ends_at:
             for worker in living:

@@ -7,17 +7,14 @@ supervisor, with which it ends. It knows nothing of requests.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..system import confinement, signals
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .imports import uncollected, without_validators
 
 
 def spawn_main() -> None:
@@ -28,7 +25,10 @@ def spawn_main() -> None:
 
     from .exit_codes import run_command
 
-    job = json.loads(sys.stdin.buffer.read())
+    message = sys.stdin.buffer.read()
+    if not message:  # a signal has ended the parent before it handed over the job
+        signals.end(0)
+    job = json.loads(message)
     # Without this, workers of a killed supervisor would hold the port, and no new service could start.
     confinement.end_with(job["parent"], signal.SIGTERM)
     signals.end(run_command("worker", lambda: _serve(job)))
@@ -36,13 +36,14 @@ def spawn_main() -> None:
 
 def _serve(job: dict[str, Any]) -> int:
     # Imported here: a signal must end the process before these slow imports too.
-    from ..observability import logs
-    from ..settings import Settings
-
-    settings = Settings(**job["settings"])
-    logs.start(settings.log_level, settings.log_format)
     with uncollected():
-        from ..app import create_app
+        from ..observability import logs
+        from ..settings import Settings
+
+        settings = Settings(**job["settings"])
+        logs.start(settings.log_level, settings.log_format)
+        with without_validators():
+            from ..app import create_app
         from ..connection.drain import Drain
         from ..errors import ModelError
         from ..observability import metrics
@@ -51,9 +52,11 @@ def _serve(job: dict[str, Any]) -> int:
         from ..versions.shared_state import SharedState
         from .connection_counts import ConnectionCounts
         from .heartbeat import Heart
+        from .ports import PortRefused
         from .restarts import Restarts
         from .server import Server
         from .watchdog import Watchdog
+        from .worker_process import PORT_REFUSED
 
         for descriptor in (*job["listeners"], job["heart"]):
             os.set_inheritable(descriptor, False)
@@ -68,15 +71,7 @@ def _serve(job: dict[str, Any]) -> int:
         workers = Workers(counts.pids, Restarts(job["restarts"]).by_reason)
         app = create_app(settings, models, metrics.registry(), drain, workers)
         server = Server(settings, app, counts, watchdog)
-    return server.run_to_end([socket.socket(fileno=listener) for listener in job["listeners"]])
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Disable garbage collection while the context is open, then freeze: objects made in it live until the end."""
-    gc.disable()
     try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
+        return server.run_to_end([socket.socket(fileno=listener) for listener in job["listeners"]])
+    except PortRefused:
+        return PORT_REFUSED  # the supervisor finds the same, and says so once

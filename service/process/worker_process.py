@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .heartbeat import Clock
 
 STARTUP_FAILURE = 3  # the exit code where the app cannot start, as uvicorn has it
+PORT_REFUSED = 5  # the exit code where the system does not let the worker listen
 COMMAND = [sys.executable, "-c", f"from {modules.PACKAGE}.process.worker import spawn_main; spawn_main()"]
 
 

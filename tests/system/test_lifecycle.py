@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,8 +21,8 @@ from service.commands.cli import main, run_alone
 from tests.support import hostile_models
 from tests.support.metrics import REFUSED, failed_loads, samples, value
 from tests.support.pictures import Digits, png
-from tests.support.processes import command
-from tests.support.service import MODELS, ROOT, Service, publish, running_service, until
+from tests.support.processes import command, processes_of_session
+from tests.support.service import MODELS, PATIENCE, ROOT, Service, publish, running_service, until
 from tests.support.traffic import Traffic
 from tests.support.versions import wait_for_version
 
@@ -233,10 +234,13 @@ def test_sigterm_does_not_wait_for_a_check(models: Path, capfd: pytest.CaptureFi
     assert TAKES_LONGER not in capfd.readouterr().err
 
 
-def test_a_start_that_hangs_in_a_check_can_be_ended(models: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """At once, and the check ends with it."""
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_start_that_hangs_in_a_check_can_be_ended(
+    models: Path, workers: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At once; the check ends with it, and so does a worker that waits for its verdict."""
     hostile_models.publish(models / "9", hostile_models.MODELS[LONG][0]())
-    start = [sys.executable, "-m", "service", "--port", "0", "--model-dir", str(models)]
+    start = [sys.executable, "-m", "service", "--port", "0", "--workers", workers, "--model-dir", str(models)]
     with subprocess.Popen(start, cwd=ROOT, text=True) as process:
         service = Service("", process)
         until(lambda: any(b"check_process" in command(pid) for pid in parts(service)), "no check has begun")
@@ -245,6 +249,19 @@ def test_a_start_that_hangs_in_a_check_can_be_ended(models: Path, capfd: pytest.
         process.wait(60)
     until(lambda: not any(command(pid) for pid in whole), "a process is left")
     assert TAKES_LONGER not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_refused_version_ends_the_start(tmp_path: Path, workers: str) -> None:
+    """In one line, with exit code 3, and with the worker that waits for the verdict."""
+    make, sentence = hostile_models.MODELS["sparse numbers in another file"]
+    hostile_models.publish(tmp_path / "9", make())
+    start = [sys.executable, "-m", "service", "--port", "0", "--workers", workers, "--model-dir", str(tmp_path)]
+    with subprocess.Popen(start, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 3
+        assert re.fullmatch(rf"service: .*{sentence}\n", err)
+        until(lambda: not processes_of_session(process.pid), "a process is left")
 
 
 @pytest.mark.parametrize("name", ["PINNED", "CANARY", "HELD"])

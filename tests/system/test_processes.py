@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from service.process.worker_process import COMMAND
 from tests.support.http import connect
 from tests.support.metrics import samples, successful_loads, value
 from tests.support.processes import BLOCKING, command, processes_of_session, worker_pids
@@ -159,6 +160,12 @@ def test_a_drain_longer_than_the_time_to_end_is_refused() -> None:
         "service: MNIST_DRAIN_SECONDS: expected at most MNIST_SHUTDOWN_SECONDS, which is 25 and includes the drain "
         "(found 26)\n"
     )
+
+
+def test_a_worker_whose_parent_ends_before_it_hands_over_a_job_ends() -> None:
+    """Quietly: a signal ended the service."""
+    ended = subprocess.run(COMMAND, stdin=subprocess.DEVNULL, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def test_a_worker_that_dies_again_and_again_is_told_and_waited_for(capfd: pytest.CaptureFixture[str]) -> None:

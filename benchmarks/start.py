@@ -1,0 +1,98 @@
+"""`python -m benchmarks.start`: seconds from exec to the first right answer, and the memory of one service and of two.
+
+In: checkouts of this project, by default this one; several take turns. Their bytecode is compiled before, as the image
+has it. Out: for each number of workers, the median and the least of seconds and of CPU seconds until the first right
+answer to 784 bytes, and the memory (PSS) of all processes then, and when the readers have started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import http.client
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.serving import bodies
+from benchmarks.serving.processes import free_port, running
+from benchmarks.serving.visit import Digits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MODEL = Path("models/mnist-mlp/50").resolve()
+POLL_SECONDS = 0.002
+START_SECONDS = 60
+SETTLE_SECONDS = 2  # after the first answer: the readers of all workers have started
+
+
+class Start(NamedTuple):
+    """One start of the service."""
+
+    seconds: float
+    cpu_seconds: float
+    mib: float  # at the first answer, before a reader is started
+    mib_with_readers: float
+
+
+def main(words: Sequence[str]) -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.start")
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path()], metavar="FOLDER", help="a checkout")
+    parser.add_argument("--repeats", type=int, default=10, help="starts of each")
+    options = parser.parse_args(words)
+    for folder in options.folders:
+        compileall.compile_dir(folder / "service", quiet=1)
+    cases = [(folder, workers) for workers in (1, 2) for folder in options.folders]
+    starts: dict[tuple[Path, int], list[Start]] = {case: [] for case in cases}
+    for _ in range(options.repeats):
+        for case, found in starts.items():
+            found.append(start(*case))
+    print("| | workers | first answer, s: median, least | CPU, s | memory then, MiB | with readers, MiB |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for (folder, workers), found in starts.items():
+        seconds, cpu, mib, mib_with_readers = zip(*found, strict=True)
+        cells = [f"{statistics.median(some):.3f}, {min(some):.3f}" for some in (seconds, cpu)]
+        cells += [f"{statistics.median(some):.1f}" for some in (mib, mib_with_readers)]
+        print(f"| {folder} | {workers} | {' | '.join(cells)} |")
+
+
+def start(folder: Path, workers: int) -> Start:
+    """Start the service of a checkout once, and ask it."""
+    digits = Digits.of(MODEL)[:1]
+    body = bodies.octets(digits.images)
+    port = free_port()
+    settings = {"PORT": port, "WORKERS": workers, "MODEL_DIR": MODEL.parent, "MODEL_VERSION": MODEL.name}
+    environment = {f"MNIST_{name}": str(value) for name, value in settings.items()}
+    began = time.perf_counter()
+    with running([sys.executable, "-m", "service"], environment, folder) as server:
+        while (answer := _ask(port, body.content, body.headers)) is None:
+            if server.ended() or time.perf_counter() - began > START_SECONDS:
+                raise RuntimeError(f"the service did not start; its last words: {server.last_words()}")
+            time.sleep(POLL_SECONDS)
+        seconds, cpu, mib = time.perf_counter() - began, server.cpu_seconds(), server.memory_mib()
+        if (found := bodies.digits(answer)) != digits.labels:
+            raise RuntimeError(f"expected the digit {digits.labels}, found {found}")
+        time.sleep(SETTLE_SECONDS)
+        return Start(seconds, cpu, mib, server.memory_mib())
+
+
+def _ask(port: int, content: bytes, headers: dict[str, str]) -> object:
+    """Return the service's answer; None where nobody listens yet."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
+    try:
+        connection.request("POST", "/predict", content, headers)
+        response = connection.getresponse()
+        return json.loads(response.read()) if response.status == http.HTTPStatus.OK else None
+    except ConnectionError:
+        return None
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
