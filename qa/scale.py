@@ -24,7 +24,7 @@ from tests.support.edges import PROGRAMS, running_edge
 from tests.support.scale.autoscaler import Rule
 from tests.support.scale.load import running_load
 from tests.support.scale.model import SCALED_OBJECT, Model, Scaler, Window, request_of
-from tests.support.scale.pods import can_limit, running_deployment
+from tests.support.scale.pods import SETTLE_SECONDS, can_limit, running_deployment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def running_model(options: argparse.Namespace, replicas: int, per_second: float)
     with running_deployment(replicas, options.most, speed=options.speed, cores=options.cores) as deployment:
         changes = RESEND if options.resend else {}
         with running_edge(options.edge, deployment.urls, changes=changes) as edge:
-            time.sleep(2)  # HAProxy and Envoy have asked for health
+            time.sleep(SETTLE_SECONDS)  # HAProxy and Envoy have asked for health meanwhile
             _, request = request_of(options.pictures)
             with running_load(edge.url, edge.certificate, request, per_second) as load:
                 model = Model(deployment, edge, load, [])
@@ -86,16 +86,17 @@ def autoscaling(options: argparse.Namespace) -> Model:
 
 
 def throughput(options: argparse.Namespace) -> list[str]:
-    """Requests per second by the number of pods: 64 connections that each ask again when they are answered."""
+    """Requests per second by the number of pods: 16 connections that each ask again when they are answered."""
     body, _ = request_of(options.pictures)
     lines = ["pods  requests/s  of one pod's   p50 ms   p99 ms  failed"]
     with running_deployment(1, options.most, speed=options.speed, cores=options.cores) as deployment:
         first = 0.0
         for pods in range(1, options.most + 1):
             deployment.scale(pods)
+            time.sleep(SETTLE_SECONDS)
             with running_edge(options.edge, deployment.endpoints) as edge:
                 time.sleep(2)
-                done = drive(f"{edge.url}/predict", body, Connections(64), options.seconds)
+                done = drive(f"{edge.url}/predict", body, Connections(16), options.seconds)
             first = first or done.per_second
             lines.append(
                 f"{pods:4} {done.per_second:11,.0f} {done.per_second / first:13.2f} "

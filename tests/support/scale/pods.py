@@ -7,8 +7,10 @@ manifest is divided by a speed. It knows no edge and no load.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import http.client
+import math
 import os
 import random
 import re
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 PORTS = range(20000, 32000)  # the system gives none of them to connections of its own
 START_SECONDS = 120
+SETTLE_SECONDS = 2  # after which a ready pod has started its readers, and gets its share of a core
 LOOK_SECONDS = 0.02  # between two looks at the pods
 PROBE_SECONDS = 2  # that a probe waits
 CPU = Path("/sys/fs/cgroup/cpu")  # of cgroup v1
@@ -71,6 +74,7 @@ class Pod:
     process: subprocess.Popen[bytes]
 
     ready: bool = False
+    limit_at: float = math.inf  # seconds, monotonic
     failures: int = 0  # of readiness, one after another
     probe_at: float = 0.0  # the next one, seconds, monotonic
 
@@ -122,7 +126,9 @@ class Deployment:
                 continue
             pod.failures = 0 if pod.answers_ready() else pod.failures + 1
             pod.ready = pod.failures == 0 or (pod.ready and pod.failures < self.times.failures)
-            if pod.ready and self.cores:
+            if pod.ready:
+                pod.limit_at = min(pod.limit_at, time.monotonic() + SETTLE_SECONDS)
+            if self.cores and time.monotonic() > pod.limit_at:
                 _limit(_group(pod.port), self.cores)
             pod.probe_at = time.monotonic() + (self.times.readiness if pod.ready else self.times.startup)
 
@@ -156,7 +162,7 @@ class Deployment:
         if self.cores:
             group = _group(port)
             group.mkdir(exist_ok=True)
-            _limit(group, None)  # it starts on a whole core
+            _limit(group, None)  # it starts on as much as there is
             command = ["sh", "-c", f'echo $$ > {group}/tasks; exec "$@"', "sh", *command]
         return Pod(
             port,
@@ -231,6 +237,7 @@ def can_limit() -> bool:
 @contextlib.contextmanager
 def running_deployment(replicas: int, most: int, *, speed: float, cores: float = 0) -> Iterator[Deployment]:
     """So many pods that are ready, at addresses for `most`, and are probed by a thread; they end with the context."""
+    compileall.compile_dir(ROOT / "service", quiet=1)  # as pip does
     ports = _free_ports(2 * most)
     addresses = list(zip(ports[:most], ports[most:], strict=True))
     deployment = Deployment(Times.read(speed), cores, addresses)
