@@ -88,7 +88,6 @@ def fit(
     random, sums = torch.Generator(), torch.zeros(1 + len(network.layers), device=device)
     last = distributed.broadcast(checkpointer.load())
     position = last.position if last else Position()
-    # The clock starts here, because the first optimizer makes PyTorch import its compiler.
     started = time.perf_counter() - position.seconds
     # Augmentation moves pixels from outside the frame into it.
     images = network.prepare(train.images, WHOLE if augment else network.frame)

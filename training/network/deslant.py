@@ -32,34 +32,36 @@ class Deslant(nn.Module):
     def __init__(self, frame: Frame) -> None:
         super().__init__()
         self._frame = frame
-        y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
-        self.starts: Tensor
+        place = torch.arange(SIDE) - SIDE // 2
+        one = torch.ones_like(place)
+        rows, columns = place[frame.top : frame.bottom, None], place[frame.left : frame.right]
         self.rows: Tensor
         self.columns: Tensor
-        self.moments: Tensor
-        self._constant("starts", self._part(y * SIDE))
-        y, x = y - SIDE // 2, x - SIDE // 2
-        self._constant("rows", self._part(y))
-        self._constant("columns", self._part(x) + SIDE / 2 + 0.5)
+        self.across: Tensor
+        self.down: Tensor
+        self._constant("rows", rows)  # [R,1]
+        self._constant("columns", columns + SIDE / 2 + 0.5)  # [C]
         # Whole numbers: sums of bytes times these are exact in float32, in any order, so every runtime finds the same.
-        self._constant("moments", torch.stack([torch.ones_like(x), x, y, x * y, y * y], dim=-1).reshape(SIDE**2, 5))
+        self._constant("across", torch.stack([one, place], dim=1))  # [28,2]: of each row, the mass and its first moment
+        zero = torch.zeros_like(place)
+        of_mass = torch.stack([one, zero, place, zero, place * place], dim=1)
+        of_moment = torch.stack([zero, one, zero, place, zero], dim=1)
+        self._constant("down", torch.stack([of_mass, of_moment], dim=1).reshape(2 * SIDE, 5))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the frame, float32[N,1,R,C], of images [N,1,28,28], deslanted."""
-        pixels = images.reshape(-1, SIDE**2).to(self.moments.dtype)
-        mass, means = torch.split(pixels @ self.moments, [1, 4], dim=1)
-        x, y, xy, yy = torch.split(means / mass.clamp(min=1), 1, dim=1)  # [N,1] each
+        pixels = images.reshape(-1, SIDE, SIDE).to(self.rows.dtype)
+        sums = (pixels @ self.across).reshape(-1, 1, 2 * SIDE) @ self.down  # [N,1,5]
+        mass, means = torch.split(sums, [1, 4], dim=2)
+        x, y, xy, yy = torch.split(means / mass.clamp(min=1), 1, dim=2)  # [N,1,1] each
         slant = ((xy - x * y) / (yy - y * y).clamp(min=THINNEST)).clamp(-STEEPEST, STEEPEST)
-        # The column where each pixel of the frame is read: [N,R·C].
+        # The column where each pixel of the frame is read: [N,R,C].
         across = (slant * self.rows + (x - slant * y) + self.columns).clamp(0.0, SIDE - 1.001)
         left = across.floor()
-        index = (left + self.starts).long()
-        one, next_ = pixels.gather(1, index), pixels.gather(1, index + 1)
+        index = left.long()
+        lines = pixels[:, self._frame.top : self._frame.bottom]  # [N,R,28]
+        one, next_ = lines.gather(2, index), lines.gather(2, index + 1)
         return (one + (next_ - one) * (across - left)).reshape(-1, 1, *self._frame.shape)
 
     def _constant(self, name: str, values: Tensor) -> None:
         self.register_buffer(name, values.float(), persistent=False)
-
-    def _part(self, values: Tensor) -> Tensor:
-        """Return the values [28,28] inside the frame, flat."""
-        return self._frame.crop(values).flatten()
