@@ -60,38 +60,42 @@ def to_onnx(network: Network) -> bytes:
             output_names=["probabilities"],
             dynamic_axes={"images": {0: "N"}, "probabilities": {0: "N"}},
         )
-    model = _compact(onnx.load_model_from_string(file.getvalue()))
+    model = compact(onnx.load_model_from_string(file.getvalue()))
     onnx.checker.check_model(model, full_check=True)
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
+    return model
 
 
-def _compact(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove stack traces, paths and other notes; keep each constant once, as an initializer; shorten names."""
+def compact(model: onnx.ModelProto) -> bytes:
+    """Return the bytes of a model without notes, stack traces and paths, with short names and each constant once."""
     graph = model.graph
     graph.ClearField("value_info")
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+    for part in (model, graph, *graph.node, *graph.input, *graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
-    kept = ("", *(value.name for value in (*graph.input, *graph.output, *graph.initializer)))  # "": an absent input
-    names = dict(zip(kept, kept, strict=True))
-    constants: dict[bytes, str] = {}
-    for node in list(graph.node):
-        if node.op_type == "Constant":
-            (value,) = node.attribute
-            content = value.t.SerializeToString(deterministic=True)
-            names[node.output[0]] = constants.setdefault(content, f"c{len(constants)}")
-            graph.node.remove(node)
-        for name in node.output:
-            names.setdefault(name, f"v{len(names)}")
-    for name, content in zip(constants.values(), constants, strict=True):
-        graph.initializer.add(name=name).MergeFromString(content)
+    constants = [node for node in graph.node if node.op_type == "Constant"]
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    tensors |= {node.output[0]: node.attribute[0].t for node in constants}
+    for node in constants:
+        graph.node.remove(node)
+    names = {name: name for name in ("", *(value.name for value in (*graph.input, *graph.output)))}  # "": left out
+    contents: dict[bytes, str] = {}
+    for name, tensor in tensors.items():
+        for field in ("name", "metadata_props", "doc_string"):
+            tensor.ClearField(field)
+        names[name] = contents.setdefault(tensor.SerializeToString(deterministic=True), f"c{len(contents)}")
+    graph.ClearField("initializer")
+    for content, name in contents.items():
+        graph.initializer.add().MergeFromString(content)
+        graph.initializer[-1].name = name
     for number, node in enumerate(graph.node):
         node.name = f"n{number}"
+        for name in node.output:
+            names.setdefault(name, f"v{len(names)}")
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
         node.attribute.sort(key=lambda attribute: attribute.name)
-    return model
+    compacted: bytes = model.SerializeToString(deterministic=True)
+    return compacted
 
 
 def prove_parity(expected: Tensor, found: Tensor) -> Parity:
