@@ -10,6 +10,7 @@ To add one, add a row: the flag, its help and the sweep read these tables. What 
 
 from __future__ import annotations
 
+import inspect
 import math
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -83,6 +84,13 @@ def mse(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 LOSSES: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"cross_entropy": cross_entropy, "mse": mse}
+
+# PyTorch wraps the methods of its optimizers: the first call of one imports the compiler, for 1.5 s, to say that it is
+# not to compile the method. Nothing is compiled here, so they are unwrapped; `step` then needs `no_grad`.
+for _name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
+    setattr(optim.Optimizer, _name, inspect.unwrap(getattr(optim.Optimizer, _name)))
+for _class in (optim.Adam, optim.SGD):  # AdamW's step is Adam's
+    setattr(_class, "step", torch.no_grad()(inspect.unwrap(_class.step)))  # noqa: B010 - mypy: a method
 
 
 class Optimizer(NamedTuple):

@@ -54,15 +54,14 @@ def run(_: dict[str, Any]) -> None:
 def pack(version: Path) -> bytes:
     """Return the weights of a version that has linear layers on all 784 pixels, in the page's format."""
     card = json.loads((version / "model.json").read_text())
-    stored = {
-        tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(version / "model.onnx").graph.initializer
-    }
+    graph = onnx.load(version / "model.onnx").graph
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     layers: list[dict[str, Any]] = []
     rows: list[bytes] = []
-    for name, weights in stored.items():
-        if not name.endswith(".weight"):
+    for node in graph.node:
+        if node.op_type != "Gemm":
             continue
-        biases = stored[name.replace(".weight", ".bias")]
+        weights, biases = (stored[name] for name in node.input[1:])
         scales, whole = _round(weights * (1 if layers else 255))
         outputs, inputs = whole.shape
         layers.append({"inputs": inputs, "outputs": outputs, "scales": _shorten(scales), "biases": _shorten(biases)})

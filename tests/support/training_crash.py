@@ -74,7 +74,6 @@ def _sabotage(place: str, number: int, skipped: int) -> None:
 
 if __name__ == "__main__":
     import torch
-    import torch._dynamo  # else each process imports it with its first optimizer
 
     from training.__main__ import main
 

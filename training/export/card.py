@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from .quantise import Export
     from .to_onnx import Parity
 
-LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "onnxscript", "torch")
+LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "torch")
 
 
 def describe(

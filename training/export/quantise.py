@@ -21,6 +21,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from ..errors import GateError
 from ..evaluation.metrics import evaluate
 from ..evaluation.onnx_runtime import make_session
+from .to_onnx import compact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -127,7 +128,6 @@ def _quantised(quantise: Callable[[onnx.ModelProto, Path], None], model: bytes) 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "int8.onnx"
             quantise(onnx.load_model_from_string(model), path)
-            content: bytes = onnx.load_model(path).SerializeToString(deterministic=True)
-            return content
+            return compact(onnx.load_model(path))
     finally:
         logger.setLevel(before)

@@ -32,34 +32,35 @@ class Deslant(nn.Module):
     def __init__(self, frame: Frame) -> None:
         super().__init__()
         self._frame = frame
-        y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
-        self.starts: Tensor
+        place = torch.arange(SIDE) - SIDE // 2
+        one, zero = torch.ones_like(place), torch.zeros_like(place)
         self.rows: Tensor
         self.columns: Tensor
-        self.moments: Tensor
-        self._constant("starts", self._part(y * SIDE))
-        y, x = y - SIDE // 2, x - SIDE // 2
-        self._constant("rows", self._part(y))
-        self._constant("columns", self._part(x) + SIDE / 2 + 0.5)
+        self.down: Tensor
+        self.across: Tensor
+        self._constant("rows", place[frame.top : frame.bottom, None].float())  # [R,1]
+        self._constant("columns", torch.arange(frame.left, frame.right + 1))  # [C+1]
         # Whole numbers: sums of bytes times these are exact in float32, in any order, so every runtime finds the same.
-        self._constant("moments", torch.stack([torch.ones_like(x), x, y, x * y, y * y], dim=-1).reshape(SIDE**2, 5))
+        powers = torch.stack([one, place, place * place])
+        self._constant("down", powers.float())  # [3,28]: of each column, the mass and its moments
+        of_mass = torch.stack([one, place, zero, zero, zero], dim=1)
+        of_first = torch.stack([zero, zero, one, place, zero], dim=1)
+        of_second = torch.stack([zero, zero, zero, zero, one], dim=1)
+        self._constant("across", torch.cat([of_mass, of_first, of_second]).float())  # [84,5]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the frame, float32[N,1,R,C], of images [N,1,28,28], deslanted."""
-        pixels = images.reshape(-1, SIDE**2).to(self.moments.dtype)
-        mass, means = torch.split(pixels @ self.moments, [1, 4], dim=1)
-        x, y, xy, yy = torch.split(means / mass.clamp(min=1), 1, dim=1)  # [N,1] each
+        pixels = images.reshape(-1, SIDE, SIDE).to(self.rows.dtype)
+        sums = (self.down @ pixels).reshape(-1, 1, 3 * SIDE) @ self.across  # [N,1,5]
+        mass, means = torch.split(sums, [1, 4], dim=2)
+        x, y, xy, yy = torch.split(means / mass.clamp(min=1), 1, dim=2)  # [N,1,1] each
         slant = ((xy - x * y) / (yy - y * y).clamp(min=THINNEST)).clamp(-STEEPEST, STEEPEST)
-        # The column where each pixel of the frame is read: [N,R·C].
-        across = (slant * self.rows + (x - slant * y) + self.columns).clamp(0.0, SIDE - 1.001)
-        left = across.floor()
-        index = (left + self.starts).long()
-        one, next_ = pixels.gather(1, index), pixels.gather(1, index + 1)
-        return (one + (next_ - one) * (across - left)).reshape(-1, 1, *self._frame.shape)
+        distance = slant * self.rows + (x - slant * y) + 0.5  # by which a row moves to the left: [N,R,1]
+        whole = distance.floor()
+        index = (whole.long() + self.columns).clamp(0, SIDE - 1)  # one column more than the frame has: [N,R,C+1]
+        ink = pixels[:, self._frame.top : self._frame.bottom].gather(2, index)
+        left, right = ink[..., :-1], ink[..., 1:]
+        return (left + (right - left) * (distance - whole)).reshape(-1, 1, *self._frame.shape)
 
     def _constant(self, name: str, values: Tensor) -> None:
-        self.register_buffer(name, values.float(), persistent=False)
-
-    def _part(self, values: Tensor) -> Tensor:
-        """Return the values [28,28] inside the frame, flat."""
-        return self._frame.crop(values).flatten()
+        self.register_buffer(name, values, persistent=False)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .mlp import MEAN, STD, Geometry, Network
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .mlp import Geometry, Network
 
 
 class Folded(nn.Module):
@@ -38,13 +38,12 @@ class Folded(nn.Module):
 def fold(network: Network) -> Folded:
     """Return the same function with the fewest nodes, computed in float64.
 
-    Each batch norm, with its learnt statistics, goes into the linear layer before it; scale and normalise go into the
-    first linear layer, temperature into the last.
+    Each batch norm, with its learnt statistics, goes into the linear layer before it; scale and normalise, or principal
+    components, go into the first linear layer, temperature into the last.
     """
     norms = [*network.norms, nn.Identity()]
     weights = [_fold_norm(layer, norm) for layer, norm in zip(network.layers, norms, strict=True)]
-    weight, bias = weights[0]
-    weights[0] = weight / (255 * STD), bias - weight.sum(dim=1) * MEAN / STD
+    weights[0] = network.inputs.fold(*weights[0])
     weight, bias = weights[-1]
     weights[-1] = weight / network.temperature, bias / network.temperature
     return Folded(network.geometry, weights, network.activation).eval()

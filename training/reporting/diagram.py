@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import nn
 
 from ..data.digits import CLASSES, SIDE, WHOLE
 from ..network.fold import fold
-from ..network.mlp import MEAN, STD
+from ..network.inputs import MEAN, STD, Components
 from .glossary import explain
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ def draw_network(network: Network, *, shifts: bool) -> str:
     if network.frame is not WHOLE:
         rows, columns = network.frame.shape
         items.append(_draw_fixed(f"[deslant], and crop to {rows} × {columns} pixels"))
-    items.append(_draw_fixed(f"normalise: (pixel / 255 - {MEAN}) / {STD}"))
+    if isinstance(network.inputs, Components):
+        items.append(_draw_fixed(f"{network.layers[0].in_features} [principal components], part of the first weights"))
+    else:
+        items.append(_draw_fixed(f"normalise: (pixel / 255 - {MEAN}) / {STD}"))
     for layer, norm, seen in zip(network.layers, [*network.norms, None], exported, strict=True):
         last = norm is None
         items.append(f"<li>{_draw_layer(seen)}<p>{explain(_count(layer, norm))}</p></li>")
@@ -136,7 +139,7 @@ def _places(count: int, *, gap: bool) -> list[float]:
 
 def draw_first_layer(network: Network) -> str:
     """Draw the weights of the first layer's strongest neurons: one colour where ink raises them, another where not."""
-    weights = network.layers[0].weight.detach().nan_to_num()
+    weights = cast("Tensor", fold(network).steps[0].weight).detach().nan_to_num()  # of pixels
     alone = len(network.layers) == 1  # then its neurons are the digits, in their order
     order = torch.arange(CLASSES) if alone else weights.norm(dim=1).argsort(descending=True)[:TILES]
     tiles = weights[order].reshape(-1, *network.frame.shape)

@@ -36,6 +36,8 @@ GLOSSARY: Final = {
     "NLL": "Negative log-likelihood: the mean of -ln p, where p is the probability of the right digit. 0 is perfect, "
     "ln 10 = 2.30 is a guess among ten. It punishes confident mistakes.",
     "parameters": "The numbers that training learns: weights, biases, and the two numbers of each batch norm.",
+    "principal components": "How far a digit goes in each of the directions in which the training digits differ most. "
+    "The first layer learns on these few numbers instead of all pixels; at export they become part of its weights.",
     "shifts": "The logits are averaged over nine places of the digit, a pixel apart.",
     "softmax": "It makes probabilities of the logits: exponentials, divided by their sum.",
     "temperature": "One number, fitted on the validation digits, by which the logits are divided. Above 1 it lowers "

@@ -23,6 +23,7 @@ from ..evaluation.metrics import BINS, evaluate
 from ..export.card import describe_environment
 from ..loop.distributed import process_count
 from ..loop.fit import learning_rates
+from ..network.inputs import Components
 from ..synthesis.rendered import CYCLE
 from .diagram import count_parameters, draw_first_layer, draw_network, to_png
 from .drawing import Curve, axes_of, draw_curves, fill_template, frame, scale_log, to_svg
@@ -267,7 +268,8 @@ def _sums(network: Network) -> str:
     text = f"Lines are weights: red ones raise a neuron, blue ones lower it. Training learns {learnt:,} [parameters]. "
     if learnt == exported:
         return f"<p>{explain(text)}The exported file has as many.</p>"
-    folded = f"The exported file has {exported:,}: [batch norm] is folded into the weights and biases before it."
+    folded = f"The exported file has {exported:,}: [batch norm] is folded into the weights and biases before it"
+    folded += ", [principal components] into those after them." if isinstance(network.inputs, Components) else "."
     return f"<p>{explain(text + folded)}</p>"
 
 

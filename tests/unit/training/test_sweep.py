@@ -44,7 +44,7 @@ def test_the_same_command_goes_on_and_ends_in_flags(tmp_path: Path) -> None:
     first = _run(storage, *SEARCH, *FAST, "--trials=2")
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("trial 1: validation NLL ")
-    assert _trials(storage)[0].params == {"learning_rate": 0.008, "activation": "relu"}
+    assert _trials(storage)[0].params == {"learning_rate": 0.012, "activation": "relu"}
 
     second = _run(storage, *SEARCH, *FAST, "--trials=3")
     assert second.returncode == 0, second.stderr

@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 from training.choices import LOSSES
 from training.config import parse
 from training.data.augment import Augment
-from training.data.digits import WHOLE
 from training.errors import UsageError
 from training.evaluation.onnx_runtime import run_onnx
 from training.loop import distributed
@@ -150,7 +149,7 @@ def test_a_step_leaves_nothing_on_the_cpu(name: str) -> None:
     device = torch.device("meta")
     network = Network((8,), "relu", batch_norm=True, deslant=True, seed=0).to(device)
     images = torch.zeros(6, 1, 28, 28, dtype=torch.uint8, device=device)
-    images = network.prepare(images, WHOLE)
+    images = network.prepare(images)
     logits = network.logits(WARPS(images, torch.Generator(), network.frame, slice(0, 3)))
     loss = LOSSES[name](logits, torch.zeros(3, dtype=torch.int64, device=device))
     loss.backward()  # type: ignore[no-untyped-call]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +44,27 @@ def test_the_same_knobs_give_the_same_bits(dataset: Dataset) -> None:
     assert _same(first, again)
     assert [epoch.loss for epoch in epochs] == [epoch.loss for epoch in epochs_again]
     assert not _same(first, other)
+
+
+def test_steps_do_without_the_compiler_of_pytorch() -> None:
+    """In a fresh process, each optimizer makes a step, saves and restores its state, and exports: none compiles."""
+    program = (
+        "import sys, torch\n"
+        "from training.choices import OPTIMIZERS\n"
+        "from training.export.to_onnx import to_onnx\n"
+        "from training.network.mlp import Network\n"
+        "network = Network((4,), 'relu', batch_norm=True, deslant=True, seed=0)\n"
+        "for choice in OPTIMIZERS.values():\n"
+        "    optimizer = choice.make(network.parameters(), 0.1, 0.0)\n"
+        "    optimizer.zero_grad()\n"
+        "    network(torch.zeros(2, 1, 28, 28)).sum().backward()\n"
+        "    optimizer.step()\n"
+        "    optimizer.load_state_dict(optimizer.state_dict())\n"
+        "to_onnx(network.eval())\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_whoever_follows_the_steps_changes_no_bit(dataset: Dataset) -> None:

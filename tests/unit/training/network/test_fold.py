@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_folding_changes_the_form_and_not_the_function(dataset: Dataset, activation: str, batch_norm: bool) -> None:
-    """With norms, scale and temperature folded into the linear layers, the probabilities are the same."""
-    network = Network((64, 32), activation, batch_norm=batch_norm, deslant=True, seed=3)
+@pytest.mark.parametrize("components", [0, 40])
+def test_folding_changes_the_form_and_not_the_function(
+    dataset: Dataset, activation: str, batch_norm: bool, components: int
+) -> None:
+    """With norms, scale or components, and temperature folded into the linear layers, probabilities are the same."""
+    network = Network((64, 32), activation, batch_norm=batch_norm, deslant=True, components=components, seed=3)
+    network.find_components(dataset.train.images[:1000])
     network(dataset.train.images[:500])  # the norms learn statistics
     network.eval()
     network.temperature.fill_(1.7)
