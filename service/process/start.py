@@ -14,7 +14,7 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ModelError
 from ..system import orphans, signals
@@ -74,8 +74,25 @@ def run(settings: Settings, listeners: list[socket.socket], on_serving: Callable
 
     orphans.adopt()
     shared_state = SharedState(shared=settings.workers > 1 or settings.model_source is not None)
-    models = VersionManager(settings, shared_state)
-    return (_run_one if settings.workers == 1 else _run_several)(settings, listeners, models, shared_state, on_serving)
+    start = _Start(settings, listeners, VersionManager(settings, shared_state), shared_state, on_serving)
+    return _run_one(start) if settings.workers == 1 else _run_several(start)
+
+
+class _Start(NamedTuple):
+    """What a start has before it serves, with one process or several."""
+
+    settings: Settings
+    listeners: list[socket.socket]
+    models: VersionManager
+    shared_state: SharedState
+    on_serving: Callable[[str | None], None]
+
+    def first_version(self, begin: Callable[[], str]) -> str | None:
+        """Return the version with which the service begins; None where it may begin without. Raises `ModelError`."""
+        may_wait = contextlib.suppress(ModelError) if self.settings.model_wait else contextlib.nullcontext()
+        with may_wait, first_pull(self.settings, self.shared_state):
+            return begin()
+        return None
 
 
 @contextlib.contextmanager
@@ -94,28 +111,15 @@ def first_pull(settings: Settings, shared_state: SharedState) -> Iterator[None]:
         yield
 
 
-def _first_version(settings: Settings, shared_state: SharedState, begin: Callable[[], str]) -> str | None:
-    """Return the version with which the service begins; None where it may begin without. Raises `ModelError`."""
-    may_wait = contextlib.suppress(ModelError) if settings.model_wait else contextlib.nullcontext()
-    with may_wait, first_pull(settings, shared_state):
-        return begin()
-    return None
-
-
 def _import_app() -> None:
     """Import what is needed next, while another process checks the model."""
     with imports.uncollected(), imports.without_validators():
         from .. import app  # noqa: F401
 
 
-def _run_one(
-    settings: Settings,
-    listeners: list[socket.socket],
-    models: VersionManager,
-    shared_state: SharedState,
-    on_serving: Callable[[str | None], None],
-) -> int:
-    version = _first_version(settings, shared_state, functools.partial(models.start, _import_app))
+def _run_one(start: _Start) -> int:
+    version = start.first_version(functools.partial(start.models.start, _import_app))
+    settings = start.settings
     with imports.uncollected(), imports.without_validators():
         from .. import app
         from ..connection.drain import Drain
@@ -127,19 +131,13 @@ def _run_one(
         seconds = settings.stall_seconds
         start_heart = functools.partial(OuterWatchdog, seconds, logs.format_of_lines(settings.log_format))
         watchdog = Watchdog(seconds, settings.shutdown_seconds, start_heart)
-        drain = Drain(settings.drain_seconds, listeners[0], watchdog.end_in_time)
-        served = app.create_app(settings, models, metrics.registry(), drain)
-        server = Server(settings, served, ConnectionCounts(1), watchdog, functools.partial(on_serving, version))
-    return min(1, server.run_to_end(listeners))
+        drain = Drain(settings.drain_seconds, start.listeners[0], watchdog.end_in_time)
+        served = app.create_app(settings, start.models, metrics.registry(), drain)
+        server = Server(settings, served, ConnectionCounts(1), watchdog, functools.partial(start.on_serving, version))
+    return min(1, server.run_to_end(start.listeners))
 
 
-def _run_several(
-    settings: Settings,
-    listeners: list[socket.socket],
-    models: VersionManager,
-    shared_state: SharedState,
-    on_serving: Callable[[str | None], None],
-) -> int:
+def _run_several(start: _Start) -> int:
     from ..reader import token
     from .connection_counts import ConnectionCounts
     from .restarts import Restarts
@@ -147,10 +145,11 @@ def _run_several(
     from .worker_process import Job
 
     os.environ[token.NAME] = secrets.token_hex(8)
+    settings, shared_state = start.settings, start.shared_state
     counts, restarts = ConnectionCounts(settings.workers), Restarts()
     assert shared_state.descriptor is not None
     assert counts.descriptor is not None
-    ports = [listener.fileno() for listener in listeners]
+    ports = [listener.fileno() for listener in start.listeners]
     job = Job(
         settings,
         ports,
@@ -159,8 +158,8 @@ def _run_several(
         counts.descriptor,
         restarts.descriptor,
     )
-    supervisor = Supervisor(settings, job, listeners, counts, restarts, on_hangup=shared_state.ask_for_poll)
+    supervisor = Supervisor(settings, job, start.listeners, counts, restarts, on_hangup=shared_state.ask_for_poll)
     # One worker imports the app meanwhile, and loads the version when its check is over. If that fails, the worker is
     # killed with this process. More of them would take CPU time from the check, whose time has a limit.
-    check = functools.partial(models.check, supervisor.start_first_worker)
-    return supervisor.run(functools.partial(on_serving, _first_version(settings, shared_state, check)))
+    version = start.first_version(functools.partial(start.models.check, supervisor.start_first_worker))
+    return supervisor.run(functools.partial(start.on_serving, version))
