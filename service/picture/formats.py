@@ -47,6 +47,7 @@ _FIRST_BYTES = frozenset({b"\x89P", b"\xff\xd8", b"RI", b"GI", b"BM", b"II", b"M
 HEIC_INSTALLED = find_spec("pillow_heif") is not None
 # Of floats that people send as pixels: the bytes of one, and the highest bytes of those from 0 to 255.
 _FLOATS = {"float32": (4, bytes(range(0x44))), "float64": (8, bytes(range(0x41)))}
+_GLANCE = 4096  # bytes that decide for nearly all pixels that are not floats
 _SCALED_FROM = 2**-10  # pixels of 0..1 that are not 0 are 1/255 or more, but for what resizing leaves
 
 
@@ -103,11 +104,13 @@ def floats(data: bytes) -> Malformed | None:
 
     Pixels are floats if all of them are from 0 to 1, and most that are not 0 are not tiny; or if they are whole numbers
     up to 255. A digit in uint8 reads as tiny floats where it leaves every fourth column dark. None of MNIST's 70,000
-    digits is taken for floats, alone or among blank pictures. For nearly all of them the first slice decides, within a
-    microsecond.
+    digits is taken for floats, alone or among blank pictures. The first slice decides for nearly all of them, within
+    two microseconds.
     """
     for name, (size, low) in _FLOATS.items():
-        if len(data) % (size * 784) or data[size - 1 :: size].translate(None, low):
+        if len(data) % (size * 784) or data[size - 1 : _GLANCE : size].translate(None, low):
+            continue
+        if data[size - 1 :: size].translate(None, low):
             continue
         values = np.frombuffer(data, f"<f{size}")
         values = values[values != 0]
