@@ -17,6 +17,7 @@ import contextlib
 import difflib
 import http.client
 import json
+import os
 import re
 import secrets
 import sys
@@ -248,7 +249,7 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints a table of the pictures and their digits; 0 all answered, 1 some not, 2 usage."""
+    """Prints a table of the pictures and their digits; 0 all answered, 1 some not, 2 usage, 141 nobody reads it."""
     program = "mnist-mlp" if Path(sys.argv[0]).name == "mnist-mlp" else "python -m service.client"
     parser = Parser(prog=program, description="Which digits do pictures show?")
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder of them, or - for stdin")
@@ -264,7 +265,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with Client(options.url, key=options.key, coverage=options.coverage) as client:
-            return _report(client, dict(_find(options.pictures)), as_json=options.json)
+            code = _report(client, dict(_find(options.pictures)), as_json=options.json)
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:  # of stdout: those of the connection are a `ClientError`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
+        return 141
     except ValueError as error:
         parser.error(str(error))
     except ClientError as error:

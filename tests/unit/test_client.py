@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -269,3 +270,25 @@ def test_reads_stdin_with_the_standard_library_alone(server_url: str, digits: li
     done = subprocess.run(command, input=data, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout)["digit"] == label
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_pipe_that_nobody_reads_ends_it_without_a_word(server_url: str, tmp_path: Path, buffered: bool) -> None:
+    """As other programs end by `| head`: no stack, and the code of that signal."""
+    with Image.new("L", (28, 28)) as image:
+        image.save(tmp_path / "digit.png")
+    command = [
+        sys.executable,
+        *([] if buffered else ["-u"]),
+        "-m",
+        "service.client",
+        str(tmp_path),
+        "--url",
+        server_url,
+    ]
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
