@@ -223,7 +223,7 @@ def test_lines_are_text_at_a_terminal() -> None:
     with subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         seen = b""
-        while b"serving model" not in seen or b"Ctrl-C ends it." not in seen:
+        while not all(text in seen for text in (b"serving model", b"listening", b"Ctrl-C ends it.")):
             seen += os.read(ours, 4096)
         process.terminate()
         assert process.wait(PATIENCE) == 0

@@ -250,7 +250,7 @@ FAULT = """\
 import orjson
 real = orjson.dumps
 def dumps(value, *arguments, **options):
-    if isinstance(value, dict) and "predictions" in value:
+    if isinstance(value, dict) and value.keys() == {"name", "version"}:  # the model in the body of a prediction
         raise RuntimeError("spoilt")
     return real(value, *arguments, **options)
 orjson.dumps = dumps
