@@ -9,7 +9,6 @@ out.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import tempfile
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from benchmarks.servers import ours
 from benchmarks.serving import bodies
 from benchmarks.serving.load import Load, drive
+from benchmarks.serving.processes import cpu_seconds
 from training import data
 
 if TYPE_CHECKING:
@@ -113,12 +113,6 @@ def part_of(stack: list[str]) -> str:
             if mark in frame:
                 return part
     return OTHER
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of a process until now, in user and system mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

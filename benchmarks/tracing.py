@@ -21,11 +21,10 @@ from unittest import mock
 
 import httpx
 
-from benchmarks.request import cpu_seconds
 from benchmarks.servers import SEVEN, ours
 from benchmarks.serving.bodies import Body
 from benchmarks.serving.load import Load, drive
-from benchmarks.serving.processes import free_port, running
+from benchmarks.serving.processes import cpu_seconds, free_port, running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

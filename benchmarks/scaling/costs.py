@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
-from benchmarks.request import cpu_seconds
 from benchmarks.serving import bodies
 from benchmarks.serving.load import Load, drive
-from benchmarks.serving.processes import free_port
+from benchmarks.serving.processes import cpu_seconds, free_port
 from tests.support.edges import PROGRAMS, running_edge
 from tests.support.processes import children
 from tests.support.service import MODELS, VERSION, running_service

@@ -51,7 +51,7 @@ class Running:
 
     def cpu_seconds(self) -> float:
         """Of all its processes, and of those that have ended and were waited for."""
-        return sum(map(_cpu_seconds, self._all()))
+        return sum(map(cpu_seconds, self._all()))
 
     def end(self) -> None:
         """Ends them all: the first as an operator would, those that it leaves behind at once."""
@@ -117,7 +117,8 @@ def _proportional_mib(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """Of a process until now, and of its children that it has waited for; 0 where it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:  # it has ended
