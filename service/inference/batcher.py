@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from ..model.classifier import IMAGE_BYTES
 from .results import Results, Run
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 # A longer predicted run gets a thread; a shorter one costs less than the hand-over to a thread.
 INLINE_SECONDS = 0.002
-IMAGE_BYTES = 784
 LEARNING_RATE = 0.1
 
 # Called with a request's results or error; returns a function to call after all requests of the run, or None.
@@ -125,7 +125,9 @@ class Batcher:
         if at_once and classifier.costs.seconds(size) <= INLINE_SECONDS:
             self._ran_at_once = True
             asyncio.get_running_loop().call_soon(self._end_turn)
-            self._run_inline(classifier, [_Request(0, 0, pixels, size, done, wanted, now, record)], size)
+            batch = [_Request(0, 0, pixels, size, done, wanted, now, record)]
+            self._begin(classifier, batch, size)
+            self._run_inline(classifier, batch, size)
             return
         if not self._busy:
             self._busy = True
@@ -148,8 +150,8 @@ class Batcher:
             self._busy = self._backlogged = False
             return
         size = sum(request.size for request in batch)
-        if classifier.costs.seconds(size) > INLINE_SECONDS:
-            self._begin(classifier, batch, size)
+        self._begin(classifier, batch, size)
+        if self._expected > INLINE_SECONDS:
             run = loop.run_in_executor(self._thread, classifier.predict, _images(batch))
             run.add_done_callback(functools.partial(self._ran_in_thread, loop, batch))
             return
@@ -160,7 +162,6 @@ class Batcher:
         self._run_inline(classifier, batch, size)
 
     def _run_inline(self, classifier: Classifier, batch: list[_Request], size: int) -> None:
-        self._begin(classifier, batch, size)
         result: Run | Exception
         try:
             result = Run(classifier.predict_one(batch[0].pixels) if size == 1 else classifier.predict(_images(batch)))

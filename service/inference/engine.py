@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from ..errors import DeadlineExceeded, ServiceError
+from ..model.classifier import IMAGE_BYTES
 from ..reader.readers import Readers
 from .admission import Admission
-from .batcher import IMAGE_BYTES
 from .results import Results, Run
 from .router import Router
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SIDE = 28  # pixels of the network's input
 DIGIT_SIDE = 20  # pixels of the digit's longer side in it
+MIN_DARK = 0.55 * SIDE * SIDE  # pixels that are exactly 0
+CENTRE, MAX_OFF_CENTRE = 13.99, 0.511  # pixels, on both axes: where the centre of mass is, and how far from it at most
 THINNEST, THICKEST = 2.5, 3.6  # pixels of a stroke; half of MNIST's are within
 _ROW_BITS = 8 * SIDE
 _ROW = 2**_ROW_BITS - 1  # all bits of the last row
@@ -41,7 +43,7 @@ def is_mnist_format(rows: bytes) -> bool:
 
     Cheap checks come first, because each call of NumPy costs as much time as all methods of `bytes` here together.
     """
-    if (b"\xff" not in rows and b"\xfe" not in rows) or rows.count(0) < 0.55 * SIDE * SIDE:
+    if (b"\xff" not in rows and b"\xfe" not in rows) or rows.count(0) < MIN_DARK:
         return False
     height, bits = _height(rows), int.from_bytes(rows)
     # A digit as high as it may be, within the columns in the middle, is no wider than that.
@@ -49,19 +51,20 @@ def is_mnist_format(rows: bytes) -> bool:
     if not DIGIT_SIDE - 1 <= longer <= DIGIT_SIDE:
         return False
     mass, down, across = np.frombuffer(rows, np.uint8).astype(np.float32).dot(_MOMENTS).tolist()  # exact
-    return bool(abs(down - 13.99 * mass) < 0.511 * mass and abs(across - 13.99 * mass) < 0.511 * mass)
+    off = MAX_OFF_CENTRE * mass
+    return bool(abs(down - CENTRE * mass) < off and abs(across - CENTRE * mass) < off)
 
 
 def are_mnist_format(pixels: Pixels) -> Mask:
     """As `is_mnist_format`, of several images uint8[n,784] at once: bool[n], for a fifth of its time each."""
-    right: Mask = (np.maximum.reduce(pixels, 1) >= 254) & (count_each(pixels == 0) >= 0.55 * SIDE * SIDE)
+    right: Mask = (np.maximum.reduce(pixels, 1) >= 254) & (count_each(pixels == 0) >= MIN_DARK)
     words = pixels.view(np.uint32).reshape(-1, SIDE, SIDE // 4)
     rows = functools.reduce(np.bitwise_or, [words[:, :, word] for word in range(SIDE // 4)])
     longer = np.maximum(_extents(rows != 0), _extents(_columns(pixels) != 0))
     right &= (longer >= DIGIT_SIDE - 1) & (longer <= DIGIT_SIDE)
     mass, down, across = pixels.astype(np.float32).dot(_MOMENTS).T  # exact
-    right &= abs(down - 13.99 * mass) < 0.511 * mass
-    right &= abs(across - 13.99 * mass) < 0.511 * mass
+    off = MAX_OFF_CENTRE * mass
+    right &= (abs(down - CENTRE * mass) < off) & (abs(across - CENTRE * mass) < off)
     return right
 
 
