@@ -6,7 +6,6 @@ with strokes about as thick; or whether the image is in this format. It does not
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +32,7 @@ _FOLDS = tuple(_ROW_BITS * count for count in (14, 7, 4, 2, 1))  # bits; togethe
 _Y, _X = np.divmod(np.arange(SIDE * SIDE), SIDE)
 # float32[784, 3]: maps pixels to their sum, and to their moments down and across.
 _MOMENTS = np.stack([np.ones(SIDE * SIDE), _Y, _X], 1).astype(np.float32)
+_ONES, _PLACES = np.ones(SIDE, np.float32), np.arange(SIDE, dtype=np.float32)
 
 
 def is_mnist_format(rows: bytes) -> bool:
@@ -58,13 +58,15 @@ def is_mnist_format(rows: bytes) -> bool:
 def are_mnist_format(pixels: Pixels) -> Mask:
     """As `is_mnist_format`, of several images uint8[n,784] at once: bool[n], for a fifth of its time each."""
     right: Mask = (np.maximum.reduce(pixels, 1) >= 254) & (count_each(pixels == 0) >= MIN_DARK)
-    words = pixels.view(np.uint32).reshape(-1, SIDE, SIDE // 4)
-    rows = functools.reduce(np.bitwise_or, [words[:, :, word] for word in range(SIDE // 4)])
-    longer = np.maximum(_extents(rows != 0), _extents(_columns(pixels) != 0))
+    # Matrix products sum ten times as fast as NumPy's reductions over axes this short.
+    floats = pixels.astype(np.float32)
+    rows = floats.reshape(-1, SIDE).dot(_ONES).reshape(-1, SIDE)  # float32[n,28], exact
+    columns = _ONES @ floats.reshape(-1, SIDE, SIDE)
+    longer = np.maximum(_extents(rows != 0), _extents(columns != 0))
     right &= (longer >= DIGIT_SIDE - 1) & (longer <= DIGIT_SIDE)
-    mass, down, across = pixels.astype(np.float32).dot(_MOMENTS).T  # exact
+    mass = rows.dot(_ONES)
     off = MAX_OFF_CENTRE * mass
-    right &= (abs(down - CENTRE * mass) < off) & (abs(across - CENTRE * mass) < off)
+    right &= (abs(rows.dot(_PLACES) - CENTRE * mass) < off) & (abs(columns.dot(_PLACES) - CENTRE * mass) < off)
     return right
 
 
@@ -72,15 +74,6 @@ def count_each(pixels: Mask) -> NDArray[np.int64]:
     """Return how many of each image's 784 pixels are true: eight at a time, since a sum of 98 bits fits into a byte."""
     sums: NDArray[np.int64] = pixels.view(np.uint64).sum(1).view(np.uint8).reshape(-1, 8).sum(1)
     return sums
-
-
-def _columns(pixels: Pixels) -> Pixels:
-    """Return the bits of each column's pixels, uint8[n,28], from uint8[n,784]: all rows are folded into one."""
-    pairs = pixels.view(np.uint64)  # 14 pairs of rows, of 7 numbers each
-    pairs = pairs[:, :49] | pairs[:, 49:]
-    pairs = functools.reduce(np.bitwise_or, [pairs[:, at : at + 7] for at in range(0, 49, 7)])
-    pixels = pairs.view(np.uint8)
-    return pixels[:, :SIDE] | pixels[:, SIDE:]
 
 
 def _extents(used: Mask) -> NDArray[np.int64]:
