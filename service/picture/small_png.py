@@ -8,10 +8,14 @@ into our own memory.
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 from PIL import _imaging
 
-_SIZE = (28, 28)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SIDE = 28
 _MAX_BYTES = 1024  # without any compression, such a file has 884
 # The magic bytes; the header: 28 x 28, bit depth 8, grey, deflate, adaptive filters, not interlaced; and its checksum.
 _HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x1c\0\0\0\x1c\x08\0\0\0\0\x57\x66\x80\x48"
@@ -20,19 +24,28 @@ _END = b"\0\0\0\0IEND\xaeB`\x82"
 
 def read_small_grey(data: bytes) -> bytes | None:
     """Read the rows of a PNG that consists of this header, one chunk of data and an end; else None."""
-    if len(data) > _MAX_BYTES or not (data.startswith(_HEAD) and data.endswith(_END) and _is_chunk(data[33:-12])):
+    return read_all_small_grey([data])
+
+
+def read_all_small_grey(pictures: Sequence[bytes]) -> bytes | None:
+    """Read the rows of several such PNGs, n·784 pixels; None if one of them is another picture, or damaged."""
+    if not all(map(_is_small_grey, pictures)):
         return None
-    pixels = bytearray(_SIZE[0] * _SIZE[1])
-    decoder = _imaging.zip_decoder("L", "L", 0)
-    decoder.setimage(_imaging.map_buffer(pixels, _SIZE, "raw", 0, ("L", 0, 1)), (0, 0, *_SIZE))
-    missing, error = decoder.decode(data[41:-16])
-    return bytes(pixels) if missing < 0 and not error else None  # the condition of `Image.frombytes`
+    pixels = bytearray(SIDE * SIDE * len(pictures))
+    below_each_other = _imaging.map_buffer(pixels, (SIDE, SIDE * len(pictures)), "raw", 0, ("L", 0, 1))
+    for top, data in zip(range(0, SIDE * len(pictures), SIDE), pictures, strict=True):
+        decoder = _imaging.zip_decoder("L", "L", 0)
+        decoder.setimage(below_each_other, (0, top, SIDE, top + SIDE))
+        missing, error = decoder.decode(data[41:-16])
+        if missing >= 0 or error:  # the condition of `Image.frombytes`
+            return None
+    return bytes(pixels)
 
 
-def _is_chunk(data: bytes) -> bool:
-    """Whether these bytes are one chunk of image data with the right length and checksum."""
-    return (
-        int.from_bytes(data[:4], "big") == len(data) - 12
-        and data[4:8] == b"IDAT"
-        and int.from_bytes(data[-4:], "big") == zlib.crc32(data[4:-4])
-    )
+def _is_small_grey(data: bytes) -> bool:
+    """Whether these bytes begin and end so, with one chunk of image data of the right length and checksum between."""
+    if len(data) > _MAX_BYTES or not (data.startswith(_HEAD) and data.endswith(_END)):
+        return False
+    length, chunk, checksum = data[33:37], data[37:-16], data[-16:-12]
+    right_length = int.from_bytes(length) == len(chunk) - 4  # of its data, without its name
+    return right_length and chunk.startswith(b"IDAT") and checksum == zlib.crc32(chunk).to_bytes(4)

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from service.errors import NotAPicture, ServiceError, TooLarge, Unusable
 from service.picture import formats
 from service.picture.decode import decode
-from service.picture.small_png import read_small_grey
+from service.picture.small_png import read_all_small_grey, read_small_grey
 from tests.support.formats import as_held
 from tests.support.hostile_bodies import jpeg_of_scans, with_changed_bytes
 from tests.support.service import ROOT
@@ -313,6 +313,14 @@ def test_small_grey_png_is_the_same_by_both_ways(size: tuple[int, int], level: i
         assert read_small_grey(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]) is None
     for length in range(8, len(data) - 12):
         assert read_small_grey(data[:length] + data[-12:]) is None
+
+
+def test_several_small_pngs_are_read_as_one_by_one(digits: Digits) -> None:
+    """Their pixels follow each other; one that is damaged, or another picture, leaves all to the long way."""
+    pngs = [encode(Image.fromarray(pixels)) for pixels in digits.images[:20]]
+    assert read_all_small_grey(pngs) == digits.images[:20].tobytes()
+    for other in (encode(Image.fromarray(np.zeros((28, 29), np.uint8))), pngs[3][:-20] + pngs[3][-12:], b""):
+        assert read_all_small_grey([*pngs[:7], other, *pngs[7:]]) is None
 
 
 def test_small_png_whose_pixels_break_off_is_left_to_the_long_way() -> None:
