@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastapi import APIRouter, Request  # noqa: TC002 - FastAPI reads it at run time
 from starlette.responses import Response  # noqa: TC002 - FastAPI reads it at run time
@@ -25,8 +25,8 @@ from ..inference.engine import Prepared
 from ..inference.results import NO_DIGIT_CONFIDENCE, NO_DIGIT_PROBABILITIES
 from ..model import conformal
 from ..picture import prepare
-from ..picture.prepare import PreparedImage
-from ..picture.small_png import read_small_grey
+from ..picture.prepare import PassedThrough, PreparedImage
+from ..picture.small_png import read_all_small_grey, read_small_grey
 from ..reply import Reply
 from ..settings import formats
 from . import openapi
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..arrays import Pixels, Probabilities
-    from ..codec.body import Picture
+    from ..codec.body import Pictures
     from ..inference.engine import Engine, Headers
     from ..inference.results import Results
     from ..model.classifier import Classifier
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..system.spool import Spool
     from ..versions.manager import VersionManager
+
+    Items: TypeAlias = PassedThrough | list[PreparedImage | ServiceError]  # of a request, in order
 
 TEMPLATE = "/predict"
 WITH_MODEL = "/predictions/{model}"
@@ -64,7 +66,7 @@ class Predict:
         """Prepare pictures that are decoded faster than they could be sent to a reader; None for others."""
         served = self._engine.served()
         pictures = bodies.parse(_content_type(headers), body, max_images=self._settings.max_images)
-        items = self._read_quickly(pictures.items)
+        items = self._read_quickly(pictures)
         return None if items is None else self._prepared(served, headers, items, several=pictures.several)
 
     async def prepare_large(self, headers: Headers, body: Spool) -> Prepared:
@@ -87,6 +89,8 @@ class Predict:
         Raises `NotCalibrated` where the version that answers makes no sets.
         """
         prepared = await self._engine.prepare_any(self, headers, body, record)
+        if isinstance(prepared.request, PassedThrough):
+            prepared = prepared._replace(request=prepared.request.each())
         classifier, results = await self._engine.run(prepared)
         quantile = None if coverage is None else classifier.quantile(coverage)
         started = time.perf_counter()
@@ -124,19 +128,31 @@ class Predict:
                     "box": item.box,
                 }
 
-    def _read_quickly(self, items: Sequence[Picture]) -> list[PreparedImage | ServiceError] | None:
+    def _read_quickly(self, pictures: Pictures) -> Items | None:
         """Prepare all pictures; None if one of them would take long."""
+        if pictures.several and pictures.pixels:
+            return prepare.pass_all_through(pictures.pixels)
+        items = pictures.each()
         first = items[0]
         if len(items) == 1 and not isinstance(first, ServiceError):  # most requests
             return self._read_one_quickly(first)
-        all_rows = [self._rows(item) for item in items if not isinstance(item, ServiceError)]
-        images = None if None in all_rows else prepare.pass_all_through(all_rows)  # type: ignore[arg-type]  # none is None
-        if images is None:
-            return None
-        rest = iter(images)
+        readable = [item for item in items if not isinstance(item, ServiceError)]
+        rows = self._all_rows(readable)
+        passed = None if rows is None else prepare.pass_all_through(rows)
+        if passed is None or len(readable) == len(items):
+            return passed
+        rest = iter(passed.each())
         return [item if isinstance(item, ServiceError) else next(rest) for item in items]
 
-    def _read_one_quickly(self, picture: bytes | Numbers) -> list[PreparedImage | ServiceError] | None:
+    def _all_rows(self, pictures: Sequence[bytes | Numbers]) -> bytes | None:
+        """Return the pixels of all pictures, n·784; None if one of them is neither numbers nor a small PNG."""
+        pngs = [picture for picture in pictures if isinstance(picture, bytes)]
+        if self._reads_png and len(pngs) == len(pictures):  # for less than one by one
+            return read_all_small_grey(pngs)
+        rows = list(map(self._rows, pictures))
+        return None if None in rows else b"".join(rows)  # type: ignore[arg-type]  # none is None
+
+    def _read_one_quickly(self, picture: bytes | Numbers) -> Items | None:
         rows = self._rows(picture)
         if rows is not None and (image := prepare.pass_through(rows)) is not None:
             return [image]
@@ -144,10 +160,10 @@ class Predict:
             return [prepare.read(picture, max_pixels=self._settings.max_pixels)]
         return None
 
-    def _prepared(
-        self, served: Classifier, headers: Headers, items: list[PreparedImage | ServiceError], *, several: bool
-    ) -> Prepared:
+    def _prepared(self, served: Classifier, headers: Headers, items: Items, *, several: bool) -> Prepared:
         pixels = []
+        if isinstance(items, PassedThrough):
+            return Prepared(self._engine.router.choose(served, headers.items()), items.rows, items)
         for item in items:
             if not isinstance(item, ServiceError):
                 if item.has_ink:
@@ -160,8 +176,12 @@ class Predict:
                 raise item
         return Prepared(self._engine.router.choose(served, headers.items()), b"".join(pixels), items)
 
-    def _predictions(self, items: Sequence[PreparedImage | ServiceError], results: Results) -> list[bytes]:
+    def _predictions(self, items: Items, results: Results) -> list[bytes]:
         """Count and encode the predictions of all items."""
+        if isinstance(items, PassedThrough):
+            self._engine.count_inputs(items.polarities, items.ink_ratios)
+            self._engine.count_results(results)
+            return encoding.encode_digits(results.digits, results.json_rows, results.warnings)
         images = [item for item in items if isinstance(item, PreparedImage)]
         self._engine.count_images(images)
         self._engine.count_results(results)

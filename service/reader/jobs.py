@@ -160,7 +160,7 @@ def _within(seconds: float) -> Iterator[None]:
 
 def _predict(header: dict[str, Any], data: bytes, limits: Limits) -> _Parsed:
     found = body.parse(header["content_type"], data, max_images=limits.max_images)
-    return _Parsed(found.items, {"several": found.several})
+    return _Parsed(found.each(), {"several": found.several})
 
 
 def _pictures(header: dict[str, Any], data: bytes, _: Limits) -> _Parsed:

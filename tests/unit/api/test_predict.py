@@ -235,6 +235,22 @@ def test_pictures_without_ink_keep_their_place_in_a_batch(client: httpx.Client, 
     assert answer[:3] + answer[4:] == [NO_DIGIT, alone[0], NO_DIGIT, alone[1], NO_DIGIT]
 
 
+def test_several_digits_in_mnist_format_are_explained(client: httpx.Client, digits: Digits) -> None:
+    """Also a negative among them: each has its own picture and polarity, and the set of digits that was asked for."""
+    images = np.stack([digits.images[0], 255 - digits.images[1], digits.images[2]])
+    response = client.post("/predict?explain=1&coverage=0.99", content=images.tobytes(), headers=RAW)
+    plain = client.post("/predict", content=images.tobytes(), headers=RAW).json()["predictions"]
+    found = response.json()["predictions"]
+    assert [(one["digit"], one["probabilities"]) for one in found] == [
+        (one["digit"], one["probabilities"]) for one in plain
+    ]
+    assert [one["explain"]["polarity"] for one in found] == ["light_on_dark", "dark_on_light", "light_on_dark"]
+    for prediction, image in zip(found, digits.images, strict=False):
+        seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(prediction["explain"]["image"]))))
+        assert (seen == image).all()
+        assert prediction["digit"] in prediction["set"]
+
+
 def test_explain_has_a_blank_heat_map_without_ink(client: httpx.Client, digits: Digits) -> None:
     """Beside a digit, which has its own map."""
     files = [("f", png(np.full((90, 60), 255, np.uint8))), ("f", png(digits.images[0]))]

@@ -114,8 +114,8 @@ def test_every_form_of_a_body_is_read(case: str) -> None:
     content_type, body, expected, several = READ[case]
     found = parse(content_type, body, max_images=3)
     assert found.several is several
-    assert len(found.items) == len(expected)
-    assert all(map(same, found.items, expected))
+    assert len(found.each()) == len(expected)
+    assert all(map(same, found.each(), expected))
 
 
 REFUSED: dict[str, tuple[str, bytes, ServiceError]] = {
