@@ -16,7 +16,6 @@ from benchmarks.serving.load import Load, Round, drive
 from training import data
 
 LOADS = (Load(1), Load(16), Load(64))
-ALONE = {"MAX_IMAGES": 1}
 TURNS = 5
 
 
@@ -28,7 +27,7 @@ def main() -> None:
     options = parser.parse_args()
     body = bodies.octets(data.load(None).test.images.numpy()[:1, 0])
     rounds: dict[Load, tuple[list[Round], list[Round]]] = {load: ([], []) for load in LOADS}
-    with ours(options.model, 1, **ALONE) as alone, ours(options.model, 1) as batching:
+    with ours(options.model, 1, MAX_IMAGES=1) as alone, ours(options.model, 1) as batching:
         for _ in range(TURNS):
             for load, both in rounds.items():
                 for server, found in zip((alone, batching), both, strict=True):

@@ -35,13 +35,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def ours(model: Path, workers: int, **others: int) -> Iterator[Server]:
-    """`python -m service` with its defaults, but for the `others`."""
+def ours(model: Path, workers: int, folder: Path | None = None, **others: int) -> Iterator[Server]:
+    """`python -m service` of a checkout, by default this one, with its defaults but for the `others`."""
     port = free_port()
-    settings = {"PORT": port, "WORKERS": workers, "MODEL_DIR": model.parent, "MODEL_VERSION": model.name, **others}
+    where = {"MODEL_DIR": model.resolve().parent, "MODEL_VERSION": model.name}
+    settings = {"PORT": port, "WORKERS": workers, **where, **others}
     environment = {f"MNIST_{key}": str(value) for key, value in settings.items()}
     url = f"http://127.0.0.1:{port}"
-    with running([sys.executable, "-m", "service"], environment) as service:
+    with running([sys.executable, "-m", "service"], environment, folder) as service:
         _await_seven(service, url)
         yield Server(url, service.process.pid)
 

@@ -130,7 +130,7 @@ class Predict:
 
     def _read_quickly(self, pictures: Pictures) -> Items | None:
         """Prepare all pictures; None if one of them would take long."""
-        if pictures.several and pictures.pixels:
+        if pictures.pixels:
             return prepare.pass_all_through(pictures.pixels)
         items = pictures.each()
         first = items[0]

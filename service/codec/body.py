@@ -80,7 +80,9 @@ def _split_octets(body: bytes, max_images: int) -> Pictures:
     if (error := formats.floats(body)) is not None:
         raise error
     _check_count(count, max_images)
-    return Pictures([], several=count > 1, pixels=body)
+    if count == 1:
+        return Pictures([Numbers(body)], several=False)
+    return Pictures([], several=True, pixels=body)
 
 
 def _parse_multipart(content_type: str, body: bytes, max_images: int) -> Pictures:

@@ -210,6 +210,7 @@ class FastPath(Draining):
 
     def _answer_fast(self, request: SmallRequest) -> None:
         """Answer a complete request, which is the connection's `cycle`."""
+        self._start_queue.fast_requests += 1
         request.record = self._observer.begin(request.headers.items())
         finish, wanted = functools.partial(self._finish, request), functools.partial(self._wanted, request)
         try:

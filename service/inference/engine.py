@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import itertools
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -185,13 +184,17 @@ class Engine:
         if type(error).reason in self._metrics.predictions.rejected:
             self._metrics.predictions.rejected[type(error).reason].inc()
 
-    def count_images(self, images: Collection[PreparedImage]) -> None:
+    def count_images(self, images: Iterable[PreparedImage]) -> None:
         """Count ink ratio, polarity and warnings of a request's pictures."""
-        self.count_inputs([image.polarity for image in images], [image.ink_ratio for image in images])
-        self._count_warnings(image.warnings for image in images)
+        predictions = self._metrics.predictions
+        for image in images:
+            predictions.ink_ratio.observe(image.ink_ratio)
+            predictions.polarities[image.polarity].inc()
+            for warning in image.warnings:
+                predictions.warnings[warning].inc()
 
     def count_inputs(self, polarities: Iterable[str], ink_ratios: Collection[float]) -> None:
-        """Count polarity and ink ratio of a request's pictures."""
+        """Count the same of pictures without warnings, for less."""
         predictions = self._metrics.predictions
         predictions.ink_ratio.observe_all(ink_ratios)
         for polarity in polarities:
@@ -201,13 +204,10 @@ class Engine:
         """Count digits, confidences and the warnings that come of them."""
         predictions = self._metrics.predictions
         predictions.confidence.observe_all(results.confidences)
-        for digit in results.digits:
+        for digit, warnings in zip(results.digits, results.warnings, strict=True):
             predictions.digits[digit].inc()
-        self._count_warnings(results.warnings)
-
-    def _count_warnings(self, warnings: Iterable[Iterable[str]]) -> None:
-        for warning in itertools.chain.from_iterable(warnings):
-            self._metrics.predictions.warnings[warning].inc()
+            for warning in warnings:
+                predictions.warnings[warning].inc()
 
     def encoded(self, prepared: Prepared, classifier: Classifier, started: float) -> None:
         """Observe the seconds since `started` (perf_counter) as the encoding of a response by this version."""

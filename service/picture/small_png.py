@@ -8,7 +8,7 @@ into our own memory.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import _imaging
 
@@ -24,7 +24,9 @@ _END = b"\0\0\0\0IEND\xaeB`\x82"
 
 def read_small_grey(data: bytes) -> bytes | None:
     """Read the rows of a PNG that consists of this header, one chunk of data and an end; else None."""
-    return read_all_small_grey([data])
+    pixels = bytearray(SIDE * SIDE)
+    canvas = _imaging.map_buffer(pixels, (SIDE, SIDE), "raw", 0, ("L", 0, 1))
+    return bytes(pixels) if _is_small_grey(data) and _decode(data, canvas, 0) else None
 
 
 def read_all_small_grey(pictures: Sequence[bytes]) -> bytes | None:
@@ -32,14 +34,17 @@ def read_all_small_grey(pictures: Sequence[bytes]) -> bytes | None:
     if not all(map(_is_small_grey, pictures)):
         return None
     pixels = bytearray(SIDE * SIDE * len(pictures))
-    below_each_other = _imaging.map_buffer(pixels, (SIDE, SIDE * len(pictures)), "raw", 0, ("L", 0, 1))
-    for top, data in zip(range(0, SIDE * len(pictures), SIDE), pictures, strict=True):
-        decoder = _imaging.zip_decoder("L", "L", 0)
-        decoder.setimage(below_each_other, (0, top, SIDE, top + SIDE))
-        missing, error = decoder.decode(data[41:-16])
-        if missing >= 0 or error:  # the condition of `Image.frombytes`
-            return None
-    return bytes(pixels)
+    canvas = _imaging.map_buffer(pixels, (SIDE, SIDE * len(pictures)), "raw", 0, ("L", 0, 1))  # one below the other
+    all_read = all(_decode(data, canvas, SIDE * number) for number, data in enumerate(pictures))
+    return bytes(pixels) if all_read else None
+
+
+def _decode(data: bytes, canvas: Any, top: int) -> bool:
+    """Decode such a PNG into the canvas's rows from `top` on; return whether it is whole."""
+    decoder = _imaging.zip_decoder("L", "L", 0)
+    decoder.setimage(canvas, (0, top, SIDE, top + SIDE))
+    missing, error = decoder.decode(data[41:-16])
+    return missing < 0 and not error  # the condition of `Image.frombytes`
 
 
 def _is_small_grey(data: bytes) -> bool:
