@@ -1,8 +1,8 @@
 """The process that checks a version's files: load the model and run it, isolated from the service.
 
-In: the parent's process id, a limit of memory, a number of pictures and the folder's name as arguments, and the bytes
-of the files on stdin. Out: `+` on stdout, or `-` and one sentence. It can open no file once the model is loaded, and
-it ends with its parent, which limits its time.
+In: the parent's process id, limits of CPU time and memory, a number of pictures and the folder's name as arguments, and
+the bytes of the files on stdin. Out: `+` on stdout, or `-` and one sentence. It can open no file once the model is
+loaded, and it ends with its parent, which limits its time on the clock.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from .check import GOOD, LENGTHS, MAX_VERDICT_BYTES
 NO_MEMORY = re.compile("alloc|MemoryError", re.IGNORECASE)  # std::bad_alloc, "Failed to allocate memory"
 
 
-def main(parent: str, memory: str, pictures: str, folder: str) -> bytes:
+def main(parent: str, cpu_seconds: str, memory: str, pictures: str, folder: str) -> bytes:
     """Check the files on stdin; return the verdict."""
     confinement.end_with(int(parent))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds), int(cpu_seconds) + 1))  # SIGXCPU, then SIGKILL
     import numpy as np  # noqa: PLC0415 - `end_with` must come before slow imports
 
     from . import artefact  # noqa: PLC0415

@@ -66,7 +66,7 @@ def test_a_version_made_to_hurt_is_refused_at_no_cost(
 ) -> None:
     """In one short line, and with no more memory here than its files have."""
     if name == SLOW:
-        monkeypatch.setattr(check, "SECONDS", 2.0)
+        monkeypatch.setattr(check, "CPU_SECONDS", 2)
     sentence = publish(settings, name)
     forget_memory(os.getpid())
     before = most_memory(os.getpid())
@@ -169,10 +169,38 @@ def test_a_check_that_is_killed_is_a_refusal(slow: Files) -> None:
 def test_a_check_that_is_stopped_is_killed_in_the_end(slow: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGSTOP holds up nobody."""
     monkeypatch.setattr(check, "SECONDS", 0.5)
-    with pytest.raises(ModelError, match="that it takes longer"), check.checking(slow, 64, never) as begun:
+    longer = pytest.raises(ModelError, match=r"in 0\.5 s, found that it takes longer")
+    with longer, check.checking(slow, 64, never) as begun:
         os.kill(begun.pid, signal.SIGSTOP)
         begun.wait()
     assert not Path(f"/proc/{begun.pid}").exists()
+
+
+@pytest.fixture
+def good(settings: Settings) -> Files:
+    """A version as it should be."""
+    hostile_models.publish(settings.model_dir / "1", hostile_models.harmless())
+    return artefact.read_files(settings.model_dir, "1")
+
+
+def test_time_without_cpu_does_not_count(good: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where other programs have the cores, or a pod has a small part of one, a good version is checked for longer."""
+    monkeypatch.setattr(check, "CPU_SECONDS", 3)
+    with check.checking(good, 64, never) as begun:
+        os.kill(begun.pid, signal.SIGSTOP)
+        time.sleep(4)
+        os.kill(begun.pid, signal.SIGCONT)
+        begun.wait()
+
+
+def test_a_verdict_counts_although_nobody_was_there_in_time(good: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that waits for it imports the app meanwhile."""
+    monkeypatch.setattr(check, "SECONDS", 0.5)
+    with check.checking(good, 64, never) as begun:
+        state = Path(f"/proc/{begun.pid}/stat")
+        until(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z", "the check does not end")
+        time.sleep(0.5)
+        begun.wait()
 
 
 def test_where_no_process_can_be_started_the_version_is_not_refused(
