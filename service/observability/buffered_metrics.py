@@ -126,7 +126,7 @@ class BufferedHistogram:
             self._note()
 
     def observe_all(self, values: Collection[float]) -> None:
-        """Add several observations, for a third of the time."""
+        """Add several observations, for half the time of one by one."""
         counts, bounds = self._counts, self._bounds
         for value in values:
             counts[bisect_left(bounds, value)] += 1

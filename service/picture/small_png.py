@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import _imaging
 
+from .mnist_format import SIDE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SIDE = 28
 _MAX_BYTES = 1024  # without any compression, such a file has 884
 # The magic bytes; the header: 28 x 28, bit depth 8, grey, deflate, adaptive filters, not interlaced; and its checksum.
 _HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x1c\0\0\0\x1c\x08\0\0\0\0\x57\x66\x80\x48"
@@ -24,9 +25,11 @@ _END = b"\0\0\0\0IEND\xaeB`\x82"
 
 def read_small_grey(data: bytes) -> bytes | None:
     """Read the rows of a PNG that consists of this header, one chunk of data and an end; else None."""
+    if not _is_small_grey(data):
+        return None
     pixels = bytearray(SIDE * SIDE)
     canvas = _imaging.map_buffer(pixels, (SIDE, SIDE), "raw", 0, ("L", 0, 1))
-    return bytes(pixels) if _is_small_grey(data) and _decode(data, canvas, 0) else None
+    return bytes(pixels) if _decode(data, canvas, 0) else None
 
 
 def read_all_small_grey(pictures: Sequence[bytes]) -> bytes | None:
