@@ -45,14 +45,14 @@ def test_pictures_come_back_in_order_whatever_way_they_take(monkeypatch: pytest.
 
 def test_a_picture_that_takes_too_long_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others of its block are prepared, in their order."""
-    monkeypatch.setattr(readers, "LARGE_SECONDS", 0.04)
+    monkeypatch.setattr(readers, "LARGE_SECONDS", 0.08)
     noise = png(np.random.default_rng(0).integers(0, 256, (3000, 3000), np.uint8))
-    worst = png(drawn(6000))
+    worst = png(drawn(7000))
     with Preparing(SETTINGS) as preparing:
         for pictures in ([LARGE, worst, SEVEN, LARGE], [noise + noise[:10], worst, LARGE]):
             found = preparing.prepare(pictures)
             assert isinstance(found[1], TooLarge)
-            assert "0.04 s to read, which is the limit" in found[1].detail
+            assert "0.08 s to read, which is the limit" in found[1].detail
             assert isinstance(found[-1], PreparedImage)
         assert isinstance(preparing.prepare([LARGE])[0], PreparedImage)
 
