@@ -132,7 +132,7 @@ class Predict:
         """Prepare all pictures; None if one of them would take long."""
         if pictures.pixels:
             return prepare.pass_all_through(pictures.pixels)
-        items = pictures.each()
+        items = pictures.items
         first = items[0]
         if len(items) == 1 and not isinstance(first, ServiceError):  # most requests
             return self._read_one_quickly(first)
@@ -161,9 +161,9 @@ class Predict:
         return None
 
     def _prepared(self, served: Classifier, headers: Headers, items: Items, *, several: bool) -> Prepared:
-        pixels = []
         if isinstance(items, PassedThrough):
             return Prepared(self._engine.router.choose(served, headers.items()), items.rows, items)
+        pixels = []
         for item in items:
             if not isinstance(item, ServiceError):
                 if item.has_ink:

@@ -194,7 +194,7 @@ class Engine:
                 predictions.warnings[warning].inc()
 
     def count_inputs(self, polarities: Iterable[str], ink_ratios: Collection[float]) -> None:
-        """Count the same of pictures without warnings, for less."""
+        """Count polarity and ink ratio of pictures without warnings."""
         predictions = self._metrics.predictions
         predictions.ink_ratio.observe_all(ink_ratios)
         for polarity in polarities:
