@@ -1,8 +1,10 @@
 """`python -m benchmarks.crowd`: what good clients keep beside a thousand connections that read nothing.
 
-In: checkouts of this project, by default this one. Out: one table. Good clients ask for a digit, one request after
-the other on each connection: first alone, then beside a crowd, each of whose connections has asked for a document 200
-times and reads no answer. Each row has a service of its own with one worker; the clients share the cores with it.
+In: checkouts of this project, by default this one. Out: two tables. In the first, good clients ask for a digit, one
+request after the other on each connection: first alone, then beside a crowd, each of whose connections has asked for a
+document 200 times and reads no answer. In the second, 64 clients ask the app for sets of digits beside one busy client
+on the fast path: they are no crowd that harms anybody. Each row has a service of its own with one worker; the clients
+share the cores with it.
 
     python -m benchmarks.crowd . OLDER      this checkout and another one, by turns
 """
@@ -14,11 +16,12 @@ import contextlib
 import socket
 import statistics
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from benchmarks.servers import ours
+from benchmarks.servers import MODEL, ours
 from benchmarks.serving import bodies
 from benchmarks.serving.load import Load, drive
 from benchmarks.serving.visit import Digits
@@ -28,12 +31,13 @@ if TYPE_CHECKING:
 
     from benchmarks.serving.bodies import Body
 
-MODEL = Path("models/mnist-mlp/50")
 GOOD = (1, 16)  # connections
 REQUESTS = 200  # of each connection of the crowd
 DOCUMENTS = ("/openapi.json", "/v2/models/mnist-mlp")
 SECONDS = 3  # of a round
 ROUNDS = 3  # beside the crowd
+APP = "/predict?coverage=0.99"  # which is not answered on the fast path
+APP_LOAD = Load(64)
 
 
 @contextlib.contextmanager
@@ -60,6 +64,14 @@ def measure(folder: Path, body: Body, document: str, good: int, connections: int
     return alone, statistics.median(one.per_second for one in rounds)
 
 
+def share(folder: Path, body: Body) -> tuple[float, float]:
+    """Return the requests per second of the app's clients, and of the one on the fast path, at the same time."""
+    with ours(MODEL, 1, folder) as server, ThreadPoolExecutor() as threads:
+        app = threads.submit(drive, f"{server.url}{APP}", body, APP_LOAD, SECONDS)
+        fast = threads.submit(drive, f"{server.url}/predict", body, Load(1), SECONDS)
+        return app.result().per_second, fast.result().per_second
+
+
 def main(words: Sequence[str]) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crowd")
@@ -73,10 +85,12 @@ def main(words: Sequence[str]) -> None:
         for good in GOOD:
             for folder in options.folders:
                 alone, beside = measure(folder, body, document, good, options.connections)
-                print(
-                    f"| {folder} | {document} | {good} | {alone:,.0f} | {beside:,.0f} | {beside / alone:.0%} |",
-                    flush=True,
-                )
+                rates = f"{alone:,.0f} | {beside:,.0f} | {beside / alone:.0%}"
+                print(f"| {folder} | {document} | {good} | {rates} |", flush=True)
+    print(f"\n| | {APP}, {APP_LOAD.title} connections, requests/s | /predict, 1 connection |\n| --- | ---: | ---: |")
+    for folder in options.folders:
+        app, fast = share(folder, body)
+        print(f"| {folder} | {app:,.0f} | {fast:,.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import uvloop
 
-from benchmarks.servers import SEVEN, ours
+from benchmarks.servers import MODEL, SEVEN, ours
 from service.picture import prepare
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _p99(asked: list[Asked]) -> float:
 def main(words: Sequence[str]) -> int:
     """Measure and print; 1 where a request got neither an answer nor a refusal."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload")
-    parser.add_argument("--model", type=Path, default=Path("models/mnist-mlp/50"), help="a version's folder")
+    parser.add_argument("--model", type=Path, default=MODEL, help="a version's folder")
     parser.add_argument("--times", type=float, default=3.0, help="of the capacity")
     parser.add_argument("--seconds", type=float, default=120.0, help="length of the load")
     options = parser.parse_args(words)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.servers import ours
+from benchmarks.servers import MODEL, ours
 from benchmarks.serving import bodies
 from benchmarks.serving.load import Load, drive
 from benchmarks.serving.processes import cpu_seconds
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=10, help="of each load, twice")
     seconds = parser.parse_args().seconds
     images = data.load(None).test.images.numpy()[:1, 0]
-    with ours(Path("models/mnist-mlp/50"), 1) as server:
+    with ours(MODEL, 1) as server:
         for title, body, load in [
             ("784 bytes, 64 connections", bodies.octets(images), Load(64)),
             ("one PNG, 64 connections", bodies.picture(images), Load(64)),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from benchmarks.serving.processes import Running
 
+MODEL = Path("models/mnist-mlp/50").resolve()
 SEVEN = Path("service/page/seven.png").read_bytes()
 START_SECONDS = 60
 

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.servers import MODEL
 from benchmarks.serving import bodies
 from benchmarks.serving.processes import free_port, running
 from benchmarks.serving.visit import Digits
@@ -24,7 +25,6 @@ from benchmarks.serving.visit import Digits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MODEL = Path("models/mnist-mlp/50").resolve()
 POLL_SECONDS = 0.002
 START_SECONDS = 60
 SETTLE_SECONDS = 2  # after the first answer: the readers of all workers have started

@@ -21,7 +21,7 @@ from unittest import mock
 
 import httpx
 
-from benchmarks.servers import SEVEN, ours
+from benchmarks.servers import MODEL, SEVEN, ours
 from benchmarks.serving.bodies import Body
 from benchmarks.serving.load import Load, drive
 from benchmarks.serving.processes import cpu_seconds, free_port, running
@@ -77,7 +77,7 @@ Turns = dict[tuple[str, Load], list[Turn]]  # by a case's title
 def main(words: Sequence[str]) -> int:
     """Measures and prints; 1 where wrk is missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tracing")
-    parser.add_argument("--model", type=Path, default=Path("models/mnist-mlp/50"), help="a version's folder")
+    parser.add_argument("--model", type=Path, default=MODEL, help="a version's folder")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each case")
     parser.add_argument("--seconds", type=int, default=4, help="length of each load")
     options = parser.parse_args(words)

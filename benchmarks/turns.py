@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.servers import ours
+from benchmarks.servers import MODEL, ours
 from benchmarks.serving import bodies
 from benchmarks.serving.load import Load, drive
 from benchmarks.serving.visit import Digits
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from benchmarks.serving.bodies import Body, Pixels
 
-MODEL = Path("models/mnist-mlp/50")
 LOADS: dict[str, tuple[Callable[[Pixels], Body], int]] = {  # a body, and connections
     "784 bytes, 1 connection": (bodies.octets, 1),
     "784 bytes, 16 connections": (bodies.octets, 16),

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from benchmarks.servers import ours
+from benchmarks.servers import MODEL, ours
 from benchmarks.serving.processes import PR_SET_CHILD_SUBREAPER
 from training import data
 from training.synthesis import ink
@@ -34,7 +34,6 @@ from training.synthesis import ink
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MODEL = Path("models/mnist-mlp/50")
 RENDERED_EACH = 20
 DIFFERENT = 200  # rendered pictures, which come again and again
 FOLDER_PICTURES = 1000

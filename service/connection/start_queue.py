@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TURN_SECONDS = 0.0002
 REFUSALS_PER_TURN = 4
-CROWD = 32  # requests that wait: from so many on, they leave the fast path its share
+CROWD = 256  # requests that wait: from so many on, they leave the fast path its share
 FAST_SHARE = 16  # seconds for the fast path, while it is busy, for each second in which the app starts requests
 BUSY_SECONDS = 0.0005  # after a request on the fast path: its client may be about to send the next one
 LEARNING_RATE = 0.05
