@@ -1,6 +1,6 @@
 """The training loop: epochs of shuffled, augmented batches, forward and backward.
 
-In: a `Network` and digits on the same device, a `Config`, a `Checkpointer`. Out: the network, trained in place, and an
+In: a network and digits on the same device, a `Config`, a `Checkpointer`. Out: the network, trained in place, and an
 `Epoch` of facts after each epoch. The data is one tensor in memory, and a batch is an index into it. Where several
 processes train together, each works on its part of every batch, and all make the same step.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
     from ..config import Config
-    from ..network.mlp import Network
+    from ..network.classifier import Classifier
     from .checkpoint import Checkpointer
 
 
@@ -65,7 +65,7 @@ class Step(NamedTuple):
 
 
 def fit(
-    network: Network,
+    network: Classifier,
     train: Digits,
     validation: Digits,
     config: Config,
@@ -135,7 +135,7 @@ def fit(
 
 
 def _make_inputs(
-    network: Network, images: Tensor, augment: Augment, random: torch.Generator
+    network: Classifier, images: Tensor, augment: Augment, random: torch.Generator
 ) -> Callable[[Tensor, slice], Tensor]:
     """Return what gives, for indices int64[M] of images and a part of these, what the first weights see of the part."""
     if not augment:  # then an image is the same in every epoch
@@ -155,7 +155,7 @@ def _require_finite(sums: Tensor, epoch: int) -> None:
         raise Diverged(f"the loss is {sums[0].item()} in epoch {epoch}: a lower --learning-rate may help")
 
 
-def _tensors(network: Network, optimizer: Optimizer, random: torch.Generator, sums: Tensor) -> dict[str, Tensor]:
+def _tensors(network: Classifier, optimizer: Optimizer, random: torch.Generator, sums: Tensor) -> dict[str, Tensor]:
     """Return all that the next step depends on besides the hyperparameters and the position."""
     moments = {
         f"optimizer.{number}.{name}": value
@@ -167,7 +167,7 @@ def _tensors(network: Network, optimizer: Optimizer, random: torch.Generator, su
     return {**weights, **moments, "random": random.get_state(), "sums": sums}
 
 
-def _restore(tensors: dict[str, Tensor], network: Network, optimizer: Optimizer) -> None:
+def _restore(tensors: dict[str, Tensor], network: Classifier, optimizer: Optimizer) -> None:
     """Restore network and optimizer from `_tensors`. Raises `UsageError` for the tensors of another program."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in _select("optimizer", tensors):
@@ -212,7 +212,7 @@ def learning_rates(config: Config) -> list[tuple[float, float]]:
     return rates
 
 
-def _validate(network: Network, digits: Digits) -> tuple[float, float]:
+def _validate(network: Classifier, digits: Digits) -> tuple[float, float]:
     """Return NLL and accuracy on digits as the first weights see them, without shifts and temperature."""
     logits = outputs(network.classify, digits.images)
     accuracy = (logits.argmax(dim=1) == digits.labels).float().mean().item()

@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..choices import ACTIVATIONS
-from ..data.digits import CLASSES, WHOLE, Frame
+from ..data.digits import CLASSES, WHOLE
 from .batch_norm import BatchNorm
+from .classifier import Classifier
 from .deslant import DESLANTED, SHIFTS, Deslant
-from .inputs import Components, Pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from ..config import Config
 
-CHUNK: Final = 512  # images at once: their floats fit the cache
-SAMPLE: Final = 2000  # images whose principal components stand for those of all
 
-
-class Network(nn.Module):
+class Network(Classifier):
     """A multilayer perceptron of any depth on raw pixels, or on so many principal `components` of them.
 
     Cast, deslant, scale and normalise are fixed layers, and so are temperature and softmax when it serves, so that the
-    arithmetic is written once. `frame` is the part of the 28×28 pixels from which the first weights see `inputs`.
+    arithmetic is written once.
     """
 
     def __init__(
@@ -47,12 +44,9 @@ class Network(nn.Module):
         components: int = 0,
         seed: int,
     ) -> None:
-        super().__init__()
-        self.frame = DESLANTED if deslant else WHOLE
+        super().__init__(deslant=deslant, components=components)
         self.geometry = Geometry(deslant=deslant, shifts=shifts)
-        pixels = math.prod(self.frame.shape)
-        self.inputs = Components(pixels, components) if components else Pixels()
-        sizes = [components or pixels, *hidden, CLASSES]
+        sizes = [components or math.prod(self.frame.shape), *hidden, CLASSES]
         # Batch norm subtracts the mean, so a bias before it has no effect.
         biased = [not batch_norm] * len(hidden) + [True]
         self.linears = nn.ModuleList(nn.Linear(i, o, bias=b) for (i, o), b in zip(pairwise(sizes), biased, strict=True))
@@ -80,26 +74,6 @@ class Network(nn.Module):
         """The linear layers, first to last."""
         return cast("list[nn.Linear]", list(self.linears))
 
-    def find_components(self, images: Tensor) -> None:
-        """Set the principal components to those of images uint8[N,1,28,28], or of a sample; do nothing without any."""
-        if isinstance(self.inputs, Components):
-            sample = images[:: -(-len(images) // SAMPLE)]
-            self.inputs.find(torch.cat(list(self._frames(sample, self.frame))).to(self.temperature.dtype))
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """Return images uint8[N,1,28,28] after the fixed geometry, which is done once before many epochs."""
-        return torch.cat([frame.round().byte() for frame in self._frames(images, WHOLE)])
-
-    def see_all(self, images: Tensor) -> Tensor:
-        """Return what the first weights see of images uint8[N,1,28,28], which is found once before many epochs."""
-        return torch.cat([self.see(frame) for frame in self._frames(images, self.frame)])
-
-    def _frames(self, images: Tensor, part: Frame) -> Iterator[Tensor]:
-        """Yield a part of the images after the fixed geometry, float32[M,1,R,C], some images at once."""
-        geometry = part.crop if self.frame is WHOLE else Deslant(part).to(images.device)
-        for chunk in torch.split(images, CHUNK):
-            yield geometry(chunk)
-
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [N,10] of images [N,1,28,28] in 0..255."""
         logits: Tensor = self.geometry(images, self.logits)
@@ -108,11 +82,6 @@ class Network(nn.Module):
     def logits(self, images: Tensor) -> Tensor:
         """Return logits [N,10] of images [N,1,R,C] in 0..255, the `frame` of prepared ones."""
         return self.classify(self.see(images))
-
-    def see(self, images: Tensor) -> Tensor:
-        """Return what the first weights see of images [N,1,R,C] in 0..255, the `frame` of prepared ones: [N,inputs]."""
-        seen: Tensor = self.inputs(images.to(self.temperature.dtype))
-        return seen
 
     def classify(self, signal: Tensor) -> Tensor:
         """Return logits [N,10] of what the first weights see, [N,inputs]."""
