@@ -85,6 +85,8 @@ def run(given: dict[str, Any]) -> None:
     config = parse(flags)
     if config.resume or config.run_dir:
         raise UsageError("a sweep leaves no run: leave out --run-dir and --resume; the same command resumes a sweep")
+    if config.teacher_epochs:
+        raise UsageError("a sweep has no time for a teacher: add --teacher-epochs 0")
     study = _open(given["storage"], config, search, flags)
     missing = trials - len(_finished(study))
     if missing > 0:

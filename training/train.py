@@ -26,9 +26,11 @@ from .export.promotion import RenderedSet, judge_and_publish
 from .export.signing import Signer
 from .export.to_onnx import make_golden, prove_parity, require_accuracy, to_onnx
 from .loop import distributed
-from .loop.checkpoint import Checkpointer, remove_checkpoint
+from .loop.checkpoint import TEACHER, Checkpointer, remove_checkpoints
+from .loop.distillation import configure_teacher
 from .loop.fit import fit
 from .network.mlp import Network
+from .network.teacher import Teacher
 from .reporting.report import EarlyReport, Findings, render_report
 from .reporting.run import NonMainProcess, Run
 from .reporting.screen import Output
@@ -90,14 +92,10 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
         training = training.concatenate(pictures.take(torch.arange(config.seen)))
         held_out = held_out.take(held_out.labels < NOT_A_DIGIT)
 
-        # Network and loop.
+        # Network and loop, after those of its teacher, if it has one.
         network = Network.of(config).to(device)
         findings = early.begin(run, Findings(config, network, dataset.source, dataset.test))
-        with Checkpointer(run.folder, config.checkpoint_seconds) as checkpointer:
-            fitting = fit(
-                network, training.to(device), validation.to(device), config, checkpointer, on_step=run.on_step
-            )
-            epochs = run.follow(tracking.follow(fitting))
+        epochs = fit_network(config, run, tracking, network, (training.to(device), validation.to(device)))
     if isinstance(run, NonMainProcess):
         return None
 
@@ -165,6 +163,31 @@ def _train(config: Config, console: Console, early: EarlyReport) -> Path | None:
     return version
 
 
+def fit_network(
+    config: Config,
+    run: Run | NonMainProcess,
+    tracking: Tracking,
+    network: Network,
+    digits: tuple[data.Digits, data.Digits],
+) -> list[Epoch]:
+    """Train the network, after its teacher if it has one, on digits for training and validation.
+
+    Returns all epochs of the network.
+    """
+    training, validation = digits
+    teacher, seconds, show = None, 0.0, run.on_step
+    if config.teacher_epochs:
+        teacher, learning = Teacher.of(config).to(training.images.device), configure_teacher(config)
+        with Checkpointer(run.folder, config.checkpoint_seconds, TEACHER) as checkpointer:
+            fitting = fit(teacher, training, validation, learning, checkpointer, on_step=show)
+            seconds = run.follow_teacher(fitting, learning)[-1].seconds
+    with Checkpointer(run.folder, config.checkpoint_seconds) as checkpointer:
+        fitting = fit(
+            network, training, validation, config, checkpointer, teacher=teacher, seconds=seconds, on_step=show
+        )
+        return run.follow(tracking.follow(fitting))
+
+
 def _prepare_publication(config: Config, folder: Path) -> Sign | None:
     """Return what signs the version; raise now, not after the training, for a key or a choice that cannot be read."""
     choice.chosen_version(folder)
@@ -190,7 +213,7 @@ def _report(
     tracking.end(card, version or config.models_dir / config.name / "unpublished")
     if version:
         run.save_published(version)
-        remove_checkpoint(run.folder)
+        remove_checkpoints(run.folder)
     accuracy, seconds = card["metrics"]["test"]["accuracy"], epochs[-1].seconds
     run.say(f"test accuracy {accuracy:.2%}; {seconds:.1f} s of training; published {version or 'nothing'}")
     for note in notes:

@@ -1,6 +1,6 @@
 """Checkpoints, from which an interrupted run resumes as if nothing had happened.
 
-In: tensors by name, and the position in the loop. Out: checkpoint.safetensors in the run's folder, always complete.
+In: tensors by name, and the position in the loop. Out: a safetensors file in the run's folder, always complete.
 SIGTERM and Ctrl-C lead to one last checkpoint.
 """
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME: Final = "checkpoint.safetensors"
+TEACHER: Final = "teacher.safetensors"  # where the teacher is the network that is trained
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Checkpointer:
     a folder nothing is written, as in all processes but the main one: they all hold the same tensors.
     """
 
-    def __init__(self, folder: Path | None, seconds: float) -> None:
+    def __init__(self, folder: Path | None, seconds: float, name: str = NAME) -> None:
         self.stop_requested = False
-        self._folder = folder
+        self._folder, self._name = folder, name
         self._seconds = seconds
         self._saved = time.monotonic()
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
@@ -81,16 +82,16 @@ class Checkpointer:
         the checkpoint is saved, if the process was asked to end.
         """
         if self._folder:
-            _write(self._folder, checkpoint)
+            _write(self._folder, self._name, checkpoint)
         self._saved = time.monotonic()
         if self.stop_requested:
             raise Stopped(f"stopped, and nothing is lost: go on with --resume {self._folder}")
 
     def load(self) -> Checkpoint | None:
         """Return the last checkpoint, or None before the first. Raises `UsageError` for a file that is not one."""
-        if not self._folder or not (self._folder / NAME).exists():
+        if not self._folder or not (self._folder / self._name).exists():
             return None
-        path = self._folder / NAME
+        path = self._folder / self._name
         try:
             with safe_open(path, "pt") as file:
                 position = Position(**json.loads(file.metadata()["position"]))
@@ -99,17 +100,18 @@ class Checkpointer:
             raise UsageError(f"{path} is not a checkpoint of this program: {error}") from error
 
 
-def _write(folder: Path, checkpoint: Checkpoint) -> None:
+def _write(folder: Path, name: str, checkpoint: Checkpoint) -> None:
     content = to_bytes(checkpoint.tensors, {"position": json.dumps(asdict(checkpoint.position))})
     try:
-        files.replace(folder / NAME, content)
+        files.replace(folder / name, content)
     except OSError as error:
-        whole = f"go on with --resume {folder}" if (folder / NAME).exists() else "there is no earlier checkpoint"
+        whole = f"go on with --resume {folder}" if (folder / name).exists() else "there is no earlier checkpoint"
         raise CheckpointError(
-            f"{folder / NAME}, {len(content):,} bytes, cannot be written: {error.strerror}; {whole}"
+            f"{folder / name}, {len(content):,} bytes, cannot be written: {error.strerror}; {whole}"
         ) from error
 
 
-def remove_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint of a run that has ended."""
-    (folder / NAME).unlink(missing_ok=True)
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a run that has ended."""
+    for name in (TEACHER, NAME):
+        (folder / name).unlink(missing_ok=True)

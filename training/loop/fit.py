@@ -22,6 +22,7 @@ from ..errors import Diverged, UsageError
 from ..evaluation.metrics import outputs
 from . import distributed
 from .checkpoint import Checkpoint, Position
+from .distillation import distillation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..network.classifier import Classifier
+    from ..network.teacher import Teacher
     from .checkpoint import Checkpointer
 
 
@@ -40,7 +42,7 @@ class Epoch:
     """The facts of one epoch.
 
     `loss` and `gradient_norms` (of each layer's weights, first to last) are means over its steps, `learning_rate` is
-    that of the step after it, and `seconds` counts from the start of the loop, validation included.
+    that of the step after it, and `seconds` counts from the start of the training, validation and teacher included.
     """
 
     epoch: int
@@ -71,10 +73,13 @@ def fit(
     config: Config,
     checkpointer: Checkpointer,
     *,
+    teacher: Teacher | None = None,
+    seconds: float = 0.0,
     on_step: Callable[[Step], None] = lambda _: None,
 ) -> Iterator[Epoch]:
     """Train `network` in place; yields after each epoch, starting with the epoch of the last checkpoint, if any.
 
+    It learns the answers of a `teacher`, where there is one, instead of the labels; `seconds` of training came before.
     It calls `on_step` after each step.
 
     The order and the augmentation of an epoch depend on the seed and the epoch's number alone, so a resumed run ends
@@ -87,7 +92,7 @@ def fit(
     device = train.images.device
     random, sums = torch.Generator(), torch.zeros(1 + len(network.layers), device=device)
     last = distributed.broadcast(checkpointer.load())
-    position = last.position if last else Position()
+    position = last.position if last else Position(seconds=seconds)
     started = time.perf_counter() - position.seconds
     if last:
         _restore(last.tensors, network, optimizer)
@@ -111,8 +116,8 @@ def fit(
             batch = order[step * config.batch_size : (step + 1) * config.batch_size]
             part = distributed.part_of(len(batch))
             labels = train.labels[batch[part]]
-            logits = network.classify(inputs_of(batch, part))  # [B,10]
-            loss = LOSSES[config.loss](logits, labels) * (len(labels) / len(batch))
+            seen = inputs_of(batch, part)  # [B,inputs]
+            loss = _loss(network, teacher, config, seen, labels) * (len(labels) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's backward has no annotations
             loss, stop = distributed.all_reduce(loss, network, checkpointer.stop_requested)
             sums += torch.stack([loss, *(_norm(layer.weight) for layer in network.layers)])
@@ -132,6 +137,12 @@ def fit(
         loss_mean, *norms = (sums / steps).tolist()
         rate = float(schedule.get_last_lr()[0])
         yield Epoch(epoch, loss_mean, nll, accuracy, time.perf_counter() - started, rate, norms)
+
+
+def _loss(network: Classifier, teacher: Teacher | None, config: Config, seen: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of the network on what it sees [B,inputs]: against the teacher's answers, or labels int64[B]."""
+    logits = network.classify(seen)  # [B,10]
+    return distillation(teacher, seen, logits) if teacher else LOSSES[config.loss](logits, labels)
 
 
 def _make_inputs(

@@ -15,19 +15,25 @@ from torch import Tensor, nn
 class BatchNorm(nn.BatchNorm1d):
     """PyTorch's batch norm; within a process group its statistics are those of the whole batch."""
 
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - PyTorch's name
+        """Accept maps too: PyTorch has a class for each number of axes."""
+
     def forward(self, signal: Tensor) -> Tensor:
-        """Return the signal float32[N,features], normalised."""
+        """Return the signal [N,features], or maps [N,features,R,C], normalised."""
         if not (self.training and dist.is_initialized()):
             normalised: Tensor = super().forward(signal)
             return normalised
         wide = signal.double()  # the variance is a difference of two large sums
-        sums = torch.stack([torch.ones_like(wide), wide, wide.square()]).sum(dim=1)  # [3, features]
+        others = [axis + 1 for axis in range(wide.dim()) if axis != 1]
+        sums = torch.stack([torch.ones_like(wide), wide, wide.square()]).sum(dim=others)  # [3, features]
         size, first, second = _AllReduce.apply(sums)  # type: ignore[no-untyped-call]  # of PyTorch
         mean = first / size
         variance = second / size - mean.square()
         self._update_statistics(mean.detach(), (variance * size / (size - 1)).detach())
-        normalised = (wide - mean) * torch.rsqrt(variance + self.eps)
-        return torch.addcmul(self.bias, normalised.to(signal.dtype), self.weight)
+        one_each = (-1, *(1 for _ in signal.shape[2:]))
+        normalised = (wide - mean.reshape(one_each)) * torch.rsqrt(variance + self.eps).reshape(one_each)
+        weight, bias = self.weight.reshape(one_each), self.bias.reshape(one_each)
+        return torch.addcmul(bias, normalised.to(signal.dtype), weight)
 
     def _update_statistics(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None

@@ -1,7 +1,7 @@
 """The folder of one run, with its facts; they go to the screen too.
 
-In: a `Config`, then epochs, a report. Out: config.json, environment.json, metrics.jsonl, publishing.json, report.html
-and published.json in the run's folder, each complete at any moment.
+In: a `Config`, then epochs, a report. Out: config.json, environment.json, metrics.jsonl, teacher.jsonl where there is a
+teacher, publishing.json, report.html and published.json in the run's folder, each complete at any moment.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..loop.fit import Step
 
 CONFIG: Final = "config.json"
+METRICS: Final = "metrics.jsonl"
 PUBLISHED: Final = "published.json"
 RUNS: Final = Path("runs")
 FREE_BYTES: Final = 256 * 2**20  # many times what a run of `good` leaves: 13 MB with its checkpoints
@@ -74,13 +75,20 @@ class Run:
 
     def follow(self, epochs: Iterable[Epoch]) -> list[Epoch]:
         """Write and print each epoch as it ends; returns all, with those before an interruption."""
-        path = self.folder / "metrics.jsonl"
-        done = read_epochs(self.folder)
-        with self._screen.bar(self._config):
+        return self._follow(epochs, self._config, METRICS)
+
+    def follow_teacher(self, epochs: Iterable[Epoch], config: Config) -> list[Epoch]:
+        """Write and print the epochs of the teacher, which has a `config` of its own."""
+        return self._follow(epochs, config, "teacher.jsonl", "teacher: ")
+
+    def _follow(self, epochs: Iterable[Epoch], config: Config, name: str, who: str = "") -> list[Epoch]:
+        done = read_epochs(self.folder, name)
+        with self._screen.bar(config):
             for epoch in epochs:
-                self.say(_line(epoch, self._config.epochs))
+                self.say(who + _line(epoch, config.epochs))
                 done = [*done[: epoch.epoch - 1], epoch]
-                files.replace(path, b"".join(json.dumps(dataclasses.asdict(each)).encode() + b"\n" for each in done))
+                lines = (json.dumps(dataclasses.asdict(each)).encode() + b"\n" for each in done)
+                files.replace(self.folder / name, b"".join(lines))
         return done
 
     def identify(self) -> str:
@@ -120,10 +128,14 @@ class NonMainProcess:
         """Take part in each epoch."""
         return list(epochs)
 
+    def follow_teacher(self, epochs: Iterable[Epoch], _: Config) -> list[Epoch]:
+        """Take part in each epoch of the teacher."""
+        return list(epochs)
 
-def read_epochs(folder: Path) -> list[Epoch]:
+
+def read_epochs(folder: Path, name: str = METRICS) -> list[Epoch]:
     """Return the epochs that the run in a folder has written."""
-    path = folder / "metrics.jsonl"
+    path = folder / name
     lines = path.read_text().splitlines() if path.exists() else []
     return [Epoch(**json.loads(line)) for line in lines]
 

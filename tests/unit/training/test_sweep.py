@@ -116,6 +116,7 @@ def test_a_trial_whose_loss_is_no_number_is_pruned(dataset: Dataset) -> None:
         ("--search hidden,colour", "--search colour: only these can be searched: activation, "),
         ("--trials 0", "--trials must be 1 or more, not 0"),
         ("--run-dir runs/a", "leave out --run-dir and --resume"),
+        ("--components 0 --teacher-epochs 9", "a sweep has no time for a teacher: add --teacher-epochs 0"),
         ("--epochs 0", "--epochs must be between 1 and"),
     ],
 )

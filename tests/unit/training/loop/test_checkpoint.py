@@ -18,11 +18,15 @@ import torch
 from tests.support.training import RARELY, SMALL
 from tests.support.training_crash import CALLS
 from training import files
-from training.config import parse
-from training.errors import CheckpointError, Diverged, UsageError
-from training.loop.checkpoint import NAME, Checkpoint, Checkpointer, Position
+from training.config import RECIPES, parse
+from training.errors import CheckpointError, Diverged, Stopped, UsageError
+from training.loop.checkpoint import NAME, TEACHER, Checkpoint, Checkpointer, Position, remove_checkpoints
 from training.loop.fit import fit
 from training.network.mlp import Network
+from training.reporting.run import Run, read_epochs
+from training.reporting.screen import Output
+from training.reporting.trackers import Tracking
+from training.train import fit_network
 
 if TYPE_CHECKING:
     from training.data.mnist import Dataset
@@ -127,6 +131,31 @@ def test_asked_to_end_it_keeps_a_checkpoint_and_ends_with_130(tmp_path: Path, wh
     assert last.position.epoch == 2
     subprocess.run([*JOB, f"--resume={run}", models], check=True, capture_output=True)
     assert _sha256(run) == whole
+
+
+def test_stopped_with_its_teacher_and_without_it_ends_with_the_same_network(tmp_path: Path, dataset: Dataset) -> None:
+    """SIGTERM while the teacher is trained, and while the network learns from it: each time the run goes on, and the
+    network is bit for bit that of an uninterrupted run. The checkpoints of a run that has ended go."""
+    config = replace(RECIPES["best"], hidden=(32,), teacher_epochs=1, epochs=2, checkpoint_seconds=0)
+    digits = dataset.train.take(torch.arange(2048)), dataset.train.take(torch.arange(2048, 2304))
+    tracking = Tracking(config, None)
+    whole, network = Network.of(config), Network.of(config)
+    fit_network(config, Run(replace(config, run_dir=tmp_path / "whole"), Output(quiet=True)), tracking, whole, digits)
+    run = Run(replace(config, run_dir=tmp_path / "run"), Output(quiet=True))
+    for name in (TEACHER, NAME):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped, match=f"--resume {run.folder}"):
+            patch.setattr(run, "on_step", lambda _, path=run.folder / name: _terminate_once_there_is(path))
+            fit_network(config, run, tracking, Network.of(config), digits)
+    assert len(fit_network(config, run, tracking, network, digits)) == 2
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in whole.state_dict().items())
+    assert len(read_epochs(run.folder, "teacher.jsonl")) == 1
+    remove_checkpoints(run.folder)
+    assert not list(run.folder.glob("*.safetensors"))
+
+
+def _terminate_once_there_is(path: Path) -> None:
+    if path.exists():
+        signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
