@@ -18,6 +18,7 @@ from .. import files
 from ..errors import UsageError
 from .drawing import Curve, draw_curves, fill_template, list_curves
 from .glossary import explain
+from .losses import LOSSES, name_loss
 from .run import read_epochs
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..loop.fit import Epoch
+    from .losses import Loss
 
 HELP: Final = "compare runs: a table, and on request their curves"
 RESULTS: Final = 5  # columns of the table, its last
-LOSSES: Final = {"cross_entropy": ("[cross-entropy]", "nats"), "mse": ("[Brier score]", "Brier score")}
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,9 @@ def render_page(runs: list[Ran], left_out: str = "") -> str:
 def _draw_charts(runs: list[Ran]) -> list[str]:
     """Draw what all runs have in common, and the training losses in a chart for each unit."""
     losses = [
-        _draw(f"Training loss: {name}", unit, lambda epoch: epoch.loss, runs, loss)
-        for loss, (name, unit) in LOSSES.items()
-        if any(run.hyperparameters.get("loss") == loss for run in runs)
+        _draw(loss.title, loss.unit, lambda epoch: epoch.loss, runs, loss)
+        for loss in LOSSES
+        if any(name_loss(run.hyperparameters) == loss for run in runs)
     ]
     return [
         _draw(
@@ -150,11 +151,11 @@ def _draw_charts(runs: list[Ran]) -> list[str]:
     ]
 
 
-def _draw(title: str, unit: str, value: Callable[[Epoch], float], runs: list[Ran], loss: str = "") -> str:
+def _draw(title: str, unit: str, value: Callable[[Epoch], float], runs: list[Ran], loss: Loss | None = None) -> str:
     """Draw a value by epoch of the runs with a loss, or of all; a run has the same colour in each chart."""
     curves = [
         Curve(run.name, [epoch.epoch for epoch in run.epochs], [value(epoch) for epoch in run.epochs], colour)
         for colour, run in enumerate(runs)
-        if loss in {"", run.hyperparameters.get("loss")}
+        if loss in {None, name_loss(run.hyperparameters)}
     ]
     return draw_curves(explain(title), curves, unit=unit, log=True, legend=False)

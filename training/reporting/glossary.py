@@ -24,6 +24,8 @@ GLOSSARY: Final = {
     "cross-entropy": "The mean of -ln p, where p is the probability of the right class: the NLL, for digits.",
     "deslant": "A fixed layer shears each digit upright and moves it to the middle, so that the network spends no "
     "weights on slant.",
+    "divergence": "How far the ten probabilities are from the teacher's: 0 where they are equal (Kullback and "
+    "Leibler). Both are softened first, so that the small ones count.",
     "ECE": "Expected calibration error: the mean distance between confidence and accuracy in 15 bins of confidence, "
     "weighted by the digits in each.",
     "epoch": "One pass over all the training digits.",
@@ -40,6 +42,8 @@ GLOSSARY: Final = {
     "The first layer learns on these few numbers instead of all pixels; at export they become part of its weights.",
     "shifts": "The logits are averaged over nine places of the digit, a pixel apart.",
     "softmax": "It makes probabilities of the logits: exponentials, divided by their sum.",
+    "teacher": "A convolutional network that is trained first. The network then learns its probabilities for each "
+    "augmented digit, which say more than a label. The teacher is in no file of the version.",
     "temperature": "One number, fitted on the validation digits, by which the logits are divided. Above 1 it lowers "
     "all confidences, below 1 it raises them; no answer changes.",
     "validation": "Digits of MNIST's training set that the network does not train on. Choices are made by them, so "

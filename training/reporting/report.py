@@ -28,6 +28,7 @@ from ..synthesis.rendered import CYCLE
 from .diagram import count_parameters, draw_first_layer, draw_network, to_png
 from .drawing import Curve, axes_of, draw_curves, fill_template, frame, scale_log, to_svg
 from .glossary import explain, explain_by
+from .losses import CROSS_ENTROPY, name_loss
 from .run import Run, read_epochs
 from .screen import format_seconds
 
@@ -166,14 +167,15 @@ def _curves(config: Config, epochs: Sequence[Epoch]) -> list[str]:
     ]
     when, rate = zip(*learning_rates(config), strict=True)
     rates = Curve("learning rate", when, rate, 2)
-    if config.loss == "cross_entropy":
+    loss = name_loss(config.hyperparameters())
+    if loss == CROSS_ENTROPY:
         title = explain("Loss, in [nats]: [cross-entropy]")
         note = f"<p>{explain(_explain_loss(config))}</p>"
         losses = [draw_curves(title, [training, validation], unit="nats", log=True, note=note)]
     else:
-        note = "<p>It has another unit than the validation NLL, so the two cannot be compared.</p>"
+        note = "<p>It measures something else than the validation NLL, so the two cannot be compared.</p>"
         losses = [
-            draw_curves(explain("Training loss: [Brier score]"), [training], unit="Brier score", log=True, note=note),
+            draw_curves(explain(loss.title), [training], unit=loss.unit, log=True, note=note),
             draw_curves(explain("[validation|Validation] [NLL], in [nats]"), [validation], unit="nats", log=True),
         ]
     return [

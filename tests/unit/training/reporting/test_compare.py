@@ -71,9 +71,11 @@ def test_runs_without_an_epoch_are_left_out(tmp_path: Path, capsys: pytest.Captu
     assert "left out, since no epoch has ended: begun" in seen
 
 
-def test_losses_of_two_units_have_two_axes(tmp_path: Path) -> None:
-    """Cross-entropy and the Brier score are in charts of their own; a run has one colour in all of them."""
+def test_each_loss_has_axes_of_its_own(tmp_path: Path) -> None:
+    """Cross-entropy, the Brier score and the divergence from a teacher are in charts of their own; a run has one colour
+    in all of them."""
     folders = [_run(tmp_path / loss, Config(loss=loss), 0.3) for loss in ("cross_entropy", "mse")]
+    folders.append(_run(tmp_path / "taught", Config(components=0, teacher_epochs=3), 0.3))
     page = compare.render_page([compare.read(folder) for folder in folders])
     charts = {
         visible_text(f"<body>{figure.split('</figcaption>')[0]}"): set(re.findall(r"var\(--(c\d)\)", figure))
@@ -81,7 +83,8 @@ def test_losses_of_two_units_have_two_axes(tmp_path: Path) -> None:
     }
     assert charts["Training loss: cross-entropy"] == {"c0"}
     assert charts["Training loss: Brier score"] == {"c1"}
-    assert charts["Validation error, %"] == {"c0", "c1"}
+    assert charts["Training loss: divergence from the teacher"] == {"c2"}
+    assert charts["Validation error, %"] == {"c0", "c1", "c2"}
 
 
 def test_epochs_that_were_planned_are_told_from_those_that_ended(tmp_path: Path) -> None:

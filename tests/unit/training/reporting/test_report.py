@@ -124,6 +124,15 @@ def test_the_brier_score_has_an_axis_of_its_own(findings: Findings) -> None:
     assert ">nats</text>" not in brier
 
 
+def test_what_a_network_learns_from_its_teacher_is_no_cross_entropy(findings: Findings) -> None:
+    """With a teacher, the training loss is the divergence from it, in a chart of its own."""
+    config = replace(findings.config, components=0, teacher_epochs=3)
+    seen = visible_text(render_report(replace(findings, config=config), EPOCHS))
+    assert "Training loss: divergence from the teacher" in seen
+    assert "Validation NLL, in nats" in seen
+    assert "cross-entropy" not in seen
+
+
 def test_words_are_explained(page: str) -> None:
     """Each word that can be looked up is a button, described by a line of its own that is there."""
     for word in ("NLL", "nats", "ECE", "calibrated", "deslant", "temperature", "accuracy"):
