@@ -1,8 +1,10 @@
 """`python -m benchmarks.start`: seconds from exec to the first right answer, and the memory of one service and of two.
 
 In: checkouts of this project, by default this one; several take turns. Their bytecode is compiled before, as the image
-has it. Out: for each number of workers, the median and the least of seconds and of CPU seconds until the first right
-answer to 784 bytes, and the memory (PSS) of all processes then, and when the readers have started.
+has it. `--python` names the interpreter of another environment: one with requirements/serving.txt alone is the image's,
+where nothing else is found and imported. Out: for each number of workers, the median and the least of seconds and of
+CPU seconds until the first right answer to 784 bytes, and the memory (PSS) of all processes then, and when the readers
+have started.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.start")
     parser.add_argument("folders", nargs="*", type=Path, default=[Path()], metavar="FOLDER", help="a checkout")
     parser.add_argument("--repeats", type=int, default=10, help="starts of each")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="the interpreter [this one]")
     options = parser.parse_args(words)
     for folder in options.folders:
         compileall.compile_dir(folder / "service", quiet=1)
@@ -51,7 +54,7 @@ def main(words: Sequence[str]) -> None:
     starts: dict[tuple[Path, int], list[Start]] = {case: [] for case in cases}
     for _ in range(options.repeats):
         for case, found in starts.items():
-            found.append(start(*case))
+            found.append(start(*case, options.python))
     print("| | workers | first answer, s: median, least | CPU, s | memory then, MiB | with readers, MiB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for (folder, workers), found in starts.items():
@@ -61,15 +64,15 @@ def main(words: Sequence[str]) -> None:
         print(f"| {folder} | {workers} | {' | '.join(cells)} |")
 
 
-def start(folder: Path, workers: int) -> Start:
-    """Start the service of a checkout once, and ask it."""
+def start(folder: Path, workers: int, python: Path) -> Start:
+    """Start the service of a checkout once, with an interpreter, and ask it."""
     digits = Digits.of(MODEL)[:1]
     body = bodies.octets(digits.images)
     port = free_port()
     settings = {"PORT": port, "WORKERS": workers, "MODEL_DIR": MODEL.parent, "MODEL_VERSION": MODEL.name}
     environment = {f"MNIST_{name}": str(value) for name, value in settings.items()}
     began = time.perf_counter()
-    with running([sys.executable, "-m", "service"], environment, folder) as server:
+    with running([str(python.absolute()), "-m", "service"], environment, folder) as server:
         while (answer := _ask(port, body.content, body.headers)) is None:
             if server.ended() or time.perf_counter() - began > START_SECONDS:
                 raise RuntimeError(f"the service did not start; its last words: {server.last_words()}")
