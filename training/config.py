@@ -118,6 +118,8 @@ class Config:
             raise UsageError("--shifts needs --deslant: only deslanted digits leave room at the sides for shifts")
         if self.teacher_epochs and self.components:
             raise UsageError("--teacher-epochs needs --components 0: a convolution sees pixels")
+        if self.teacher_epochs and self.loss != "cross_entropy":
+            raise UsageError(f"--loss {self.loss} needs --teacher-epochs 0: with a teacher, its answers make the loss")
         if self.promote and not self.publish:
             raise UsageError("--promote needs a version to promote: leave out --no-publish")
         if self.sign_key and not self.publish:
@@ -204,15 +206,17 @@ RECIPES = {
     "best": dataclasses.replace(
         _PIXELS,
         recipe="best",
-        hidden=(512, 512, 512),
+        hidden=(1024, 768, 512),
         shifts=True,
-        epochs=100,
+        learning_rate=4e-3,
+        teacher_epochs=40,
+        epochs=50,
         seen=0,
         rotation=10,
-        scale=0.15,
+        scale=0.12,
         shear=0.1,
-        shift=0.75,
-        elastic=1.1,
+        shift=1,
+        elastic=0.8,
     ),
 }
 

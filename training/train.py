@@ -174,17 +174,15 @@ def fit_network(
 
     Returns all epochs of the network.
     """
-    training, validation = digits
-    teacher, seconds, show = None, 0.0, run.on_step
+    teacher, seconds, stop_requested = None, 0.0, False
     if config.teacher_epochs:
-        teacher, learning = Teacher.of(config).to(training.images.device), configure_teacher(config)
+        teacher, teacher_config = Teacher.of(config).to(digits[0].images.device), configure_teacher(config)
         with Checkpointer(run.folder, config.checkpoint_seconds, TEACHER) as checkpointer:
-            fitting = fit(teacher, training, validation, learning, checkpointer, on_step=show)
-            seconds = run.follow_teacher(fitting, learning)[-1].seconds
-    with Checkpointer(run.folder, config.checkpoint_seconds) as checkpointer:
-        fitting = fit(
-            network, training, validation, config, checkpointer, teacher=teacher, seconds=seconds, on_step=show
-        )
+            fitting = fit(teacher, *digits, teacher_config, checkpointer, on_step=run.on_step)
+            seconds = run.follow_teacher(fitting, teacher_config)[-1].seconds
+            stop_requested = checkpointer.stop_requested  # after the last step, in its validation
+    with Checkpointer(run.folder, config.checkpoint_seconds, stop_requested=stop_requested) as checkpointer:
+        fitting = fit(network, *digits, config, checkpointer, teacher=teacher, seconds=seconds, on_step=run.on_step)
         return run.follow(tracking.follow(fitting))
 
 

@@ -83,11 +83,18 @@ def render_readme(card: Mapping[str, Any]) -> str:
         epochs=len(training["epochs"]),
         seconds=f"{training['seconds']:,.1f}",
         machine=f" on {machine['processor']}, {machine['cores']} cores" if machine else "",
+        teacher=_teacher(knobs.get("teacher_epochs", 0)),
         commit=f"{card['git']['commit'][:12]}{' with changes' if card['git']['dirty'] else ''}",
         libraries=", ".join(f"{name} {version}" for name, version in card["libraries"].items()),
         knobs=_rows((f"`{name}`", _text(value)) for name, value in knobs.items()),
         sha256=card["sha256"],
     )
+
+
+def _teacher(epochs: int) -> str:
+    """Return how the network learned, if not from labels; a card of an earlier release does not say."""
+    learned = f"a convolutional network of {epochs} epochs, whose answers it learned instead of labels"
+    return f", with those of its teacher: {learned}" if epochs else ""
 
 
 def _result(on: str, facts: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME: Final = "checkpoint.safetensors"
-TEACHER: Final = "teacher.safetensors"  # where the teacher is the network that is trained
+TEACHER: Final = "teacher-checkpoint.safetensors"  # of the teacher's loop, and at its end the teacher
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Checkpointer:
     a folder nothing is written, as in all processes but the main one: they all hold the same tensors.
     """
 
-    def __init__(self, folder: Path | None, seconds: float, name: str = NAME) -> None:
-        self.stop_requested = False
+    def __init__(self, folder: Path | None, seconds: float, name: str = NAME, *, stop_requested: bool = False) -> None:
+        self.stop_requested = stop_requested
         self._folder, self._name = folder, name
         self._seconds = seconds
         self._saved = time.monotonic()
@@ -70,10 +70,10 @@ class Checkpointer:
     def _request_stop(self, *_: object) -> None:
         self.stop_requested = True
 
-    def is_due(self) -> bool:
-        """Whether to save a checkpoint now."""
-        on_time = self._folder is not None and time.monotonic() - self._saved >= self._seconds
-        return self.stop_requested or on_time
+    def is_due(self, *, at_end: bool) -> bool:
+        """Whether to save a checkpoint now; the end of a teacher always is, since its network learns from it."""
+        on_time = time.monotonic() - self._saved >= self._seconds or (at_end and self._name == TEACHER)
+        return self.stop_requested or (self._folder is not None and on_time)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the last checkpoint.
@@ -105,7 +105,8 @@ def _write(folder: Path, name: str, checkpoint: Checkpoint) -> None:
     try:
         files.replace(folder / name, content)
     except OSError as error:
-        whole = f"go on with --resume {folder}" if (folder / name).exists() else "there is no earlier checkpoint"
+        earlier = any((folder / each).exists() for each in (TEACHER, NAME))
+        whole = f"go on with --resume {folder}" if earlier else "there is no earlier checkpoint"
         raise CheckpointError(
             f"{folder / name}, {len(content):,} bytes, cannot be written: {error.strerror}; {whole}"
         ) from error

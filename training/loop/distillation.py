@@ -1,6 +1,7 @@
 """Distillation: a network learns the answers of a teacher, instead of the labels (Hinton, Vinyals and Dean 2015).
 
-In: what the first weights see, and the network's logits for it. Out: the loss. It knows no data set and no file.
+In: a job's hyperparameters, and logits of network and teacher. Out: hyperparameters for the teacher, and the network's
+loss. It knows no data set and no file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ def configure_teacher(config: Config) -> Config:
         epochs=config.teacher_epochs,
         teacher_epochs=0,
         batch_size=128,
-        loss="cross_entropy",
         optimizer="adamw",
         schedule="one_cycle",
         learning_rate=6e-3,

@@ -127,7 +127,7 @@ def fit(
             on_step(Step(epoch, step + 1, steps, loss))
             if stop:
                 checkpointer.stop_requested = True  # all processes end at the same step
-            if checkpointer.is_due():
+            if checkpointer.is_due(at_end=(epoch, step + 1) == (config.epochs, steps)):
                 _require_finite(sums, epoch)
                 here = Position(epoch, step + 1, time.perf_counter() - started)
                 checkpointer.save(Checkpoint(here, _tensors(network, optimizer, random, sums)))

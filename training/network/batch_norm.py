@@ -33,7 +33,7 @@ class BatchNorm(nn.BatchNorm1d):
         one_each = (-1, *(1 for _ in signal.shape[2:]))
         normalised = (wide - mean.reshape(one_each)) * torch.rsqrt(variance + self.eps).reshape(one_each)
         weight, bias = self.weight.reshape(one_each), self.bias.reshape(one_each)
-        return torch.addcmul(bias, normalised.to(signal.dtype), weight)
+        return torch.addcmul(bias, normalised.to(weight.dtype), weight).to(signal.dtype)
 
     def _update_statistics(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None

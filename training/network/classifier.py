@@ -1,6 +1,6 @@
 """What every network that learns digits shares: the part of the pixels that it reads, and how the loop prepares them.
 
-In: images, uint8[N,1,28,28]. Out: what the first weights see of them, float32[N,inputs]. It knows no weights.
+In: images, uint8[N,1,28,28]. Out: what the first weights see of them, float32[N,inputs]. Subclasses have the weights.
 """
 
 from __future__ import annotations

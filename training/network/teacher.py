@@ -5,6 +5,7 @@ In: what the first weights of a `Network` see, its pixels, float32[N,R·C]. Out:
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final, cast
 
 import torch
@@ -58,7 +59,9 @@ class Teacher(Classifier):
     def classify(self, signal: Tensor) -> Tensor:
         """Return logits [N,10] of what the first weights see, [N,R·C]."""
         maps = signal.reshape(-1, 1, *self.frame.shape)
-        with torch.autocast(signal.device.type, torch.bfloat16, enabled=_multiplies_bfloat16(signal.device)):
+        with (
+            torch.autocast(signal.device.type, torch.bfloat16) if _multiplies_bfloat16(signal.device) else nullcontext()
+        ):
             for convolution, norm, (_, halved) in zip(self.convolutions, self.norms, CONVOLUTIONS, strict=True):
                 maps = convolution(maps).contiguous(memory_format=torch.channels_last)  # the rest takes half the time
                 maps = functional.relu(norm(maps))
@@ -71,5 +74,5 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device does it faster than float32; elsewhere PyTorch only imitates it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    found = torch.cpu.get_capabilities()
+    found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

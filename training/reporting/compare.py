@@ -1,7 +1,7 @@
 """Compare runs: the hyperparameters that differ, and their results.
 
 In: folders of runs, finished or not. Out: a table on the screen, and on request an HTML file with their curves in the
-same axes, one for each unit.
+same axes, one for each value.
 
     python -m training compare runs/relu runs/sigmoid --html compare.html
 """
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import files
+from ..config import Config
 from ..errors import UsageError
 from .drawing import Curve, draw_curves, fill_template, list_curves
 from .glossary import explain
-from .losses import LOSSES, name_loss
+from .losses import SHOWN, loss_of
 from .run import read_epochs
 
 if TYPE_CHECKING:
@@ -68,11 +69,17 @@ def run(given: dict[str, Any]) -> None:
 def read(folder: Path) -> Ran:
     """Return the facts in a run's folder; raises `UsageError` where there are none."""
     try:
-        hyperparameters = json.loads((folder / "config.json").read_text())
+        hyperparameters = _defaults() | json.loads((folder / "config.json").read_text())
         epochs = read_epochs(folder)
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{folder} is not the folder of a run of this program: {error}") from error
     return Ran(folder.resolve().name, hyperparameters, epochs, _test_accuracy(folder))
+
+
+def _defaults() -> dict[str, Any]:
+    """Return the hyperparameters that a run of an earlier release had without a name, at values as of a JSON file."""
+    values: dict[str, Any] = json.loads(json.dumps(Config().hyperparameters()))
+    return values
 
 
 def _test_accuracy(folder: Path) -> float | None:
@@ -93,7 +100,7 @@ def _name_left_out(every: Sequence[Ran]) -> str:
 def tabulate(runs: list[Ran]) -> list[list[str]]:
     """Return a row of headings, then one for each run: the hyperparameters that differ, and the results."""
     first = runs[0].hyperparameters
-    differing = [name for name in first if any(run.hyperparameters.get(name) != first[name] for run in runs)]
+    differing = [name for name in first if any(run.hyperparameters[name] != first[name] for run in runs)]
     names = ["planned epochs" if name == "epochs" else name for name in differing]
     rows = [["run", *names, "epochs", "seconds", "validation NLL", "validation %", "test %"]]
     for run in runs:
@@ -101,7 +108,7 @@ def tabulate(runs: list[Ran]) -> list[list[str]]:
         facts = [f"{last.seconds:.1f}", f"{last.validation_nll:.4f}", f"{100 * last.validation_accuracy:.2f}"]
         tested = "" if run.test_accuracy is None else f"{100 * run.test_accuracy:.2f}"
         rows.append(
-            [run.name, *(_text(run.hyperparameters.get(name)) for name in differing), str(last.epoch), *facts, tested]
+            [run.name, *(_text(run.hyperparameters[name]) for name in differing), str(last.epoch), *facts, tested]
         )
     return rows
 
@@ -130,11 +137,11 @@ def render_page(runs: list[Ran], left_out: str = "") -> str:
 
 
 def _draw_charts(runs: list[Ran]) -> list[str]:
-    """Draw what all runs have in common, and the training losses in a chart for each unit."""
+    """Draw what all runs have in common, and the training losses, each in a chart of its own."""
     losses = [
         _draw(loss.title, loss.unit, lambda epoch: epoch.loss, runs, loss)
-        for loss in LOSSES
-        if any(name_loss(run.hyperparameters) == loss for run in runs)
+        for loss in SHOWN
+        if any(loss_of(run.hyperparameters) == loss for run in runs)
     ]
     return [
         _draw(
@@ -156,6 +163,6 @@ def _draw(title: str, unit: str, value: Callable[[Epoch], float], runs: list[Ran
     curves = [
         Curve(run.name, [epoch.epoch for epoch in run.epochs], [value(epoch) for epoch in run.epochs], colour)
         for colour, run in enumerate(runs)
-        if loss in {None, name_loss(run.hyperparameters)}
+        if loss in {None, loss_of(run.hyperparameters)}
     ]
     return draw_curves(explain(title), curves, unit=unit, log=True, legend=False)

@@ -1,4 +1,4 @@
-"""What the training loss of a run is called, and its unit.
+"""How the training loss of a run is shown: its title, and its unit.
 
 In: a run's hyperparameters. Out: a title whose words the glossary explains, and a unit. It knows no value of it.
 """
@@ -21,11 +21,11 @@ class Loss(NamedTuple):
 CROSS_ENTROPY: Final = Loss("Training loss: [cross-entropy]", "nats")
 _BRIER: Final = Loss("Training loss: [Brier score]", "Brier score")
 _DIVERGENCE: Final = Loss("Training loss: [divergence] from the [teacher]", "nats")
-LOSSES: Final = (CROSS_ENTROPY, _BRIER, _DIVERGENCE)
+SHOWN: Final = (CROSS_ENTROPY, _BRIER, _DIVERGENCE)
 
 
-def name_loss(hyperparameters: Mapping[str, Any]) -> Loss:
-    """Return the loss of a run; a run of an earlier release has no teacher."""
-    if hyperparameters.get("teacher_epochs"):
+def loss_of(hyperparameters: Mapping[str, Any]) -> Loss:
+    """Return the loss of a run."""
+    if hyperparameters["teacher_epochs"]:
         return _DIVERGENCE
     return _BRIER if hyperparameters["loss"] == "mse" else CROSS_ENTROPY

@@ -28,7 +28,7 @@ from ..synthesis.rendered import CYCLE
 from .diagram import count_parameters, draw_first_layer, draw_network, to_png
 from .drawing import Curve, axes_of, draw_curves, fill_template, frame, scale_log, to_svg
 from .glossary import explain, explain_by
-from .losses import CROSS_ENTROPY, name_loss
+from .losses import CROSS_ENTROPY, loss_of
 from .run import Run, read_epochs
 from .screen import format_seconds
 
@@ -167,7 +167,7 @@ def _curves(config: Config, epochs: Sequence[Epoch]) -> list[str]:
     ]
     when, rate = zip(*learning_rates(config), strict=True)
     rates = Curve("learning rate", when, rate, 2)
-    loss = name_loss(config.hyperparameters())
+    loss = loss_of(config.hyperparameters())
     if loss == CROSS_ENTROPY:
         title = explain("Loss, in [nats]: [cross-entropy]")
         note = f"<p>{explain(_explain_loss(config))}</p>"

@@ -58,6 +58,7 @@ def test_the_data_folder_may_come_from_the_environment(monkeypatch: pytest.Monke
         ("--version-number 0", "--version-number must be between 1 and"),
         ("--version-number 1000000000", "--version-number must be between 1 and 999999999, not 1000000000"),
         ("--validation-share 1", "--validation-share must be between 0.001 and 0.9, not 1"),
+        ("--components 0 --teacher-epochs 1 --loss mse", "--loss mse needs --teacher-epochs 0"),
         ("--teacher-epochs 1", "--teacher-epochs needs --components 0: a convolution sees pixels"),
         ("--no-publish --sign-key key.pem", "--sign-key needs a version to sign: leave out --no-publish"),
     ],

@@ -20,7 +20,7 @@ from tests.support.training_crash import CALLS
 from training import files
 from training.config import RECIPES, parse
 from training.errors import CheckpointError, Diverged, Stopped, UsageError
-from training.loop.checkpoint import NAME, TEACHER, Checkpoint, Checkpointer, Position, remove_checkpoints
+from training.loop.checkpoint import NAME, Checkpoint, Checkpointer, Position, remove_checkpoints
 from training.loop.fit import fit
 from training.network.mlp import Network
 from training.reporting.run import Run, read_epochs
@@ -29,7 +29,11 @@ from training.reporting.trackers import Tracking
 from training.train import fit_network
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from training.config import Config
     from training.data.mnist import Dataset
+    from training.loop.fit import Epoch, Step
 
 JOB = (sys.executable, "-m", "training")
 KNOBS = "--hidden 48,32 --epochs 3 --batch-size 1024 --seen 140 --checkpoint-seconds 0".split()
@@ -133,29 +137,46 @@ def test_asked_to_end_it_keeps_a_checkpoint_and_ends_with_130(tmp_path: Path, wh
     assert _sha256(run) == whole
 
 
-def test_stopped_with_its_teacher_and_without_it_ends_with_the_same_network(tmp_path: Path, dataset: Dataset) -> None:
-    """SIGTERM while the teacher is trained, and while the network learns from it: each time the run goes on, and the
-    network is bit for bit that of an uninterrupted run. The checkpoints of a run that has ended go."""
-    config = replace(RECIPES["best"], hidden=(32,), teacher_epochs=1, epochs=2, checkpoint_seconds=0)
+@pytest.mark.parametrize("seconds", [0, RARELY])
+def test_stopped_with_its_teacher_and_after_it_ends_with_the_same_network(
+    tmp_path: Path, dataset: Dataset, seconds: float
+) -> None:
+    """SIGTERM in the teacher's third step, while the teacher is judged, and once the network learns from it: each time
+    the run goes on where it was, and the network is bit for bit that of an uninterrupted run. The checkpoints of a run
+    that has ended go."""
+    config = replace(RECIPES["best"], hidden=(32,), teacher_epochs=1, epochs=2, checkpoint_seconds=seconds)
     digits = dataset.train.take(torch.arange(2048)), dataset.train.take(torch.arange(2048, 2304))
-    tracking = Tracking(config, None)
+    tracking, models = Tracking(config, None), tmp_path / "models"
     whole, network = Network.of(config), Network.of(config)
-    fit_network(config, Run(replace(config, run_dir=tmp_path / "whole"), Output(quiet=True)), tracking, whole, digits)
-    run = Run(replace(config, run_dir=tmp_path / "run"), Output(quiet=True))
-    for name in (TEACHER, NAME):
+    whole_run = Run(replace(config, run_dir=tmp_path / "whole", models_dir=models), Output(quiet=True))
+    fit_network(config, whole_run, tracking, whole, digits)
+    run = Run(replace(config, run_dir=tmp_path / "run", models_dir=models), Output(quiet=True))
+    follow, steps = run.follow_teacher, []
+
+    def stop_at_its_third_step(step: Step) -> None:
+        steps.append(step.steps)
+        if step.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    def stop_once_it_is_judged(epochs: Iterable[Epoch], teacher: Config) -> list[Epoch]:
+        done = follow(epochs, teacher)
+        signal.raise_signal(signal.SIGTERM)
+        return done
+
+    for name, stop in [
+        ("on_step", stop_at_its_third_step),
+        ("follow_teacher", stop_once_it_is_judged),
+        ("on_step", stop_at_its_third_step),
+    ]:
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped, match=f"--resume {run.folder}"):
-            patch.setattr(run, "on_step", lambda _, path=run.folder / name: _terminate_once_there_is(path))
+            patch.setattr(run, name, stop)
             fit_network(config, run, tracking, Network.of(config), digits)
+    assert steps == [16] * 3 + [8] * 2  # the teacher's, and the network's after its first; the teacher makes none again
     assert len(fit_network(config, run, tracking, network, digits)) == 2
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in whole.state_dict().items())
     assert len(read_epochs(run.folder, "teacher.jsonl")) == 1
     remove_checkpoints(run.folder)
     assert not list(run.folder.glob("*.safetensors"))
-
-
-def _terminate_once_there_is(path: Path) -> None:
-    if path.exists():
-        signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -173,8 +194,8 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_checkpoints_are_due_when_their_time_has_come(tmp_path: Path) -> None:
     """At 0 seconds after every step; else only when so much time has passed."""
-    assert Checkpointer(tmp_path, 0).is_due()
-    assert not Checkpointer(tmp_path, RARELY).is_due()
+    assert Checkpointer(tmp_path, 0).is_due(at_end=False)
+    assert not Checkpointer(tmp_path, RARELY).is_due(at_end=False)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,9 @@ from training.data.augment import Augment
 from training.errors import UsageError
 from training.evaluation.onnx_runtime import run_onnx
 from training.loop import distributed
+from training.loop.distillation import distillation
 from training.network.mlp import Network
+from training.network.teacher import Teacher
 
 if TYPE_CHECKING:
     from training.data.mnist import Dataset
@@ -79,8 +81,8 @@ def together(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path
 
 
 def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
-    """In float64, weights and statistics after 32 steps (4 of a teacher) are those of one process to 13 digits: the
-    batches, the warps, batch norm and gradients are the same."""
+    """In float64, weights and statistics after 32 steps (4 of a teacher and of its network) are those of one process to
+    13 digits: the batches, the warps, batch norm and gradients are the same."""
     one, two = tmp_path / "one", tmp_path / "two"
     subprocess.run([sys.executable, "-m", "tests.support.training_exact", str(one)], check=True)
     subprocess.run([*TOGETHER, "-m", "tests.support.training_exact", str(two)], check=True, capture_output=True)
@@ -154,6 +156,8 @@ def test_a_step_leaves_nothing_on_the_cpu(name: str) -> None:
     loss = LOSSES[name](logits, torch.zeros(3, dtype=torch.int64, device=device))
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.device == logits.device == device
+    teacher = Teacher(deslant=True, seed=0).to(device)
+    assert distillation(teacher, teacher.see_all(images), logits.detach().repeat(2, 1)).device == device
     assert all(weight.grad is not None and weight.grad.device == device for weight in network.parameters())
 
 

@@ -50,6 +50,17 @@ def test_curves_are_written_to_one_file(tmp_path: Path, capsys: pytest.CaptureFi
     )
 
 
+def test_a_run_of_an_earlier_release_had_no_teacher(tmp_path: Path) -> None:
+    """A hyperparameter that its file does not name has the default there, and is compared."""
+    earlier = _run(tmp_path / "earlier", Config(components=0), 0.3)
+    values = json.loads((earlier / "config.json").read_text())
+    del values["teacher_epochs"]
+    (earlier / "config.json").write_text(json.dumps(values))
+    taught = _run(tmp_path / "taught", Config(components=0, teacher_epochs=3), 0.3)
+    heads, one, other = compare.tabulate([compare.read(earlier), compare.read(taught)])
+    assert [row[:2] for row in (heads, one, other)] == [["run", "teacher_epochs"], ["earlier", "0"], ["taught", "3"]]
+
+
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     """A folder without a run, or of a run that has no epoch yet: one sentence that names it."""
     with pytest.raises(UsageError, match=str(tmp_path)):
