@@ -35,6 +35,7 @@ class Foreground(NamedTuple):
     strength: Field  # grey levels above the background, along the ink's colour
     noise: float  # standard deviation of the background, grey levels
     light: bool  # whether ink is lighter than the background
+    apart: Colours  # by how much each pixel differs from the background, grey levels
     reach: float = 0.0  # share of the longer side: only strokes narrower than twice this are included; 0: everything
 
     def without(self, mask: Mask) -> Foreground:
@@ -52,7 +53,7 @@ def subtract_background(colours: Colours) -> Foreground:
     direction = _ink_direction(apart)  # [C]
     light = float(direction @ _LUMA) > 0 if len(direction) == 3 else float(direction[0]) > 0
     strength = apart @ direction
-    found = Foreground(strength, _estimate_noise(strength), light)
+    found = Foreground(strength, _estimate_noise(strength), light, apart)
     if found.noise <= max(_QUANTISED, _UNEVEN * _contrast(strength)):
         return found
     return extract_strokes(colours) or found
@@ -65,31 +66,31 @@ def extract_strokes(colours: Colours) -> Foreground | None:
     """
     smoothed = _smooth_channels(colours)
     for (fine, wide), other in zip(pairwise((PEN, FELT_PEN, BRUSH)), _OTHER, strict=True):
-        dark, bright = (_power(_top_hat(smoothed, fine, light=light)) for light in (False, True))
+        dark, bright = (_power(_top_hat(smoothed, fine, light=light)[1]) for light in (False, True))
         light = bright > dark
-        strength = _top_hat(smoothed, wide, light=light)
+        apart, strength = _top_hat(smoothed, wide, light=light)
         power = _power(strength)
         complete = max(dark, bright) > _COMPLETE * power
-        if complete and _power(_top_hat(smoothed, wide, light=not light)) < other * power:
-            return Foreground(strength, _estimate_noise(strength), light, wide)
+        if complete and _power(_top_hat(smoothed, wide, light=not light)[1]) < other * power:
+            return Foreground(strength, _estimate_noise(strength), light, apart, wide)
     return None
 
 
 def extract_narrow(colours: Colours, reach: float, *, light: bool) -> Foreground:
     """Extract what is lighter (or darker) than its surroundings and narrower than twice `reach`."""
-    strength = _top_hat(_smooth_channels(colours), reach, light=light)
-    return Foreground(strength, _estimate_noise(strength), light, reach)
+    apart, strength = _top_hat(_smooth_channels(colours), reach, light=light)
+    return Foreground(strength, _estimate_noise(strength), light, apart, reach)
 
 
-def _top_hat(smoothed: Colours, reach: float, *, light: bool) -> Field:
-    """The difference from the morphological opening (or closing), along the ink's colour."""
+def _top_hat(smoothed: Colours, reach: float, *, light: bool) -> tuple[Colours, Field]:
+    """The difference from the morphological opening (or closing): its colours, and its strength along the ink's."""
     filtered = open_square if light else close_square
     pixels = max(1, round(reach * max(smoothed.shape[:2])))
     channels = [np.ascontiguousarray(smoothed[..., c]) for c in range(smoothed.shape[2])]
     apart = [channel - filtered(channel, pixels) for channel in channels]
     # An opening takes the background's minimum, so that its noise is above 0: subtract its median.
     centred = np.stack([channel - np.median(channel) for channel in apart], 2)
-    return np.asarray(centred @ _ink_direction(centred), np.float32)
+    return centred, np.asarray(centred @ _ink_direction(centred), np.float32)
 
 
 def _power(strength: Field) -> float:

@@ -237,7 +237,7 @@ def _segment_foreground(foreground: Foreground) -> Segmentation | None:
         if found is not None and contrast > SAME * found.contrast:
             break
         labels, faint = _threshold(peeled, contrast)
-        digit, foreign, rivals = select(labels, faint, peeled.strength / contrast)
+        digit, foreign, rivals = select(labels, faint, peeled.strength / contrast, peeled.apart)
         if found is not None and _longer_side(digit) < DIGIT * max(digit.shape):
             break
         small = (SMALL_REMAINS if peeled is foreground else DIGIT) * max(digit.shape)

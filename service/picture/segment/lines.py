@@ -34,6 +34,7 @@ class Line(NamedTuple):
     last: int  # column where it ends, inclusive
     middle: NDArray[np.int64]  # the row of its middle in every column of the picture, int64[W]
     thick: float  # pixels
+    of_other_pen: bool = False  # than the digit's strokes, as far as is known
 
 
 def find_lines(mask: Mask) -> list[Line]:

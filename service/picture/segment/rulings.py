@@ -15,7 +15,9 @@ from .lines import SHORTEST, find_lines, straighten
 from .morphology import dilate, erode, label
 
 if TYPE_CHECKING:
-    from ...arrays import Field, Labels, Mask
+    from numpy.typing import NDArray
+
+    from ...arrays import Colours, Field, Labels, Mask
     from ..geometry import Box
     from .lines import Line
 
@@ -29,6 +31,9 @@ SAME_WIDTH, SAME_INK = 0.65, 0.75  # times that of the other strokes, or as much
 CROPPED = 0.12  # of the picture's side: the rest comes so near to the border at one of the line's ends
 STRONGER = 1.25  # times a line's own strength: a stroke that covers the line
 BORDER = 0.04  # of the picture's side: a line comes this near to the border at both its ends
+SAME_COLOUR = 0.985  # cosine of the colours' angle: less is another pen's, or a printer's
+PASSED = 0.1  # of the other strokes' size: a line that goes so much further than they do passes them
+WRITTEN = 0.2  # of the picture's longer side: strokes without lines that are so large show the pen's colour
 # Boxes.
 SIDES = 0.36, 0.5  # of the picture's sides: a box around a digit has longer ones
 SIDE_RUN = 0.7  # of the box's side: a run this long is straight
@@ -40,19 +45,22 @@ INSIDE_BOX, INSIDE_RING = 0.12, 0.3  # of the shorter side: a component this lon
 NEAR = 2  # pixels: a ring that comes so near to the picture's border continues beyond it
 
 
-def remove_rulings(mask: Mask, faint: Mask, strength: Field) -> Mask:
+def remove_rulings(mask: Mask, faint: Mask, strength: Field, apart: Colours) -> Mask:
     """Remove rules, and the corners and sides of boxes, followed through `faint` where they fade.
 
-    A line is ruled if each of its ends is at the picture's border or at another such line. A digit that is cropped to
-    its box stays complete.
+    A line is ruled if each of its ends is at the picture's border or at another such line, or if it passes the digit
+    and is of another pen. `apart` is by how much colours differ from the background. A digit that is cropped to its box
+    stays complete.
     """
     if not _may_be_ruled(faint):
         return mask
+    size = mask.shape
     across, down = find_lines(faint), find_lines(faint.T)
-    across, down = _anchored(across, down, mask.shape)
+    rest = _largest_component(mask & ~_cover(across, size) & ~_cover(down, size[::-1]).T)
+    across, down = _tell_pens(across, down, rest, strength, apart)
+    across, down = _anchored(across, down, size)
     if not (across or down):
         return mask
-    size = mask.shape
     ruled = _cover(across, size), _cover(down, size[::-1]).T
     rest = _largest_component(mask & ~ruled[0] & ~ruled[1])
     lines = mask & (ruled[0] | ruled[1])
@@ -86,8 +94,52 @@ def _may_be_ruled(mask: Mask) -> bool:
     return bool(min(shorter) > 1 and max(longer) > 1)
 
 
+def _tell_pens(
+    across: list[Line], down: list[Line], rest: Mask, strength: Field, apart: Colours
+) -> tuple[list[Line], list[Line]]:
+    """Mark the lines that pass the other strokes, `rest`, on both sides, and are not of the same pen.
+
+    They have another colour, wherever they end; or one end at the border, and are stronger or fainter.
+    """
+    if not rest.any() or max(crop(rest).shape) < WRITTEN * max(rest.shape):
+        return across, down
+    ruled = _cover(across, rest.shape), _cover(down, rest.T.shape).T
+    turned = rest.T, ruled[0].T, strength.T, apart.swapaxes(0, 1)
+    return (
+        [_tell_pen(line, rest, ruled[1], strength, apart) for line in across],
+        [_tell_pen(line, *turned) for line in down],
+    )
+
+
+def _tell_pen(line: Line, rest: Mask, crossing: Mask, strength: Field, apart: Colours) -> Line:
+    """Mark one line, by what is drawn of it where there is neither the rest nor a line that crosses it."""
+    reached, width = np.flatnonzero(rest.any(0)), rest.shape[1]
+    margin = PASSED * max(crop(rest).shape)
+    if line.first >= reached[0] - margin or line.last <= reached[-1] + margin:
+        return line
+    alone = _cover([line], rest.shape)
+    alone[:, reached[0] : reached[-1] + 1] = False
+    alone[:, (alone & crossing).any(0)] = False
+    if np.count_nonzero(alone.any(0)) < margin:
+        return line
+    peaks = np.where(alone, strength, 0).max(0)[alone.any(0)]
+    drawn = alone & (strength > 0.5 * np.median(peaks))
+    if not drawn.any():
+        return line
+    times = float(np.median(strength[drawn])) / float(np.median(strength[rest]))
+    at_border = line.first <= BORDER * width or line.last >= (1 - BORDER) * width - 1
+    coloured = _direction(apart, drawn) @ _direction(apart, rest) < SAME_COLOUR
+    return line._replace(of_other_pen=bool(coloured or (at_border and not SAME_INK < times < 1 / SAME_INK)))
+
+
+def _direction(apart: Colours, pixels: Mask) -> NDArray[np.float32]:
+    """The unit vector along which pixels differ from the background in their mean, float32[C]."""
+    total = apart[pixels].sum(0)
+    return np.asarray(total / max(1e-6, float(np.linalg.norm(total))), np.float32)
+
+
 def _anchored(across: list[Line], down: list[Line], size: tuple[int, ...]) -> tuple[list[Line], list[Line]]:
-    """The lines with both ends at the picture's border or at another such line."""
+    """The lines of other pens, and those with both ends at the picture's border or at another line of these."""
     height, width = size
     while True:
         kept = [line for line in across if _is_anchored(line, down, width)]
@@ -99,6 +151,8 @@ def _anchored(across: list[Line], down: list[Line], size: tuple[int, ...]) -> tu
 
 def _is_anchored(line: Line, others: list[Line], width: int) -> bool:
     """Whether both ends are at the border or at other lines, and one of them is no stroke's end at a line's side."""
+    if line.of_other_pen:
+        return True
     firm = 0
     for end, at_border in (
         (line.first, line.first <= BORDER * width),
@@ -140,6 +194,8 @@ def _half(line: Line) -> int:
 
 def _belongs(line: Line, rest: Mask) -> bool:
     """Whether a line belongs to a digit that is cropped to its box, whose rest reaches the borders opposite."""
+    if line.of_other_pen:
+        return False
     height = len(rest)
     near = 1 + round(BORDER * height)
     first, last = bool(rest[:near].any()), bool(rest[-near:].any())
@@ -153,6 +209,8 @@ def _is_stroke(line: Line, ink: Mask, rest: Mask, strength: Field, *, along: int
 
     `ink` is the line's, and `along` the axis that it runs along.
     """
+    if line.of_other_pen:
+        return False
     own, other = (float(np.median(strength[pixels])) for pixels in (ink, rest))
     wide, strong = line.thick / thickness(rest), own / other
     reached = np.flatnonzero(rest.any(1 - along))

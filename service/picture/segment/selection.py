@@ -17,7 +17,7 @@ from .rulings import find_boxes, remove_rulings
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...arrays import Field, Labels, Mask
+    from ...arrays import Colours, Field, Labels, Mask
 
     Chosen = NDArray[np.bool_]  # [K]: some of K components
 
@@ -57,13 +57,14 @@ class Components(NamedTuple):
     bar: Chosen  # whether it fills its box, which is wider than high
 
 
-def select(labels: Labels, faint: Mask, strength: Field) -> Selection:
+def select(labels: Labels, faint: Mask, strength: Field, apart: Colours) -> Selection:
     """Divide labelled ink into the digit, what is foreign to every digit, and the rest.
 
-    `faint` is the mask at a lower threshold, in which ruled lines are followed. Full ink has the strength 1.
+    `faint` is the mask at a lower threshold, in which ruled lines are followed. Full ink has the strength 1, and
+    `apart` is by how much the pixels' colours differ from the background.
     """
     mask = labels >= 0
-    clean = remove_rulings(mask & ~find_boxes(labels), faint, strength)
+    clean = remove_rulings(mask & ~find_boxes(labels), faint, strength, apart)
     if not clean.any():  # lines alone: in a slim picture, one that is cropped to its 1
         alone = mask if min(mask.shape) < SLIM * max(mask.shape) else clean
         return Selection(alone, mask, False)

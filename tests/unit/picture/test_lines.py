@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from service.picture.prepare import PreparedImage, prepare
+from service.picture.prepare import PreparedImage, prepare, read
+from tests.support.pictures import png
 
 if TYPE_CHECKING:
     from service.arrays import Pixels
@@ -54,6 +55,11 @@ def see(pixels: Pixels) -> PreparedImage:
     return prepare(np.asarray(Image.fromarray(pixels).convert("L")))
 
 
+def see_colours(pixels: Pixels) -> PreparedImage:
+    """Prepare colours as they are."""
+    return read(png(pixels), max_pixels=pixels.size)
+
+
 def same(one: PreparedImage, other: PreparedImage) -> float:
     """Cosine similarity of two prepared pictures."""
     a, b = (image.pixels.astype(float).ravel() for image in (one, other))
@@ -75,6 +81,34 @@ def test_lines_that_touch_a_digit_are_no_ink(digit: str, beside: str, rule: str)
     """Corners, T shapes and rules, coloured or dark, that touch or cross the digit leave it as it was."""
     plain = see(photo(DIGITS[digit], []))
     assert same(see(photo(DIGITS[digit], BESIDE[beside], rule=rule)), plain) > 0.75
+
+
+PASSING: dict[str, Run] = {"below": [(-9, 152), (172, 150)], "at the left": [(66, 30), (67, 209)]}
+
+
+@pytest.mark.parametrize("digit", ["2", "8"])
+@pytest.mark.parametrize(
+    ("line", "rule", "colours"),
+    [
+        ("below", "#b02020", True),
+        ("below", "#909090", True),
+        ("below", "#989898", False),
+        ("at the left", "#909090", True),
+        ("at the left", "#989898", False),
+    ],
+)
+def test_a_line_of_another_pen_is_no_ink_although_it_ends(digit: str, line: str, rule: str, colours: bool) -> None:
+    """A line from the border on that passes the digit and ends: red or grey beside blue, or fainter in a grey scan."""
+    plain, ruled = photo(DIGITS[digit], []), photo(DIGITS[digit], [PASSING[line]], rule=rule)
+    prepared = see_colours if colours else see
+    assert same(prepared(ruled), prepared(plain)) > 0.75
+
+
+def test_a_stem_that_runs_out_of_the_picture_stays() -> None:
+    """A 4 whose stem passes its other strokes, and ends at the border, in its own ink."""
+    four: list[Run] = [[(88, 60), (76, 110), (128, 108)], [(112, 44), (108, 209)]]
+    whole: list[Run] = [four[0], [(112, 44), (109, 170)]]
+    assert same(see_colours(photo(four, [])), see_colours(photo(whole, []))) > 0.75
 
 
 @pytest.mark.parametrize("digit", ["2", "7"])
