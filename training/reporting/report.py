@@ -111,7 +111,7 @@ def render_report(findings: Findings, epochs: Sequence[Epoch], *, ended: str = "
         title=html.escape(f"{config.name}{version}: recipe {config.recipe}"),
         subtitle=html.escape(f"{now}, seed {config.seed}, {config.device}, on digits from {findings.source}"),
         ended=f'<p class="ended"><b>This run ended early.</b> {html.escape(ended)}</p>' if ended else "",
-        facts=_headline(network, epochs, tested),
+        facts=_headline(findings, epochs, tested),
         curves=_row(*_curves(config, epochs)) if epochs else "<p>No epoch has ended.</p>",
         results=_results(findings, tested) if tested else "<p>The network was not measured on them.</p>",
         network=_row(
@@ -132,7 +132,7 @@ def _row(*figures: str) -> str:
     return f'<div class="row">{"".join(f"<div>{figure}</div>" for figure in figures)}</div>'
 
 
-def _headline(network: Network, epochs: Sequence[Epoch], tested: Metrics | None) -> str:
+def _headline(findings: Findings, epochs: Sequence[Epoch], tested: Metrics | None) -> str:
     """Return the numbers of the run in large type."""
     numbers = {}
     if tested:
@@ -147,11 +147,11 @@ def _headline(network: Network, epochs: Sequence[Epoch], tested: Metrics | None)
             "[validation] [accuracy]": f"{epochs[-1].validation_accuracy:.2%}",
             "validation [NLL], in [nats]": f"{epochs[-1].validation_nll:.4f}",
         }
-    numbers["[parameters]"] = f"{count_parameters(network)[0]:,}"
+    numbers["[parameters]"] = f"{count_parameters(findings.network)[0]:,}"
     if epochs:
-        numbers[f"training, {len(epochs)} [epoch|epoch{'s' if len(epochs) > 1 else ''}]"] = format_seconds(
-            epochs[-1].seconds
-        )
+        before = f", after {teacher} of the [teacher]" if (teacher := findings.config.teacher_epochs) else ""
+        name = f"training, {len(epochs)} [epoch|epoch{'s' if len(epochs) > 1 else ''}]{before}"
+        numbers[name] = format_seconds(epochs[-1].seconds)
     return "".join(f"<div><b>{value}</b>{explain(name)}</div>" for name, value in numbers.items())
 
 

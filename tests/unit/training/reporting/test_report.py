@@ -129,6 +129,7 @@ def test_what_a_network_learns_from_its_teacher_is_no_cross_entropy(findings: Fi
     config = replace(findings.config, components=0, teacher_epochs=3)
     seen = visible_text(render_report(replace(findings, config=config), EPOCHS))
     assert "Training loss: divergence from the teacher" in seen
+    assert "epochs, after 3 of the teacher" in seen
     assert "Validation NLL, in nats" in seen
     assert "cross-entropy" not in seen
 
