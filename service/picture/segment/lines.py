@@ -35,6 +35,7 @@ class Line(NamedTuple):
     middle: NDArray[np.int64]  # the row of its middle in every column of the picture, int64[W]
     thick: float  # pixels
     of_other_pen: bool = False  # than the digit's strokes, as far as is known
+    colour: NDArray[np.float32] | None = None  # unit vector float32[C], where it is another than that of the strokes
 
 
 def find_lines(mask: Mask) -> list[Line]:

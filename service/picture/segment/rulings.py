@@ -73,10 +73,13 @@ def remove_rulings(mask: Mask, faint: Mask, strength: Field, apart: Colours) -> 
     covered = _cover(across, size) | _cover(down, size[::-1]).T
     cleared = mask.copy()
     digit = (max(crop(rest).shape), float(np.median(strength[rest]))) if rest.any() else (0, 0.0)
+    pen = _direction(apart, rest)
     for line in across:
         _erase(cleared, mask & ~covered, line, strength, digit)
+        _erase_colour(cleared, line, apart, pen)
     for line in down:
         _erase(cleared.T, (mask & ~covered).T, line, strength.T, digit)
+        _erase_colour(cleared.T, line, apart.swapaxes(0, 1), pen)
     return cleared
 
 
@@ -97,9 +100,10 @@ def _may_be_ruled(mask: Mask) -> bool:
 def _tell_pens(
     across: list[Line], down: list[Line], rest: Mask, strength: Field, apart: Colours
 ) -> tuple[list[Line], list[Line]]:
-    """Mark the lines that pass the other strokes, `rest`, on both sides, and are not of the same pen.
+    """Mark the lines that have another colour than the other strokes, `rest`, or are of another pen.
 
-    They have another colour, wherever they end; or one end at the border, and are stronger or fainter.
+    Those pass the rest on both sides. They have another colour, wherever they end; or one end at the border, and are
+    stronger or fainter.
     """
     if not rest.any() or max(crop(rest).shape) < WRITTEN * max(rest.shape):
         return across, down
@@ -115,8 +119,7 @@ def _tell_pen(line: Line, rest: Mask, crossing: Mask, strength: Field, apart: Co
     """Mark one line, by what is drawn of it where there is neither the rest nor a line that crosses it."""
     reached, width = np.flatnonzero(rest.any(0)), rest.shape[1]
     margin = PASSED * max(crop(rest).shape)
-    if line.first >= reached[0] - margin or line.last <= reached[-1] + margin:
-        return line
+    passes = line.first < reached[0] - margin and line.last > reached[-1] + margin
     alone = _cover([line], rest.shape)
     alone[:, reached[0] : reached[-1] + 1] = False
     alone[:, (alone & crossing).any(0)] = False
@@ -128,8 +131,10 @@ def _tell_pen(line: Line, rest: Mask, crossing: Mask, strength: Field, apart: Co
         return line
     times = float(np.median(strength[drawn])) / float(np.median(strength[rest]))
     at_border = line.first <= BORDER * width or line.last >= (1 - BORDER) * width - 1
-    coloured = _direction(apart, drawn) @ _direction(apart, rest) < SAME_COLOUR
-    return line._replace(of_other_pen=bool(coloured or (at_border and not SAME_INK < times < 1 / SAME_INK)))
+    colour = _direction(apart, drawn)
+    coloured = bool(colour @ _direction(apart, rest) < SAME_COLOUR)
+    other = passes and (coloured or (at_border and not SAME_INK < times < 1 / SAME_INK))
+    return line._replace(of_other_pen=other, colour=colour if coloured else None)
 
 
 def _direction(apart: Colours, pixels: Mask) -> NDArray[np.float32]:
@@ -246,6 +251,16 @@ def _erase(cleared: Mask, rest: Mask, line: Line, strength: Field, digit: tuple[
     own = float(np.quantile(peaks, 0.25))
     gone = np.broadcast_to(~crossed & (peaks <= max(STRONGER * own, (own + ink) / 2)), rows.shape)
     cleared[rows[gone], np.broadcast_to(columns, rows.shape)[gone]] = False
+
+
+def _erase_colour(cleared: Mask, line: Line, apart: Colours, pen: NDArray[np.float32]) -> None:
+    """Erase in place what is left of a line where the picture is nearer to its colour than to the pen's, float32[C]."""
+    colour = line.colour
+    if colour is None:
+        return
+    strip = _cover([line], cleared.shape) & cleared
+    colours = apart[strip]
+    cleared[strip] = colours @ colour < colours @ pen
 
 
 def _widen(columns: Mask, reach: int) -> Mask:

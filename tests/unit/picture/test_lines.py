@@ -93,6 +93,7 @@ PASSING: dict[str, Run] = {"below": [(-9, 152), (172, 150)], "at the left": [(66
         ("below", "#b02020", True),
         ("below", "#909090", True),
         ("below", "#989898", False),
+        ("at the left", "#b02020", True),
         ("at the left", "#909090", True),
         ("at the left", "#989898", False),
     ],
