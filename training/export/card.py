@@ -26,7 +26,8 @@ A card of schema "mnist-mlp/1" has all of these keys:
     exports      {"fp32", "int8", "int8_dynamic": each {"bytes", "accuracy", "nll", "microseconds"}} on the test digits,
                  one image at a time on one thread; training.knobs.precision says which of them this version is
     temperature  by which the graph divides the logits
-    training     {"seconds", "seed", "processes", "knobs": the hyperparameters, "epochs": the facts of each}
+    training     {"seconds": those of a teacher too, "seed", "processes", "knobs": the hyperparameters, "epochs": the
+                 facts of each}
     data         {"source", "warnings", "sha256": of each file uncompressed, "train", "validation", "test": counts,
                  "rendered_sha256": of the mosaic of rendered pictures}
     git          {"commit": or "unknown", "dirty": or null} of the training code

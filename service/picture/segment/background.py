@@ -66,31 +66,37 @@ def extract_strokes(colours: Colours) -> Foreground | None:
     """
     smoothed = _smooth_channels(colours)
     for (fine, wide), other in zip(pairwise((PEN, FELT_PEN, BRUSH)), _OTHER, strict=True):
-        dark, bright = (_power(_top_hat(smoothed, fine, light=light)[1]) for light in (False, True))
+        dark, bright = (_power(_along_ink(_top_hat(smoothed, fine, light=light))) for light in (False, True))
         light = bright > dark
-        apart, strength = _top_hat(smoothed, wide, light=light)
+        apart = _top_hat(smoothed, wide, light=light)
+        strength = _along_ink(apart)
         power = _power(strength)
         complete = max(dark, bright) > _COMPLETE * power
-        if complete and _power(_top_hat(smoothed, wide, light=not light)[1]) < other * power:
+        if complete and _power(_along_ink(_top_hat(smoothed, wide, light=not light))) < other * power:
             return Foreground(strength, _estimate_noise(strength), light, apart, wide)
     return None
 
 
 def extract_narrow(colours: Colours, reach: float, *, light: bool) -> Foreground:
     """Extract what is lighter (or darker) than its surroundings and narrower than twice `reach`."""
-    apart, strength = _top_hat(_smooth_channels(colours), reach, light=light)
+    apart = _top_hat(_smooth_channels(colours), reach, light=light)
+    strength = _along_ink(apart)
     return Foreground(strength, _estimate_noise(strength), light, apart, reach)
 
 
-def _top_hat(smoothed: Colours, reach: float, *, light: bool) -> tuple[Colours, Field]:
-    """The difference from the morphological opening (or closing): its colours, and its strength along the ink's."""
+def _top_hat(smoothed: Colours, reach: float, *, light: bool) -> Colours:
+    """The difference from the morphological opening (or closing)."""
     filtered = open_square if light else close_square
     pixels = max(1, round(reach * max(smoothed.shape[:2])))
     channels = [np.ascontiguousarray(smoothed[..., c]) for c in range(smoothed.shape[2])]
     apart = [channel - filtered(channel, pixels) for channel in channels]
     # An opening takes the background's minimum, so that its noise is above 0: subtract its median.
-    centred = np.stack([channel - np.median(channel) for channel in apart], 2)
-    return centred, np.asarray(centred @ _ink_direction(centred), np.float32)
+    return np.stack([channel - np.median(channel) for channel in apart], 2)
+
+
+def _along_ink(apart: Colours) -> Field:
+    """The strength of every pixel along the ink's colour."""
+    return np.asarray(apart @ _ink_direction(apart), np.float32)
 
 
 def _power(strength: Field) -> float:

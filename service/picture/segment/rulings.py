@@ -1,7 +1,7 @@
 """Find ruled lines and boxes in a mask of ink: grids, rules, form fields, frames, circles, the edges of a page.
 
-In: masks, `bool[H, W]`, and the strength of ink. Out: masks without rulings, or of boxes. Strokes that cross a line
-stay complete. It does not know backgrounds or colours.
+In: masks, `bool[H, W]`, and strength and colours of ink. Out: masks without rulings, or of boxes. Strokes that cross a
+line stay complete. It does not know backgrounds.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def remove_rulings(mask: Mask, faint: Mask, strength: Field, apart: Colours) -> 
         return mask
     size = mask.shape
     across, down = find_lines(faint), find_lines(faint.T)
+    if not (across or down):
+        return mask
     rest = _largest_component(mask & ~_cover(across, size) & ~_cover(down, size[::-1]).T)
     across, down = _tell_pens(across, down, rest, strength, apart)
     across, down = _anchored(across, down, size)

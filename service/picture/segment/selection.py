@@ -1,7 +1,7 @@
 """Select the components of ink that make up the digit, among lines, edges, specks and neighbours.
 
-In: labelled components and their strength. Out: a `Selection`. A broken 5 is one digit; a ruled line, the edge of a
-page and a stroke of the cell beside are not part of it. It does not know backgrounds or colours.
+In: labelled components, their strength and their colours. Out: a `Selection`. A broken 5 is one digit; a ruled line,
+the edge of a page and a stroke of the cell beside are not part of it. It does not know backgrounds.
 """
 
 from __future__ import annotations
