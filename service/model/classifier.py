@@ -6,11 +6,7 @@ its runs, and is trusted from then on: requests check nothing. It knows ONNX Run
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
-
-# ONNX Runtime reads this when it is imported: since 1.29 it sends telemetry on Linux by default.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnxruntime as ort

@@ -42,17 +42,18 @@ def processes_of_session(session: int) -> list[int]:
     return found
 
 
+def open_files(pid: int) -> list[str]:
+    """Paths of the files that a process has open, and names of its pipes and sockets."""
+    found = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.append(str(descriptor.readlink()))
+    return found
+
+
 def socket_inodes(pid: int) -> set[str]:
     """Inodes of the sockets that a process holds."""
-    found = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            target = str(descriptor.readlink())
-        except FileNotFoundError:  # closed meanwhile
-            continue
-        if target.startswith("socket:["):
-            found.add(target[8:-1])
-    return found
+    return {name[8:-1] for name in open_files(pid) if name.startswith("socket:[")}
 
 
 def connections_of(pid: int, port: int) -> int:

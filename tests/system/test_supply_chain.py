@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.support.pictures import SEVEN
-from tests.support.processes import socket_inodes
+from tests.support.processes import children, open_files, socket_inodes
 from tests.support.service import ROOT, running_service
 
 if TYPE_CHECKING:
@@ -105,6 +105,18 @@ def test_no_socket_leads_out() -> None:
         for _ in range(100):
             client.post("/predict", content=SEVEN).raise_for_status()
             assert outbound(service.process.pid, port) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_library_notes_what_users_do(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime keeps its telemetry in a file in the user's folder, unless it is told not to, until it sends it."""
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)  # of this process, which has imported the service
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with running_service(workers=workers) as service:
+        httpx.post(f"{service.url}/predict", content=SEVEN).raise_for_status()
+        files = [target for pid in {service.process.pid, *children(service.process.pid)} for target in open_files(pid)]
+        assert [name for name in files if "onnxruntime.db" in name] == []
+    assert list(tmp_path.rglob("*")) == []
 
 
 ALONE = """\
