@@ -24,7 +24,7 @@ CONVOLUTIONS: Final = ((24, False), (48, True), (48, True), (96, False), (96, Tr
 
 
 class Teacher(Classifier):
-    """Convolutions of 3×3 pixels with batch norm and ReLU, between them halvings by the maximum, and a linear layer.
+    """Convolutions of 3×3 pixels, some halved by the maximum, each with batch norm and ReLU; and a linear layer.
 
     Weights share what they learn over all places of the picture, so it needs fewer examples than a multilayer
     perceptron (LeCun et al. 1998). On a processor that multiplies bfloat16, the convolutions do.
@@ -64,8 +64,8 @@ class Teacher(Classifier):
         ):
             for convolution, norm, (_, halved) in zip(self.convolutions, self.norms, CONVOLUTIONS, strict=True):
                 maps = convolution(maps).contiguous(memory_format=torch.channels_last)  # the rest takes half the time
+                maps = functional.max_pool2d(maps, 2) if halved else maps  # before the norm, which then takes a quarter
                 maps = functional.relu(norm(maps))
-                maps = functional.max_pool2d(maps, 2) if halved else maps
             logits: Tensor = self.head(maps.flatten(1))
         return logits.to(signal.dtype)
 
