@@ -4,7 +4,7 @@ In: checkouts of this project, by default this one; several take turns. Their by
 has it. `--python` names the interpreter of another environment: one with requirements/serving.txt alone is the image's,
 where nothing else is found and imported. Out: for each number of workers, the median and the least of seconds and of
 CPU seconds until the first right answer to 784 bytes, and the memory (PSS) of all processes then, and when the readers
-have started.
+have started. Of two workers one is killed at last: the seconds until another one serves.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -27,9 +29,12 @@ from benchmarks.serving.visit import Digits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchmarks.serving.processes import Running
+
 POLL_SECONDS = 0.002
 START_SECONDS = 60
 SETTLE_SECONDS = 2  # after the first answer: the readers of all workers have started
+SERVES = "serving model"  # a line of the log that has these words is a worker's that is about to serve
 
 
 class Start(NamedTuple):
@@ -39,6 +44,7 @@ class Start(NamedTuple):
     cpu_seconds: float
     mib: float  # at the first answer, before a reader is started
     mib_with_readers: float
+    replacement_seconds: float | None  # of a worker that was killed; None where there is one
 
 
 def main(words: Sequence[str]) -> None:
@@ -55,12 +61,15 @@ def main(words: Sequence[str]) -> None:
     for _ in range(options.repeats):
         for case, found in starts.items():
             found.append(start(*case, options.python))
-    print("| | workers | first answer, s: median, least | CPU, s | memory then, MiB | with readers, MiB |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    columns = ["", "workers", "first answer, s: median, least", "CPU, s", "memory then, MiB", "with readers, MiB"]
+    columns.append("after a kill, s")
+    print(f"| {' | '.join(columns)} |")
+    print(f"| --- |{' ---: |' * (len(columns) - 1)}")
     for (folder, workers), found in starts.items():
-        seconds, cpu, mib, mib_with_readers = zip(*found, strict=True)
+        seconds, cpu, mib, mib_with_readers, replacement = zip(*found, strict=True)
         cells = [f"{statistics.median(some):.3f}, {min(some):.3f}" for some in (seconds, cpu)]
         cells += [f"{statistics.median(some):.1f}" for some in (mib, mib_with_readers)]
+        cells.append(f"{statistics.median(replacement):.3f}" if workers > 1 else "")
         print(f"| {folder} | {workers} | {' | '.join(cells)} |")
 
 
@@ -81,7 +90,16 @@ def start(folder: Path, workers: int, python: Path) -> Start:
         if (found := bodies.digits(answer)) != digits.labels:
             raise RuntimeError(f"expected the digit {digits.labels}, found {found}")
         time.sleep(SETTLE_SECONDS)
-        return Start(seconds, cpu, mib, server.memory_mib())
+        return Start(seconds, cpu, mib, server.memory_mib(), _replace(server) if workers > 1 else None)
+
+
+def _replace(server: Running) -> float:
+    """Kill one of several workers; return the seconds until another one serves."""
+    served, began = server.said(SERVES), time.perf_counter()
+    os.kill(server.children()[0], signal.SIGKILL)
+    while server.said(SERVES) == served:
+        time.sleep(POLL_SECONDS)
+    return time.perf_counter() - began
 
 
 def _ask(port: int, content: bytes, headers: dict[str, str]) -> object:

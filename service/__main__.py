@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 from .process.imports import uncollected
-from .system import signals
+from .system import processes, signals
 
 if __name__ == "__main__":  # a signal ends the process from here on; the imports below take their time
+    processes.open_missing()
     signals.install(unfinished=sys.argv[1:2] == ["batch"])
 
 with uncollected():

@@ -45,6 +45,14 @@ class Running:
         lines = [line.strip() for line in Path(self.log.name).read_text(errors="replace").split("\n") if line.strip()]
         return ([line for line in lines if "Error" in line] or lines or ["it said nothing"])[-1]
 
+    def said(self, words: str) -> int:
+        """How often it, or one of its processes, has written these words."""
+        return Path(self.log.name).read_text(errors="replace").count(words)
+
+    def children(self) -> list[int]:
+        """The processes that its first process has started."""
+        return _children(self.process.pid)
+
     def memory_mib(self) -> float:
         """Resident memory of all its processes; pages that several of them share are counted once."""
         return sum(_proportional_mib(pid) for pid in self._all())

@@ -99,7 +99,7 @@ def check(found: Files) -> Artefact:
 
 def parse(found: Files) -> Artefact:
     """Parse files that were checked before, perhaps by another process; raises `ModelError`."""
-    from . import golden  # noqa: PLC0415 - the parent of several workers does not load NumPy
+    from . import golden  # noqa: PLC0415 - a check begins before NumPy is imported
 
     card = _card(found)
     images, probabilities = golden.read(f"{found.folder}/golden.npz", found.golden)

@@ -1,7 +1,7 @@
 """Values of labels that the metrics share with the code that counts.
 
-It imports nothing: `prometheus_client` must not be imported before `PROMETHEUS_MULTIPROC_DIR` is set, and the parent of
-the workers decides on versions too.
+It imports nothing: `prometheus_client` must not be imported before `PROMETHEUS_MULTIPROC_DIR` is set, and versions are
+chosen before.
 """
 
 AGREEMENTS = ("same", "different", "doubted", "failed")  # of a picture that the served version and the canary answered

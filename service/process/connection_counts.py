@@ -20,19 +20,15 @@ _NONE = -1  # in the place of a count: the worker accepts no connections
 class ConnectionCounts:
     """A slot for each worker; a service of one process has none."""
 
-    def __init__(self, workers: int, descriptor: int | None = None) -> None:
-        """Several workers share the numbers behind a `descriptor`, or behind a new one where it is None."""
+    def __init__(self, workers: int) -> None:
+        """Made before the workers, which inherit it."""
         self._pids: MutableSequence[int] = []
         self._counts: MutableSequence[int] = []
-        self.descriptor = descriptor
         if workers > 1:
-            new = descriptor is None
-            self.descriptor = memory.share_numbers(2 * workers) if descriptor is None else descriptor
-            numbers = memory.shared_numbers(self.descriptor)
+            numbers = memory.shared_numbers(2 * workers)
             self._pids, self._counts = numbers[:workers], numbers[workers:]
-            if new:
-                for slot in range(workers):
-                    self._counts[slot] = _NONE
+            for slot in range(workers):
+                self._counts[slot] = _NONE
 
     def assign(self, pids: Collection[int]) -> None:
         """Assign slots to these workers, no more than there are slots; called by the supervisor."""

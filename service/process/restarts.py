@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 class Restarts:
     """A number for each reason."""
 
-    def __init__(self, descriptor: int | None = None) -> None:
-        """The numbers are behind a `descriptor`, or behind a new one where it is None."""
-        self.descriptor = memory.share_numbers(len(RESTART_REASONS)) if descriptor is None else descriptor
-        self._numbers = memory.shared_numbers(self.descriptor)
+    def __init__(self) -> None:
+        """Made before the workers, which inherit it."""
+        self._numbers = memory.shared_numbers(len(RESTART_REASONS))
 
     def count(self, reason: str) -> None:
         """Count one; called by the supervisor alone."""

@@ -1,8 +1,8 @@
 """Start the service's processes: check the model, then serve in this process or in several workers.
 
 In: settings and bound sockets. Out: an exit code, when a signal has ended the service. Modules are imported where
-they are needed: `prometheus_client` looks for its folder when it is imported, and the parent of several workers starts
-them sooner without the app.
+they are needed: `prometheus_client` looks for its folder when it is imported, and the app is imported while another
+process checks the model.
 """
 
 from __future__ import annotations
@@ -138,28 +138,17 @@ def _run_one(start: _Start) -> int:
 
 
 def _run_several(start: _Start) -> int:
-    from ..reader import token
-    from .connection_counts import ConnectionCounts
-    from .restarts import Restarts
-    from .supervisor import Supervisor
-    from .worker_process import Job
+    version = start.first_version(functools.partial(start.models.check, _import_app))
+    settings, shared_state = start.settings, start.shared_state
+    with imports.uncollected(), imports.without_validators():
+        from ..reader import token
+        from .connection_counts import ConnectionCounts
+        from .restarts import Restarts
+        from .supervisor import Supervisor
+        from .worker import Work
 
     os.environ[token.NAME] = secrets.token_hex(8)
-    settings, shared_state = start.settings, start.shared_state
     counts, restarts = ConnectionCounts(settings.workers), Restarts()
-    assert shared_state.descriptor is not None
-    assert counts.descriptor is not None
-    ports = [listener.fileno() for listener in start.listeners]
-    job = Job(
-        settings,
-        ports,
-        shared_state.descriptor,
-        shared_state.checked_files.descriptor,
-        counts.descriptor,
-        restarts.descriptor,
-    )
-    supervisor = Supervisor(settings, job, start.listeners, counts, restarts, on_hangup=shared_state.ask_for_poll)
-    # One worker imports the app meanwhile, and loads the version when its check is over. If that fails, the worker is
-    # killed with this process. More of them would take CPU time from the check, whose time has a limit.
-    version = start.first_version(functools.partial(start.models.check, supervisor.start_first_worker))
+    work = Work(settings, start.listeners, shared_state, counts, restarts)
+    supervisor = Supervisor(settings, work, start.listeners, counts, restarts, on_hangup=shared_state.ask_for_poll)
     return supervisor.run(functools.partial(start.on_serving, version))

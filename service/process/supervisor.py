@@ -1,6 +1,6 @@
 """Supervise several workers: keep as many alive as configured, and end all in time.
 
-In: the workers' job, the sockets that all accept on, and signals. Out: SIGHUP replaces the workers one at a time
+In: the workers' work, the sockets that all accept on, and signals. Out: SIGHUP replaces the workers one at a time
 without losing a request; SIGTERM and SIGINT end them. A worker that dies is replaced, and one that hangs is killed.
 Only one place waits, for signals, heartbeats and time. It knows no requests.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from .connection_counts import ConnectionCounts
     from .restarts import Restarts
-    from .worker_process import Job
+    from .worker_process import Work
 
 START_SECONDS = 60  # for a new worker to be ready
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
@@ -49,7 +49,7 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
-        job: Job,
+        work: Work,
         listeners: Sequence[socket.socket],
         counts: ConnectionCounts,
         restarts: Restarts,
@@ -66,7 +66,7 @@ class Supervisor:
         self._clock = Clock()
         self._orphans = Orphans()
         self._signals: deque[int] = deque()
-        self._slots = [WorkerSlot(job, self._clock) for _ in range(settings.workers)]
+        self._slots = [WorkerSlot(work, self._clock) for _ in range(settings.workers)]
         self._to_replace: list[WorkerSlot] = []
         self._replacement: _Replacement | None = None
         self._leaving: list[WorkerProcess] = []
@@ -92,14 +92,6 @@ class Supervisor:
         finally:
             signal.set_wakeup_fd(-1)
         return int(self._failed)
-
-    def start_first_worker(self) -> None:
-        """Start one worker before the others, unless it was started."""
-        self._fill(self._slots[0])
-
-    def _fill(self, slot: WorkerSlot) -> None:
-        if slot.fill():
-            self._assign_counts()
 
     def _kill_all(self) -> None:
         for worker in self._all():
@@ -165,8 +157,8 @@ class Supervisor:
                     self._failed = True
                     log.error("no worker can start: the service ends")
                     self._begin_shutdown()
-        if self._ends_at == math.inf:
-            self._fill(slot)
+        if self._ends_at == math.inf and slot.fill():
+            self._assign_counts()
 
     def _assign_counts(self) -> None:
         self._counts.assign([slot.worker.pid for slot in self._slots if slot.worker is not None])

@@ -1,85 +1,72 @@
 """A worker as its supervisor sees it: a process, its heartbeats, and how it ended.
 
-In: the worker's job. Out: whether the worker serves, hangs or has ended, and how. It knows no other worker.
+In: the work. Out: whether the worker serves, hangs or has ended, and how. It knows no other worker.
+
+The process is a fork of the supervisor, which has imported the app: it serves sooner than a new program, and shares the
+memory of all modules. The supervisor has threads, for its log and for a source of versions. The thread that forks holds
+the interpreter's lock, so the others wait for that lock or in a system call, and hold no lock of the C library. What
+else they may hold, such as the queue of the log, a worker makes anew.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import subprocess
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+import warnings
+from typing import TYPE_CHECKING, Protocol
 
-from ..system import modules, signals
+from ..system import confinement, processes, signals
 from . import heartbeat
 
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from collections.abc import Collection
+    from typing import NoReturn
+
     from .heartbeat import Clock
 
+NAME = "mnist-worker"  # as `ps` and `top` show it
 STARTUP_FAILURE = 3  # the exit code where the app cannot start, as uvicorn has it
 PORT_REFUSED = 5  # the exit code where the system does not let the worker listen
-COMMAND = [sys.executable, "-c", f"from {modules.PACKAGE}.process.worker import spawn_main; spawn_main()"]
 
 
-class Job(NamedTuple):
-    """The job of all workers: settings, and descriptors that they inherit."""
+class Work(Protocol):
+    """What a worker does."""
 
-    settings: Settings
-    listeners: list[int]
-    shared_state: int
-    checked_files: int
-    connection_counts: int
-    restarts: int
+    def descriptors(self) -> Collection[int]:
+        """Return the descriptors that it needs."""
+
+    def run(self, heart: int) -> int:
+        """Do it, with heartbeats to this descriptor; return the exit code."""
 
 
 class WorkerProcess:
     """One worker, of which this process is the parent."""
 
-    def __init__(self, job: Job, clock: Clock) -> None:
+    def __init__(self, work: Work, clock: Clock) -> None:
         """Start the worker; raises `OSError`."""
         self.ready = False  # whether it serves, or has served
         self.connected = True  # whether its end of the pipe is open
-        self.killed = self._closed = False
+        self.killed = False
+        self.exit_code: int | None = None  # when it has ended; negative for a signal
         self.terminated_at: float | None = None  # on the supervisor's clock
         self._clock = clock
         self._started = self._beat = clock.now
         self.heart, theirs = os.pipe()
+        supervisor = os.getpid()
         try:
             os.set_blocking(self.heart, False)
-            with signals.blocking():
-                self._process = subprocess.Popen(  # noqa: S603 - our own words
-                    COMMAND,
-                    stdin=subprocess.PIPE,
-                    pass_fds=[
-                        *job.listeners,
-                        job.shared_state,
-                        job.checked_files,
-                        job.connection_counts,
-                        job.restarts,
-                        theirs,
-                    ],
-                )
+            with signals.blocking(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of the threads: see above
+                self.pid = os.fork()
+                if self.pid == 0:
+                    _become_worker(work, theirs, supervisor)
         except BaseException:
             os.close(self.heart)
             raise
         finally:
             os.close(theirs)
-        self.pid = self._process.pid
-        self._hand_over(job, theirs)
-
-    def _hand_over(self, job: Job, heart: int) -> None:
-        message = job._asdict() | {
-            "settings": job.settings.model_dump(mode="json"),
-            "parent": os.getpid(),
-            "heart": heart,
-        }
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:  # it has died before
-            stdin.write(json.dumps(message).encode())  # a path may have bytes that are no UTF-8
 
     def read_heartbeats(self) -> None:
         """Read its heartbeats."""
@@ -103,16 +90,20 @@ class WorkerProcess:
     def terminate(self) -> None:
         """Ask it to end, with SIGTERM."""
         self.terminated_at = self._clock.now
-        self._process.terminate()
+        self._send(signal.SIGTERM)
 
     def interrupt(self) -> None:
         """Ask it to end sooner, with SIGINT."""
-        self._process.send_signal(signal.SIGINT)
+        self._send(signal.SIGINT)
 
     def kill(self) -> None:
         """Kill it."""
         self.killed = True
-        self._process.kill()
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if not self.has_ended():  # until it is reaped, the process id is its own
+            os.kill(self.pid, number)
 
     def kill_with_stacks(self) -> list[str]:
         """Have it write the stacks of its threads, then kill it; return the lines."""
@@ -122,30 +113,45 @@ class WorkerProcess:
 
     def has_ended(self) -> bool:
         """Return whether it has ended, and clean up then."""
-        if self._process.poll() is None:
-            return False
-        if not self._closed:
+        if self.exit_code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid == 0:
+                return False
+            self.exit_code = os.waitstatus_to_exitcode(status)
             os.close(self.heart)
-        self._closed = True
-        self.connected = False
+            self.connected = False
         return True
-
-    @property
-    def exit_code(self) -> int | None:
-        """The exit code; negative for a signal."""
-        return self._process.returncode
 
     @property
     def restart_reason(self) -> str:
         """How it has ended, for the metrics."""
+        assert self.exit_code is not None
         if self.killed:
             return "hang"
-        return "exit" if self._process.returncode >= 0 else "signal"
+        return "exit" if self.exit_code >= 0 else "signal"
 
     @property
     def reason(self) -> str:
         """How it has ended, for the log."""
-        code = self._process.returncode
+        code = self.exit_code
+        assert code is not None
         with contextlib.suppress(ValueError):  # a signal without a name
             return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         return f"signal {-code}"
+
+
+def _become_worker(work: Work, heart: int, supervisor: int) -> NoReturn:
+    """Do the work in this process, a new one whose signals are blocked, and end it."""
+    try:
+        signals.forget()
+        signals.install()
+        processes.set_name(NAME)
+        processes.close_others({heart, *work.descriptors()})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.BLOCKED)
+        # Without this, workers of a killed supervisor would hold the port, and no new service could start.
+        confinement.end_with(supervisor, signal.SIGTERM)
+        signals.end(work.run(heart))
+    except BaseException:  # noqa: BLE001 - the log may have no thread yet that writes it
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(1)  # whatever fails: the code of the supervisor is not for this process

@@ -13,7 +13,7 @@ from .worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     from .heartbeat import Clock
-    from .worker_process import Job
+    from .worker_process import Work
 
 STEADY_SECONDS = 10.0  # a worker that lives this long ends the succession of deaths
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds, after the second death in succession, and after many
@@ -25,9 +25,9 @@ log = logging.getLogger("service")
 class WorkerSlot:
     """A slot with one worker, or none for a while."""
 
-    def __init__(self, job: Job, clock: Clock) -> None:
+    def __init__(self, work: Work, clock: Clock) -> None:
         self.worker: WorkerProcess | None = None
-        self._job = job
+        self._work = work
         self._clock = clock
         self._due = 0.0  # when the next worker may start, on the clock
         self._ends = 0  # in succession
@@ -44,7 +44,7 @@ class WorkerSlot:
     def start(self) -> WorkerProcess | None:
         """Return a new worker for this slot; None where the system cannot start one."""
         try:
-            return WorkerProcess(self._job, self._clock)
+            return WorkerProcess(self._work, self._clock)
         except (OSError, MemoryError) as error:
             log.error("a worker cannot be started: %s", error)
             return None

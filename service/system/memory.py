@@ -1,7 +1,7 @@
 """Memory: anonymous files, numbers that the service's processes share, and freed memory given back to the system.
 
-In: counts and descriptors. Out: descriptors, which a child process may inherit, and numbers of 64 bits. An anonymous
-file has no name in any folder, so that a full or read-only disk does not matter.
+In: counts and descriptors. Out: descriptors, which a child process may inherit, and numbers of 64 bits, which a fork
+shares. An anonymous file has no name in any folder, so that a full or read-only disk does not matter.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ def anonymous_file(name: str) -> int:
 
 
 def share_numbers(count: int) -> int:
-    """Return a descriptor of `count` zeros; raises `OSError`."""
+    """Return a descriptor of `count` zeros, for a program that inherits it; raises `OSError`."""
     descriptor = anonymous_file("mnist-mlp")
     os.ftruncate(descriptor, count * NUMBER_BYTES)
     return descriptor
 
 
-def shared_numbers(descriptor: int) -> MutableSequence[int]:
-    """Return the numbers behind a descriptor.
+def shared_numbers(count: int, descriptor: int = -1) -> MutableSequence[int]:
+    """Return numbers that processes share which are forked from now on, or those behind a descriptor; raises `OSError`.
 
     They need no lock: a number has one writer, or is right whoever wrote it last.
     """
-    return memoryview(mmap.mmap(descriptor, os.fstat(descriptor).st_size)).cast("q")  # type: ignore[return-value]
+    return memoryview(mmap.mmap(descriptor, count * NUMBER_BYTES)).cast("q")  # type: ignore[return-value]
 
 
 def trim() -> None:

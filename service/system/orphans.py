@@ -13,6 +13,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from . import processes
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -31,27 +33,26 @@ class Orphans:
     """Ended processes that have not been reaped."""
 
     def __init__(self) -> None:
-        self._seen: int | None = None  # process id, at the last poll
+        self._seen: set[int] = set()  # process ids, at the last poll
         self._polled = -POLL_SECONDS  # seconds, monotonic
 
     def reap(self) -> None:
-        """Reap the process that was there at the last poll too, and note the next one; once a second at most."""
+        """Reap those that were there at the last poll too, and note the others; once a second at most."""
         if time.monotonic() < self._polled + POLL_SECONDS:
             return
         self._polled = time.monotonic()
-        while (pid := _waiting()) is not None and pid == self._seen:
+        ended = processes.zombies() if _any_has_ended() else set()
+        for pid in ended & self._seen:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-            self._seen = None
-        self._seen = pid
+        self._seen = ended - self._seen
 
 
-def _waiting() -> int | None:
+def _any_has_ended() -> bool:
     try:
-        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:  # there are no children
-        return None
-    return None if found is None else found.si_pid
+        return False
 
 
 @contextlib.asynccontextmanager

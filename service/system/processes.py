@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Process(NamedTuple):
@@ -22,6 +25,37 @@ class Process(NamedTuple):
     seconds_of_children: float  # CPU time of children that have ended, and of theirs
     resident_bytes: int
     open_fds: int
+
+
+def open_missing() -> None:
+    """Open /dev/null as stdin, stdout and stderr where they are closed, so that no other file takes their place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the system gives it this number, the lowest
+
+
+def close_others(kept: Iterable[int]) -> None:
+    """Close the descriptors of this process but these, and stdin, stdout and stderr."""
+    for number in set(map(int, os.listdir("/proc/self/fd"))) - {0, 1, 2, *kept}:  # noqa: PTH208 - it has no other use
+        with contextlib.suppress(OSError):  # that of the folder itself
+            os.close(number)
+
+
+def zombies() -> set[int]:
+    """Return the children of this process that have ended, and for which nobody has waited."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for path in Path("/proc/self/task").glob("*/children"):
+            found |= {pid for pid in map(int, path.read_text().split()) if _has_ended(pid)}
+    return found
+
+
+def _has_ended(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    return False
 
 
 def set_name(name: str) -> None:

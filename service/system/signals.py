@@ -37,6 +37,15 @@ def install(*, unfinished: bool = False) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # in case this process has inherited another handler
 
 
+def forget() -> None:
+    """Forget the parent's handlers and callbacks, in a process that was forked. Signals that are blocked stay so."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    at_end.pop_all()
+
+
 def ignore(*_: object) -> None:
     """Do nothing. Unlike SIG_IGN, child programs do not inherit this handler."""
 

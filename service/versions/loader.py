@@ -103,7 +103,7 @@ class VersionLoader:
         """
         with self._remembered(found):
             checked = self._checked(found, meanwhile)
-            from ..model.classifier import Classifier  # noqa: PLC0415 - the parent of several workers loads none
+            from ..model.classifier import Classifier  # noqa: PLC0415 - it takes its time, in which the check runs
 
             classifier = Classifier(artefact.parse(checked))
             if self.name not in {None, classifier.name}:

@@ -18,6 +18,7 @@ from ..system import memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableSequence
 
+NUMBERS = 4
 DIGEST_BYTES = 32
 MAX_DIGESTS = 64
 POLL_SECONDS = 0.05
@@ -29,14 +30,14 @@ class SharedState:
     The process that follows a source of versions shares it too: it knows what serves, and whether it is to poll now.
     """
 
-    def __init__(self, *, shared: bool, descriptor: int | None = None, checked_files: int | None = None) -> None:
-        """With `shared`, numbers and digests are behind these descriptors, or behind new ones where they are None."""
-        self.checked_files = CheckedFiles(checked_files)
-        self._numbers: MutableSequence[int] = [0, 0, 0, 0]
+    def __init__(self, *, shared: bool, descriptor: int | None = None) -> None:
+        """With `shared`, the numbers are behind this descriptor, or behind a new one where it is None."""
+        self.checked_files = CheckedFiles()
+        self._numbers: MutableSequence[int] = [0] * NUMBERS
         self.descriptor = descriptor
         if shared:
-            self.descriptor = memory.share_numbers(4) if descriptor is None else descriptor
-            self._numbers = memory.shared_numbers(self.descriptor)
+            self.descriptor = memory.share_numbers(NUMBERS) if descriptor is None else descriptor
+            self._numbers = memory.shared_numbers(NUMBERS, self.descriptor)
 
     @property
     def command(self) -> int:
@@ -91,9 +92,8 @@ class CheckedFiles:
     What one worker has checked, the others load at once. A worker that dies holds no lock.
     """
 
-    def __init__(self, descriptor: int | None = None) -> None:
-        """The digests are behind a `descriptor`, or behind a new one where it is None."""
-        self.descriptor = memory.anonymous_file("mnist-mlp") if descriptor is None else descriptor
+    def __init__(self) -> None:
+        self.descriptor = memory.anonymous_file("mnist-mlp")
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._digests()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from service.process.worker_process import NAME
 from tests.support.pictures import drawn, png
 from tests.support.service import ROOT
 
@@ -22,9 +23,17 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is 
 
 
 def worker_pids(service: Service) -> list[int]:
-    """The processes that answer: children of the parent that hold its socket."""
+    """The processes that answer, and those that will."""
     pids = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
-    return [pid for pid in map(int, pids) if b"spawn_main" in command(pid)]
+    return [pid for pid in map(int, pids) if is_worker(pid)]
+
+
+def is_worker(pid: int) -> bool:
+    """Whether it is one of several; a zombie is none."""
+    try:
+        return command(pid) != b"" and Path(f"/proc/{pid}/comm").read_text() == f"{NAME}\n"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def descriptors(service: Service) -> int:

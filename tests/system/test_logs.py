@@ -127,18 +127,20 @@ def test_what_serves_is_told_in_fields(capfd: pytest.CaptureFixture[str]) -> Non
 NOISE = """\
 import sys
 exec(open({blocking!r}).read())
-if "spawn_main" in " ".join(sys.orig_argv):
-    import logging, threading, time, warnings
+if sys.orig_argv[1:] == ["-m", "service"]:
+    import logging, os, threading, time, warnings
     class Unraisable:
         def __del__(self):
             raise RuntimeError("a destructor")
-    def noise():
-        while not logging.getLogger().handlers:
+    def noise(inherited):
+        while logging.getLogger().handlers == inherited:
             time.sleep(0.01)
         warnings.warn("a warning")
         Unraisable()
         raise RuntimeError("a thread")
-    threading.Thread(target=noise).start()
+    def in_worker():
+        threading.Thread(target=noise, args=[logging.getLogger().handlers]).start()
+    os.register_at_fork(after_in_child=in_worker)
 """
 
 

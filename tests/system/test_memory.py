@@ -25,8 +25,9 @@ from tests.support.service import ROOT, running_service
 if TYPE_CHECKING:
     from tests.support.service import Service
 
-# MiB (PSS) without requests: of the parent, of a worker, of the process that starts its readers, and of each of these.
-PARENT, WORKER, FORKS, READER = 25, 62, 14, 11
+# MiB (PSS): of the parent, which shares its modules with the workers; of a worker besides these; of the process that
+# starts its readers; and of each of these.
+PARENT, WORKER, FORKS, READER = 85, 32, 14, 11
 SETTINGS = Settings.model_validate({"workers": 2})
 
 

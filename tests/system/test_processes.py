@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from service.process.worker_process import COMMAND
+from benchmarks.serving.processes import free_port
 from tests.support.http import connect
 from tests.support.metrics import samples, successful_loads, value
-from tests.support.processes import BLOCKING, command, processes_of_session, worker_pids
+from tests.support.processes import BLOCKING, command, open_files, processes_of_session, worker_pids
 from tests.support.service import MODELS, ROOT, VERSION, Service, running_service, until
 
 if TYPE_CHECKING:
@@ -162,10 +163,98 @@ def test_a_drain_longer_than_the_time_to_end_is_refused() -> None:
     )
 
 
-def test_a_worker_whose_parent_ends_before_it_hands_over_a_job_ends() -> None:
-    """Quietly: a signal ended the service."""
-    ended = subprocess.run(COMMAND, stdin=subprocess.DEVNULL, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+def channels(pid: int) -> set[str]:
+    """The pipes and sockets of a process, without stdin, stdout and stderr."""
+    standard = {str(Path(f"/proc/{pid}/fd/{number}").readlink()) for number in range(3)}
+    return {name for name in open_files(pid) if name.startswith(("pipe:", "socket:"))} - standard
+
+
+def test_a_worker_keeps_nothing_of_its_supervisor(capfd: pytest.CaptureFixture[str]) -> None:
+    """A fork, it has the port and its own heartbeats, but neither another worker's nor what the supervisor does at its
+    end, such as to remove the metrics that all share."""
+    with running_service(workers=2) as service:
+        first, second = both(service)
+        supervisor = channels(service.process.pid)
+        assert len(channels(first) & supervisor) == len(channels(second) & supervisor) == 2
+        assert len(channels(first) & channels(second)) == 1
+        os.kill(first, signal.SIGTERM)
+        until(lambda: successful_loads(service) == 3, "it is not replaced")
+        assert second in worker_pids(service)
+    (told,) = lines(capfd, "error")
+    assert ": exit code 0; in succession: 1;" in told["message"]
+
+
+UNBORN = """\
+import os, sys
+if sys.orig_argv[1:] == ["-m", "service"]:
+    def fail(*_):
+        raise OverflowError("a number is too large")
+    os.register_at_fork(after_in_child=lambda: setattr(os, "listdir", fail))
+"""
+
+
+def test_a_worker_that_cannot_begin_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it has a log of its own, too; and no worker goes on as a second supervisor."""
+    (tmp_path / "sitecustomize.py").write_text(UNBORN)
+    settings = {"PORT": 0, "WORKERS": 2, "MODEL_DIR": MODELS, "MODEL_VERSION": VERSION}
+    environment = os.environ | {f"MNIST_{name}": str(value) for name, value in settings.items()}
+    environment["PYTHONPATH"] = str(tmp_path)
+    command = [sys.executable, "-m", "service"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = list(itertools.takewhile(lambda line: "OverflowError" not in line, process.stderr))
+        assert "Traceback (most recent call last):\n" in told
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_it_runs_where_standard_streams_are_closed(closed: str, workers: int) -> None:
+    """No socket and no pipe takes their place: it answers, a worker is replaced, and it ends."""
+    port = free_port()
+    settings = {"PORT": port, "WORKERS": workers, "MODEL_DIR": MODELS, "MODEL_VERSION": VERSION}
+    environment = os.environ | {f"MNIST_{name}": str(value) for name, value in settings.items()}
+    command = ["sh", "-c", f'exec "$0" -m service {closed}', sys.executable]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
+        service = Service(f"http://127.0.0.1:{port}", process)  # type: ignore[arg-type]
+        until(lambda: is_ready(service), "it does not start")
+        if workers > 1:
+            killed = both(service)[0]
+            os.kill(killed, signal.SIGKILL)
+            until(lambda: is_ready(service) and successful_loads(service) == 3, "it is not replaced")
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def is_ready(service: Service) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{service.url}/readyz").status_code == 200
+    return False
+
+
+ORPHANS = """\
+import os, time
+from service.system.orphans import Orphans
+from service.system.processes import zombies
+for _ in range(20):
+    if os.fork() == 0:
+        os._exit(0)
+orphans = Orphans()
+while len(zombies()) < 20:
+    time.sleep(0.01)
+left = [20]
+while left[-1]:
+    orphans.reap()
+    left.append(len(zombies()))
+print(set(left))
+"""
+
+
+def test_many_orphans_are_reaped_at_once() -> None:
+    """A second after they were seen first, so that who waits for one finds it."""
+    ran = subprocess.run([sys.executable, "-c", ORPHANS], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "{0, 20}\n"
 
 
 def test_a_worker_that_dies_again_and_again_is_told_and_waited_for(capfd: pytest.CaptureFixture[str]) -> None:
@@ -187,17 +276,15 @@ def test_a_worker_that_dies_again_and_again_is_told_and_waited_for(capfd: pytest
 
 
 FAILING = """\
-import errno, os, subprocess, sys
-if "-m service" in " ".join(sys.orig_argv):
-    real, state = subprocess.Popen, [0]
-    def popen(*arguments, **options):
-        if "spawn_main" not in str(arguments):
-            return real(*arguments, **options)
+import errno, os, sys
+if sys.orig_argv[1:] == ["-m", "service"]:
+    real, state = os.fork, [0]
+    def fork():
         state[0] += 1
         if 2 < state[0] < 6:
             raise OSError(errno.{error}, os.strerror(errno.{error}))
-        return real(*arguments, **options)
-    subprocess.Popen = popen
+        return real()
+    os.fork = fork
 """
 
 

@@ -37,7 +37,6 @@ ALLOWED = {
     ("batch/children.py", "subprocess"): "starts this program's own modules, with nothing from outside",
     ("system/orphans.py", "ctypes"): "prctl, so that no process that has ended is left behind",
     ("connection/drain.py", "ctypes"): "a socket's filter, which the kernel takes by its address",
-    ("process/worker_process.py", "subprocess"): "Python itself, as a worker",
     ("process/watchdog.py", "subprocess"): "Python itself, as the process that watches a service of one process",
     ("client.py", "http.client"): "the client of scripts",
     ("source/fetcher.py", "subprocess"): "Python itself, as the process that pulls versions",
@@ -45,7 +44,7 @@ ALLOWED = {
     ("source/web.py", "http.client"): "the errors of the next one",
     ("source/web.py", "urllib.request"): "calls the source of versions, in that process",
 }
-FORKS = {"reader/__main__.py"}  # processes that read strangers' bytes, within limits
+FORKS = {"reader/__main__.py", "process/worker_process.py"}  # readers, within limits, and workers
 CALLS = {"__import__", "compile", "eval", "exec", "execv", "execve", "popen", "spawnv", "system", "fork"}
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FAILING = {"mmap.__new__", "open", "os.mkdir", "os.truncate", "socket.__new__", "socket.bind", "subprocess.Popen"}
+FAILING = set("mmap.__new__ open os.fork os.mkdir os.truncate socket.__new__ socket.bind subprocess.Popen".split())
 FAILING_FUNCTIONS = ((os, "pipe"), (os, "memfd_create"), (threading.Thread, "start"))
 OTHERS = {"os.kill", "os.putenv", "os.remove", "os.rmdir", "shutil.rmtree", "tempfile.mkdtemp"}
 OTHER_FUNCTIONS = ((signal, "signal"), (signal, "pthread_sigmask"), (signal, "set_wakeup_fd"), (signal, "setitimer"))
@@ -113,11 +113,7 @@ class Fault:
 
 
 def install() -> None:
-    """Where the environment asks for it, in this process."""
-    words = " ".join(sys.orig_argv)
-    kind = "worker" if "spawn_main" in words else "main" if "-m service" in words else ""
-    if kind != os.environ.get("FAULT_IN"):
-        return
+    """In this process."""
     begin = os.environ["FAULT_FROM"]
     fault = Fault(os.environ["FAULT"], int(os.environ["FAULT_AT"]), Path(os.environ["FAULT_LOG"]), begin)
     if begin == "stop":
@@ -127,4 +123,8 @@ def install() -> None:
     sys.addaudithook(fault.on_audit)
 
 
-install()
+if "-m service" in " ".join(sys.orig_argv):
+    if os.environ.get("FAULT_IN") == "main":
+        install()
+    elif os.environ.get("FAULT_IN") == "worker":
+        os.register_at_fork(after_in_child=install)

@@ -9,9 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from multiprocessing import reduction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -267,7 +266,7 @@ def test_the_runtime_opens_no_file_while_it_checks(tmp_path: Path, place: str, r
 
 
 def test_what_was_checked_is_known_in_every_worker() -> None:
-    """The newest digests are kept; a process that is spawned has them, and what it adds comes back."""
+    """The newest digests are kept; a process that is forked has them, and what it adds comes back."""
     verified = CheckedFiles()
     digests = [bytes([number]) * 32 for number in range(100)]
     assert digests[0] not in verified
@@ -276,42 +275,24 @@ def test_what_was_checked_is_known_in_every_worker() -> None:
     assert digests[99] in verified
     assert digests[36] in verified
     assert digests[35] not in verified
-    child = multiprocessing.get_context("spawn").Process(
-        target=add, args=(Handed(verified), digests[99], b"new" + bytes(29))
-    )
+    child = multiprocessing.get_context("fork").Process(target=add, args=(verified, digests[99], b"new" + bytes(29)))
     child.start()
     child.join()
     assert child.exitcode == 0
     assert b"new" + bytes(29) in verified
 
 
-class Handed:
-    """A descriptor that a process inherits which is spawned."""
-
-    def __init__(self, verified: CheckedFiles) -> None:
-        self._verified = verified
-
-    def __getstate__(self) -> object:
-        return reduction.DupFd(self._verified.descriptor)
-
-    def __setstate__(self, state: Any) -> None:
-        self._verified = CheckedFiles(state.detach())
-
-    def __call__(self) -> CheckedFiles:
-        return self._verified
-
-
-def add(handed: Handed, known: bytes, new: bytes) -> None:
-    assert known in handed()
-    handed().add(new)
+def add(verified: CheckedFiles, known: bytes, new: bytes) -> None:
+    assert known in verified
+    verified.add(new)
 
 
 def test_only_one_worker_checks_at_a_time() -> None:
     """The others wait, as long as anybody wants them to; a worker that dies is none that checks."""
     verified = CheckedFiles()
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
-    child = context.Process(target=hold_lock, args=(Handed(verified), theirs))
+    child = context.Process(target=hold_lock, args=(verified, theirs))
     child.start()
     assert ours.recv() == "has it"
     asked = iter([False, False, True])
@@ -323,14 +304,14 @@ def test_only_one_worker_checks_at_a_time() -> None:
         pass
 
 
-def hold_lock(handed: Handed, tell: Connection[str, str]) -> None:
-    with handed().locking(never):
+def hold_lock(verified: CheckedFiles, tell: Connection[str, str]) -> None:
+    with verified.locking(never):
         tell.send("has it")
         time.sleep(60)
 
 
-def test_a_parent_of_workers_needs_no_runtime() -> None:
-    """It has versions checked without NumPy and ONNX Runtime, which would take it 40 MiB."""
+def test_a_check_waits_for_no_library() -> None:
+    """It begins without NumPy and ONNX Runtime: these are imported while it runs, in another process."""
     script = f"""\
 import sys
 from service.versions.manager import VersionManager
