@@ -4,7 +4,8 @@
 
 In: commands on its socket, to fork a reader with this socket and these limits, or to kill one. Out: on the same socket,
 how each reader ended. A fork takes some milliseconds and shares memory with the others; a new process would take 0.3 s.
-It ends with its parent, and its readers end with it. It reads no untrusted byte.
+It starts with the signals blocked that end a service: it ends with its parent, and its readers end with it. It reads no
+untrusted byte.
 """
 
 from __future__ import annotations
@@ -142,12 +143,6 @@ def main(arguments: list[str]) -> int:
     descriptor, parent = map(int, arguments)
     confinement.end_with(parent)
     processes.set_name(READER_NAME)
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # a terminal sends them to all processes
-        signal.signal(number, signal.SIG_IGN)
     gc.freeze()  # readers share the memory of imported modules
     with socket.socket(fileno=descriptor) as control:
         ForkServer(control).run()

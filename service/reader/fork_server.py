@@ -12,7 +12,7 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING
 
-from ..system import confinement, modules
+from ..system import confinement, modules, signals
 from .wire import Decoder, Message, ProtocolError, send
 
 if TYPE_CHECKING:
@@ -75,11 +75,12 @@ class ForkServer:
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - this program's own module
-        modules.command("reader", str(connection.fileno()), str(os.getpid())),
-        cwd=modules.FOLDER,
-        env=confinement.environment(),
-        pass_fds=[connection.fileno()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    with signals.blocking():  # a terminal sends them to all processes; this one and its readers end with the worker
+        return subprocess.Popen(  # noqa: S603 - this program's own module
+            modules.command("reader", str(connection.fileno()), str(os.getpid())),
+            cwd=modules.FOLDER,
+            env=confinement.environment(),
+            pass_fds=[connection.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )

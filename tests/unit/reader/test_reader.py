@@ -10,6 +10,7 @@ import struct
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -23,10 +24,11 @@ from service.observability.metrics import Metrics
 from service.reader import readers
 from service.reader.readers import Readers, Reading
 from service.settings import Settings
+from service.system import signals
 from service.system.spool import Spool
 from tests.support import formats
 from tests.support.pictures import drawn, png
-from tests.support.processes import children, command, parent, readers_of, warm_reader
+from tests.support.processes import children, command, is_worker, parent, readers_of, warm_reader
 from tests.support.service import running_service, until
 
 if TYPE_CHECKING:
@@ -93,6 +95,18 @@ def test_the_process_that_forks_readers_is_replaced() -> None:
         until(lambda: before.isdisjoint(children(service.process.pid)), "they are left as zombies")
 
 
+def test_signals_to_all_processes_end_no_reader() -> None:
+    """As Ctrl-C at a terminal: they are blocked from a reader's first instruction on, and the worker ends it."""
+    with running_service() as service:
+        warm_reader(service)
+        started = [child for child in children(service.process.pid) if b"service.reader" in command(child)]
+        assert len(started) > 1
+        for pid in started:
+            (line,) = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("SigBlk:")]
+            blocked = int(line.split()[1], 16)
+            assert all(blocked >> (number - 1) & 1 for number in signals.BLOCKED)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_readers_end_with_their_worker(workers: int) -> None:
     """However it ends, nothing of it is left; a service whose worker was killed goes on."""
@@ -101,7 +115,7 @@ def test_readers_end_with_their_worker(workers: int) -> None:
             warm_reader(service)
         pid = service.process.pid
         started = children(pid)
-        worker = pid if workers == 1 else next(child for child in started if b"spawn_main" in command(child))
+        worker = pid if workers == 1 else next(filter(is_worker, started))
         until(lambda: children(worker), "it has no readers")
         doomed = children(worker)
         os.kill(worker, signal.SIGKILL)
