@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from .connection_counts import ConnectionCounts
     from .restarts import Restarts
-    from .worker_process import Work
+    from .worker import Work
 
 START_SECONDS = 60  # for a new worker to be ready
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)

@@ -15,30 +15,20 @@ import os
 import signal
 import sys
 import warnings
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..system import confinement, processes, signals
 from . import heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from typing import NoReturn
 
     from .heartbeat import Clock
+    from .worker import Work
 
 NAME = "mnist-worker"  # as `ps` and `top` show it
 STARTUP_FAILURE = 3  # the exit code where the app cannot start, as uvicorn has it
 PORT_REFUSED = 5  # the exit code where the system does not let the worker listen
-
-
-class Work(Protocol):
-    """What a worker does."""
-
-    def descriptors(self) -> Collection[int]:
-        """Return the descriptors that it needs."""
-
-    def run(self, heart: int) -> int:
-        """Do it, with heartbeats to this descriptor; return the exit code."""
 
 
 class WorkerProcess:

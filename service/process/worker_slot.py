@@ -13,7 +13,7 @@ from .worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     from .heartbeat import Clock
-    from .worker_process import Work
+    from .worker import Work
 
 STEADY_SECONDS = 10.0  # a worker that lives this long ends the succession of deaths
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds, after the second death in succession, and after many
