@@ -35,7 +35,7 @@ def _glance() -> list[Builder[Panel]]:
     return [
         number(
             "Memory",
-            "Resident memory of all processes. Memory that readers share counts in each.",
+            "Resident memory of all processes. Memory that several share counts in each.",
             total(series(MEMORY)),
             "bytes",
         ),
