@@ -37,8 +37,11 @@ def open_missing() -> None:
 
 
 def close_others(kept: Iterable[int]) -> None:
-    """Close the descriptors of this process but these, and stdin, stdout and stderr."""
-    for number in set(map(int, os.listdir("/proc/self/fd"))) - {0, 1, 2, *kept}:  # noqa: PTH208 - it has no other use
+    """Close the descriptors of this process but these, and stdin, stdout and stderr (Linux only)."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        found.update(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208 - names are enough
+    for number in found - {0, 1, 2, *kept}:
         with contextlib.suppress(OSError):  # that of the folder itself
             os.close(number)
 
