@@ -75,7 +75,7 @@ class ForkServer:
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
-    with signals.blocking():  # a terminal sends them to all processes; this one and its readers end with the worker
+    with signals.blocking():  # for all of its life: a terminal sends its signals to all processes
         return subprocess.Popen(  # noqa: S603 - this program's own module
             modules.command("reader", str(connection.fileno()), str(os.getpid())),
             cwd=modules.FOLDER,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..model import layout
-from ..system import modules
+from ..system import modules, signals
 from ..versions.shared_state import SharedState
 from . import state
 
@@ -122,13 +122,14 @@ def _start(settings: Settings, shared_state: SharedState) -> subprocess.Popen[by
         "parent": os.getpid(),
         "shared_state": shared_state.descriptor,
     }
-    process = subprocess.Popen(  # noqa: S603 - our own words
-        COMMAND,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=[shared_state.descriptor],
-        env=ENVIRONMENT | os.environ,
-    )
+    with signals.blocking():  # for all of its life: a terminal sends its signals to all processes
+        process = subprocess.Popen(  # noqa: S603 - our own words
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[shared_state.descriptor],
+            env=ENVIRONMENT | os.environ,
+        )
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as stdin:  # it has died before
         stdin.write(json.dumps(job).encode())  # a path may have bytes that are no UTF-8

@@ -38,8 +38,6 @@ JITTER = 0.1  # of a pause, so that many services do not poll at once
 
 def main() -> None:
     """Follow the source until the parent ends."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal sends them to all processes
-        signal.signal(number, signal.SIG_IGN)
     job = json.loads(sys.stdin.buffer.read())
     confinement.end_with(job["parent"])
     os.nice(NICE)
