@@ -48,7 +48,8 @@ class WorkerProcess:
         try:
             os.set_blocking(self.heart, False)
             with signals.blocking(), warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of the threads: see above
+                # Python 3.12 warns of the threads: see above. The worker keeps this filter.
+                warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
                 self.pid = os.fork()
                 if self.pid == 0:
                     _become_worker(work, theirs, supervisor)

@@ -196,11 +196,8 @@ if sys.orig_argv[1:] == ["-m", "service"]:
 def test_a_worker_that_cannot_begin_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it has a log of its own, too; and no worker goes on as a second supervisor."""
     (tmp_path / "sitecustomize.py").write_text(UNBORN)
-    settings = {"PORT": 0, "WORKERS": 2, "MODEL_DIR": MODELS, "MODEL_VERSION": VERSION}
-    environment = os.environ | {f"MNIST_{name}": str(value) for name, value in settings.items()}
-    environment["PYTHONPATH"] = str(tmp_path)
-    command = [sys.executable, "-m", "service"]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with started([sys.executable, "-m", "service"], workers=2) as process:
         assert process.stderr is not None
         told = list(itertools.takewhile(lambda line: "OverflowError" not in line, process.stderr))
         assert "Traceback (most recent call last):\n" in told
@@ -213,11 +210,8 @@ def test_a_worker_that_cannot_begin_says_why(tmp_path: Path, monkeypatch: pytest
 def test_it_runs_where_standard_streams_are_closed(closed: str, workers: int) -> None:
     """No socket and no pipe takes their place: it answers, a worker is replaced, and it ends."""
     port = free_port()
-    settings = {"PORT": port, "WORKERS": workers, "MODEL_DIR": MODELS, "MODEL_VERSION": VERSION}
-    environment = os.environ | {f"MNIST_{name}": str(value) for name, value in settings.items()}
-    command = ["sh", "-c", f'exec "$0" -m service {closed}', sys.executable]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
-        service = Service(f"http://127.0.0.1:{port}", process)  # type: ignore[arg-type]
+    with started(["sh", "-c", f'exec "$0" -m service {closed}', sys.executable], port=port, workers=workers) as process:
+        service = Service(f"http://127.0.0.1:{port}", process)
         until(lambda: is_ready(service), "it does not start")
         if workers > 1:
             killed = both(service)[0]
@@ -306,12 +300,12 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
 
 
 @contextlib.contextmanager
-def unread(workers: int, **settings: Any) -> Iterator[Service]:
-    """A service whose stderr nobody reads, and no more of its stdout than its addresses."""
-    values = {"port": 0, "workers": workers, "model_dir": MODELS, "model_version": VERSION, "access_log": 1} | settings
+def started(command: list[str], **settings: Any) -> Iterator[subprocess.Popen[str]]:
+    """A service with pipes for stdout and stderr; all its processes are killed at the end."""
+    values = {"port": 0, "model_dir": MODELS, "model_version": VERSION} | settings
     environment = os.environ | {f"MNIST_{name.upper()}": str(value) for name, value in values.items()}
     with subprocess.Popen(
-        [sys.executable, "-m", "service"],
+        command,
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -320,12 +314,19 @@ def unread(workers: int, **settings: Any) -> Iterator[Service]:
         start_new_session=True,
     ) as process:
         try:
-            assert process.stdout is not None
-            url = next(line.split()[1] for line in process.stdout if line.startswith("  page "))
-            yield Service(url.removesuffix("/"), process)
+            yield process
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def unread(workers: int, **settings: Any) -> Iterator[Service]:
+    """A service whose stderr nobody reads, and no more of its stdout than its addresses."""
+    with started([sys.executable, "-m", "service"], workers=workers, access_log=1, **settings) as process:
+        assert process.stdout is not None
+        url = next(line.split()[1] for line in process.stdout if line.startswith("  page "))
+        yield Service(url.removesuffix("/"), process)
 
 
 def dropped(service: Service) -> float:
