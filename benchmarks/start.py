@@ -35,6 +35,15 @@ POLL_SECONDS = 0.002
 START_SECONDS = 60
 SETTLE_SECONDS = 2  # after the first answer: the readers of all workers have started
 SERVES = "serving model"  # a line of the log that has these words is a worker's that is about to serve
+COLUMNS = (
+    "",
+    "workers",
+    "first answer, s: median, least",
+    "CPU, s",
+    "memory then, MiB",
+    "with readers, MiB",
+    "after a kill, s",
+)
 
 
 class Start(NamedTuple):
@@ -61,10 +70,8 @@ def main(words: Sequence[str]) -> None:
     for _ in range(options.repeats):
         for case, found in starts.items():
             found.append(start(*case, options.python))
-    columns = ["", "workers", "first answer, s: median, least", "CPU, s", "memory then, MiB", "with readers, MiB"]
-    columns.append("after a kill, s")
-    print(f"| {' | '.join(columns)} |")
-    print(f"| --- |{' ---: |' * (len(columns) - 1)}")
+    print(f"| {' | '.join(COLUMNS)} |")
+    print(f"| --- |{' ---: |' * (len(COLUMNS) - 1)}")
     for (folder, workers), found in starts.items():
         seconds, cpu, mib, mib_with_readers, replacement = zip(*found, strict=True)
         cells = [f"{statistics.median(some):.3f}, {min(some):.3f}" for some in (seconds, cpu)]
@@ -83,9 +90,7 @@ def start(folder: Path, workers: int, python: Path) -> Start:
     began = time.perf_counter()
     with running([str(python.absolute()), "-m", "service"], environment, folder) as server:
         while (answer := _ask(port, body.content, body.headers)) is None:
-            if server.ended() or time.perf_counter() - began > START_SECONDS:
-                raise RuntimeError(f"the service did not start; its last words: {server.last_words()}")
-            time.sleep(POLL_SECONDS)
+            _wait(server, began)
         seconds, cpu, mib = time.perf_counter() - began, server.cpu_seconds(), server.memory_mib()
         if (found := bodies.digits(answer)) != digits.labels:
             raise RuntimeError(f"expected the digit {digits.labels}, found {found}")
@@ -98,8 +103,15 @@ def _replace(server: Running) -> float:
     served, began = server.said(SERVES), time.perf_counter()
     os.kill(server.children()[0], signal.SIGKILL)
     while server.said(SERVES) == served:
-        time.sleep(POLL_SECONDS)
+        _wait(server, began)
     return time.perf_counter() - began
+
+
+def _wait(server: Running, began: float) -> None:
+    """Wait a moment; raises `RuntimeError` where it has ended, or `began` is too long ago."""
+    if server.ended() or time.perf_counter() - began > START_SECONDS:
+        raise RuntimeError(f"the service did not start; its last words: {server.last_words()}")
+    time.sleep(POLL_SECONDS)
 
 
 def _ask(port: int, content: bytes, headers: dict[str, str]) -> object:
